@@ -1,0 +1,76 @@
+"""Where the built Caffe is, and how to import pycaffe from it quietly."""
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from randrop.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def build_dir() -> Path:
+    """Return the folder for all that is made: `$RANDROP_BUILD` or `build/`."""
+    return Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
+
+
+def caffe_root() -> Path:
+    """Return the Caffe tree in use: `$CAFFE_ROOT` or `build/caffe`."""
+    return Path(os.environ.get("CAFFE_ROOT", build_dir() / "caffe")).resolve()
+
+
+def caffe_binary() -> Path:
+    """Return the `caffe` program.
+
+    Raises
+    ------
+    UserError
+        When it is not built.
+    """
+    for relative in ("build/tools/caffe", "build/tools/caffe.bin"):
+        path = caffe_root() / relative
+        if path.exists():
+            return path
+    raise UserError(
+        f"no caffe program below {caffe_root()}/build/tools: build it with "
+        "'python3 scripts/build_caffe.py', or set CAFFE_ROOT to your built tree"
+    )
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which `caffe` finds our Python layers and pycaffe.
+
+    The program embeds Python and knows nothing of a virtual environment, so the
+    packages of the running interpreter are named in PYTHONPATH.
+    """
+    paths = [REPOSITORY / "python_layers", caffe_root() / "python"]
+    paths += [Path(p) for p in sys.path if p.endswith("-packages")]
+    known = os.environ.get("PYTHONPATH")
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([*map(str, paths), *([known] if known else [])]),
+        "RANDROP_PYTHON": sys.executable,
+    }
+
+
+def import_caffe() -> ModuleType:
+    """Import and return pycaffe of `caffe_root()`, with Caffe's log quietened.
+
+    Raises
+    ------
+    UserError
+        When pycaffe cannot be imported.
+    """
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    folder = str(caffe_root() / "python")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        import caffe
+    except ImportError as error:
+        raise UserError(
+            f"cannot import pycaffe from {folder} ({error}): build it with 'python3 "
+            "scripts/build_caffe.py', or set CAFFE_ROOT to a tree built with Python"
+        ) from error
+    return caffe

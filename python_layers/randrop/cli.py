@@ -1,0 +1,37 @@
+"""What every command-line tool of the project shares."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+
+from randrop.errors import UserError
+
+log = logging.getLogger("randrop")
+
+
+def parser(description: str, examples: str = "") -> argparse.ArgumentParser:
+    """Return an argument parser that shows defaults and keeps the examples' lines."""
+
+    class Formatter(
+        argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter
+    ):
+        pass
+
+    return argparse.ArgumentParser(
+        description=description,
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=Formatter,
+    )
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Run `main` and exit: 0, its own status, 2 on bad input, 130 on Ctrl-C."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        sys.exit(main() or 0)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
