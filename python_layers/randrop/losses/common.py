@@ -1,0 +1,150 @@
+"""What the losses share: stable logistic functions, checks, groups, normalisation."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from randrop.errors import UserError
+
+NORMALIZATIONS = ("FULL", "VALID", "BATCH_SIZE", "NONE")
+BALANCES = ("PER_CHANNEL", "PER_IMAGE", "BATCH")
+
+
+class LossResult(NamedTuple):
+    """A loss, its gradient, and which elements took part.
+
+    Attributes
+    ----------
+    loss : float
+        The scalar loss.
+    grad : floating (N, C, ...)
+        Its derivative by the logits, in their dtype.
+    mask : int8 (N, C, ...)
+        1 positive or kept, 0 dropped, -1 ignored.
+    """
+
+    loss: float
+    grad: np.ndarray
+    mask: np.ndarray
+
+
+def softplus(x: np.ndarray) -> np.ndarray:
+    """Return log(1 + exp(x)) without overflow: -log(1 - p) at logit x."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def sigmoid(x: np.ndarray) -> np.ndarray:
+    """Return 1 / (1 + exp(-x)), with full relative accuracy on both sides."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is not among the choices.
+
+    Raises
+    ------
+    UserError
+        Naming the parameter, the value and the choices.
+    """
+    if value not in choices:
+        raise UserError(f"{name} is {value!r}: choose one of {', '.join(choices)}")
+
+
+def binary_label(
+    logits: np.ndarray, label: np.ndarray, ignore_label: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Check logits and label of a sigmoid loss and split the label.
+
+    Parameters
+    ----------
+    logits : floating (N, C, ...)
+    label : (N, C, ...)
+        0, 1 or `ignore_label`.
+    ignore_label : int or None
+
+    Returns
+    -------
+    positive, ignored : bool (N, C, ...)
+
+    Raises
+    ------
+    UserError
+        When shapes differ, there are fewer than two axes, or a label is something else;
+        the message names the first such element.
+    """
+    if logits.shape != label.shape:
+        raise UserError(
+            f"logits have shape {logits.shape} and label {label.shape}: a sigmoid loss "
+            "wants one label for each logit, N x C x spatial"
+        )
+    if logits.ndim < 2:
+        raise UserError(f"logits have shape {logits.shape}: expected N x C x spatial")
+    positive = label == 1
+    ignored = np.zeros(label.shape, bool)
+    if ignore_label is not None:
+        ignored = label == ignore_label
+        positive &= ~ignored
+    bad = ~(positive | ignored | (label == 0))
+    if bad.any():
+        where = np.unravel_index(bad.argmax(), bad.shape)
+        raise UserError(label_message(label[where], where, ignore_label))
+    return positive, ignored
+
+
+def label_message(
+    value: float, where: tuple[int, ...], ignore_label: int | None
+) -> str:
+    """Return the sentence for a label that is neither 0, 1 nor ignored."""
+    n, c, *spatial = (int(i) for i in where)
+    names = ["z", "y", "x"][-len(spatial) :] if 0 < len(spatial) <= 3 else []
+    places = [f"n = {n}", f"c = {c}"]
+    if names:
+        places += [f"{name} = {i}" for name, i in zip(names, spatial, strict=True)]
+    elif spatial:
+        places.append(f"position {tuple(spatial)}")
+    allowed = "0 and 1" if ignore_label is None else f"0, 1 and {ignore_label} (ignore)"
+    cause = (
+        "an 8-bit mask of 0/255 that was not divided by 255?"
+        if value == 255
+        else "set loss_param { ignore_label } if this value marks pixels to leave out"
+    )
+    return f"label {value:g} at {', '.join(places)}; allowed are {allowed}. Likely: {cause}"
+
+
+def group_shape(shape: tuple[int, ...], balance: str) -> tuple[int, int]:
+    """Return (groups, elements a group); a group is contiguous in memory."""
+    check_choice("balance", balance, BALANCES)
+    axes = {"PER_CHANNEL": 2, "PER_IMAGE": 1, "BATCH": 0}[balance]
+    return int(np.prod(shape[:axes])), int(np.prod(shape[axes:]))
+
+
+def normalizer(normalization: str, shape: tuple[int, ...], valid: int) -> float:
+    """Return the divisor that Caffe's `loss_param.normalization` names, at least 1.
+
+    FULL: all elements; VALID: those that are not ignored (dropped ones count);
+    BATCH_SIZE: N; NONE: 1.
+    """
+    check_choice("normalization", normalization, NORMALIZATIONS)
+    divisor = {
+        "FULL": int(np.prod(shape)),
+        "VALID": valid,
+        "BATCH_SIZE": shape[0],
+        "NONE": 1,
+    }[normalization]
+    return float(max(1, divisor))
+
+
+def balance_weights(positives: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """Return (w+, w-) = (K, N+) / (K + N+) for each group, 0 for an empty one.
+
+    Parameters
+    ----------
+    positives, kept : int (G,)
+        N+ and K, the negatives that take part.
+
+    Returns
+    -------
+    float64 (2, G)
+    """
+    return np.stack([kept, positives]) / np.maximum(1, positives + kept)

@@ -1,0 +1,133 @@
+"""Random drop loss."""
+
+import numpy as np
+
+from randrop.losses.common import (
+    LossResult,
+    balance_weights,
+    binary_label,
+    check_choice,
+    group_shape,
+    normalizer,
+    sigmoid,
+    softplus,
+)
+from randrop.philox import uniforms
+
+SCHEDULES = ("LINEAR", "SQU", "LOG", "NONE")
+
+
+def drop_probability(logits: np.ndarray, schedule: str = "LOG") -> np.ndarray:
+    """Return d(p), the probability with which a negative is dropped.
+
+    Parameters
+    ----------
+    logits : floating (...)
+        p = sigmoid(logits).
+    schedule : {"LINEAR", "SQU", "LOG", "NONE"}
+        1 - p, (1 - p)^2, 1 + log10(1 - p) (not clipped: at most 0 from p = 0.9 on,
+        where nothing is dropped), or 0.
+
+    Returns
+    -------
+    floating (...)
+
+    Raises
+    ------
+    UserError
+        On an unknown schedule.
+    """
+    check_choice("schedule", schedule, SCHEDULES)
+    logits = np.asarray(logits)
+    if schedule == "LOG":
+        return 1 - softplus(logits) * logits.dtype.type(1 / np.log(10))
+    if schedule == "NONE":
+        return np.zeros_like(logits)
+    q = sigmoid(-logits)
+    return q if schedule == "LINEAR" else q * q
+
+
+def random_drop(
+    logits: np.ndarray,
+    label: np.ndarray,
+    schedule: str = "LOG",
+    seed: int = 0,
+    iteration: int = 0,
+    ignore_label: int | None = None,
+    balance: str = "PER_CHANNEL",
+    normalization: str = "BATCH_SIZE",
+    drop: bool = True,
+) -> LossResult:
+    """Class-balanced cross-entropy over positives and a random choice of negatives.
+
+    A negative is dropped when its uniform number (`randrop.philox.uniforms`) is below
+    `drop_probability`. In a group with N+ positives and K kept negatives, positives
+    weigh K / (K + N+) and kept negatives N+ / (K + N+); dropped ones weigh 0. The loss
+    is the weighted sum of cross-entropies over the normalizer. A group without
+    positives, or with none of its negatives kept and so w+ = 0, adds nothing. Choice
+    and weights are constants for the gradient.
+
+    Parameters
+    ----------
+    logits : floating (N, C, ...)
+    label : (N, C, ...)
+        0, 1 or `ignore_label`.
+    schedule : {"LINEAR", "SQU", "LOG", "NONE"}
+        Drop probability; NONE is class-balanced cross-entropy (HED).
+    seed, iteration : int
+        Choose the mask: the key, and the number of the forward pass.
+    ignore_label : int, optional
+        Elements with this label are left out of everything.
+    balance : {"PER_CHANNEL", "PER_IMAGE", "BATCH"}
+        What a group is: one channel of one image, one image, the batch.
+    normalization : {"FULL", "VALID", "BATCH_SIZE", "NONE"}
+        Divisor as Caffe's loss_param names it.
+    drop : bool
+        False keeps every negative, as the layer does in the TEST phase.
+
+    Returns
+    -------
+    LossResult
+        The gradient has the dtype of `logits`.
+
+    Raises
+    ------
+    UserError
+        When shapes differ, a label is not allowed or an option unknown.
+
+    References
+    ----------
+    S. Guo et al. Random drop loss for tiny object segmentation: application to lesion
+    segmentation in fundus images. ICANN 2019, doi:10.1007/978-3-030-30508-6_18.
+    """
+    logits, label = np.asarray(logits), np.asarray(label)
+    positive, ignored = binary_label(logits, label, ignore_label)
+    threshold = drop_probability(logits, schedule)
+    negative = ~(positive | ignored)
+    kept = negative
+    if drop and schedule != "NONE":
+        u = uniforms(seed, iteration, logits.size).reshape(logits.shape)
+        kept = negative & ~(u < threshold)
+
+    groups = group_shape(logits.shape, balance)
+    w_positive, w_negative = balance_weights(
+        positive.reshape(groups).sum(1), kept.reshape(groups).sum(1)
+    )
+    weight = np.where(
+        positive.reshape(groups),
+        w_positive[:, None],
+        w_negative[:, None] * kept.reshape(groups),
+    ).reshape(logits.shape)
+    weight /= normalizer(normalization, logits.shape, logits.size - ignored.sum())
+
+    # -log p = softplus(-x) and -log(1 - p) = softplus(x): one form for both classes.
+    sign = np.where(positive, -1, 1).astype(logits.dtype)
+    takes_part = positive | kept
+    z = np.where(takes_part, sign * logits, 0)
+    cross_entropy = np.where(takes_part, softplus(z), 0)
+    grad = np.where(takes_part, weight * sign * sigmoid(z), 0)
+    return LossResult(
+        loss=float((weight * cross_entropy.astype(np.float64)).sum()),
+        grad=grad.astype(logits.dtype),
+        mask=np.where(ignored, -1, takes_part).astype(np.int8),
+    )
