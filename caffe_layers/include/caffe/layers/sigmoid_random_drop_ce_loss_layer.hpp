@@ -1,0 +1,98 @@
+#ifndef CAFFE_SIGMOID_RANDOM_DROP_CE_LOSS_LAYER_HPP_
+#define CAFFE_SIGMOID_RANDOM_DROP_CE_LOSS_LAYER_HPP_
+
+#include <stdint.h>
+
+#include <vector>
+
+#include "caffe/blob.hpp"
+#include "caffe/layer.hpp"
+#include "caffe/proto/caffe.pb.h"
+#include "caffe/syncedmem.hpp"
+
+#include "caffe/layers/pixel_loss_layer.hpp"
+#include "caffe/util/class_balance.hpp"
+
+namespace caffe {
+
+/**
+ * @brief Class-balanced cross-entropy over the positives and a random choice
+ *        of the negatives, the easier a negative the likelier it is dropped
+ *        (Guo et al., Random drop loss for tiny object segmentation, ICANN
+ *        2019, doi:10.1007/978-3-030-30508-6_18).
+ *
+ * With @f$ p = \sigma(x) @f$, a negative is dropped when @f$ u < d(p) @f$,
+ * @f$ u \sim U[0, 1) @f$; randrop_loss_param.schedule_type chooses @f$ d @f$:
+ * LINEAR @f$ 1 - p @f$, SQU @f$ (1 - p)^2 @f$, LOG (the default)
+ * @f$ 1 + \log_{10}(1 - p) @f$, NONE 0. In each group (by default one channel of
+ * one image, see randrop_loss_param.balance) with @f$ N_+ @f$ positives and
+ * @f$ K @f$ negatives kept,
+ * @f[ E = \frac{1}{Z} \left( \frac{K}{K + N_+} \sum_{t = 1} -\log p +
+ *     \frac{N_+}{K + N_+} \sum_{kept} -\log(1 - p) \right) @f]
+ * with the normalizer @f$ Z @f$ that loss_param names. Choice and weights are
+ * constants for the gradient. A group without positives adds nothing, nor does
+ * one with no negative kept (warned of once). In the TEST phase nothing is
+ * dropped unless drop_in_test is set.
+ *
+ * @param bottom input Blob vector (length 2)
+ *   -# @f$ (N \times C \times ...) @f$ the logits @f$ x @f$
+ *   -# the same shape: labels @f$ t @f$, 0, 1 or loss_param.ignore_label
+ * @param top output Blob vector (length 1 or 2)
+ *   -# @f$ (1) @f$, 0 axes: the loss
+ *   -# @f$ (N \times C \times ...) @f$ optional: 1 positive or kept, 0 dropped,
+ *      -1 ignored
+ */
+template <typename Dtype>
+class SigmoidRandomDropCELossLayer : public PixelLossLayer<Dtype> {
+ public:
+  explicit SigmoidRandomDropCELossLayer(const LayerParameter& param)
+      : PixelLossLayer<Dtype>(param) {}
+  virtual ~SigmoidRandomDropCELossLayer();
+  virtual void LayerSetUp(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Reshape(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+
+  virtual inline const char* type() const { return "SigmoidRandomDropCELoss"; }
+  virtual inline int ExactNumTopBlobs() const { return -1; }
+  virtual inline int MinTopBlobs() const { return 1; }
+  virtual inline int MaxTopBlobs() const { return 2; }
+
+ protected:
+  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+  /// @brief The schedule in force: NONE where nothing is to be dropped.
+  int Schedule() const;
+  /// @brief Ends a forward pass: checks the labels, normalises, writes the loss.
+  void Finish(const BatchSums& total, const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  /// @brief Counts the groups whose positives stand alone; warns once.
+  void CountStarved(int starved);
+
+  SigmoidRandomDropCELossParameter param_;
+  uint64_t seed_;
+  /// The number of the next forward pass, the high half of the Philox counter.
+  uint64_t forward_;
+  int groups_;
+  int group_size_;
+  /// One Selection byte for each logit.
+  shared_ptr<SyncedMemory> selection_;
+  /// (groups x 2): the weights of positives and of kept negatives.
+  Blob<Dtype> weights_;
+  Dtype normalizer_;
+  /// GroupSums of the GPU's blocks and of the groups, and one BatchSums.
+  shared_ptr<SyncedMemory> sums_;
+  uint64_t seen_groups_;
+  uint64_t starved_groups_;
+};
+
+}  // namespace caffe
+
+#endif  // CAFFE_SIGMOID_RANDOM_DROP_CE_LOSS_LAYER_HPP_
