@@ -70,7 +70,7 @@ class SigmoidRandomDropCELossLayer : public PixelLossLayer<Dtype> {
 
   /// @brief The schedule in force: NONE where nothing is to be dropped.
   int Schedule() const;
-  /// @brief Ends a forward pass: checks the labels, normalises, writes the loss.
+  /// @brief Ends a forward pass: checks labels, normalises, writes the loss.
   void Finish(const BatchSums& total, const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
   /// @brief Counts the groups whose positives stand alone; warns once.

@@ -21,8 +21,12 @@ enum Selection {
 template <typename Dtype>
 CAFFE_HOST_DEVICE inline int LabelClass(Dtype label, bool has_ignore_label,
     int ignore_label) {
-  if (has_ignore_label && label == ignore_label) { return IGNORED; }
-  if (label == 0) { return NEGATIVE; }
+  if (has_ignore_label && label == ignore_label) {
+    return IGNORED;
+  }
+  if (label == 0) {
+    return NEGATIVE;
+  }
   return label == 1 ? POSITIVE : -1;
 }
 
@@ -152,7 +156,9 @@ CAFFE_HOST_DEVICE inline Dtype SelectedDiff(int selection, Dtype logit) {
 template <typename Dtype>
 CAFFE_HOST_DEVICE inline Dtype WeightedDiff(int selection, Dtype logit,
     const Dtype weight[2]) {
-  if (selection != POSITIVE && selection != NEGATIVE) { return 0; }
+  if (selection != POSITIVE && selection != NEGATIVE) {
+    return 0;
+  }
   return weight[selection == NEGATIVE] * SelectedDiff(selection, logit);
 }
 

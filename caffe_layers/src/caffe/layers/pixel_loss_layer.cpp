@@ -65,7 +65,9 @@ Dtype PixelLossLayer<Dtype>::Normalizer(const Blob<Dtype>& logits,
 template <typename Dtype>
 void PixelLossLayer<Dtype>::CheckLabel(const Blob<Dtype>& label,
     int index) const {
-  if (index < 0) { return; }
+  if (index < 0) {
+    return;
+  }
   const Dtype value = label.cpu_data()[index];
   std::ostringstream place;
   const char* names[] = {"z", "y", "x"};

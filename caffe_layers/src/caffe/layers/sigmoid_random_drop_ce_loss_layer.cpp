@@ -104,7 +104,9 @@ void SigmoidRandomDropCELossLayer<Dtype>::Backward_cpu(
     const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
     const vector<Blob<Dtype>*>& bottom) {
   this->CheckPropagateDown(propagate_down);
-  if (!propagate_down[0]) { return; }
+  if (!propagate_down[0]) {
+    return;
+  }
   const Dtype* logits = bottom[0]->cpu_data();
   const unsigned char* selection =
       static_cast<const unsigned char*>(selection_->cpu_data());

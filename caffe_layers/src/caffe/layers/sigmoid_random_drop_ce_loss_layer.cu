@@ -41,7 +41,9 @@ __global__ void RandomDropForwardGPU(const int group_size,
         block / kPhiloxLanes * kPhiloxTile + block % kPhiloxLanes;
     for (int w = 0; w < kPhiloxWords; ++w) {
       const int64_t i = first + w * kPhiloxLanes;
-      if (i < begin || i >= end) { continue; }
+      if (i < begin || i >= end) {
+        continue;
+      }
       const Dtype x = logits[i];
       int selected = LabelClass(label[i], has_ignore_label, ignore_label);
       if (drops) {
@@ -144,7 +146,9 @@ void SigmoidRandomDropCELossLayer<Dtype>::Backward_gpu(
     const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
     const vector<Blob<Dtype>*>& bottom) {
   this->CheckPropagateDown(propagate_down);
-  if (!propagate_down[0]) { return; }
+  if (!propagate_down[0]) {
+    return;
+  }
   const int count = bottom[0]->count();
   const Dtype scale = top[0]->cpu_diff()[0] / normalizer_;
   // NOLINT_NEXT_LINE(whitespace/operators)
