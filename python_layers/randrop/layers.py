@@ -141,8 +141,9 @@ class PixelLossLayer(caffe.Layer):
         """Write the gradient by the logits, times the loss weight."""
         if propagate_down[1]:
             raise UserError(
-                f"{type(self).__name__} cannot backpropagate to label inputs; a net with "
-                "'force_backward: true' asks every Python layer for that: leave it out"
+                f"{type(self).__name__} cannot backpropagate to label inputs; a net "
+                "with 'force_backward: true' asks every Python layer for that: "
+                "leave it out"
             )
         if propagate_down[0]:
             np.multiply(self.grad, top[0].diff, out=bottom[0].diff)

@@ -109,7 +109,10 @@ def label_message(
         if value == 255
         else "set loss_param { ignore_label } if this value marks pixels to leave out"
     )
-    return f"label {value:g} at {', '.join(places)}; allowed are {allowed}. Likely: {cause}"
+    return (
+        f"label {value:g} at {', '.join(places)}; allowed are {allowed}. "
+        f"Likely: {cause}"
+    )
 
 
 def group_shape(shape: tuple[int, ...], balance: str) -> tuple[int, int]:

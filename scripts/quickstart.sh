@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# From a bare machine to a trained lesion network and a report on it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export RANDROP_BUILD="${RANDROP_BUILD:-$PWD/build}"
+
+usage() {
+  cat <<'EOF'
+usage: bash scripts/quickstart.sh [--data DIR] [--gpu] [--help]
+
+Installs what is missing, gets, patches and builds Caffe, makes a phantom data set
+(synthetic fundus photographs with lesions), trains a small U-Net with the random
+drop loss by `caffe train`, and writes build/quickstart/report.html.
+
+  --data DIR  train on these photographs instead: the folders of IDRiD as
+              distributed, or images/ and masks/{MA,HE,...}/
+  --gpu       build Caffe with CUDA and train on the GPU
+
+Running it again skips what is done. As root or with sudo, on Debian 12 and newer or
+Ubuntu 22.04 and newer.
+EOF
+}
+
+data="$RANDROP_BUILD/phantom"
+phantom=yes
+gpu=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --data)
+      if [ $# -lt 2 ]; then echo "error: --data wants a folder" >&2; exit 2; fi
+      data="$2"; phantom=; shift 2 ;;
+    --gpu) gpu=(--gpu); shift ;;
+    --help | -h) usage; exit 0 ;;
+    *) echo "error: unknown argument '$1'" >&2; usage >&2; exit 2 ;;
+  esac
+done
+if [ -z "$phantom" ] && [ ! -d "$data" ]; then
+  echo "error: --data $data is no folder" >&2
+  exit 2
+fi
+
+step() { echo; echo "==> $*"; }
+
+# shellcheck source=scripts/need_python.sh
+. scripts/need_python.sh
+
+step "1/5 Caffe: packages, source, patch, build (about 6 minutes on 2 cores, once)"
+python3 scripts/build_caffe.py --no-tests "${gpu[@]}"
+python="$RANDROP_BUILD/venv/bin/python"
+
+if [ -n "$phantom" ]; then
+  step "2/5 Data: synthetic fundus photographs with lesions (half a minute)"
+  "$python" scripts/make_phantom.py "$data" --images 32 --size 512 --seed 0
+  settings=(--lesions MA HE)
+else
+  step "2/5 Data: $data"
+  settings=(--lesions MA HE)
+fi
+
+out="$RANDROP_BUILD/quickstart"
+step "3/5 Training: caffe train with the random drop loss (at most 5 minutes)"
+"$python" scripts/train.py --data "$data" "${settings[@]}" --loss random-drop \
+  --out "$out/run" "${gpu[@]}"
+
+step "4/5 Prediction: the validation photographs at full resolution (half a minute)"
+"$python" scripts/predict.py --run "$out/run" --data "$data" --subset validation \
+  --out "$out/prediction" "${gpu[@]}"
+
+step "5/5 Evaluation and report (half a minute)"
+"$python" scripts/evaluate.py --run "$out/run" --data "$data" --subset validation \
+  --probabilities "$out/prediction" --out "$out/evaluation"
