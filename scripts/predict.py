@@ -1,0 +1,210 @@
+"""Predict lesions: a trained network and photographs in, probability maps out."""
+
+import argparse
+import hashlib
+import json
+import logging
+import time
+from pathlib import Path
+
+import _start  # noqa: F401
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from randrop import cli, inference, maps, tiles
+from randrop.data import (
+    Case,
+    check_lesions,
+    field_of_view,
+    network_input,
+    read_dataset,
+    rescale_image,
+)
+from randrop.errors import UserError
+from randrop.files import write_json
+
+log = logging.getLogger("randrop")
+
+DESCRIPTION = """\
+Predict lesions in photographs of the fundus.
+
+Photographs of any size are computed in overlapping tiles. For each lesion type and
+photograph, OUT/<LESION>/<name>.png holds the probabilities as a 16-bit grey PNG that
+any viewer opens: value / 65535. OUT/prediction.json says what made them. Outside the
+field of view the probability is 0.
+
+Needs Caffe or nothing but OpenCV: both backends compute the same (to 1e-4).
+A photograph that cannot be read is named at the end, with exit status 2; the others
+are done.
+"""
+
+EXAMPLES = """\
+  predict.py --run build/runs/log --out build/maps
+      the validation photographs of the data that the run was trained on
+  predict.py --run build/runs/log --data ~/IDRiD --subset test --out maps
+  predict.py --run build/runs/log --out maps eye1.jpg eye2.jpg
+  predict.py --deploy deploy.prototxt --weights net.caffemodel --lesions MA HE \\
+             --backend opencv --out maps eye1.jpg
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Predict and write; return 0."""
+    options = _parse(arguments)
+    run = read_run(options.run) if options.run else {}
+    deploy = options.deploy or options.run / "deploy.prototxt"
+    weights = options.weights or options.run / "final.caffemodel"
+    lesions = options.lesions or run["lesions"]
+    check_lesions(lesions)
+    cases = _cases(options, run)
+
+    network = inference.load(deploy, weights, options.backend, options.gpu)
+    if network.channels != len(lesions):
+        raise UserError(
+            f"{deploy} gives {network.channels} channel(s), but the lesion types are "
+            f"{' '.join(lesions)}: name one a channel, in their order in training"
+        )
+    tiles.check(options.tile, options.overlap, network.stride)
+    scale = options.scale or float(run.get("scale") or 1)
+    if not 0 < scale <= 1:
+        raise UserError(f"scale is {scale:g}: give a number above 0, at most 1")
+    log.info("%d photograph(s), %s through %s", len(cases), weights, network.backend)
+
+    record = {
+        "complete": False,
+        "weights": str(weights.resolve()),
+        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "deploy": str(deploy.resolve()),
+        "run": str(options.run.resolve()) if options.run else None,
+        "lesions": list(lesions),
+        "backend": network.backend,
+        "gpu": options.gpu,
+        "tile": options.tile,
+        "overlap": options.overlap,
+        "scale": scale,
+        "seconds": {},
+        "failed": {},
+    }
+    for case in tqdm(cases, desc="predict", unit="photo", disable=None):
+        start = time.perf_counter()
+        try:
+            probability = _probability(case, network, options, scale)
+        except UserError as error:
+            record["failed"][case.name] = str(error)
+            continue
+        for lesion, channel in zip(lesions, probability, strict=True):
+            maps.write_map(maps.path_of(options.out, lesion, case.name), channel)
+        record["seconds"][case.name] = round(time.perf_counter() - start, 3)
+        # Each time anew: after an interruption it tells which maps are of this run.
+        write_json(options.out / "prediction.json", record)
+    record["complete"] = not record["failed"]
+    write_json(options.out / "prediction.json", record)
+    if record["failed"]:
+        done, names = len(record["seconds"]), "\n  ".join(record["failed"].values())
+        raise UserError(
+            f"{len(record['failed'])} of {len(cases)} photograph(s) failed, {done} are "
+            f"done in {options.out}; mend or leave out:\n  {names}"
+        )
+    log.info("%d map(s) of %s in %s", len(cases), ", ".join(lesions), options.out)
+    return 0
+
+
+def read_run(folder: Path) -> dict:
+    """Return what a training wrote in its run.json.
+
+    Raises
+    ------
+    UserError
+        When the folder holds no finished training.
+    """
+    try:
+        run = json.loads((folder / "run.json").read_text())
+        return {**run, "lesions": list(run["lesions"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder} holds no run.json of a training ({error}): name the folder that "
+            "scripts/train.py wrote, or pass --deploy, --weights and --lesions"
+        ) from error
+
+
+def _probability(
+    case: Case, network: inference.Network, options: argparse.Namespace, scale: float
+) -> np.ndarray:
+    """Return the probabilities of one photograph, float32 (C, H, W)."""
+    image = case.image()
+    size = image.shape[:2]
+    image = rescale_image(image, scale)
+    inside = field_of_view(image)
+    probability = tiles.predict(
+        network.forward,
+        network_input(image, inside),
+        inside,
+        channels=network.channels,
+        stride=network.stride,
+        tile=options.tile,
+        overlap=options.overlap,
+    )
+    if probability.shape[1:] == size:
+        return probability
+    return np.stack([cv2.resize(channel, size[::-1]) for channel in probability])
+
+
+def _cases(options: argparse.Namespace, run: dict) -> list[Case]:
+    """Return the photographs that the options name."""
+    if options.photos:
+        paths = [Path(photo) for photo in options.photos]
+        seen: dict[str, Path] = {}
+        for path in paths:
+            if path.stem in seen:
+                raise UserError(
+                    f"{seen[path.stem]} and {path} would both be written as "
+                    f"{path.stem}.png: rename one, or predict them into two folders"
+                )
+            seen[path.stem] = path
+        return [Case(path.stem, path, {}) for path in paths]
+    root = options.data or run.get("data")
+    if not root:
+        raise UserError("nothing to predict: name photographs, or a data set by --data")
+    split = options.split or (None if options.data else run.get("split"))
+    return list(read_dataset(root, split).subset(options.subset))
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser(DESCRIPTION, EXAMPLES)
+    network = parser.add_argument_group("network")
+    network.add_argument("--run", type=Path, help="folder that scripts/train.py wrote")
+    network.add_argument("--deploy", type=Path, help="network file, if not the run's")
+    network.add_argument("--weights", type=Path, help="caffemodel, if not the run's")
+    network.add_argument("--lesions", nargs="+", help="its channels, if not the run's")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the maps")
+    parser.add_argument("--data", type=Path, help="data set; by default the run's")
+    parser.add_argument("--split", type=Path, help="JSON file of the subsets")
+    parser.add_argument("--subset", default="validation", help="train, validation, all")
+    parser.add_argument(
+        "--backend",
+        choices=("auto", "caffe", "opencv"),
+        default="auto",
+        help="see above",
+    )
+    parser.add_argument("--gpu", action="store_true", help="compute on the GPU (Caffe)")
+    parser.add_argument("--tile", type=int, default=512, help="side of a tile, pixels")
+    parser.add_argument("--overlap", type=int, default=64, help="of tiles, in pixels")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        help="make photographs smaller by this before predicting, maps large again "
+        "after it; by default the scale that the run was trained at, else 1",
+    )
+    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photographs")
+    options = parser.parse_args(arguments)
+    if not options.run and not (options.deploy and options.weights and options.lesions):
+        parser.error("give --run, or all of --deploy, --weights and --lesions")
+    if options.photos and options.data:
+        parser.error("give photographs or --data, not both")
+    return options
+
+
+if __name__ == "__main__":
+    cli.run(main)
