@@ -56,15 +56,22 @@ def main(arguments: list[str] | None = None) -> int:
     run = read_run(options.run) if options.run else {}
     deploy = options.deploy or options.run / "deploy.prototxt"
     weights = options.weights or options.run / "final.caffemodel"
-    lesions = options.lesions or run["lesions"]
-    check_lesions(lesions)
+    channels = run["lesions"] if run else options.lesions
+    wanted = options.lesions or channels
+    check_lesions(channels)
+    check_lesions(wanted)
+    if set(wanted) - set(channels):
+        raise UserError(
+            f"--lesions {' '.join(wanted)}: the network of {options.run} was trained "
+            f"for {' '.join(channels)}: name some of them, or leave --lesions out"
+        )
     cases = _cases(options, run)
 
     network = inference.load(deploy, weights, options.backend, options.gpu)
-    if network.channels != len(lesions):
+    if network.channels != len(channels):
         raise UserError(
             f"{deploy} gives {network.channels} channel(s), but the lesion types are "
-            f"{' '.join(lesions)}: name one a channel, in their order in training"
+            f"{' '.join(channels)}: name one a channel, in their order in training"
         )
     tiles.check(options.tile, options.overlap, network.stride)
     scale = options.scale or float(run.get("scale") or 1)
@@ -78,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "deploy": str(deploy.resolve()),
         "run": str(options.run.resolve()) if options.run else None,
-        "lesions": list(lesions),
+        "lesions": list(wanted),
         "backend": network.backend,
         "gpu": options.gpu,
         "tile": options.tile,
@@ -94,8 +101,9 @@ def main(arguments: list[str] | None = None) -> int:
         except UserError as error:
             record["failed"][case.name] = str(error)
             continue
-        for lesion, channel in zip(lesions, probability, strict=True):
-            maps.write_map(maps.path_of(options.out, lesion, case.name), channel)
+        for lesion in wanted:
+            path = maps.path_of(options.out, lesion, case.name)
+            maps.write_map(path, probability[channels.index(lesion)])
         record["seconds"][case.name] = round(time.perf_counter() - start, 3)
         # Each time anew: after an interruption it tells which maps are of this run.
         write_json(options.out / "prediction.json", record)
@@ -107,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"{len(record['failed'])} of {len(cases)} photograph(s) failed, {done} are "
             f"done in {options.out}; mend or leave out:\n  {names}"
         )
-    log.info("%d map(s) of %s in %s", len(cases), ", ".join(lesions), options.out)
+    log.info("%d map(s) of %s in %s", len(cases), ", ".join(wanted), options.out)
     return 0
 
 
@@ -177,7 +185,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     network.add_argument("--run", type=Path, help="folder that scripts/train.py wrote")
     network.add_argument("--deploy", type=Path, help="network file, if not the run's")
     network.add_argument("--weights", type=Path, help="caffemodel, if not the run's")
-    network.add_argument("--lesions", nargs="+", help="its channels, if not the run's")
+    network.add_argument(
+        "--lesions",
+        nargs="+",
+        help="its channels, in their order; with --run: those to write",
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder for the maps")
     parser.add_argument("--data", type=Path, help="data set; by default the run's")
     parser.add_argument("--split", type=Path, help="JSON file of the subsets")

@@ -95,8 +95,8 @@ def check_deploy(deploy: Path) -> None:
     if found:
         raise UserError(
             f"{deploy} holds training layers ({', '.join(found)}); a deploy file "
-            'starts with an "Input" layer and ends with the "Sigmoid": remove data, loss and '
-            "accuracy layers, or take deploy.prototxt of the run, not train_val"
+            'starts with an "Input" layer and ends with the "Sigmoid": remove data, '
+            "loss and accuracy layers, or take the run's deploy.prototxt, not train_val"
         )
 
 
