@@ -19,7 +19,6 @@ host and back.
 """
 
 import ctypes
-import json
 import logging
 import os
 from typing import Any, ClassVar
@@ -30,33 +29,9 @@ import numpy as np
 from randrop.errors import UserError
 from randrop.losses import LossResult, random_drop
 from randrop.losses.common import group_shape
+from randrop.python_layer import PythonLayer, parse_options
 
 log = logging.getLogger(__name__)
-
-
-def parse_options(layer: str, param_str: str, defaults: dict[str, Any]) -> dict:
-    """Read `param_str`: JSON with the keys of `defaults`, whose values fill gaps.
-
-    Raises
-    ------
-    UserError
-        When it is no JSON object, or a key is unknown.
-    """
-    try:
-        given = json.loads(param_str or "{}")
-    except ValueError as error:
-        raise UserError(
-            f"{layer}: param_str is no JSON ({error}): {param_str!r}"
-        ) from error
-    if not isinstance(given, dict):
-        raise UserError(f"{layer}: param_str is no JSON object: {param_str!r}")
-    unknown = sorted(set(given) - set(defaults))
-    if unknown:
-        raise UserError(
-            f"{layer}: param_str names {', '.join(unknown)}; "
-            f"known are {', '.join(defaults)}"
-        )
-    return defaults | given
 
 
 def draw_seed() -> int:
@@ -76,7 +51,7 @@ def draw_seed() -> int:
     return int.from_bytes(os.urandom(8), "little")
 
 
-class PixelLossLayer(caffe.Layer):
+class PixelLossLayer(PythonLayer):
     """What the loss layers share: parameters, shapes, the loss weight.
 
     A subclass names its parameters in `defaults` and computes in `compute`.

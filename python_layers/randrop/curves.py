@@ -1,0 +1,64 @@
+"""Pictures of a training: its curves, and what random drop kept."""
+
+import json
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from randrop.files import replacing
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+
+def draw(run: Path) -> list[Path]:
+    """Draw `curves.png`, and `kept.png` if the mask was watched, into a run folder.
+
+    Returns
+    -------
+    list of Path
+        The pictures.
+    """
+    pictures = [_draw_curves(run)]
+    if (run / "kept.jsonl").exists():
+        pictures.append(_draw_kept(run))
+    return pictures
+
+
+def _draw_curves(run: Path) -> Path:
+    curves = json.loads((run / "curves.json").read_text())
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for name, style in (("training_loss", "-"), ("validation_loss", "o-")):
+        points = np.array(curves[name], float).reshape(-1, 2)
+        axes.plot(*points.T, style, ms=3, lw=1.2, label=name.replace("_", " "))
+    axes.set(xlabel="iteration", ylabel="loss (summed over a patch)", yscale="log")
+    rate = axes.twinx()
+    rate.plot(*np.array(curves["learning_rate"], float).reshape(-1, 2).T, "k:", lw=0.8)
+    rate.set_ylabel("learning rate (dotted)")
+    axes.legend()
+    if waited := curves["data_waiting"]:
+        axes.set_title(f"{waited['share_percent']} % of the time waiting for data")
+    return _save(figure, run / "curves.png")
+
+
+def _draw_kept(run: Path) -> Path:
+    lines = [json.loads(line) for line in (run / "kept.jsonl").open()]
+    iteration, negatives, kept, expected = (
+        np.array([line[key] for line in lines])
+        for key in ("iteration", "negatives", "kept", "expected")
+    )
+    negatives = np.maximum(negatives, 1)
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    axes.plot(iteration, kept / negatives, label="kept (mask)")
+    axes.plot(iteration, expected / negatives, "--", label="expected, mean of 1 - d(p)")
+    axes.set(xlabel="iteration", ylabel="share of negatives kept", yscale="log")
+    axes.legend()
+    return _save(figure, run / "kept.png")
+
+
+def _save(figure: plt.Figure, path: Path) -> Path:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
+    return path

@@ -1,0 +1,36 @@
+"""Photographs and masks: reading, preparing, sampling, and the phantom data set.
+
+Nothing here imports Caffe; the data layer for it is in `randrop.data.layer`.
+"""
+
+from randrop.data.datasets import (
+    IGNORE_LABEL,
+    LESIONS,
+    STRUCTURES,
+    Case,
+    Dataset,
+    check_lesions,
+    read_dataset,
+)
+from randrop.data.preprocessing import (
+    INPUT_LIMIT,
+    field_of_view,
+    network_input,
+    rescale_image,
+    rescale_masks,
+)
+
+__all__ = [
+    "IGNORE_LABEL",
+    "INPUT_LIMIT",
+    "LESIONS",
+    "STRUCTURES",
+    "Case",
+    "Dataset",
+    "check_lesions",
+    "field_of_view",
+    "network_input",
+    "read_dataset",
+    "rescale_image",
+    "rescale_masks",
+]

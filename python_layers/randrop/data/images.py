@@ -1,0 +1,128 @@
+"""Reading photographs and lesion masks, strictly: what is wrong is said by name."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from randrop.errors import UserError
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Return (height, width) in pixels from the file's header, without decoding it.
+
+    Raises
+    ------
+    UserError
+        When the file is missing or is no image.
+    """
+    with _opened(path) as image:
+        return image.height, image.width
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read a colour photograph.
+
+    The orientation tag of EXIF is ignored, since masks are drawn on the pixels as they
+    are stored. An alpha channel that is opaque everywhere is dropped.
+
+    Parameters
+    ----------
+    path : Path
+        JPEG, PNG, TIFF or whatever else Pillow reads.
+
+    Returns
+    -------
+    uint8 (H, W, 3)
+        Red, green, blue, 0 to 255.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, truncated or no image, or has no three colours.
+    """
+    pixels, mode = _decoded(path)
+    if mode == "RGBA":
+        if pixels[..., 3].min() < 255:
+            raise UserError(
+                f"{path} has transparent pixels (mode RGBA): "
+                "flatten it and save it as RGB"
+            )
+        return np.ascontiguousarray(pixels[..., :3])
+    if mode != "RGB":
+        raise UserError(
+            f"{path} has mode {mode} ({_channels(pixels)} channel(s)), but the network "
+            "takes colour photographs: give the RGB original"
+        )
+    return pixels
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a binary mask; 0 is background, 1 or 255 is lesion.
+
+    Palette images (IDRiD's TIFFs) count by their index. In a colour mask the brightest
+    channel counts, so red on black is a mask, too. Other values are refused: they come
+    from lossy files or from label maps, and any threshold would be a guess.
+
+    Parameters
+    ----------
+    path : Path
+        PNG, TIFF, BMP or GIF.
+
+    Returns
+    -------
+    uint8 (H, W)
+        0 and 1.
+
+    Raises
+    ------
+    UserError
+        When the file is missing, truncated or no image, or has other values.
+    """
+    pixels, mode = _decoded(path)
+    if pixels.ndim == 3:
+        colours = 1 if mode == "LA" else 3
+        pixels = pixels[..., :colours].max(axis=2)
+    if pixels.dtype == bool:
+        return pixels.astype(np.uint8)
+    top = int(pixels.max(initial=0))
+    mask = (pixels == top) & (top > 0)
+    if top not in (0, 1, 255) or np.any((pixels != 0) & ~mask):
+        values = np.unique(pixels)
+        shown = ", ".join(map(str, values[:6])) + (", ..." if values.size > 6 else "")
+        raise UserError(
+            f"{path} has the values {shown}: a mask holds 0 and 1, or 0 and 255; "
+            "save it losslessly (PNG), one file a lesion type"
+        )
+    return mask.astype(np.uint8)
+
+
+def _decoded(path: Path) -> tuple[np.ndarray, str]:
+    with _opened(path) as image:
+        try:
+            return np.asarray(image), image.mode
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UserError(
+                f"{path} cannot be decoded ({error}): it is damaged or truncated; "
+                "copy it again from its source"
+            ) from error
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            # Photographs of 100 megapixels are no attack here.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: put it back, or leave it out") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read as an image ({error}): "
+            "copy it again from its source, or leave it out"
+        ) from error
+
+
+def _channels(pixels: np.ndarray) -> int:
+    return 1 if pixels.ndim == 2 else pixels.shape[2]

@@ -1,0 +1,124 @@
+"""The pycaffe data layer: patches of fundus photographs with their labels."""
+
+import sys
+import time
+from typing import Any, ClassVar
+
+import numpy as np
+
+from randrop.data.datasets import IGNORE_LABEL
+from randrop.data.worker import Workers, source_of
+from randrop.errors import UserError
+from randrop.python_layer import PythonLayer, parse_options
+
+_REPORT_EVERY = 100  # batches
+
+
+class LesionPatchDataLayer(PythonLayer):
+    """Patches and labels for training or validation.
+
+    Tops are the network input (N, 3, P, P) and the label (N, C, P, P): 1 on a lesion of
+    the channel's type, 0 elsewhere, the ignore label outside the field of view.
+
+    `param_str` is JSON: `root` and `lesions` (wanted), `split`, `subset`, `patch`,
+    `batch_size`, `lesion_share`, `augment`, `ignore_label`, `workers` (processes that
+    cut ahead; 0 cuts in the solver's own), `seed`, `first_patch` (number of the first
+    patch, to go on with a training) and `cycle` (begin again after so many patches; by
+    default never in training, and for validation after one pass, see below).
+
+    In a TEST phase patches begin again from the first after each `cycle`, so that each
+    validation sees the same ones. How long the solver waited for patches is written to
+    the log every 100 batches.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "root": None,
+        "lesions": None,
+        "split": None,
+        "subset": "train",
+        "patch": 256,
+        "batch_size": 2,
+        "lesion_share": 0.5,
+        "augment": True,
+        "ignore_label": IGNORE_LABEL,
+        "workers": 1,
+        "seed": 1,
+        "first_patch": 0,
+        "cycle": None,
+    }
+
+    def setup(self, bottom: Any, top: Any) -> None:
+        """Read the parameters and the data, start the workers."""
+        name = type(self).__name__
+        options = parse_options(name, self.param_str, self.defaults)
+        for key in ("root", "lesions"):
+            if not options[key]:
+                raise UserError(f"{name}: param_str does not say {key!r}")
+        for key, least in {"patch": 1, "batch_size": 1, "workers": 0}.items():
+            if not isinstance(options[key], int) or options[key] < least:
+                raise UserError(
+                    f"{name}: {key} is {options[key]!r}, wanted is a whole number of at "
+                    f"least {least}"
+                )
+        if bottom or len(top) != 2:
+            raise UserError(f"{name}: wanted are no bottoms, two tops")
+        self.options = options
+        # A fixed cycle of patches is cut once and kept; only an endless one needs
+        # workers.
+        self.kept = None
+        self.workers = None
+        if options["cycle"]:
+            source = source_of(options)
+            self.kept = [source.patch(k) for k in range(options["cycle"])]
+        elif options["workers"]:
+            self.workers = Workers(options)
+        else:
+            self.source = source_of(options)
+        self.number = 0
+        self.batches = 0
+        self.waited = 0.0
+        self.started = None
+
+    def reshape(self, bottom: Any, top: Any) -> None:
+        """Shape the tops."""
+        size = self.options["patch"]
+        batch = self.options["batch_size"]
+        top[0].reshape(batch, 3, size, size)
+        top[1].reshape(batch, len(self.options["lesions"]), size, size)
+
+    def forward(self, bottom: Any, top: Any) -> None:
+        """Write the next batch."""
+        begin = time.perf_counter()
+        if self.started is None:
+            self.started = begin
+        image, label = top[0].data, top[1].data
+        for n in range(self.options["batch_size"]):
+            image[n], label[n] = self.next_patch()
+        self.waited += time.perf_counter() - begin
+        self.batches += 1
+        if self.workers is not None and self.batches % _REPORT_EVERY == 0:
+            self.report()
+
+    def next_patch(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the next patch, from wherever patches come."""
+        k = self.number
+        self.number += 1
+        if self.kept is not None:
+            return self.kept[k % len(self.kept)]
+        if self.workers is not None:
+            return self.workers.read()
+        return self.source.patch(self.options["first_patch"] + k)
+
+    def report(self) -> None:
+        """Say what share of the time went into waiting for patches."""
+        total = time.perf_counter() - self.started
+        print(
+            f"randrop.data: waited {self.waited:.2f} s of {total:.1f} s "
+            f"({100 * self.waited / max(total, 1e-9):.1f} %) for "
+            f"{self.batches * self.options['batch_size']} patches",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:
+        """Do nothing: data has no gradient."""

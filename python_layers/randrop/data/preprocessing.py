@@ -1,0 +1,159 @@
+"""From a photograph to what the network sees: field of view, local contrast."""
+
+import cv2
+import numpy as np
+
+INPUT_LIMIT = 8.0
+"""Network inputs are clipped to this magnitude; their standard deviation is 1."""
+
+# The Gaussian that makes the local mean: wide enough to keep the interior of a large
+# haemorrhage dark, narrow enough to take out illumination, macula and vignetting.
+_SIGMA_SHARE = 1 / 30
+# Grey levels added to the local mean, so that noise in black regions stays noise.
+_DARK_LEVEL = 12.0
+# Smallest standard deviation of the contrast: flat images are not blown up.
+_SMALLEST_DEVIATION = 0.01
+_WORK_WIDTH = 512
+
+
+def field_of_view(image: np.ndarray) -> np.ndarray:
+    """Return where a fundus photograph shows the eye rather than the black frame.
+
+    A pixel belongs to it when its brightest channel is well above the level of the
+    frame, which is taken from the darkest parts of the border; of these pixels the
+    largest connected region counts, without its holes.
+
+    Parameters
+    ----------
+    image : uint8 (H, W, 3)
+        Photograph, RGB.
+
+    Returns
+    -------
+    bool (H, W)
+        True inside. All true when no dark frame is found.
+    """
+    height, width = image.shape[:2]
+    shrink = min(1.0, _WORK_WIDTH / max(height, width))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    bright = cv2.resize(image, size, interpolation=cv2.INTER_AREA).max(axis=2)
+    bright = cv2.medianBlur(np.ascontiguousarray(bright), 5)
+    border = np.concatenate([bright[0], bright[-1], bright[:, 0], bright[:, -1]])
+    frame = float(np.percentile(border, 5))
+    eye = float(np.percentile(bright, 75))
+    everything = np.ones((height, width), bool)
+    if eye - frame < 20 or frame > 0.3 * eye:
+        return everything
+    inside = (bright > frame + 0.14 * (eye - frame)).astype(np.uint8)
+    inside = cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    count, regions, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=4)
+    if count < 2:
+        return everything
+    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    inside = (regions == largest).astype(np.uint8)
+    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(inside, contours, -1, 1, cv2.FILLED)
+    if inside.mean() > 0.98 or inside.mean() < 0.1:
+        return everything
+    # Linear interpolation of the small mask makes a smooth edge at full size.
+    soft = cv2.resize(inside * 255, (width, height), interpolation=cv2.INTER_LINEAR)
+    return soft > 127
+
+
+def network_input(image: np.ndarray, fov: np.ndarray | None = None) -> np.ndarray:
+    """Return the network's input: local contrast inside the field of view.
+
+    With the local mean m (Gaussian whose standard deviation is 1/30 of the field's
+    width, normalised by the same Gaussian of the field of view, so that the frame
+    does not darken the edge), a channel I becomes the contrast
+
+        c = (I - m) / (m + 12),
+
+    which cancels illumination, since that multiplies I and m alike. c is divided by
+    its standard deviation over the field of view, channel by channel, and clipped to
+    [-8, 8]. Everything scales with the field's width: the same eye at another
+    resolution has the same input values.
+
+    Training and prediction both use this function; nothing else is subtracted or
+    scaled.
+
+    Parameters
+    ----------
+    image : uint8 (H, W, 3)
+        Photograph, RGB.
+    fov : bool (H, W), optional
+        Field of view; by default `field_of_view(image)`.
+
+    Returns
+    -------
+    float32 (3, H, W)
+        Red, green, blue; about zero mean and unit variance inside the field of view,
+        zero outside.
+    """
+    fov = field_of_view(image) if fov is None else fov
+    height, width = fov.shape
+    output = np.zeros((3, height, width), np.float32)
+    if not fov.any():
+        return output
+    inside = fov.astype(np.float32)
+    mean = _local_mean(image, inside)
+    columns = np.flatnonzero(fov.any(axis=0))
+    rows = np.flatnonzero(fov.any(axis=1))
+    box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    for channel in range(3):
+        local = mean[box + (channel,)]
+        contrast = (image[box + (channel,)] - local) / (local + _DARK_LEVEL)
+        contrast *= inside[box]
+        deviation = float(
+            np.sqrt(np.square(contrast).sum(dtype=np.float64) / fov.sum())
+        )
+        contrast /= max(deviation, _SMALLEST_DEVIATION)
+        np.clip(contrast, -INPUT_LIMIT, INPUT_LIMIT, out=output[(channel, *box)])
+    return output
+
+
+def rescale_image(image: np.ndarray, scale: float) -> np.ndarray:
+    """Return `image` made smaller by `scale` (0 to 1], averaging over areas."""
+    if scale == 1:
+        return image
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def rescale_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return masks made smaller so that no lesion vanishes.
+
+    Parameters
+    ----------
+    masks : uint8 (C, H, W)
+        0 and 1.
+    size : (int, int)
+        New height and width, not larger than the old.
+
+    Returns
+    -------
+    uint8 (C, height, width)
+        1 where any pixel that the new one covers, even partly, is 1.
+    """
+    if tuple(size) == masks.shape[1:]:
+        return masks
+    shrunk = [
+        cv2.resize(mask * np.float32(1), size[::-1], interpolation=cv2.INTER_AREA)
+        for mask in masks
+    ]
+    return (np.stack(shrunk) > 1e-6).astype(np.uint8)
+
+
+def _local_mean(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    height, width = inside.shape
+    field_width = int(np.count_nonzero(inside.any(axis=0)))
+    # A blur this wide loses nothing on a small copy, and costs a hundredth.
+    shrink = min(1.0, _WORK_WIDTH / max(height, width))
+    size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    sigma = max(field_width * shrink * _SIGMA_SHARE, 0.5)
+    masked = image * inside.astype(np.uint8)[..., None]
+    small = cv2.resize(masked, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    weight = cv2.resize(inside, size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+    weight = cv2.GaussianBlur(weight, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+    mean = small / np.maximum(weight, 1e-3)[..., None]
+    return cv2.resize(mean, (width, height), interpolation=cv2.INTER_LINEAR)

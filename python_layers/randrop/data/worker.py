@@ -1,0 +1,164 @@
+"""Worker processes that cut patches ahead of the solver.
+
+A worker is a Python process of its own that writes its patches to a pipe, in order, and
+is ahead by what its queue and the pipe hold. Caffe's program holds Python's lock while
+it computes, so threads inside it would never run. When the program ends, however it
+ends, the pipe breaks and the workers end with it; nothing is shared that could be left
+behind.
+"""
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from randrop.data.datasets import read_dataset
+from randrop.data.patches import Options, PatchSource
+from randrop.errors import UserError
+
+_AHEAD = 8  # patches that a worker has ready beyond what the pipe holds
+
+
+def source_of(options: dict[str, Any]) -> PatchSource:
+    """Return the source of patches that a data layer's options describe."""
+    return PatchSource(
+        read_dataset(options["root"], options["split"]),
+        options["subset"],
+        Options(
+            lesions=tuple(options["lesions"]),
+            patch=options["patch"],
+            lesion_share=options["lesion_share"],
+            augment=options["augment"],
+            seed=options["seed"],
+            ignore_label=options["ignore_label"],
+        ),
+    )
+
+
+class Workers:
+    """Patches in order, from `options["workers"]` processes.
+
+    Worker w of W cuts the patches k = first + w, first + w + W, ...
+
+    Raises
+    ------
+    UserError
+        When a worker cannot start or ends; its own words are in the message.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self.count = options["workers"]
+        self.next = 0
+        size, channels = options["patch"], len(options["lesions"])
+        self.image_shape = (3, size, size)
+        self.label_shape = (channels, size, size)
+        package = str(Path(__file__).resolve().parents[2])
+        paths = [package, *filter(None, sys.path)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        # Threads of theirs would take the solver's cores.
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self.processes = []
+        for w in range(self.count):
+            first = options["first_patch"] + w
+            own = json.dumps({**options, "first_patch": first})
+            self.processes.append(
+                subprocess.Popen(
+                    [_python(), "-m", "randrop.data.worker", own],
+                    stdout=subprocess.PIPE,
+                    env=environment,
+                )
+            )
+        for process in self.processes:
+            if process.stdout.read(1) != b"+":
+                self._fail(process)
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the next patch: image float32 (3, P, P), label float32 (C, P, P)."""
+        process = self.processes[self.next % self.count]
+        self.next += 1
+        arrays = []
+        for shape in (self.image_shape, self.label_shape):
+            array = np.empty(shape, np.float32)
+            view = memoryview(array).cast("B")
+            if process.stdout.readinto(view) != len(view):
+                self._fail(process)
+            arrays.append(array)
+        return arrays[0], arrays[1]
+
+    def close(self) -> None:
+        """End the workers."""
+        for process in self.processes:
+            process.kill()
+            process.stdout.close()
+            process.wait()
+
+    def _fail(self, process: subprocess.Popen) -> None:
+        status = process.wait()
+        self.close()
+        raise UserError(
+            f"a worker process that cuts patches ended with status {status}; "
+            "what it said stands above"
+        )
+
+
+def _python() -> str:
+    """Return the interpreter for workers: inside `caffe`, sys.executable is no help."""
+    candidates = (
+        os.environ.get("RANDROP_PYTHON"),
+        str(Path(sys.prefix, "bin", f"python3.{sys.version_info.minor}")),
+        shutil.which(f"python3.{sys.version_info.minor}"),
+        shutil.which("python3"),
+    )
+    for path in candidates:
+        if path and Path(path).exists():
+            return path
+    raise UserError("no python3 for the data workers: name one in RANDROP_PYTHON")
+
+
+def _write(options: dict[str, Any], pipe: BinaryIO) -> None:
+    """Write patches to the pipe until it breaks."""
+    source = source_of(options)
+    ready: queue.Queue = queue.Queue(_AHEAD)
+
+    def cut() -> None:
+        k = options["first_patch"]
+        try:
+            while True:
+                ready.put(source.patch(k))
+                k += options["workers"]
+        except BaseException as error:
+            ready.put(error)
+
+    threading.Thread(target=cut, daemon=True).start()
+    pipe.write(b"+")
+    pipe.flush()
+    while True:
+        patch = ready.get()
+        if isinstance(patch, BaseException):
+            raise patch
+        for array in patch:
+            pipe.write(memoryview(np.ascontiguousarray(array, np.float32)).cast("B"))
+        pipe.flush()
+
+
+def _main() -> int:
+    try:
+        with contextlib.suppress(BrokenPipeError):
+            _write(json.loads(sys.argv[1]), sys.stdout.buffer)
+    except UserError as error:
+        print(f"UserError: {error}", file=sys.stderr, flush=True)
+        os._exit(2)
+    # The interpreter would flush the broken pipe once more and complain.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _main()
