@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Patch a Caffe tree with the layers of this project, or give it back."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from caffe_tools import patching
+from caffe_tools.errors import ToolError
+from caffe_tools.patching import State
+
+WORDS = {
+    State.PATCHED: "patched",
+    State.NOT_PATCHED: "not patched",
+    State.PARTLY: "partly patched: run this tool again to complete it, or --revert",
+    State.OTHER_VERSION: "patched by another version of this project: run this tool "
+    "again to bring it to the present one",
+}
+
+EPILOG = """\
+examples:
+  python3 scripts/patch_caffe.py ~/caffe --dry-run   see the diff, change nothing
+  python3 scripts/patch_caffe.py ~/caffe             patch; then rebuild Caffe
+  python3 scripts/patch_caffe.py ~/caffe --check     ask
+  python3 scripts/patch_caffe.py ~/caffe --revert    give it back byte for byte
+
+It copies caffe_layers/ to the same paths, adds one marked block of messages and one of
+fields to src/caffe/proto/caffe.proto, and mends what this tree needs to build with the
+libraries of today. The originals are kept in CAFFE_ROOT/.randrop.
+
+exit status: 0 done, or patched; with --check also 1 not patched, 3 partly patched,
+4 patched by another version; 2 an error, after which the tree is as it was.
+"""
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("root", type=Path, metavar="CAFFE_ROOT")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--check", action="store_true", help="say how the tree stands")
+    action.add_argument("--revert", action="store_true", help="give the tree back")
+    action.add_argument("--dry-run", action="store_true", help="print the diff only")
+    parser.add_argument(
+        "--number",
+        action="append",
+        metavar="FIELD=N",
+        help="number of one of our fields in LayerParameter, if the tree uses ours",
+    )
+    return parser.parse_args()
+
+
+def numbers(options: argparse.Namespace) -> dict[str, int] | None:
+    """Return the numbers that were chosen; None if none were.
+
+    Raises
+    ------
+    ToolError
+        When an option is not FIELD=N.
+    """
+    if options.number is None:
+        return None
+    chosen = {}
+    for text in options.number:
+        name, _, number = text.partition("=")
+        if not number.isdecimal():
+            raise ToolError(f"--number {text}: write FIELD=N, with a whole number N")
+        chosen[name] = int(number)
+    return chosen
+
+
+def main() -> int:
+    """Do what was asked; return the exit status."""
+    options = arguments()
+    root = options.root.resolve()
+    if options.check:
+        state = patching.check(root)
+        print(f"{root}: {WORDS[state]}")
+        return state.value
+    if options.revert:
+        changed = patching.revert(root)
+        print(f"{root}: reverted, {len(changed)} files are as they were")
+        return 0
+    if options.dry_run:
+        patching.check_tree(root)
+        changes = patching.plan(root, numbers(options) or {})
+        sys.stdout.writelines(patching.differences(changes, root))
+        return 0
+    changed = patching.apply(root, numbers(options))
+    for path in changed:
+        print(f"  {path}")
+    print(
+        f"{root}: patched, {len(changed)} files changed. Now rebuild Caffe; with CMake, "
+        "configure again first, so that it finds the new files"
+        if changed
+        else f"{root}: patched already, nothing changed"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except ToolError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
