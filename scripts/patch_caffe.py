@@ -5,7 +5,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from caffe_tools import patching
+from caffe_tools import patching, planning
 from caffe_tools.errors import ToolError
 from caffe_tools.patching import State
 
@@ -86,16 +86,16 @@ def main() -> int:
         print(f"{root}: reverted, {len(changed)} files are as they were")
         return 0
     if options.dry_run:
-        patching.check_tree(root)
-        changes = patching.plan(root, numbers(options) or {})
-        sys.stdout.writelines(patching.differences(changes, root))
+        planning.check_tree(root)
+        changes = planning.plan(root, numbers(options) or {})
+        sys.stdout.writelines(planning.differences(changes, root))
         return 0
     changed = patching.apply(root, numbers(options))
     for path in changed:
         print(f"  {path}")
     print(
-        f"{root}: patched, {len(changed)} files changed. Now rebuild Caffe; with CMake, "
-        "configure again first, so that it finds the new files"
+        f"{root}: patched, {len(changed)} files changed. Now rebuild Caffe; with "
+        "CMake, configure again first, so that it finds the new files"
         if changed
         else f"{root}: patched already, nothing changed"
     )

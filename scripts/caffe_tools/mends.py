@@ -161,7 +161,7 @@ MENDS = (
     ),
     Mend(
         "glog-export",
-        "glog 0.7 and newer want GLOG_USE_GLOG_EXPORT from who does not use CMake's target",
+        "glog 0.7 and newer want GLOG_USE_GLOG_EXPORT where its target is not used",
         "cmake/Modules/FindGlog.cmake",
         (
             (

@@ -157,9 +157,14 @@ class _Parser:
                 named = self._next("word")
                 names[named.text] = named.line
                 self._skip_statement()
-            elif token.text in ("syntax", "package", "import", "option", "extend"):
-                self._skip_statement()
-            elif token.text == "service":
+            elif token.text in (
+                "syntax",
+                "package",
+                "import",
+                "option",
+                "extend",
+                "service",
+            ):
                 self._skip_statement()
             elif token.text != ";":
                 self._fail(token.line, f"'{token.text}' is no definition")

@@ -1,0 +1,255 @@
+"""What patching a Caffe tree changes: our layers, our parameters, the mends."""
+
+import dataclasses
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from caffe_tools import proto
+from caffe_tools.errors import ToolError
+from caffe_tools.mends import MENDS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LAYERS = REPOSITORY / "caffe_layers"
+MESSAGES = REPOSITORY / "proto" / "messages.proto"
+FIELDS = REPOSITORY / "proto" / "layer_parameter.proto"
+PROTO = "src/caffe/proto/caffe.proto"
+STATE = ".randrop"
+
+_REGISTER = re.compile(r"REGISTER_LAYER_(?:CLASS|CREATOR)\(\s*(\w+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """One file of the tree; `before` is None where there was none."""
+
+    path: str
+    before: bytes | None
+    after: bytes
+    why: str
+
+
+def check_tree(root: Path) -> None:
+    """Refuse a path that is no Caffe tree.
+
+    Raises
+    ------
+    ToolError
+        Naming what is missing.
+    """
+    if not root.is_dir():
+        raise ToolError(f"{root} is no folder: give the root of a Caffe tree")
+    for needed in (PROTO, "include/caffe", "src/caffe/layers"):
+        if not (root / needed).exists():
+            raise ToolError(
+                f"{root} is no Caffe tree, {needed} is missing: give the folder that "
+                "holds Caffe's Makefile and CMakeLists.txt"
+            )
+
+
+def our_fields() -> list[proto.Field]:
+    """Return the fields that we add to LayerParameter."""
+    text = "message LayerParameter {\n" + FIELDS.read_text() + "}\n"
+    return proto.parse(text, str(FIELDS)).messages["LayerParameter"].fields
+
+
+def registered_types() -> list[str]:
+    """Return the layer types that our sources register."""
+    text = "".join(p.read_text() for p in sorted(LAYERS.rglob("*.cpp")))
+    return _REGISTER.findall(text)
+
+
+def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[Change]:
+    """Return the changes that patch the tree as it was before any patch of ours.
+
+    Raises
+    ------
+    ToolError
+        When a number, name, layer type or file of ours is taken; names by whom.
+    """
+    originals = read_originals(root)
+
+    def before(path: str) -> bytes | None:
+        if path in originals:
+            return originals[path]
+        file = root / path
+        return file.read_bytes() if file.exists() else None
+
+    changes = []
+    if not mends_only:
+        changes.append(_proto_change(before(PROTO), numbers))
+        changes += _layer_changes(root, before)
+    for mend in MENDS:
+        content = before(mend.path)
+        if content is None:
+            continue
+        after = mend.apply(decode(content)).encode("utf-8", "surrogateescape")
+        if after != content:
+            changes.append(
+                Change(mend.path, content, after, f"{mend.name}: {mend.why}")
+            )
+    return changes
+
+
+def _proto_change(before: bytes, numbers: dict[str, int]) -> Change:
+    text = decode(before)
+    file = proto.parse(text, PROTO)
+    layer = file.messages.get("LayerParameter")
+    if layer is None:
+        raise ToolError(f"{PROTO} has no message LayerParameter: is this a Caffe tree?")
+    fields = our_fields()
+    _check_numbers(numbers, fields)
+    _check_names(file, layer, fields)
+    lines = FIELDS.read_text()
+    for field in fields:
+        number = numbers.get(field.name, field.number)
+        user = layer.used(number)
+        if user:
+            free = layer.free(max(1000 + field.number, number))
+            raise ToolError(
+                f"{PROTO}: number {number} of LayerParameter, which our field "
+                f"'{field.name}' wants, is taken by {user}. Nothing was written. "
+                f"Choose another number, for example --number {field.name}={free}. "
+                "Prototxt files store names and do not change; caffemodel files store numbers, "
+                "and those made with another number do not find this field"
+            )
+        lines = re.sub(
+            rf"(\b{field.name} = ){field.number}\b", rf"\g<1>{number}", lines
+        )
+    newline = "\r\n" if "\r\n" in text else "\n"
+    inner = _block(
+        "fields", "".join(f"  {line}\n" for line in lines.splitlines()), "  "
+    )
+    at = text.rindex("\n", 0, layer.end) + 1 if "\n" in text[: layer.end] else layer.end
+    if text[at : layer.end].strip():
+        at = layer.end
+    outer = _block("messages", MESSAGES.read_text(), "")
+    end = "" if text.endswith("\n") else "\n"
+    patched = (
+        text[:at]
+        + inner.replace("\n", newline)
+        + text[at:]
+        + (end + "\n" + outer).replace("\n", newline)
+    )
+    return Change(
+        PROTO, before, patched.encode("utf-8", "surrogateescape"), "our parameters"
+    )
+
+
+def _block(name: str, text: str, indent: str) -> str:
+    return f"{indent}// randrop: begin {name}\n{text}{indent}// randrop: end {name}\n"
+
+
+def _check_numbers(numbers: dict[str, int], fields: list[proto.Field]) -> None:
+    names = [field.name for field in fields]
+    for name, number in numbers.items():
+        if name not in names:
+            raise ToolError(f"--number {name}: our fields are {', '.join(names)}")
+        if not 1 <= number <= proto.MAX_NUMBER or number in proto.RESERVED_BY_PROTOBUF:
+            raise ToolError(
+                f"--number {name}={number}: choose from 1 to {proto.MAX_NUMBER}, "
+                "without 19000 to 19999, which protobuf keeps for itself"
+            )
+    chosen = [numbers.get(field.name, field.number) for field in fields]
+    if len(set(chosen)) < len(chosen):
+        raise ToolError(f"--number gives one number to two of {', '.join(names)}")
+
+
+def _check_names(
+    file: proto.File, layer: proto.Message, fields: list[proto.Field]
+) -> None:
+    taken = [
+        f"message {name} in line {file.names[name]}"
+        for name in proto.parse(MESSAGES.read_text(), str(MESSAGES)).names
+        if name in file.names
+    ]
+    ours = {field.name for field in fields}
+    taken += [
+        f"'{f.type} {f.name} = {f.number}' in line {f.line}"
+        for f in layer.fields
+        if f.name in ours
+    ]
+    if taken:
+        raise ToolError(
+            f"{PROTO} has names of ours already: {'; '.join(taken)}. Nothing was "
+            "written. Probably the paper's parameters were merged by hand: remove "
+            "these lines (prototxt files that use them still work), run this again"
+        )
+
+
+def _layer_changes(root: Path, before: Callable[[str], bytes | None]) -> list[Change]:
+    changes = []
+    known = read_manifest(root)
+    for source in sorted(p for p in LAYERS.rglob("*") if p.is_file()):
+        path = source.relative_to(LAYERS).as_posix()
+        content = before(path)
+        is_new = path not in known.get("files", {})
+        if is_new and content not in (None, source.read_bytes()):
+            raise ToolError(
+                f"{root / path} is there already and not ours. Nothing was written. "
+                "Move it away, then run this again"
+            )
+        changes.append(Change(path, content, source.read_bytes(), "our layers"))
+    ours = {change.path for change in changes}
+    types = set(registered_types())
+    for file in sorted((root / "src" / "caffe").rglob("*.cpp")):
+        if file.relative_to(root).as_posix() in ours:
+            continue
+        clash = types.intersection(_REGISTER.findall(decode(file.read_bytes())))
+        if clash:
+            raise ToolError(
+                f"{file} registers the layer type {', '.join(sorted(clash))} already, "
+                "and Caffe takes a type once. Nothing was written. Move that file (and "
+                "its .cu and .hpp) out of the tree, then run this again"
+            )
+    return changes
+
+
+def differences(changes: list[Change], root: Path) -> Iterator[str]:
+    """Yield a unified diff from the tree as it is to what a plan makes of it."""
+    for change in changes:
+        old = read_file(root / change.path)
+        if old == change.after:
+            continue
+        yield from difflib.unified_diff(
+            decode(old or b"").splitlines(keepends=True),
+            decode(change.after).splitlines(keepends=True),
+            "/dev/null" if old is None else f"a/{change.path}",
+            f"b/{change.path}",
+        )
+
+
+def read_originals(root: Path) -> dict[str, bytes | None]:
+    """Return the files that the patch changed as they were before it."""
+    records = read_manifest(root).get("files", {})
+    return {
+        path: None
+        if record["before"] is None
+        else (root / STATE / "originals" / path).read_bytes()
+        for path, record in records.items()
+    }
+
+
+def read_manifest(root: Path) -> dict:
+    """Return the manifest of a patched tree; empty for one that is not patched."""
+    path = root / STATE / "manifest.json"
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ToolError(
+            f"{path} is damaged ({error}): take a fresh Caffe tree"
+        ) from error
+
+
+def read_file(path: Path) -> bytes | None:
+    """Return a file's content, or None."""
+    return path.read_bytes() if path.exists() else None
+
+
+def decode(content: bytes) -> str:
+    """Decode a file of any encoding so that encoding it again gives it back."""
+    return content.decode("utf-8", "surrogateescape")
