@@ -112,8 +112,8 @@ def _proto_change(before: bytes, numbers: dict[str, int]) -> Change:
                 f"{PROTO}: number {number} of LayerParameter, which our field "
                 f"'{field.name}' wants, is taken by {user}. Nothing was written. "
                 f"Choose another number, for example --number {field.name}={free}. "
-                "Prototxt files store names and do not change; caffemodel files store numbers, "
-                "and those made with another number do not find this field"
+                "Prototxt files store names and do not change; caffemodel files store "
+                "numbers, and those made with another do not find this field"
             )
         lines = re.sub(
             rf"(\b{field.name} = ){field.number}\b", rf"\g<1>{number}", lines

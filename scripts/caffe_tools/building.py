@@ -1,0 +1,208 @@
+"""Configuring and building a patched Caffe tree, and saying how far it is."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from caffe_tools import patching
+from caffe_tools.errors import ToolError
+from caffe_tools.planning import LAYERS, registered_types
+
+_PERCENT = re.compile(r"^\[ *(\d+)%\]")
+_ERROR = re.compile(r"\b(?:fatal )?error\b|undefined reference|\*\*\* ", re.IGNORECASE)
+
+
+def say(words: str) -> None:
+    """Print a step before it is begun."""
+    print(words, flush=True)
+
+
+def place_tree(source: Path, tree: Path) -> None:
+    """Copy a pristine tree to where it is built, whole or not at all."""
+    if tree.exists():
+        return
+    say(f"Copying Caffe's source to {tree}")
+    temporary = tree.with_name(tree.name + ".new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(source, temporary, symlinks=True)
+    temporary.rename(tree)
+
+
+def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None:
+    """Run CMake if flags or the set of sources changed since it ran last.
+
+    Raises
+    ------
+    ToolError
+        When it fails, or Python layers are left out.
+    """
+    build = tree / "build"
+    command = [
+        *("cmake", "-S", str(tree), "-B", str(build)),
+        "-DCMAKE_BUILD_TYPE=Release",
+        "-DCMAKE_POLICY_VERSION_MINIMUM=3.5",
+        "-DBLAS=Open",
+        "-Dpython_version=3",
+        f"-DPYTHON_EXECUTABLE={python}",
+        "-DUSE_LEVELDB=OFF",
+        "-DBUILD_docs=OFF",
+        *flags,
+    ]
+    files = [p.relative_to(LAYERS).as_posix() for p in LAYERS.rglob("*.c*")]
+    key = hashlib.sha256(json.dumps([command, sorted(files)]).encode()).hexdigest()
+    stamp = build / "randrop-configured"
+    if stamp.exists() and stamp.read_text() == key:
+        return
+    say("Configuring (CMake, 5 s)")
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    log.write_text(" ".join(command) + "\n" + result.stdout + result.stderr)
+    if result.returncode:
+        _failed(log, "CMake cannot configure Caffe")
+    if "WITH_PYTHON_LAYER" not in (build / "caffe_config.h").read_text():
+        text = result.stdout + result.stderr
+        if not re.search(r"Python.*:\s*$|Interpreter\s*:", text, re.MULTILINE):
+            _failed(log, "CMake left pycaffe out: it found no Python, NumPy or Boost")
+    stamp.write_text(key)
+
+
+def make(tree: Path, targets: Iterable[str], jobs: int, log: Path) -> None:
+    """Build targets with make, showing a progress bar or lines.
+
+    Raises
+    ------
+    ToolError
+        When it fails; with the first errors and the log.
+    """
+    command = ["make", "-C", str(tree / "build"), f"-j{jobs}", *targets]
+    start, shown = time.monotonic(), -1
+    tty = sys.stdout.isatty()
+    with (
+        log.open("w") as stream,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        for line in process.stdout:
+            stream.write(line)
+            match = _PERCENT.match(line)
+            if not match or int(match[1]) <= shown:
+                continue
+            percent, seconds = int(match[1]), time.monotonic() - start
+            if tty:
+                bar = "#" * (percent * 40 // 100)
+                print(f"\r  [{bar:40}] {percent:3} %  {seconds:4.0f} s", end="")
+                sys.stdout.flush()
+                shown = percent
+            elif "Building" in line and percent // 10 > shown // 10:
+                say(f"  {percent:3} %  {seconds:4.0f} s")
+                shown = percent
+        status = process.wait()
+    if tty and shown >= 0:
+        print()
+    if status:
+        _failed(log, "Caffe does not compile")
+
+
+def _failed(log: Path, what: str) -> None:
+    lines = log.read_text(errors="replace").splitlines()
+    errors = [line for line in lines if _ERROR.search(line)][:5] or lines[-5:]
+    raise ToolError(
+        f"{what}:\n  " + "\n  ".join(errors) + f"\nThe whole log: {log}. If it names a "
+        "header or library that is missing, install that; --clean builds from nothing"
+    )
+
+
+def build(
+    tree: Path,
+    python: Path,
+    flags: list[str],
+    targets: list[str],
+    jobs: int,
+    logs: Path,
+    mends_only: bool = False,
+) -> None:
+    """Patch, configure and build a tree; nothing is done that was done before.
+
+    Raises
+    ------
+    ToolError
+        When a step fails, or a layer type is not registered afterwards.
+    """
+    logs.mkdir(parents=True, exist_ok=True)
+    changed = patching.apply(tree, mends_only=mends_only)
+    if changed:
+        say(f"Patched {len(changed)} files of {tree}")
+    key = _state_of(tree, python, flags, targets)
+    stamp = tree / "build" / "randrop-built"
+    if not changed and stamp.exists() and stamp.read_text() == key:
+        say(f"Caffe is built: {tree}")
+        return
+    configure(tree, python, flags, logs / "cmake.log")
+    say(f"Building {', '.join(targets)} with {jobs} jobs (some minutes the first time)")
+    make(tree, targets, jobs, logs / "make.log")
+    link_program(tree)
+    if "pycaffe" in targets and not mends_only:
+        check_registered(tree, python)
+    stamp.write_text(key)
+
+
+def _state_of(tree: Path, python: Path, flags: list[str], targets: list[str]) -> str:
+    """Return a digest of the sources' names and times, and of how they are built."""
+    digest = hashlib.sha256(json.dumps([str(python), flags, targets]).encode())
+    for folder in ("src", "include", "tools", "python", "cmake"):
+        for file in sorted((tree / folder).rglob("*")):
+            if file.suffix in (".pyc", ".so") or not file.is_file():
+                continue
+            stat = file.stat()
+            digest.update(f"{file}{stat.st_mtime_ns}{stat.st_size}".encode())
+    return digest.hexdigest()
+
+
+def link_program(tree: Path) -> None:
+    """Give `caffe` its plain name, whatever CMake called it."""
+    tools = tree / "build" / "tools"
+    if (tools / "caffe.bin").exists() and not (tools / "caffe").exists():
+        (tools / "caffe").symlink_to("caffe.bin")
+
+
+def check_registered(tree: Path, python: Path) -> None:
+    """Check that Caffe knows every layer type that we registered.
+
+    Raises
+    ------
+    ToolError
+        When one is missing, or pycaffe cannot be imported.
+    """
+    result = subprocess.run(
+        [str(python), "-c", "import caffe; print(*caffe.layer_type_list())"],
+        env={**os.environ, "PYTHONPATH": str(tree / "python"), "GLOG_minloglevel": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        raise ToolError(f"pycaffe cannot be imported: {result.stderr.strip()}")
+    missing = set(registered_types()) - set(result.stdout.split())
+    library = tree / "build" / "lib" / "libcaffe.so"
+    if missing:
+        raise ToolError(
+            f"{library} does not know the layer type(s) {', '.join(sorted(missing))}: "
+            "run build_caffe.py --clean"
+        )
+    say(f"{library} knows {', '.join(registered_types())}")
+    if "Python" not in result.stdout.split():
+        raise ToolError(
+            f"{library} has no Python layers, which read the data: its CMake wants "
+            "-DBUILD_python_layer=ON, and Boost.Python for the Python in use"
+        )
