@@ -120,7 +120,8 @@ def main() -> int:
         for lesion, metrics in run["lesions"].items():
             print(
                 f"{run['loss']:24} {run['seed']:4}  {lesion:6}  "
-                f"{metrics['aupr_challenge']:20.4f}  {metrics['average_precision']:17.4f}"
+                f"{metrics['aupr_challenge']:20.4f}  "
+                f"{metrics['average_precision']:17.4f}"
             )
     return 1 if failed else 0
 

@@ -74,9 +74,10 @@ def main(arguments: list[str] | None = None) -> int:
             f"{' '.join(channels)}: name one a channel, in their order in training"
         )
     tiles.check(options.tile, options.overlap, network.stride)
-    scale = options.scale or float(run.get("scale") or 1)
-    if not 0 < scale <= 1:
-        raise UserError(f"scale is {scale:g}: give a number above 0, at most 1")
+    if not 0 < options.scale <= 1:
+        raise UserError(
+            f"--scale is {options.scale:g}: give a number above 0, at most 1"
+        )
     log.info("%d photograph(s), %s through %s", len(cases), weights, network.backend)
 
     record = {
@@ -90,14 +91,14 @@ def main(arguments: list[str] | None = None) -> int:
         "gpu": options.gpu,
         "tile": options.tile,
         "overlap": options.overlap,
-        "scale": scale,
+        "scale": options.scale,
         "seconds": {},
         "failed": {},
     }
     for case in tqdm(cases, desc="predict", unit="photo", disable=None):
         start = time.perf_counter()
         try:
-            probability = _probability(case, network, options, scale)
+            probability = _probability(case, network, options)
         except UserError as error:
             record["failed"][case.name] = str(error)
             continue
@@ -138,12 +139,12 @@ def read_run(folder: Path) -> dict:
 
 
 def _probability(
-    case: Case, network: inference.Network, options: argparse.Namespace, scale: float
+    case: Case, network: inference.Network, options: argparse.Namespace
 ) -> np.ndarray:
     """Return the probabilities of one photograph, float32 (C, H, W)."""
     image = case.image()
     size = image.shape[:2]
-    image = rescale_image(image, scale)
+    image = rescale_image(image, options.scale)
     inside = field_of_view(image)
     probability = tiles.predict(
         network.forward,
@@ -206,8 +207,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--scale",
         type=float,
-        help="make photographs smaller by this before predicting, maps large again "
-        "after it; by default the scale that the run was trained at, else 1",
+        default=1.0,
+        help="shrink photographs by this before predicting, and enlarge the maps after "
+        "it: for photographs larger than those of the training",
     )
     parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photographs")
     options = parser.parse_args(arguments)

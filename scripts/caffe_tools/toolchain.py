@@ -202,7 +202,7 @@ def _link_into(target: Path, source: Path) -> None:
 
 
 def gpu_architectures(nvcc: Path) -> list[str]:
-    """Return the architectures that a compiler knows, oldest first ("75", "80", ...)."""
+    """Return the architectures that a compiler knows ("75", ...), oldest first."""
     found = re.findall(r"compute_(\d+)\b", _output([str(nvcc), "--list-gpu-arch"]))
     return [str(number) for number in sorted(set(map(int, found)))]
 

@@ -1,0 +1,153 @@
+"""Measure probability maps against masks: numbers, curves, pictures and a report."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import _start  # noqa: F401
+
+import cv2
+from tqdm import tqdm
+
+from randrop import cli, evaluation, maps, panels, plots, report
+from randrop.data import Case, check_lesions, read_dataset
+from randrop.errors import UserError
+from randrop.files import write_bytes, write_json
+
+log = logging.getLogger("randrop")
+
+DESCRIPTION = """\
+Measure probability maps against the masks of a data set.
+
+Writes into OUT:
+  metrics.json      per lesion type: AUPR as the IDRiD challenge has it, average
+                    precision with a 95 % interval, largest F1 with threshold, IoU,
+                    sensitivity and precision at it, prevalence; and by photograph
+  pr_curves.png     precision over recall
+  overlays/<LESION>/<name>.png   what was found, missed and invented, with close-ups
+  report.html       all of it on one page that needs no other file
+
+The maps are OUT of scripts/predict.py, or grey PNG files of 8 or 16 bits that another
+program wrote to <folder>/<LESION>/<name>.png.
+"""
+
+EXAMPLES = """\
+  evaluate.py --probabilities build/maps --data ~/IDRiD --out build/evaluation
+  evaluate.py --probabilities build/maps --data ~/IDRiD --subset test \\
+              --run build/runs/log --out build/evaluation
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Evaluate and write; return 0."""
+    options = _parse(arguments)
+    out, root = options.out, options.probabilities
+    prediction = _prediction(root)
+    lesions = options.lesions or prediction.get("lesions")
+    if not lesions:
+        raise UserError(f"{root} has no prediction.json: name the --lesions to measure")
+    check_lesions(lesions)
+    cases = read_dataset(options.data, options.split).subset(options.subset)
+    measured = evaluation.measure(cases, lesions, root)
+    content = {
+        "data": options.data.resolve().name,
+        "subset": options.subset,
+        "images": [case.name for case in cases],
+        "probabilities": root.resolve().name,
+        "prediction": prediction,
+        "lesions": measured.lesions,
+    }
+    plots.pr_curves(out / "pr_curves.png", measured.histograms)
+    shown = _draw(cases, measured.lesions, root, out / "overlays", options.overlays)
+    report.write(
+        out / "report.html",
+        metrics=content,
+        pr_curves=out / "pr_curves.png",
+        shown=shown,
+        run=options.run,
+        credit=options.credit,
+    )
+    # Last: who finds metrics.json finds the rest, too.
+    write_json(out / "metrics.json", content)
+    for lesion, result in measured.lesions.items():
+        log.info("%s: %s", lesion, _sentence(result))
+    log.info("Report: %s", out / "report.html")
+    return 0
+
+
+def _draw(
+    cases: tuple[Case, ...], results: dict, root: Path, folder: Path, which: str
+) -> dict[str, list]:
+    """Write overlays, and return the views that the report shows."""
+    chosen = {lesion: evaluation.telling(result) for lesion, result in results.items()}
+    shown: dict[str, dict] = {lesion: {} for lesion in results}
+    for case in tqdm(cases, desc="overlays", unit="photo", disable=None):
+        wanted = [
+            lesion
+            for lesion, result in results.items()
+            if result["positives"]
+            and (which == "all" or case.name in chosen[lesion].values())
+        ]
+        if not wanted:
+            continue
+        image, masks = case.image(), case.masks(wanted)
+        for lesion, mask in zip(wanted, masks, strict=True):
+            levels, _ = maps.read_map(maps.path_of(root, lesion, case.name))
+            level = round(results[lesion]["threshold"] * (maps.LEVELS - 1))
+            views = panels.views(image, levels, mask, level)
+            sheet = panels.composed(views, f"{case.name}: {lesion}")
+            _, content = cv2.imencode(".png", sheet[..., ::-1])
+            write_bytes(maps.path_of(folder, lesion, case.name), content.tobytes())
+            if case.name in chosen[lesion].values():
+                shown[lesion][case.name] = views
+    return {
+        lesion: [(rank, name, shown[lesion][name]) for rank, name in ranks.items()]
+        for lesion, ranks in chosen.items()
+    }
+
+
+def _prediction(root: Path) -> dict:
+    """Return what made the maps, if scripts/predict.py did."""
+    path = root / "prediction.json"
+    if not path.is_file():
+        return {}
+    try:
+        prediction = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(
+            f"{path} is no JSON ({error}): predict again, or remove it"
+        ) from error
+    if not prediction.get("complete"):
+        log.warning("%s: this prediction was interrupted, or photographs failed", root)
+    return prediction
+
+
+def _sentence(result: dict) -> str:
+    if not result["positives"]:
+        return f"undefined, {result['undefined']}"
+    return (
+        f"average precision {result['average_precision']:.4f}, AUPR (33 thresholds) "
+        f"{result['aupr_challenge']:.4f}, prevalence {result['prevalence']:.2g}, "
+        f"F1 {result['best_f1']:.3f} at {result['threshold']:.3g}"
+    )
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser(DESCRIPTION, EXAMPLES)
+    add = parser.add_argument
+    add("--probabilities", type=Path, required=True, help="folder of the maps")
+    add("--data", type=Path, required=True, help="data set with the masks")
+    add("--split", type=Path, help="JSON file of the subsets")
+    add("--subset", default="validation", help="train, validation, all, ...")
+    add("--lesions", nargs="+", help="lesion types; by default those of the maps")
+    add("--run", type=Path, help="folder of the training, to show it in the report")
+    add("--overlays", choices=("all", "telling"), default="all",
+        help="of all photographs, or of the best, median and worst")  # fmt: skip
+    add("--credit", default="", help="where the photographs are from, for the report")
+    add("--out", type=Path, required=True, help="folder to write")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    cli.run(main)
