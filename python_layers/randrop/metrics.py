@@ -5,6 +5,7 @@ lie at each level, summed over all photographs, holds the whole precision-recall
 exactly: hundreds of megapixels cost one megabyte.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -154,6 +155,57 @@ def thinned(c: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     precision, recall = precision_recall(c.hits, c.alarms, c.positives)
     keep = np.append(np.diff(recall) != 0, True)
     return recall[keep][::-1], precision[keep][::-1]
+
+
+def _coarse_bins() -> NDArray[np.intp]:
+    """Return the first levels of some 2000 bins, evenly spaced in the logit."""
+    logit = np.linspace(-np.log(LEVELS), np.log(LEVELS), 2048)
+    edges = np.rint((LEVELS - 1) / (1 + np.exp(-logit))).astype(np.intp)
+    return np.unique(np.append(edges, 0))
+
+
+_BINS = _coarse_bins()
+
+
+def coarse(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Sum a histogram into bins, fine near 0 and 1, to keep one for each photograph."""
+    return np.add.reduceat(counts, _BINS, axis=1)
+
+
+def interval(
+    histograms: Sequence[NDArray[np.int64]], draws: int = 1000, seed: int = 0
+) -> tuple[float, float] | None:
+    """Return the 95 % bootstrap interval of the average precision.
+
+    Photographs, not pixels, are drawn with replacement: pixels of one eye are no
+    independent witnesses.
+
+    Parameters
+    ----------
+    histograms : sequence of ndarray (2, B), int64
+        One for each photograph, from `coarse`.
+    draws, seed : int
+        Sets of photographs drawn, and their random numbers.
+
+    Returns
+    -------
+    (float, float) or None
+        Percentiles 2.5 and 97.5; None for fewer than three photographs with lesions,
+        of which nothing can be learnt about others.
+    """
+    stack = np.stack(histograms)
+    if np.count_nonzero(stack[:, 1].any(axis=1)) < 3:
+        return None
+    n = len(stack)
+    rng = np.random.default_rng(seed)
+    times = rng.multinomial(n, np.full(n, 1 / n), draws)
+    found = []
+    for counts in np.tensordot(times, stack, axes=1):
+        c = curve(counts)
+        if c.positives:
+            found.append(average_precision(c))
+    low, high = np.percentile(found, (2.5, 97.5))
+    return float(low), float(high)
 
 
 def _f1(c: Curve) -> NDArray[np.float64]:

@@ -1,0 +1,139 @@
+"""Measuring the probability maps of a data set against its masks."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from randrop import maps, metrics
+from randrop.data import Case
+from randrop.errors import UserError
+
+log = logging.getLogger("randrop")
+
+
+class Measured(NamedTuple):
+    """What was measured.
+
+    Attributes
+    ----------
+    lesions : dict
+        Lesion type to its measures; see `metrics.summary`.
+    histograms : dict
+        Lesion type to the pooled histogram, (2, 65536).
+    """
+
+    lesions: dict[str, dict]
+    histograms: dict[str, NDArray[np.int64]]
+
+
+def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measured:
+    """Measure the maps `root/<lesion>/<name>.png` against the masks of `cases`.
+
+    All pixels of all photographs are pooled for a lesion type. Photographs without a
+    mask of it count: everything that is found there is a false alarm.
+
+    Raises
+    ------
+    UserError
+        When maps are missing, do not fit their masks, or no mask has a lesion.
+    """
+    check_maps(cases, lesions, root)
+    pooled = {name: np.zeros((2, maps.LEVELS), np.int64) for name in lesions}
+    coarse: dict[str, list] = {name: [] for name in lesions}
+    images: dict[str, dict] = {name: {} for name in lesions}
+    bits = set()
+    for case in tqdm(cases, desc="evaluate", unit="photo", disable=None):
+        for lesion, mask in zip(lesions, case.masks(lesions), strict=True):
+            path = maps.path_of(root, lesion, case.name)
+            levels, depth = maps.read_map(path)
+            try:
+                counts = metrics.histogram(levels, mask)
+            except UserError as error:
+                raise UserError(f"{path}: {error}") from error
+            bits.add(depth)
+            pooled[lesion] += counts
+            coarse[lesion].append(metrics.coarse(counts))
+            own = metrics.summary(counts)
+            images[lesion][case.name] = {
+                key: own[key] for key in ("positives", "average_precision")
+            }
+    if not any(counts[1].any() for counts in pooled.values()):
+        raise UserError(
+            f"no lesion of the types {' '.join(lesions)} in any mask of the "
+            f"{len(cases)} photograph(s): there is nothing to measure; check the "
+            "masks' folders and names, or choose another --subset"
+        )
+    if 8 in bits:
+        log.warning(
+            "Some maps have 8 bits a pixel: 256 levels make a coarse curve, on which "
+            "average precision may lose; scripts/predict.py writes 16"
+        )
+    results = {}
+    for lesion, counts in pooled.items():
+        own = images[lesion].values()
+        results[lesion] = {
+            **metrics.summary(counts),
+            "average_precision_95": metrics.interval(coarse[lesion]),
+            "images": len(own),
+            "images_with_lesion": sum(image["positives"] > 0 for image in own),
+            "map_bits": sorted(bits),
+            "per_image": images[lesion],
+        }
+    return Measured(results, pooled)
+
+
+def check_maps(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> None:
+    """Check that all maps are there before long work.
+
+    Raises
+    ------
+    UserError
+        With their number and the first names.
+    """
+    if not root.is_dir():
+        raise UserError(
+            f"{root} is no folder: name the one that scripts/predict.py wrote"
+        )
+    paths = [maps.path_of(root, lesion, c.name) for lesion in lesions for c in cases]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        more = ", ..." if len(missing) > 5 else ""
+        raise UserError(
+            f"{len(missing)} of {len(paths)} probability maps are missing: "
+            f"{', '.join(missing[:5])}{more}; predict them with scripts/predict.py, or "
+            "choose --subset and --lesions that are there"
+        )
+
+
+def telling(result: dict) -> dict[str, str]:
+    """Choose photographs to show: best, median and worst by average precision.
+
+    Parameters
+    ----------
+    result : dict
+        Measures of one lesion type.
+
+    Returns
+    -------
+    dict of str to str
+        Which one it is to the name of the photograph; only photographs with lesions,
+        and each one once.
+    """
+    ranked = sorted(
+        (image["average_precision"], name)
+        for name, image in result["per_image"].items()
+        if image["average_precision"] is not None
+    )
+    if not ranked:
+        return {}
+    chosen: dict[str, str] = {}
+    for which, at in (("best", -1), ("median", len(ranked) // 2), ("worst", 0)):
+        name = ranked[at][1]
+        if name not in chosen.values():
+            chosen[which] = name
+    return chosen
