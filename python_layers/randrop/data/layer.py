@@ -57,8 +57,8 @@ class LesionPatchDataLayer(PythonLayer):
         for key, least in {"patch": 1, "batch_size": 1, "workers": 0}.items():
             if not isinstance(options[key], int) or options[key] < least:
                 raise UserError(
-                    f"{name}: {key} is {options[key]!r}, wanted is a whole number of at "
-                    f"least {least}"
+                    f"{name}: {key} is {options[key]!r}, wanted is a whole number "
+                    f"of at least {least}"
                 )
         if bottom or len(top) != 2:
             raise UserError(f"{name}: wanted are no bottoms, two tops")

@@ -101,8 +101,8 @@ def network_input(image: np.ndarray, fov: np.ndarray | None = None) -> np.ndarra
     rows = np.flatnonzero(fov.any(axis=1))
     box = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     for channel in range(3):
-        local = mean[box + (channel,)]
-        contrast = (image[box + (channel,)] - local) / (local + _DARK_LEVEL)
+        local = mean[(*box, channel)]
+        contrast = (image[(*box, channel)] - local) / (local + _DARK_LEVEL)
         contrast *= inside[box]
         deviation = float(
             np.sqrt(np.square(contrast).sum(dtype=np.float64) / fov.sum())
