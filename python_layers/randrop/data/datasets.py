@@ -194,8 +194,9 @@ def read_dataset(
     Two layouts are known. *IDRiD as distributed*: `root` is "A. Segmentation", or the
     folder that holds it; the official test set becomes the subset "test". *Plain
     folders*: `images/<name>.jpg` (or png, tif, bmp) and masks at
-    `masks/<type>/<name>_<type>.png` or `masks/<type>/<name>.png` with the types MA, HE, EX, SE and OD. A mask that is
-    not there means that the photograph has none of that type.
+    `masks/<type>/<name>_<type>.png` or `masks/<type>/<name>.png` with the types MA, HE,
+    EX, SE and OD. A mask that is not there means that the photograph has none of that
+    type.
 
     The subsets "train" and "validation" come from `split`, else from `split.json` in
     `root`, else the last `validation_share` of the sorted names (rounded up, at least
