@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from randrop.maps import LEVELS
+
 Picture = NDArray[np.uint8]
 
 # Of M. Okabe and K. Ito's palette, told apart by all kinds of colour vision.
@@ -14,14 +16,17 @@ FOUND = (0, 190, 140)
 ALARM = (240, 175, 0)
 MISSED = (86, 180, 255)
 LEGEND = ((FOUND, "found"), (MISSED, "missed"), (ALARM, "false alarm"))
-COLUMNS = ("truth", "probability, 0 to 1", "overlay")
 CLOSE_UP = 384
 
 
 class CloseUp(NamedTuple):
-    """A square region, each picture (384, 384, 3) RGB."""
+    """A square region, each picture (384, 384, 3) RGB.
+
+    The probability is drawn from 0, black, to `top`, the largest in the photograph.
+    """
 
     title: str
+    top: float
     photo: Picture
     truth: Picture
     probability: Picture
@@ -191,10 +196,22 @@ def _close_up(
         (predicted & ~truth, ALARM),
     ):
         overlay[region] = 0.35 * overlay[region] + 0.65 * np.array(colour)
-    heat = cv2.applyColorMap((levels[cut] >> 8).astype(np.uint8), cv2.COLORMAP_MAGMA)
+    top = max(int(levels.max()), 1)
+    heat = (levels[cut] * np.float32(255 / top)).astype(np.uint8)
+    heat = cv2.applyColorMap(heat, cv2.COLORMAP_MAGMA)
     white = np.repeat(truth[..., None] * np.uint8(255), 3, axis=2)
     pictures = (image[cut], white, heat[..., ::-1], overlay)
-    return CloseUp(title, *map(_enlarge, pictures))
+    return CloseUp(title, top / (LEVELS - 1), *map(_enlarge, pictures))
+
+
+def columns(close_up: CloseUp) -> list[tuple[str, Picture]]:
+    """Return the pictures of a close-up with what they show, from left to right."""
+    return [
+        ("photograph", close_up.photo),
+        ("truth", close_up.truth),
+        (f"probability, 0 to {close_up.top:.2g}", close_up.probability),
+        ("overlay", close_up.overlay),
+    ]
 
 
 def _stretched(grey: Picture) -> Picture:
@@ -221,15 +238,16 @@ def composed(shown: Views, title: str) -> Picture:
     font = ImageFont.load_default(18)
     rows = [_caption({0: title}, width, line, font), pair, _legend(width, line, font)]
     for close_up in shown.close_ups:
+        texts, pictures = zip(*columns(close_up), strict=True)
         pictures = [
             cv2.resize(picture, (tile, tile), interpolation=cv2.INTER_AREA)
-            for picture in close_up[1:]
+            for picture in pictures
         ]
         row = np.hstack(_spaced(pictures, gap))
         rest = np.full((tile, width - row.shape[1], 3), 255, np.uint8)
         starts = range(0, width, tile + gap)
-        labels = (f"photograph: {close_up.title}", *COLUMNS)
-        caption = _caption(dict(zip(starts, labels, strict=False)), width, line, font)
+        texts = (f"{texts[0]}: {close_up.title}", *texts[1:])
+        caption = _caption(dict(zip(starts, texts, strict=False)), width, line, font)
         rows += [caption, np.hstack([row, rest])]
     return np.vstack(rows)
 

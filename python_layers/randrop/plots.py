@@ -38,7 +38,7 @@ def pr_curves(path: Path, histograms: Mapping[str, NDArray[np.int64]]) -> None:
         When the file cannot be written.
     """
     with mpl.rc_context({"font.size": 11, "axes.spines.top": False}):
-        figure = Figure(figsize=(7, 5), layout="constrained")
+        figure = Figure(figsize=(7, 5.6), layout="constrained")
         axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1.01))
         for (lesion, counts), (colour, line) in zip(
             histograms.items(), STYLES, strict=False
@@ -61,6 +61,6 @@ def pr_curves(path: Path, histograms: Mapping[str, NDArray[np.int64]]) -> None:
         axes.set_ylabel("Precision (share of the finds that are lesion)")
         axes.spines.right.set_visible(False)
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, loc="upper right")
+        figure.legend(frameon=False, loc="outside lower center", ncols=2)
         with replacing(path) as temporary:
             figure.savefig(temporary, dpi=160)

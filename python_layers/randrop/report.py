@@ -11,7 +11,7 @@ import jinja2
 
 from randrop.errors import UserError
 from randrop.files import write_text
-from randrop.panels import COLUMNS, LEGEND, Picture, Views
+from randrop.panels import LEGEND, Picture, Views, columns
 
 NAMES = {
     "MA": "Microaneurysms",
@@ -127,9 +127,7 @@ def _section(
                         "title": close_up.title,
                         "pictures": [
                             (_jpeg(picture), text)
-                            for picture, text in zip(
-                                close_up[1:], ("photograph", *COLUMNS), strict=True
-                            )
+                            for text, picture in columns(close_up)
                         ],
                     }
                     for close_up in views.close_ups

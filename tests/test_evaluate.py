@@ -1,0 +1,215 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import small_unet
+from sklearn.metrics import average_precision_score
+
+from randrop import evaluation, maps
+from randrop.data import read_dataset
+from randrop.errors import UserError
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+@pytest.fixture
+def data(tmp_path):
+    return small_unet.write_data(tmp_path / "data", count=5)
+
+
+@pytest.fixture
+def evaluate(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    import evaluate
+
+    return lambda *arguments: evaluate.main([str(a) for a in arguments])
+
+
+def write_maps(data, root, lesions=("MA", "HE"), noise=1.0):
+    """Write maps that know the masks more or less, and return them."""
+    rng = np.random.default_rng(0)
+    written = {}
+    for case in read_dataset(data).cases:
+        for lesion, mask in zip(lesions, case.masks(lesions), strict=True):
+            logit = 3 * mask - 2 + noise * rng.normal(0, 1, mask.shape)
+            probability = (1 / (1 + np.exp(-logit))).astype(np.float32)
+            path = maps.path_of(root, lesion, case.name)
+            maps.write_map(path, probability)
+            written[lesion, case.name] = (maps.read_map(path)[0], mask)
+    return written
+
+
+def test_numbers_equal_scikit_learn_on_the_pooled_pixels(evaluate, data, tmp_path):
+    root, out = tmp_path / "maps", tmp_path / "out"
+    written = write_maps(data, root)
+    status = evaluate(
+        *("--probabilities", root, "--data", data, "--subset", "all"),
+        *("--lesions", "MA", "HE", "--out", out),
+    )
+    assert status == 0
+    content = json.loads((out / "metrics.json").read_text())
+    assert content["images"] == [f"eye{i}" for i in range(5)]
+    for lesion in ("MA", "HE"):
+        pairs = [value for key, value in written.items() if key[0] == lesion]
+        levels, truth = (np.concatenate([p[i].ravel() for p in pairs]) for i in (0, 1))
+        result = content["lesions"][lesion]
+        expected = average_precision_score(truth, levels)
+        assert result["average_precision"] == pytest.approx(expected, abs=1e-9)
+        assert result["pixels"] == truth.size
+        assert result["positives"] == truth.sum()
+        assert result["prevalence"] == pytest.approx(truth.mean())
+        low, high = result["average_precision_95"]
+        assert low < expected < high
+        levels, truth = written[lesion, "eye3"]
+        own = result["per_image"]["eye3"]["average_precision"]
+        expected = average_precision_score(truth.ravel(), levels.ravel())
+        assert own == pytest.approx(expected, abs=1e-9)
+
+
+def test_all_files_are_there_and_readable(evaluate, data, tmp_path):
+    root, out = tmp_path / "maps", tmp_path / "out"
+    write_maps(data, root)
+    arguments = ("--probabilities", root, "--data", data, "--lesions", "MA")
+    evaluate(*arguments, "--subset", "all", "--out", out)
+    files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    overlays = {f"overlays/MA/eye{i}.png" for i in range(5)}
+    assert files == {"metrics.json", "pr_curves.png", "report.html", *overlays}
+    for name in ("pr_curves.png", *overlays):
+        assert cv2.imread(str(out / name)).std() > 10
+
+
+def test_telling_overlays_are_best_median_and_worst(evaluate, data, tmp_path):
+    root, out = tmp_path / "maps", tmp_path / "out"
+    write_maps(data, root)
+    arguments = ("--probabilities", root, "--data", data, "--lesions", "HE")
+    evaluate(*arguments, "--subset", "all", "--out", out, "--overlays", "telling")
+    images = json.loads((out / "metrics.json").read_text())["lesions"]["HE"]
+    ranked = sorted(
+        images["per_image"], key=lambda n: images["per_image"][n]["average_precision"]
+    )
+    drawn = {path.stem for path in (out / "overlays" / "HE").iterdir()}
+    assert drawn == {ranked[0], ranked[2], ranked[4]}
+
+
+def test_telling_leaves_out_photographs_without_lesions():
+    images = {"a": None, "b": 0.5, "c": 0.1, "d": None}
+    result = {"per_image": {n: {"average_precision": v} for n, v in images.items()}}
+    assert evaluation.telling(result) == {"best": "b", "worst": "c"}
+    result = {"per_image": {"a": {"average_precision": None}}}
+    assert evaluation.telling(result) == {}
+
+
+def test_lesions_come_from_the_prediction(evaluate, data, tmp_path):
+    root, out = tmp_path / "maps", tmp_path / "out"
+    write_maps(data, root)
+    arguments = ("--probabilities", root, "--data", data, "--out", out)
+    with pytest.raises(UserError, match="name the --lesions"):
+        evaluate(*arguments)
+    record = {
+        "complete": True,
+        "lesions": ["HE"],
+        "weights_sha256": 64 * "a",
+        "backend": "opencv",
+        "tile": 512,
+        "overlap": 64,
+        "seconds": {"eye4": 0.25},
+    }
+    (root / "prediction.json").write_text(json.dumps(record))
+    evaluate(*arguments)
+    assert list(json.loads((out / "metrics.json").read_text())["lesions"]) == ["HE"]
+    assert "aaaaaaaaaaaaaaaa…" in (out / "report.html").read_text()
+    (root / "prediction.json").write_text("{")
+    with pytest.raises(UserError, match=r"prediction\.json is no JSON"):
+        evaluate(*arguments)
+
+
+def test_missing_maps_are_counted_and_named(evaluate, data, tmp_path):
+    root, out = tmp_path / "maps", tmp_path / "out"
+    write_maps(data, root)
+    gone = [maps.path_of(root, "MA", "eye1"), maps.path_of(root, "HE", "eye4")]
+    for path in gone:
+        path.unlink()
+    arguments = ("--probabilities", root, "--data", data, "--lesions", "MA", "HE")
+    with pytest.raises(UserError, match="2 of 10 probability maps") as error:
+        evaluate(*arguments, "--subset", "all", "--out", out)
+    assert all(str(path) in str(error.value) for path in gone)
+    assert not out.exists()
+
+
+def test_a_map_of_another_size_is_named(evaluate, data, tmp_path):
+    root = tmp_path / "maps"
+    write_maps(data, root)
+    path = maps.path_of(root, "MA", "eye4")
+    maps.write_map(path, np.zeros((70, 95), np.float32))
+    arguments = ("--probabilities", root, "--data", data, "--lesions", "MA", "HE")
+    with pytest.raises(UserError, match=r"MA/eye4\.png: .*95 x 70.*96 x 70"):
+        evaluate(*arguments, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_lesion_type_is_refused(evaluate, data, tmp_path):
+    arguments = ("--probabilities", tmp_path, "--data", data, "--out", tmp_path / "out")
+    with pytest.raises(UserError, match="unknown lesion type 'XX'"):
+        evaluate(*arguments, "--lesions", "XX")
+
+
+def test_no_lesion_in_any_mask_is_refused(evaluate, data, tmp_path):
+    root = tmp_path / "maps"
+    write_maps(data, root, lesions=("EX",))
+    arguments = ("--probabilities", root, "--data", data, "--out", tmp_path / "out")
+    with pytest.raises(UserError, match="no lesion of the types EX in any mask"):
+        evaluate(*arguments, "--lesions", "EX")
+
+
+def test_one_type_without_lesions_is_undefined_with_a_reason(evaluate, data, tmp_path):
+    root, out = tmp_path / "maps", tmp_path / "out"
+    write_maps(data, root, lesions=("MA", "EX"))
+    arguments = ("--probabilities", root, "--data", data, "--out", out)
+    evaluate(*arguments, "--lesions", "MA", "EX")
+    lesions = json.loads((out / "metrics.json").read_text())["lesions"]
+    assert lesions["EX"]["average_precision"] is None
+    assert lesions["EX"]["aupr_challenge"] is None
+    assert "no pixel" in lesions["EX"]["undefined"]
+    assert 0 < lesions["MA"]["average_precision"] <= 1
+    assert "undefined: no pixel" in (out / "report.html").read_text()
+    assert not (out / "overlays" / "EX").exists()
+
+
+def test_eight_bit_maps_are_taken_and_the_report_says_so(evaluate, data, tmp_path):
+    root, out = tmp_path / "maps", tmp_path / "out"
+    written = write_maps(data, root)
+    for (lesion, name), (levels, _) in written.items():
+        path = maps.path_of(root, lesion, name)
+        cv2.imwrite(str(path), (levels // 257).astype(np.uint8))
+    arguments = ("--probabilities", root, "--data", data, "--lesions", "MA")
+    evaluate(*arguments, "--subset", "all", "--out", out)
+    result = json.loads((out / "metrics.json").read_text())["lesions"]["MA"]
+    assert result["map_bits"] == [8]
+    pairs = [value for key, value in written.items() if key[0] == "MA"]
+    levels, truth = (np.concatenate([p[i].ravel() for p in pairs]) for i in (0, 1))
+    expected = average_precision_score(truth, levels // 257)
+    assert result["average_precision"] == pytest.approx(expected, abs=1e-9)
+    assert "8 bits a pixel" in (out / "report.html").read_text()
+
+
+def test_a_run_without_training_is_refused(evaluate, data, tmp_path):
+    root = tmp_path / "maps"
+    write_maps(data, root)
+    arguments = ("--probabilities", root, "--data", data, "--lesions", "MA")
+    with pytest.raises(UserError, match=r"no run\.json"):
+        evaluate(*arguments, "--run", tmp_path / "none", "--out", tmp_path / "out")
+    assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_bad_input_ends_with_status_two_and_one_sentence(data, tmp_path):
+    command = [sys.executable, SCRIPTS / "evaluate.py", "--data", data]
+    command += ["--probabilities", tmp_path / "none", "--lesions", "MA"]
+    command += ["--out", tmp_path / "out"]
+    child = subprocess.run(command, capture_output=True, text=True)
+    assert child.returncode == 2
+    assert child.stderr.startswith(f"error: {tmp_path / 'none'} is no folder")
+    assert "Traceback" not in child.stderr

@@ -1,0 +1,184 @@
+import base64
+import json
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+
+import cv2
+import numpy as np
+import pytest
+
+from randrop import metrics, panels, plots, report
+from randrop.errors import UserError
+
+
+def scene():
+    """Return a photograph, levels and a mask with one region of each kind."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(80, 120, (240, 360, 3)).astype(np.uint8)
+    mask, levels = np.zeros((240, 360), np.uint8), np.zeros((240, 360), np.uint16)
+    mask[50:60, 50:60] = 1  # touched by a single pixel
+    levels[59:64, 59:64] = 40000
+    mask[200, 300] = 1  # missed, a single pixel
+    levels[30:34, 300:304] = 30000  # a false alarm
+    mask[150:155, 100:105] = 1  # below the threshold, so missed
+    levels[150:155, 100:105] = 29999
+    return image, levels, mask
+
+
+def write(tmp_path, subset="validation", **options):
+    image, levels, mask = scene()
+    counts = metrics.histogram(levels, mask)
+    views = panels.views(image, levels, mask, 30000)
+    none = np.stack([np.bincount([7], minlength=65536), np.zeros(65536, np.int64)])
+    per_image = {"<eye & 1>": {"positives": 126, "average_precision": 0.25}}
+    common = {"average_precision_95": None, "images": 1, "map_bits": [16]}
+    content = {
+        "data": "set <1>",
+        "subset": subset,
+        "images": ["<eye & 1>"],
+        "probabilities": "maps",
+        "prediction": {},
+        "lesions": {
+            "MA": metrics.summary(counts)
+            | common
+            | {"images_with_lesion": 1, "per_image": per_image},
+            "SE": metrics.summary(none)
+            | common
+            | {
+                "images_with_lesion": 0,
+                "per_image": {"<eye & 1>": {"positives": 0, "average_precision": None}},
+            },
+        },
+    }
+    curves = tmp_path / "pr.png"
+    plots.pr_curves(curves, {"MA": counts, "SE": none})
+    shown = {"MA": [("best", "<eye & 1>", views)], "SE": []}
+    path = tmp_path / "report.html"
+    report.write(path, metrics=content, pr_curves=curves, shown=shown, **options)
+    return path
+
+
+def test_regions_are_counted_as_found_missed_and_false(tmp_path):
+    views = panels.views(*scene(), 30000)
+    assert (views.found, views.lesions, views.alarms) == (1, 3, 1)
+    assert panels.views(*scene(), 29999).found == 2
+    assert panels.views(*scene(), 40001).alarms == 0
+
+
+def test_a_single_pixel_is_marked_in_a_reduced_overview():
+    image, levels, mask = scene()
+    big = [np.kron(a, np.ones((8, 8), a.dtype)) for a in (levels, mask * 0)]
+    image = np.kron(image, np.ones((8, 8, 1), np.uint8))
+    big[1][1600, 2400] = 1
+    overlay = panels.views(image, *big, 30000).overlay
+    assert overlay.shape == (667, 1000, 3)
+    rows, columns = np.nonzero((overlay == panels.MISSED).all(axis=2))
+    assert rows.size > 10
+    assert np.hypot(rows - 1600 / 2.88, columns - 2400 / 2.88).max() < 10
+
+
+def test_close_ups_show_each_pixel_for_what_it_is():
+    image, levels, mask = scene()
+    views = panels.views(image, levels, mask, 30000)
+    titles = [close_up.title for close_up in views.close_ups]
+    assert titles[0] == "most lesion pixels"
+    assert len(titles) == len(set(titles)) == 3
+    close_up = views.close_ups[0]
+    assert close_up.top == pytest.approx(40000 / 65535)
+    assert all(p.shape == (384, 384, 3) for p in close_up[2:])
+    # 100 pixels of 30 x 30 and up: the truth covers that share of the close-up.
+    side = max(360 // 12, 48)
+    assert close_up.truth.mean() / 255 == pytest.approx(100 / side**2, rel=0.2)
+
+
+def test_no_lesion_and_no_alarm_make_no_close_up():
+    image, levels, mask = scene()
+    views = panels.views(image, levels * 0, mask * 0, 30000)
+    assert views.close_ups == []
+    assert panels.composed(views, "nothing").shape[1] == 2 * 360 + 12
+
+
+def test_a_sheet_holds_overview_and_close_ups():
+    views = panels.views(*scene(), 30000)
+    sheet = panels.composed(views, "eye: MA")
+    assert sheet.dtype == np.uint8
+    assert sheet.shape[0] > 240 + 3 * (720 // 4 - 12)
+    for colour in (panels.FOUND, panels.MISSED, panels.ALARM):
+        assert (sheet == colour).all(axis=2).any()
+
+
+def test_the_report_is_well_formed_and_needs_no_other_file(tmp_path):
+    path = write(tmp_path)
+    root = ET.fromstring(path.read_text())
+    images = [node.get("src") for node in root.iter("img")]
+    assert len(images) == 1 + 2 + 3 * 4
+    for source in images:
+        assert source.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))
+        content = base64.b64decode(source.split(",")[1])
+        assert cv2.imdecode(np.frombuffer(content, np.uint8), 1) is not None
+    assert all(node.get("alt") for node in root.iter("img"))
+    tags = {node.tag for node in root.iter()}
+    assert not tags & {"script", "link", "iframe", "object"}
+    assert "@import" not in path.read_text()
+    assert "http" not in path.read_text()
+
+
+def test_the_report_opens_with_what_was_measured(tmp_path):
+    root = ET.fromstring(write(tmp_path).read_text())
+    lead = next(n for n in root.iter("p") if n.get("class") == "lead").text
+    for word in ("microaneurysms (MA)", "1 photograph:", "validation", "set <1>"):
+        assert word in lead
+    text = " ".join("".join(root.itertext()).split())
+    assert "undefined: no pixel" in text
+    assert "<eye & 1>" in text
+    assert "Fewer than three photographs have MA" in text
+
+
+@pytest.mark.parametrize("subset", ["train", "all"])
+def test_the_report_warns_of_photographs_that_were_trained_on(tmp_path, subset):
+    assert "how well it remembers" in write(tmp_path, subset).read_text()
+    assert "how well it remembers" not in write(tmp_path).read_text()
+
+
+def test_the_training_is_shown(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    settings = {"loss": "cross-entropy", "schedule": "LOG", "iterations": 4321}
+    (run / "run.json").write_text(json.dumps(settings))
+    cv2.imwrite(str(run / "curves.png"), np.zeros((9, 9, 3), np.uint8))
+    text = write(tmp_path, run=run, credit="The <owner>").read_text()
+    assert "4321" in text
+    assert "cross-entropy" in text
+    # A schedule belongs to random drop; cross-entropy has none.
+    assert "<dt>schedule</dt>" not in text
+    assert "Loss over the iterations" in text
+    assert "The &lt;owner&gt;" in text
+
+
+def test_a_report_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"no run\.json"):
+        write(tmp_path, run=tmp_path)
+    assert not (tmp_path / "report.html").exists()
+    (tmp_path / "report.html").mkdir()
+    with pytest.raises(UserError, match=r"cannot write .*report\.html"):
+        write(tmp_path)
+
+
+def test_a_browser_shows_the_report(tmp_path):
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("chromium is not installed")
+    path, picture = write(tmp_path), tmp_path / "screen.png"
+    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
+    options += " --disable-background-networking --disable-component-update"
+    command = [browser, *options.split(), "--disable-sync", "--hide-scrollbars"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=600,3000"]
+    command += [f"--screenshot={picture}", path.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    screen = cv2.imread(str(picture))
+    assert screen.shape == (3000, 600, 3)
+    # The page's margin stays empty: nothing is wider than a phone's screen.
+    assert screen[:, -10:].std() < 1
+    shown = (screen[..., ::-1] == np.uint8(panels.MISSED)).all(axis=2)
+    assert shown.sum() > 50
