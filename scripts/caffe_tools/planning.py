@@ -107,7 +107,7 @@ def _proto_change(before: bytes, numbers: dict[str, int]) -> Change:
         number = numbers.get(field.name, field.number)
         user = layer.used(number)
         if user:
-            free = layer.free(max(1000 + field.number, number))
+            free = layer.free(1000 + field.number) or "N"
             raise ToolError(
                 f"{PROTO}: number {number} of LayerParameter, which our field "
                 f"'{field.name}' wants, is taken by {user}. Nothing was written. "

@@ -60,12 +60,19 @@ class Message:
                 return f"the reserved or extension range in line {line}"
         return None
 
-    def free(self, at_least: int) -> int:
-        """Return the first number from `at_least` on that nobody uses."""
-        number = at_least
-        while self.used(number) or number in RESERVED_BY_PROTOBUF:
-            number += 1
-        return number
+    def free(self, at_least: int) -> int | None:
+        """Return a number that nobody uses, from `at_least` on if there is one."""
+        taken = [(f.number, f.number) for f in self.fields]
+        taken += [(first, last) for first, last, _ in self.ranges]
+        taken.append((RESERVED_BY_PROTOBUF[0], RESERVED_BY_PROTOBUF[-1]))
+        for start in (at_least, 1):
+            number = start
+            for first, last in sorted(taken):
+                if first <= number <= last:
+                    number = last + 1
+            if number <= MAX_NUMBER:
+                return number
+        return None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,50 @@
+"""What the tests share: paths, the pristine Caffe tree, pycaffe, a small data set."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+for folder in ("python_layers", "scripts"):
+    sys.path.insert(0, str(REPOSITORY / folder))
+os.environ.setdefault("GLOG_minloglevel", "2")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+
+@pytest.fixture(scope="session")
+def caffe():
+    """Pycaffe of the patched build; a missing build is a failure, not a skip."""
+    from randrop.caffe_build import import_caffe
+
+    return import_caffe()
+
+
+@pytest.fixture(scope="session")
+def caffe_source():
+    """The pristine tree that builds start from; never to be written to."""
+    from caffe_tools import source
+    from randrop.caffe_build import build_dir
+
+    return source.fetch(build_dir() / "cache" / "caffe")
+
+
+@pytest.fixture
+def tree(caffe_source, tmp_path):
+    """A pristine Caffe tree of the test's own, without what the patch never reads."""
+    target = tmp_path / "caffe"
+    leave = shutil.ignore_patterns("docs", "examples", "data", "models", "matlab")
+    shutil.copytree(caffe_source, target, symlinks=True, ignore=leave)
+    return target
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory):
+    """Four small synthetic photographs, three for training and one for validation."""
+    from randrop.data.phantom_set import write_phantom
+
+    folder = tmp_path_factory.mktemp("data") / "phantom"
+    write_phantom(folder, images=4, size=192, seed=3, workers=1)
+    return folder
