@@ -41,12 +41,11 @@ def test_a_network_takes_one_shape_after_another(run, backend):
     rng = np.random.default_rng(2)
     first = rng.normal(0, 1, (1, 3, 32, 48)).astype(np.float32)
     once = forward(first)
+    kept = once.copy()
     assert forward(np.zeros((1, 3, 64, 16), np.float32)).shape == (1, 2, 64, 16)
-    again = forward(first)
-    np.testing.assert_array_equal(once, again)
     # A result stays what it was when the network goes on.
-    forward(first + 1)
-    np.testing.assert_array_equal(once, again)
+    np.testing.assert_array_equal(once, kept)
+    np.testing.assert_array_equal(forward(first), kept)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

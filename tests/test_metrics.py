@@ -150,6 +150,39 @@ def test_drawn_curve_keeps_every_change_of_recall():
     assert np.sum(steps * precision) == pytest.approx(metrics.average_precision(c))
 
 
+def test_coarse_histograms_keep_the_average_precision():
+    for seed in range(3):
+        counts = metrics.histogram(*random_case(seed))
+        coarse = metrics.coarse(counts)
+        assert np.array_equal(coarse.sum(axis=1), counts.sum(axis=1))
+        exact, near = (
+            metrics.average_precision(metrics.curve(c)) for c in (counts, coarse)
+        )
+        assert near == pytest.approx(exact, abs=2e-3)
+
+
+def test_the_interval_narrows_with_more_photographs():
+    cases = [
+        metrics.coarse(
+            metrics.histogram(*random_case(seed, share=0.005 + seed % 5 / 100))
+        )
+        for seed in range(40)
+    ]
+    few, many = metrics.interval(cases[:5]), metrics.interval(cases)
+    pooled = metrics.average_precision(metrics.curve(sum(cases)))
+    assert many[0] < pooled < many[1]
+    assert many[1] - many[0] < 0.7 * (few[1] - few[0])
+    assert metrics.interval(cases) == many
+
+
+def test_two_photographs_with_lesions_have_no_interval():
+    levels, mask = random_case(0)
+    none = metrics.coarse(metrics.histogram(levels, mask * 0))
+    some = metrics.coarse(metrics.histogram(levels, mask))
+    assert metrics.interval([none, some, none, some]) is None
+    assert metrics.interval([none, some, some, some]) is not None
+
+
 def test_shapes_that_differ_are_refused():
     levels, mask = random_case(0)
     with pytest.raises(UserError, match=r"90 x 120 pixels, the mask 89 x 120"):
