@@ -99,6 +99,9 @@ def test_telling_leaves_out_photographs_without_lesions():
     images = {"a": None, "b": 0.5, "c": 0.1, "d": None}
     result = {"per_image": {n: {"average_precision": v} for n, v in images.items()}}
     assert evaluation.telling(result) == {"best": "b", "worst": "c"}
+    del images["b"]
+    result = {"per_image": {n: {"average_precision": v} for n, v in images.items()}}
+    assert evaluation.telling(result) == {"the only one": "c"}
     result = {"per_image": {"a": {"average_precision": None}}}
     assert evaluation.telling(result) == {}
 

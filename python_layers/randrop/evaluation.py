@@ -129,6 +129,8 @@ def telling(result: dict) -> dict[str, str]:
         for name, image in result["per_image"].items()
         if image["average_precision"] is not None
     )
+    if len(ranked) == 1:
+        return {"the only one": ranked[0][1]}
     if not ranked:
         return {}
     chosen: dict[str, str] = {}

@@ -69,6 +69,7 @@ def write(
         trim_blocks=True,
     )
     environment.filters["share"] = lambda value: f"{value:.2g}"
+    environment.filters["number"] = lambda x: f"{x:.3f}" if x >= 0.01 else f"{x:.2g}"
     rows = [_row(lesion, result) for lesion, result in metrics["lesions"].items()]
     full_names = [f"{row['full_name'].lower()} ({row['lesion']})" for row in rows]
     count = len(metrics["images"])
