@@ -53,7 +53,11 @@ class SigmoidRandomDropCELossLayer : public PixelLossLayer<Dtype> {
   virtual void Reshape(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
 
-  virtual inline const char* type() const { return "SigmoidRandomDropCELoss"; }
+  /// @brief The name it was created under: it is registered under three.
+  virtual inline const char* type() const {
+    return this->layer_param_.type().empty() ? "SigmoidRandomDropCELoss" :
+        this->layer_param_.type().c_str();
+  }
   virtual inline int ExactNumTopBlobs() const { return -1; }
   virtual inline int MinTopBlobs() const { return 1; }
   virtual inline int MaxTopBlobs() const { return 2; }

@@ -98,7 +98,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestThreeTypeNames) {
     this->param_.set_type(names[k]);
     shared_ptr<Layer<Dtype> > layer =
         LayerRegistry<Dtype>::CreateLayer(this->param_);
-    EXPECT_EQ(string("SigmoidRandomDropCELoss"), layer->type());
+    EXPECT_EQ(string(names[k]), layer->type());
     layer->SetUp(this->bottom_, this->top_);
     EXPECT_GT(layer->Forward(this->bottom_, this->top_), 0);
   }
