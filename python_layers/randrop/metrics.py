@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from randrop.errors import UserError
 from randrop.maps import LEVELS
 
+FEWEST = 5
+"""Photographs with lesions that an interval needs."""
+
 CHALLENGE_STEP = 8 * LEVELS // 256
 
 
@@ -190,11 +193,11 @@ def interval(
     Returns
     -------
     (float, float) or None
-        Percentiles 2.5 and 97.5; None for fewer than three photographs with lesions,
-        of which nothing can be learnt about others.
+        Percentiles 2.5 and 97.5; None for fewer than `FEWEST` photographs with
+        lesions, of which little can be learnt about others.
     """
     stack = np.stack(histograms)
-    if np.count_nonzero(stack[:, 1].any(axis=1)) < 3:
+    if np.count_nonzero(stack[:, 1].any(axis=1)) < FEWEST:
         return None
     n = len(stack)
     rng = np.random.default_rng(seed)

@@ -39,7 +39,7 @@ class Views(NamedTuple):
     Attributes
     ----------
     photo, overlay : ndarray (h, w, 3), uint8
-        The photograph, and it in grey with marks, at reduced size.
+        The photograph, and it in grey with marks, at another size.
     close_ups : list of CloseUp
         Where most lesion, most missed and most false alarm pixels are.
     found, lesions, alarms : int
@@ -75,18 +75,20 @@ def views(
     level : int
         Pixels of at least this level count as predicted.
     width : int
-        Of the overview, in pixels.
+        Of the overview, in pixels; less for photographs below a third of it.
     """
     truth, predicted = mask != 0, levels >= level
     found, missed = _split(truth, predicted)
     _, invented = _split(predicted, truth)
     grey = _red_free(image)
-    shrink = min(1.0, width / image.shape[1])
-    size = (round(image.shape[1] * shrink), max(1, round(image.shape[0] * shrink)))
-    overview = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
+    # Marks are drawn after resizing: small photographs are enlarged for room.
+    scale = min(3.0, width / image.shape[1])
+    size = (round(image.shape[1] * scale), max(1, round(image.shape[0] * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    overview = cv2.resize(grey, size, interpolation=method)
     for region, colour in ((found, FOUND), (missed, MISSED), (invented, ALARM)):
         _mark(overview, region, colour)
-    photo = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    photo = cv2.resize(image, size, interpolation=method)
     return Views(
         photo,
         overview,

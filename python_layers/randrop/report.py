@@ -11,6 +11,7 @@ import jinja2
 
 from randrop.errors import UserError
 from randrop.files import write_text
+from randrop.metrics import FEWEST
 from randrop.panels import LEGEND, Picture, Views, columns
 
 NAMES = {
@@ -159,11 +160,11 @@ def _warnings(metrics: Mapping[str, Any]) -> list[str]:
     few = [
         lesion
         for lesion, result in metrics["lesions"].items()
-        if result["positives"] and result["images_with_lesion"] < 3
+        if result["positives"] and result["images_with_lesion"] < FEWEST
     ]
     if few:
         found.append(
-            f"Fewer than three photographs have {_list(few)}: the numbers describe "
+            f"Fewer than {FEWEST} photographs have {_list(few)}: the numbers describe "
             "these photographs and nothing more."
         )
     return found
