@@ -118,10 +118,12 @@ def main() -> int:
     print(f"{'loss':24} seed  lesion  AUPR (33 thresholds)  average precision")
     for run in summary["runs"]:
         for lesion, metrics in run["lesions"].items():
+            # Where no mask has this lesion, neither is defined.
+            numbers = [metrics["aupr_challenge"], metrics["average_precision"]]
+            shown = ["-" if n is None else f"{n:.4f}" for n in numbers]
             print(
                 f"{run['loss']:24} {run['seed']:4}  {lesion:6}  "
-                f"{metrics['aupr_challenge']:20.4f}  "
-                f"{metrics['average_precision']:17.4f}"
+                f"{shown[0]:>20}  {shown[1]:>17}"
             )
     return 1 if failed else 0
 
