@@ -9,7 +9,7 @@ from typing import Any
 import _start  # noqa: F401
 
 from randrop import cli, curves, training
-from randrop.data import read_dataset
+from randrop.data import check_lesions, read_dataset
 from randrop.errors import UserError
 from randrop.files import write_json
 from randrop.losses import SCHEDULES
@@ -85,6 +85,7 @@ def check(options: argparse.Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1")
     if options.weights and not options.weights.exists():
         raise UserError(f"--weights {options.weights}: no such file")
+    check_lesions(options.lesions)
     dataset = read_dataset(options.data, options.split)
     for subset in ("train", "validation"):
         for case in dataset.subset(subset):
@@ -105,6 +106,11 @@ def main() -> int:
     if options.resume:
         snapshot, first = training.newest_snapshot(run)
     else:
+        if not options.force and list(run.glob("snapshots/*.solverstate")):
+            raise UserError(
+                f"{run} holds a run that was stopped: --resume goes on with it, "
+                "--force trains anew"
+            )
         shutil.rmtree(run / "snapshots", ignore_errors=True)
         (run / "final.caffemodel").unlink(missing_ok=True)
     training.write_run(run, settings, first)

@@ -1,6 +1,8 @@
 """Running `caffe train` on a run folder: settings, progress, interruption, curves."""
 
+import collections
 import contextlib
+import itertools
 import json
 import logging
 import os
@@ -42,7 +44,8 @@ _WAIT = re.compile(
 )
 # What of a failed run's log says why: glog's fatal lines, and Python's last words.
 _FATAL = re.compile(r"^F\d+ \d\d:\d\d:\d\d\S*\s+\d+ \S+\] (.*)")
-_PYTHON = re.compile(r"^(?:[\w.]+\.)?(UserError|\w*Error): (.*)")
+_PYTHON = re.compile(r"^(?:[\w.]+\.)?(\w*Error): (.*)")
+_LOG = re.compile(r"^[IWEF]\d+ |^\*\*\* |^ *@ |^\w*Error: |^terminate called")
 
 _REMEDIES = {
     "Unknown layer type: Python": (
@@ -250,28 +253,36 @@ def train(
         # Ctrl-C reaches caffe from us alone: once, and the data workers never.
         start_new_session=True,
     )
-    tail: list[str] = []
-    with (
-        log_path.open("a" if snapshot else "w", buffering=1) as stream,
-        tqdm(total=iterations, unit="it", dynamic_ncols=True) as bar,
-        _passing_on_interrupts(caffe) as interrupts,
-    ):
-        for line in caffe.stderr:
-            stream.write(line)
-            tail = [*tail[-60:], line.rstrip()]
-            if curves.read(line):
-                _show(bar, curves)
-            elif "WARNING" in line or (
-                line.startswith("W") and "randrop" in line.lower()
-            ):
-                bar.write(line.rstrip())
-        status = caffe.wait()
-        if not status and not interrupts:
-            bar.update(iterations - bar.n)
+    tail: collections.deque[str] = collections.deque(maxlen=60)
+    try:
+        with (
+            log_path.open("a" if snapshot else "w", buffering=1) as stream,
+            tqdm(total=iterations, unit="it", dynamic_ncols=True) as bar,
+            _passing_on_interrupts(caffe) as interrupts,
+        ):
+            for line in caffe.stderr:
+                stream.write(line)
+                tail.append(line.rstrip())
+                if curves.read(line):
+                    _show(bar, curves)
+                elif "WARNING" in line or (
+                    line[0] == "W" and "randrop" in line.lower()
+                ):
+                    bar.write(line.rstrip())
+            status = caffe.wait()
+            if not status and not interrupts:
+                bar.update(iterations - bar.n)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {log_path}: {error.strerror}; caffe was stopped. Free some "
+            "space, then train.py --resume (or --force)"
+        ) from error
     write_json(run / "curves.json", curves.to_json())
+    if interrupts:
+        return False
     if status:
-        raise UserError(_why(tail, status, log_path))
-    return not interrupts
+        raise UserError(_why(list(tail), status, log_path))
+    return True
 
 
 def finish(run: Path) -> Path:
@@ -324,9 +335,16 @@ def _passing_on_interrupts(caffe: subprocess.Popen) -> Iterator[list[int]]:
 
 
 def _why(tail: list[str], status: int, log_path: Path) -> str:
-    words = [m[1] for line in tail if (m := _FATAL.match(line))]
-    words += [f"{m[2]}" for line in tail if (m := _PYTHON.match(line))]
-    said = words[-1] if words else "\n".join(tail[-5:])
+    """Return what a failed caffe said last that tells why, and a remedy."""
+    said = "\n".join(tail[-5:])
+    for k, line in enumerate(tail):
+        if match := _FATAL.match(line):
+            said = match[1]
+        elif match := _PYTHON.match(line):
+            # A message of ours may go on for some lines. The first tells the cause.
+            more = itertools.takewhile(lambda t: not _LOG.match(t), tail[k + 1 : k + 6])
+            said = "\n".join([match[2], *more])
+            break
     text = "\n".join(tail)
     remedy = next((r for key, r in _REMEDIES.items() if key in text), "")
     return (
