@@ -51,13 +51,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[str]:
-    """Return CMake's flags for a CUDA build.
+def find_compiler() -> Path:
+    """Return nvcc.
 
     Raises
     ------
     ToolError
-        When there is no nvcc.
+        When there is none.
     """
     nvcc = toolchain.find_nvcc()
     if nvcc is None:
@@ -65,6 +65,18 @@ def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[st
             "--gpu needs nvcc, NVIDIA's compiler, and there is none on PATH or in "
             "/usr/local/cuda: install the CUDA toolkit, or build without --gpu"
         )
+    return nvcc
+
+
+def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[str]:
+    """Return CMake's flags for a CUDA build.
+
+    Raises
+    ------
+    ToolError
+        When there is no nvcc, or it does not know an architecture.
+    """
+    nvcc = find_compiler()
     toolkit = toolchain.cuda_toolkit(nvcc, root / "cuda", python, building.say)
     known = toolchain.gpu_architectures(nvcc)
     chosen = (options.cuda_arch or " ".join(known)).split()
@@ -90,6 +102,8 @@ def main() -> None:
     options = arguments()
     if options.in_place and not options.caffe_root:
         raise ToolError("--in-place goes with --caffe-root")
+    if options.gpu:
+        find_compiler()
     start = time.monotonic()
     root = Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
     root.mkdir(parents=True, exist_ok=True)
