@@ -133,7 +133,7 @@ def test_gpu_without_a_compiler_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(toolchain, "find_nvcc", lambda: None)
     monkeypatch.setattr(sys, "argv", ["build_caffe.py", "--gpu"])
     monkeypatch.setenv("RANDROP_BUILD", str(tmp_path / "build"))
-    with pytest.raises(ToolError, match="--gpu needs nvcc.* install the CUDA toolkit"):
+    with pytest.raises(ToolError, match=r"--gpu needs nvcc.* install the CUDA toolkit"):
         build_caffe.main()
     assert not (tmp_path / "build").exists()
 
