@@ -65,6 +65,8 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
     log.write_text(" ".join(command) + "\n" + result.stdout + result.stderr)
     if result.returncode:
         _failed(log, "CMake cannot configure Caffe")
+    if "CUDA is not detected" in result.stdout + result.stderr:
+        _failed(log, "CMake finds no CUDA toolkit, which --gpu asks for")
     stamp.write_text(key)
 
 

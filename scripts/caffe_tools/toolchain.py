@@ -154,13 +154,13 @@ def cuda_toolkit(
     ToolError
         When the packages cannot be installed.
     """
-    root = nvcc.parents[1]
-    if not (root / "include").exists():
-        text = _output([str(nvcc), "--dryrun", "-c", "-x", "cu", "/dev/null"])
-        match = re.search(r"^#\$ TOP=(.*)$", text, re.MULTILINE)
-        root = Path(match[1]).resolve() if match else root
-    if (root / "include" / "cublas_v2.h").exists():
-        return root
+    text = _output([str(nvcc), "--dryrun", "-c", "-x", "cu", "/dev/null"])
+    match = re.search(r"^#\$ TOP=(.*)$", text, re.MULTILINE)
+    root = Path(match[1]).resolve() if match else nvcc.parents[1]
+    toolkit = folder / "toolkit"
+    for whole in (root, toolkit):
+        if (whole / "include" / "cublas_v2.h").exists():
+            return whole
     version = _output([str(nvcc), "--version"])
     major = re.search(r"release (\d+)\.", version)[1]
     names = ["nvidia-cublas", "nvidia-curand"]
@@ -176,14 +176,14 @@ def cuda_toolkit(
         ],
         "cannot install cuBLAS and cuRAND",
     )
-    toolkit = folder / "toolkit"
     shutil.rmtree(toolkit, ignore_errors=True)
     for part in ("bin", "include", "lib64", "nvvm"):
         (toolkit / part).mkdir(parents=True)
     _link_into(toolkit / "bin", root / "bin")
     _link_into(toolkit / "nvvm", root / "nvvm")
     for source in [root, *(p.parent for p in packages.glob("nvidia/*/include"))]:
-        _link_into(toolkit / "include", source / "include")
+        for headers in ("include", "targets/x86_64-linux/include"):
+            _link_into(toolkit / "include", source / headers)
         for libraries in ("lib64", "lib", "targets/x86_64-linux/lib"):
             _link_into(toolkit / "lib64", source / libraries)
     for library in sorted((toolkit / "lib64").glob("lib*.so.*")):
