@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -48,3 +49,24 @@ def phantom(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "phantom"
     write_phantom(folder, images=4, size=192, seed=3, workers=1)
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A function that mounts a disk of so many bytes and returns its folder."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk takes root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = []
+
+    def mount(size):
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", disk]
+        if subprocess.run(command, check=False).returncode:
+            pytest.skip("this sandbox does not mount")
+        mounted.append(disk)
+        return disk
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", folder], check=True)

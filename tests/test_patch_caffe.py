@@ -318,30 +318,19 @@ def test_a_failure_half_way_leaves_the_tree_as_it_was(tree, monkeypatch):
     assert patching.check(tree) is State.NOT_PATCHED
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk takes root")
-def test_a_full_disk_leaves_the_tree_as_it_was(tree, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
+def test_a_full_disk_leaves_the_tree_as_it_was(tree, small_disk):
     size = sum(p.stat().st_size for p in tree.rglob("*") if p.is_file())
-    mount = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size + 1_800_000}", "tmpfs", disk],
-        check=False,
-    )
-    if mount.returncode:
-        pytest.skip("this sandbox does not mount")
-    try:
-        shutil.copytree(tree, disk / "caffe", symlinks=True)
-        (disk / "filler").write_bytes(b"x" * shutil.disk_usage(disk).free)
-        with (disk / "filler").open("r+b") as stream:
-            stream.truncate(stream.seek(0, 2) - 200_000)
-        before = hashes(disk / "caffe")
-        result = tool(disk / "caffe")
-        assert result.returncode == 2
-        assert "No space left" in result.stderr
-        assert hashes(disk / "caffe") == before
-        assert tool(disk / "caffe", "--check").returncode == 1
-    finally:
-        subprocess.run(["umount", disk], check=True)
+    disk = small_disk(size + 1_800_000)
+    shutil.copytree(tree, disk / "caffe", symlinks=True)
+    (disk / "filler").write_bytes(b"x" * shutil.disk_usage(disk).free)
+    with (disk / "filler").open("r+b") as stream:
+        stream.truncate(stream.seek(0, 2) - 200_000)
+    before = hashes(disk / "caffe")
+    result = tool(disk / "caffe")
+    assert result.returncode == 2
+    assert "No space left" in result.stderr
+    assert hashes(disk / "caffe") == before
+    assert tool(disk / "caffe", "--check").returncode == 1
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting read-only takes root")
