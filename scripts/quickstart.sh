@@ -6,7 +6,7 @@ export RANDROP_BUILD="${RANDROP_BUILD:-$PWD/build}"
 
 usage() {
   cat <<'EOF'
-usage: bash scripts/quickstart.sh [--data DIR] [--gpu] [--help]
+usage: bash scripts/quickstart.sh [--data DIR] [--caffe-root DIR] [--gpu] [--help]
 
 Installs what is missing, gets, patches and builds Caffe, makes a phantom data set
 (synthetic fundus photographs with lesions), trains a small U-Net with the random
@@ -14,21 +14,27 @@ drop loss by `caffe train`, and writes build/quickstart/report.html.
 
   --data DIR  train on these photographs instead: the folders of IDRiD as
               distributed, or images/ and masks/{MA,HE,...}/
+  --caffe-root DIR  copy this Caffe tree instead of fetching Debian's
   --gpu       build Caffe with CUDA and train on the GPU
 
 Running it again skips what is done. As root or with sudo, on Debian 12 and newer or
-Ubuntu 22.04 and newer.
+Ubuntu 22.04 and newer; Ubuntu's archives do not have Debian's source of Caffe, so give
+a tree there with --caffe-root.
 EOF
 }
 
 data="$RANDROP_BUILD/phantom"
 phantom=yes
+caffe=()
 gpu=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --data)
       if [ $# -lt 2 ]; then echo "error: --data wants a folder" >&2; exit 2; fi
       data="$2"; phantom=; shift 2 ;;
+    --caffe-root)
+      if [ $# -lt 2 ]; then echo "error: --caffe-root wants a folder" >&2; exit 2; fi
+      caffe=(--caffe-root "$2"); shift 2 ;;
     --gpu) gpu=(--gpu); shift ;;
     --help | -h) usage; exit 0 ;;
     *) echo "error: unknown argument '$1'" >&2; usage >&2; exit 2 ;;
@@ -44,8 +50,8 @@ step() { echo; echo "==> $*"; }
 # shellcheck source=scripts/need_python.sh
 . scripts/need_python.sh
 
-step "1/5 Caffe: packages, source, patch, build (about 6 minutes on 2 cores, once)"
-python3 scripts/build_caffe.py --no-tests "${gpu[@]}"
+step "1/5 Caffe: packages, source, patch, build (about 8 minutes on 2 cores, once)"
+python3 scripts/build_caffe.py --no-tests "${caffe[@]}" "${gpu[@]}"
 python="$RANDROP_BUILD/venv/bin/python"
 
 out="$RANDROP_BUILD/quickstart"

@@ -57,7 +57,7 @@ def install_packages(allowed: bool, say: Callable[[str], None]) -> None:
     by_hand = "sudo " + " ".join(command)
     if not allowed or (sudo and not shutil.which("sudo")):
         raise ToolError(f"Debian packages are missing. Install them:\n  {by_hand}")
-    say(f"Installing {len(missing)} Debian packages (half a minute to two minutes)")
+    say(f"Installing {len(missing)} Debian packages (1 to 4 minutes)")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     if sudo:
         sudo = ["sudo", "DEBIAN_FRONTEND=noninteractive"]
