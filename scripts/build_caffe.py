@@ -3,12 +3,13 @@
 
 import argparse
 import os
+import re
 import shutil
 import sys
 import time
 from pathlib import Path
 
-from caffe_tools import building, source, toolchain
+from caffe_tools import building, origin, source, toolchain
 from caffe_tools.errors import ToolError
 from caffe_tools.planning import REPOSITORY, check_tree
 
@@ -18,14 +19,21 @@ source, makes build/venv with the Python packages of pyproject.toml, patches the
 and builds library, program, pycaffe and tests in build/caffe/build. A second run does
 what changed and nothing else.
 
-The source is, in this order: the tree of --caffe-root (copied, unless --in-place), the
-package in build/cache, Debian's signed source package of suite bullseye from the mirror
-in this machine's own apt configuration (which is left as it is).
+The source is, in this order: the tree of --caffe-root, the package of --source-package,
+what build/caffe was copied from before, the package in build/cache, Debian's signed
+source package of suite bullseye from the mirror in this machine's own apt configuration
+(which is left as it is).
+
+A tree of --caffe-root is copied to build/caffe, without its own builds, history, data
+bases and weights, and never written to; after changes there, run this with it again and
+the copy is made anew. With --in-place it is patched and built itself, in its folder
+build/; scripts/patch_caffe.py --revert takes the patch out again.
 
 examples:
   python3 scripts/build_caffe.py
   python3 scripts/build_caffe.py --caffe-root ~/caffe-ssd
-  python3 scripts/build_caffe.py --gpu
+  python3 scripts/build_caffe.py --source-package ~/caffe_1.0.0.dsc
+  python3 scripts/build_caffe.py --gpu --cuda-arch '80 90'
 """
 
 
@@ -38,15 +46,23 @@ def arguments() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--caffe-root", type=Path, metavar="DIR", help="a Caffe tree of yours")
+    add(
+        "--source-package", type=Path, metavar="FILE", help="a .dsc, archives beside it"
+    )
     add("--in-place", action="store_true", help="patch and build that tree itself")
     add("--gpu", action="store_true", help="build with CUDA; needs nvcc")
-    add("--cuda-arch", metavar="LIST", help="GPU architectures, for example '75 90'")
+    add(
+        "--cuda-arch",
+        metavar="LIST",
+        help="GPU architectures, for example '75 90'; default: those of this machine's "
+        "GPUs, or without any the first of each generation that nvcc knows",
+    )
     add("--no-tests", action="store_true", help="leave Caffe's test program out")
     add("--unpatched", action="store_true", help="mends, but no layers of ours")
     add("--no-install", action="store_true", help="install no Debian packages")
     add("--python", metavar="PATH", help="interpreter for build/venv")
     add("--venv-only", action="store_true", help="make build/venv and stop")
-    add("--jobs", type=int, default=os.cpu_count(), help="compilers at a time")
+    add("--jobs", type=int, metavar="N", help="compilers at a time")
     add("--clean", action="store_true", help="throw the built tree away first")
     return parser.parse_args()
 
@@ -63,28 +79,42 @@ def find_compiler() -> Path:
     if nvcc is None:
         raise ToolError(
             "--gpu needs nvcc, NVIDIA's compiler, and there is none on PATH or in "
-            "/usr/local/cuda: install the CUDA toolkit, or build without --gpu"
+            "/usr/local/cuda: install the CUDA toolkit (Debian's package "
+            "nvidia-cuda-toolkit, or NVIDIA's) and put nvcc on PATH, or build without "
+            "--gpu"
         )
     return nvcc
 
 
-def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[str]:
-    """Return CMake's flags for a CUDA build.
+def choose_architectures(options: argparse.Namespace) -> list[str]:
+    """Return the GPU architectures to compile for.
 
     Raises
     ------
     ToolError
-        When there is no nvcc, or it does not know an architecture.
+        When there is no nvcc, or it does not know one that is asked for.
     """
     nvcc = find_compiler()
-    toolkit = toolchain.cuda_toolkit(nvcc, root / "cuda", python, building.say)
     known = toolchain.gpu_architectures(nvcc)
-    chosen = (options.cuda_arch or " ".join(known)).split()
-    unknown = sorted(set(chosen) - set(known))
+    if not known:
+        raise ToolError(f"{nvcc} --list-gpu-arch names none: is this a CUDA compiler?")
+    if not options.cuda_arch:
+        return toolchain.choose_architectures(known, toolchain.gpus_here())
+    chosen = set(re.split(r"[\s,;]+", options.cuda_arch.strip()))
+    unknown = sorted(chosen - set(known))
     if unknown:
         raise ToolError(
             f"--cuda-arch {' '.join(unknown)}: this nvcc knows {' '.join(known)}"
         )
+    return sorted(chosen, key=int)
+
+
+def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[str]:
+    """Return CMake's flags for a CUDA build."""
+    chosen = choose_architectures(options)
+    nvcc = find_compiler()
+    toolkit = toolchain.cuda_toolkit(nvcc, root / "cuda", python, building.say)
+    building.say(f"Compiling for GPU architecture {', '.join(chosen)}")
     return [
         "-DCPU_ONLY=OFF",
         "-DUSE_CUDNN=OFF",
@@ -97,41 +127,75 @@ def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[st
     ]
 
 
+def place_source(options: argparse.Namespace, root: Path) -> Path:
+    """Return the tree to build in, with the source that the options ask for in it."""
+    if options.in_place:
+        return options.caffe_root
+    tree = root / ("caffe-unpatched" if options.unpatched else "caffe")
+    if options.clean:
+        shutil.rmtree(tree, ignore_errors=True)
+    cache = root / "cache" / "caffe"
+    if options.caffe_root:
+        origin.place_tree(options.caffe_root, tree, building.say)
+    elif options.source_package:
+        package = source.take_package(options.source_package.resolve(), cache)
+        origin.place_tree(package, tree, building.say)
+    elif not tree.exists():
+        building.say("Getting Caffe's source (5 s)")
+        origin.place_tree(source.fetch(cache), tree, building.say)
+    return tree
+
+
+def check_options(options: argparse.Namespace) -> None:
+    """Refuse options that do not go together, before anything is done.
+
+    Raises
+    ------
+    ToolError
+        Naming them.
+    """
+    if options.in_place and not options.caffe_root:
+        raise ToolError("--in-place goes with --caffe-root")
+    if options.in_place and options.clean:
+        raise ToolError(
+            "--clean is for the copy in build/caffe; with --in-place, delete "
+            f"{options.caffe_root / 'build'} yourself"
+        )
+    if options.caffe_root and options.source_package:
+        raise ToolError("--caffe-root and --source-package: give one of the two")
+    if options.jobs is not None and options.jobs < 1:
+        raise ToolError(f"--jobs {options.jobs}: at least one")
+    if options.cuda_arch and not options.gpu:
+        raise ToolError("--cuda-arch goes with --gpu")
+    if options.caffe_root:
+        options.caffe_root = options.caffe_root.expanduser().resolve()
+        check_tree(options.caffe_root)
+    if options.source_package and not options.source_package.is_file():
+        raise ToolError(f"--source-package: {options.source_package} is no file")
+    if options.gpu:
+        choose_architectures(options)
+
+
 def main() -> None:
     """Do all of it."""
     options = arguments()
-    if options.in_place and not options.caffe_root:
-        raise ToolError("--in-place goes with --caffe-root")
-    if options.gpu:
-        find_compiler()
+    check_options(options)
     start = time.monotonic()
     root = Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
     root.mkdir(parents=True, exist_ok=True)
-    if options.caffe_root:
-        check_tree(options.caffe_root.resolve())
-    toolchain.install_packages(not options.no_install, building.say)
+    needed = toolchain.VENV_PACKAGES if options.venv_only else toolchain.PACKAGES
+    toolchain.install_packages(needed, not options.no_install, building.say)
     python = toolchain.make_venv(root / "venv", options.python, building.say)
     if options.venv_only:
         return
-    if options.in_place:
-        tree = options.caffe_root.resolve()
-    else:
-        tree = root / ("caffe-unpatched" if options.unpatched else "caffe")
-        if options.clean:
-            shutil.rmtree(tree, ignore_errors=True)
-        if not tree.exists():
-            if options.caffe_root:
-                origin = options.caffe_root.resolve()
-            else:
-                building.say("Getting Caffe's source (5 s)")
-                origin = source.fetch(root / "cache" / "caffe")
-            building.place_tree(origin, tree)
+    tree = place_source(options, root)
     gpu = cuda_flags(options, root, python) if options.gpu else ["-DCPU_ONLY=ON"]
     targets = ["caffe", "caffe.bin", "pycaffe"]
     if not options.no_tests:
         targets.append("test.testbin")
+    jobs = options.jobs or toolchain.default_jobs()
     logs = root / "logs" / tree.name
-    building.build(tree, python, gpu, targets, options.jobs, logs, options.unpatched)
+    building.build(tree, python, gpu, targets, jobs, logs, options.unpatched)
     building.say(f"Done in {time.monotonic() - start:.0f} s: {tree}/build/tools/caffe")
 
 
@@ -140,6 +204,10 @@ if __name__ == "__main__":
         main()
     except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -26,6 +26,9 @@ def caffe():
 @pytest.fixture(scope="session")
 def caffe_source():
     """The pristine tree that builds start from; never to be written to."""
+    given = os.environ.get("RANDROP_TEST_CAFFE_SOURCE")
+    if given:
+        return Path(given).resolve()
     from caffe_tools import source
     from randrop.caffe_build import build_dir
 

@@ -1,96 +1,21 @@
-"""The build tool: where the source comes from, what is done again and what is not."""
+"""The build tool: what is done again and what is not, and how it says failures."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
 
-from caffe_tools import building, source, toolchain
+from caffe_tools import building, toolchain
 from caffe_tools.errors import ToolError
 from randrop.caffe_build import build_dir
 
 SCRIPT = REPOSITORY / "scripts" / "build_caffe.py"
-KEY = "/usr/share/keyrings/debian-archive-keyring.gpg"
-
-APT = {
-    "deb822": (
-        "debian.sources",
-        "# comment\nTypes: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\n"
-        "Components: main\nSigned-By: /keys/a.gpg\n\nTypes: deb\n"
-        "URIs: http://mirror.example/debian-security\nSuites: bookworm-security\n",
-        ("http://mirror.example/debian", " /keys/a.gpg"),
-    ),
-    "a key block": (
-        "debian.sources",
-        "Types: deb\nURIs: http://m.example/debian/\nSuites: trixie\nSigned-By:\n"
-        " -----BEGIN PGP-----\n .\n abc\n",
-        ("http://m.example/debian/", "\n -----BEGIN PGP-----\n .\n abc"),
-    ),
-    "one line": (
-        "debian.list",
-        "deb http://mirror.example/debian bookworm main\n",
-        ("http://mirror.example/debian", f" {KEY}"),
-    ),
-    "one line with options": (
-        "x.list",
-        "deb [arch=amd64 signed-by=/keys/b.gpg] https://m.example/debian sid main\n",
-        ("https://m.example/debian", " /keys/b.gpg"),
-    ),
-    "disabled": (
-        "debian.sources",
-        "Enabled: no\nTypes: deb\nURIs: http://mirror.example/debian\n",
-        None,
-    ),
-    "Ubuntu": (
-        "ubuntu.sources",
-        "Types: deb\nURIs: http://archive.example/ubuntu/\nSuites: noble\n",
-        None,
-    ),
-    "another file type": (
-        "debian.list.save",
-        "deb http://m.example/debian x main",
-        None,
-    ),
-}
-
-
-@pytest.mark.parametrize("case", APT)
-def test_the_debian_mirror_is_read_from_apt(tmp_path, case):
-    name, text, expected = APT[case]
-    (tmp_path / "sources.list.d").mkdir()
-    (tmp_path / "sources.list.d" / name).write_text(text)
-    assert source.debian_mirror(tmp_path) == expected
-
-
-def test_the_cache_serves_without_a_network(caffe_source, tmp_path, monkeypatch):
-    for file in caffe_source.parent.iterdir():
-        if file.is_file():
-            os.link(file, tmp_path / file.name)
-    assert list(tmp_path.glob("*.dsc"))
-    monkeypatch.setattr(source, "_download", lambda cache: pytest.fail("network"))
-    tree = source.fetch(tmp_path)
-    assert (tree / "src/caffe/proto/caffe.proto").exists()
-    assert source.fetch(tmp_path) == tree
-
-
-def test_a_damaged_package_is_refused(caffe_source, tmp_path):
-    for file in caffe_source.parent.iterdir():
-        if file.is_file():
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-    archive = next(tmp_path.glob("*.orig.tar.gz"))
-    archive.write_bytes(archive.read_bytes()[:-1000])
-    with pytest.raises(ToolError, match=r"cannot unpack .*\.dsc"):
-        source.fetch(tmp_path)
-    assert not (tmp_path / "tree").exists()
-
-
-def test_no_debian_archive_names_the_remedies(tmp_path, monkeypatch):
-    monkeypatch.setattr(source, "debian_mirror", lambda configuration: None)
-    with pytest.raises(ToolError, match="--caffe-root DIR, or put a downloaded source"):
-        source.fetch(tmp_path / "cache")
 
 
 def test_requirements_are_the_pins_of_pyproject():
@@ -101,7 +26,41 @@ def test_requirements_are_the_pins_of_pyproject():
     assert all("==" in pin for pin in pins)
 
 
-def build(*arguments, **variables):
+@pytest.mark.parametrize(
+    ("gpus", "expected"),
+    [
+        ([], ["75", "80", "90", "100", "120"]),
+        (["86"], ["86"]),
+        (["75", "90"], ["75", "90"]),
+        (["89"], ["86"]),
+        (["130"], ["121"]),
+    ],
+    ids=["none here", "one", "two", "not known itself", "newer than the compiler"],
+)
+def test_architectures_are_those_of_the_gpus_or_one_a_generation(gpus, expected):
+    known = ["75", "80", "86", "90", "100", "103", "120", "121"]
+    assert toolchain.choose_architectures(known, gpus) == expected
+
+
+def test_a_gpu_too_old_for_the_compiler_is_named():
+    with pytest.raises(ToolError, match=r"for architecture 75 and newer.* has 61"):
+        toolchain.choose_architectures(["75", "80"], ["61"])
+
+
+def test_jobs_fit_the_processors():
+    assert 1 <= toolchain.default_jobs() <= os.cpu_count()
+
+
+@pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="no dpkg here")
+def test_missing_packages_are_listed_as_a_command():
+    needed = ("dpkg", "randrop-no-such-package")
+    with pytest.raises(ToolError, match="1 Debian packages are missing") as error:
+        toolchain.install_packages(needed, False, print)
+    command = "apt-get install -y --no-install-recommends randrop-no-such-package"
+    assert command in str(error.value)
+
+
+def run(*arguments, **variables):
     return subprocess.run(
         [sys.executable, str(SCRIPT), *map(str, arguments)],
         env={**os.environ, **variables},
@@ -111,31 +70,169 @@ def build(*arguments, **variables):
     )
 
 
+def build(*arguments):
+    """Build again what there is, with CUDA if that was built with CUDA."""
+    cache = (build_dir() / "caffe/build/CMakeCache.txt").read_text()
+    gpu = re.search(r"^CPU_ONLY:BOOL=OFF$", cache, re.MULTILINE)
+    architectures = re.search(r"^CUDA_ARCH_BIN:\w+=(.*)$", cache, re.MULTILINE)
+    flags = ["--gpu", "--cuda-arch", architectures[1]] if gpu else []
+    return run("--no-install", "--no-tests", *flags, *arguments)
+
+
 def test_a_second_run_does_nothing_and_is_fast(caffe):
-    build("--no-install")
+    build()
     start = time.monotonic()
-    result = build("--no-install")
+    result = build()
     assert result.returncode == 0, result.stderr
     assert "Caffe is built" in result.stdout
+    assert "Building" not in result.stdout
     assert time.monotonic() - start < 5
 
 
+def test_a_program_that_was_deleted_is_made_again(caffe):
+    build()
+    program = build_dir() / "caffe" / "build" / "tools" / "caffe"
+    program.unlink()
+    result = build()
+    assert result.returncode == 0, result.stderr
+    assert program.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--in-place"], "--in-place goes with --caffe-root"),
+        (["--jobs", "0"], "--jobs 0: at least one"),
+        (["--cuda-arch", "90"], "--cuda-arch goes with --gpu"),
+        (["--caffe-root", "x", "--source-package", "y"], "give one of the two"),
+        (["--caffe-root", "x", "--in-place", "--clean"], "delete x/build yourself"),
+        (["--caffe-root", "/nowhere"], "/nowhere is no folder"),
+        (["--source-package", "/nowhere.dsc"], "/nowhere.dsc is no file"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_options_that_cannot_be_are_refused_first(tmp_path, arguments, words):
+    result = run(*arguments, RANDROP_BUILD=str(tmp_path / "build"))
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert words in result.stderr
+    assert not (tmp_path / "build").exists()
+
+
 def test_a_folder_that_is_no_caffe_tree(tmp_path):
-    result = build("--caffe-root", tmp_path, RANDROP_BUILD=str(tmp_path / "build"))
+    result = run("--caffe-root", tmp_path, RANDROP_BUILD=str(tmp_path / "build"))
     assert result.returncode == 2
     assert "is no Caffe tree" in result.stderr
-    assert not (tmp_path / "build" / "caffe").exists()
-
-
-def test_gpu_without_a_compiler_says_how_to_get_it(monkeypatch, tmp_path):
-    import build_caffe
-
-    monkeypatch.setattr(toolchain, "find_nvcc", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["build_caffe.py", "--gpu"])
-    monkeypatch.setenv("RANDROP_BUILD", str(tmp_path / "build"))
-    with pytest.raises(ToolError, match=r"--gpu needs nvcc.* install the CUDA toolkit"):
-        build_caffe.main()
     assert not (tmp_path / "build").exists()
+
+
+def test_a_build_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "build"
+    result = run("--no-install", RANDROP_BUILD=str(folder))
+    assert result.returncode == 2
+    assert result.stderr == f"error: {folder}: Not a directory\n"
+
+
+def test_a_cuda_home_without_a_compiler_is_named(tmp_path):
+    folder = tmp_path / "build"
+    result = run("--gpu", CUDA_HOME=str(tmp_path), RANDROP_BUILD=str(folder))
+    assert result.returncode == 2
+    assert f"CUDA_HOME is {tmp_path}, and there is no" in result.stderr
+    assert not folder.exists()
+
+
+def test_gpu_without_a_compiler_says_how_to_get_it(tmp_path):
+    path = os.defpath
+    if shutil.which("nvcc", path=path) or Path("/usr/local/cuda/bin/nvcc").exists():
+        pytest.skip("nvcc is where it is always looked for")
+    result = run(
+        "--gpu", PATH=path, CUDA_HOME="", RANDROP_BUILD=str(tmp_path / "build")
+    )
+    assert result.returncode == 2
+    assert "--gpu needs nvcc" in result.stderr
+    assert "install the CUDA toolkit" in result.stderr
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.skipif(toolchain.find_nvcc() is None, reason="no nvcc on this machine")
+def test_an_architecture_that_nvcc_does_not_know_is_named(tmp_path):
+    result = run("--gpu", "--cuda-arch", "90 7", RANDROP_BUILD=str(tmp_path / "build"))
+    assert result.returncode == 2
+    assert re.search(r"--cuda-arch 7: this nvcc knows \d+", result.stderr)
+    assert not (tmp_path / "build").exists()
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [("/nowhere/python3", "there is no such program"), ("false", "Python 3.10")],
+)
+def test_an_interpreter_that_cannot_serve_is_named(tmp_path, program, words):
+    with pytest.raises(ToolError, match=f"--python {program}: .*{words}"):
+        toolchain.make_venv(tmp_path / "venv", program, print)
+    assert not (tmp_path / "venv").exists()
+
+
+def test_another_interpreter_than_the_venvs_is_refused(caffe):
+    venv = build_dir() / "venv"
+    ask = "import sys; print(sys.version_info >= (3, 10) and sys._base_executable)"
+
+    def base(python):
+        command = [str(python), "-c", ask]
+        said = subprocess.run(command, capture_output=True, text=True, check=False)
+        path = Path(said.stdout.strip() or "False")
+        return path.resolve() if path.is_absolute() else None
+
+    own = base(venv / "bin" / "python")
+    named = [shutil.which(f"python3.{minor}") for minor in range(10, 20)]
+    paths = ["/usr/bin/python3", sys.executable, *filter(None, named)]
+    others = [str(path) for path in paths if base(path) not in (None, own)]
+    if not others:
+        pytest.skip("no second Python 3.10 or newer on this machine")
+    with pytest.raises(ToolError, match=r"venv is made of .*; delete that folder"):
+        toolchain.make_venv(venv, others[0], print)
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A folder that CMake can configure, in place of a tree."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.5)\nproject(small NONE)\n"
+        'file(GLOB sources src/*.cpp)\nmessage(STATUS "sources: ${sources}")\n'
+        'if(BROKEN)\n  message(FATAL_ERROR "no such luck")\nendif()\n'
+    )
+    return tmp_path
+
+
+def test_cmake_runs_again_for_new_sources_and_other_flags(project):
+    log = project / "log"
+
+    def configured(*flags):
+        log.unlink(missing_ok=True)
+        building.configure(project, Path(sys.executable), flags, log)
+        return log.exists()
+
+    assert configured()
+    assert not configured()
+    (project / "src" / "new.cpp").write_text("")
+    assert configured()
+    assert "new.cpp" in log.read_text()
+    assert configured("-DCPU_ONLY=ON")
+    assert not configured("-DCPU_ONLY=ON")
+
+
+def test_a_failed_configuration_is_shown_and_not_taken_for_done(project):
+    log = project / "log"
+    building.configure(project, Path(sys.executable), [], log)
+    with pytest.raises(ToolError, match="CMake cannot configure") as error:
+        building.configure(project, Path(sys.executable), ["-DBROKEN=ON"], log)
+    assert "no such luck" in str(error.value)
+    assert str(log) in str(error.value)
+    # What was configured before is gone from CMake's cache, so it is done again.
+    log.unlink()
+    building.configure(project, Path(sys.executable), ["-DBROKEN=OFF"], log)
+    assert log.exists()
 
 
 def test_a_build_error_shows_its_first_lines_and_the_log(tmp_path):
@@ -150,13 +247,42 @@ def test_a_build_error_shows_its_first_lines_and_the_log(tmp_path):
     assert str(log) in str(error.value)
 
 
+def test_progress_is_every_tenth_line_where_there_is_no_terminal(tmp_path, capsys):
+    tree = tmp_path / "caffe"
+    (tree / "build").mkdir(parents=True)
+    lines = "".join(
+        f"\t@echo '[{percent:3}%] Building CXX object {percent}'\n"
+        for percent in range(0, 101, 2)
+    )
+    (tree / "build" / "Makefile").write_text("all:\n" + lines)
+    building.make(tree, ["all"], 1, tmp_path / "log")
+    shown = [int(p) for p in re.findall(r"(\d+) %", capsys.readouterr().out)]
+    assert shown == list(range(0, 101, 10))
+
+
+def test_a_pycaffe_that_cannot_be_imported_is_an_error(tmp_path):
+    (tmp_path / "python" / "caffe").mkdir(parents=True)
+    (tmp_path / "python" / "caffe" / "__init__.py").write_text("import _no_caffe")
+    with pytest.raises(ToolError, match=r"cannot be imported .*'_no_caffe'") as error:
+        building.check_registered(tmp_path, Path(sys.executable))
+    assert "Traceback" not in str(error.value)
+
+
+@pytest.mark.slow
+def test_layer_types_that_a_library_lacks_are_named():
+    assert run("--unpatched", "--no-tests", "--no-install").returncode == 0
+    tree = build_dir() / "caffe-unpatched"
+    with pytest.raises(ToolError, match=r"libcaffe\.so does not know .*RandomDrop"):
+        building.check_registered(tree, build_dir() / "venv" / "bin" / "python")
+
+
 @pytest.mark.slow
 def test_a_changed_layer_is_all_that_is_compiled_again(caffe):
-    build("--no-install")
+    build()
     layer = build_dir() / "caffe/src/caffe/layers/pixel_loss_layer.cpp"
     log = build_dir() / "logs" / "caffe" / "make.log"
     os.utime(layer)
-    assert build("--no-install").returncode == 0
+    assert build().returncode == 0
     compiled = [line for line in log.read_text().splitlines() if "Building" in line]
     assert len(compiled) == 1
     assert "pixel_loss_layer.cpp" in compiled[0]

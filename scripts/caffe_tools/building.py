@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -13,8 +12,15 @@ from pathlib import Path
 
 from caffe_tools import patching
 from caffe_tools.errors import ToolError
-from caffe_tools.planning import LAYERS, registered_types
+from caffe_tools.planning import registered_types
 
+_SOURCES = (".cpp", ".cu", ".cc", ".hpp", ".h", ".proto")
+_PRODUCTS = {
+    "caffe": "build/lib/libcaffe.so",
+    "caffe.bin": "build/tools/caffe",
+    "pycaffe": "python/caffe/_caffe.so",
+    "test.testbin": "build/test/test.testbin",
+}
 _PERCENT = re.compile(r"^\[ *(\d+)%\]")
 _ERROR = re.compile(r"\b(?:fatal )?error\b|undefined reference|\*\*\* ", re.IGNORECASE)
 
@@ -22,17 +28,6 @@ _ERROR = re.compile(r"\b(?:fatal )?error\b|undefined reference|\*\*\* ", re.IGNO
 def say(words: str) -> None:
     """Print a step before it is begun."""
     print(words, flush=True)
-
-
-def place_tree(source: Path, tree: Path) -> None:
-    """Copy a pristine tree to where it is built, whole or not at all."""
-    if tree.exists():
-        return
-    say(f"Copying Caffe's source to {tree}")
-    temporary = tree.with_name(tree.name + ".new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    shutil.copytree(source, temporary, symlinks=True)
-    temporary.rename(tree)
 
 
 def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None:
@@ -45,7 +40,8 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
     """
     build = tree / "build"
     command = [
-        *("cmake", "-S", str(tree), "-B", str(build)),
+        # Progress is read from make's lines, whatever CMAKE_GENERATOR says.
+        *("cmake", "-S", str(tree), "-B", str(build), "-G", "Unix Makefiles"),
         "-DCMAKE_BUILD_TYPE=Release",
         "-DCMAKE_POLICY_VERSION_MINIMUM=3.5",
         "-DBLAS=Open",
@@ -53,14 +49,20 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
         f"-DPYTHON_EXECUTABLE={python}",
         "-DUSE_LEVELDB=OFF",
         "-DBUILD_docs=OFF",
+        "-DBUILD_python=ON",
+        "-DBUILD_python_layer=ON",
         *flags,
     ]
-    files = [p.relative_to(LAYERS).as_posix() for p in LAYERS.rglob("*.c*")]
-    key = hashlib.sha256(json.dumps([command, sorted(files)]).encode()).hexdigest()
+    # CMake lists the sources by globbing when it configures, and only then.
+    files = sorted(str(p) for p in (tree / "src").rglob("*") if p.suffix in _SOURCES)
+    files = [file for file in files if not file.endswith((".pb.cc", ".pb.h"))]
+    key = hashlib.sha256(json.dumps([command, files]).encode()).hexdigest()
     stamp = build / "randrop-configured"
     if stamp.exists() and stamp.read_text() == key:
         return
     say("Configuring (CMake, 5 s)")
+    # A run that fails leaves its flags in CMake's cache: what was before is void.
+    stamp.unlink(missing_ok=True)
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     log.write_text(" ".join(command) + "\n" + result.stdout + result.stderr)
     if result.returncode:
@@ -115,6 +117,10 @@ def make(tree: Path, targets: Iterable[str], jobs: int, log: Path) -> None:
 def _failed(log: Path, what: str) -> None:
     lines = log.read_text(errors="replace").splitlines()
     errors = [line for line in lines if _ERROR.search(line)][:5] or lines[-5:]
+    if errors[0].startswith("CMake Error"):
+        # Its reasons are in the lines below.
+        first = lines.index(errors[0])
+        errors = [line for line in lines[first : first + 12] if line.strip()]
     raise ToolError(
         f"{what}:\n  " + "\n  ".join(errors) + f"\nThe whole log: {log}. If it names a "
         "header or library that is missing, install that; --clean builds from nothing"
@@ -141,9 +147,10 @@ def build(
     changed = patching.apply(tree, mends_only=mends_only)
     if changed:
         say(f"Patched {len(changed)} files of {tree}")
-    key = _state_of(tree, python, flags, targets)
     stamp = tree / "build" / "randrop-built"
-    if not changed and stamp.exists() and stamp.read_text() == key:
+    state = _state_of(tree, python, flags)
+    built = _targets_built(stamp, state, tree)
+    if not changed and built.issuperset(targets):
         say(f"Caffe is built: {tree}")
         return
     configure(tree, python, flags, logs / "cmake.log")
@@ -152,19 +159,37 @@ def build(
     link_program(tree)
     if "pycaffe" in targets and not mends_only:
         check_registered(tree, python)
-    # The build itself puts files beside the sources, so the digest is taken anew.
-    stamp.write_text(_state_of(tree, python, flags, targets))
+    # The build itself puts files beside the sources, so the state is taken anew.
+    record = {
+        "state": _state_of(tree, python, flags),
+        "targets": sorted(built.union(targets)),
+    }
+    stamp.write_text(json.dumps(record))
 
 
-def _state_of(tree: Path, python: Path, flags: list[str], targets: list[str]) -> str:
+def _targets_built(stamp: Path, state: str, tree: Path) -> set[str]:
+    """Return the targets built from just these sources whose products are there."""
+    try:
+        record = json.loads(stamp.read_text())
+        if record["state"] != state:
+            return set()
+        targets = set(record["targets"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return set()
+    return {name for name in targets if (tree / _PRODUCTS[name]).exists()}
+
+
+def _state_of(tree: Path, python: Path, flags: list[str]) -> str:
     """Return a digest of the sources' names and times, and of how they are built."""
-    digest = hashlib.sha256(json.dumps([str(python), flags, targets]).encode())
+    digest = hashlib.sha256(json.dumps([str(python), flags]).encode())
+    files = [tree / "CMakeLists.txt"]
     for folder in ("src", "include", "tools", "python", "cmake"):
-        for file in sorted((tree / folder).rglob("*")):
-            if file.suffix in (".pyc", ".so") or not file.is_file():
-                continue
-            stat = file.stat()
-            digest.update(f"{file}{stat.st_mtime_ns}{stat.st_size}".encode())
+        files += sorted((tree / folder).rglob("*"))
+    for file in files:
+        if file.suffix in (".pyc", ".so") or not file.is_file():
+            continue
+        stat = file.stat()
+        digest.update(f"{file}{stat.st_mtime_ns}{stat.st_size}".encode())
     return digest.hexdigest()
 
 
@@ -191,7 +216,11 @@ def check_registered(tree: Path, python: Path) -> None:
         check=False,
     )
     if result.returncode:
-        raise ToolError(f"pycaffe cannot be imported: {result.stderr.strip()}")
+        reason = (result.stderr.strip() or "no reason given").splitlines()[-1]
+        raise ToolError(
+            f"pycaffe of {tree} cannot be imported by {python}: {reason}\nIf that "
+            "Python changed since the build, run build_caffe.py --clean"
+        )
     missing = set(registered_types()) - set(result.stdout.split())
     library = tree / "build" / "lib" / "libcaffe.so"
     if missing:

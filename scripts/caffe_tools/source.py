@@ -1,4 +1,4 @@
-"""Getting Caffe's source: an existing tree, the cache, or Debian's source package."""
+"""Getting Caffe's source: the cache, or Debian's source package, checked either way."""
 
 import re
 import shutil
@@ -6,25 +6,28 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from caffe_tools import apt_config
 from caffe_tools.errors import ToolError
 
 SUITE = "bullseye"
 PACKAGE = "caffe"
 REMEDY = (
-    "give a Caffe tree of your own with --caffe-root DIR, or put a downloaded source "
-    "package (.dsc and its two archives) into {cache}"
+    "Give a Caffe tree of your own with --caffe-root DIR, or a downloaded source "
+    "package with --source-package FILE.dsc (its archives beside it)"
 )
 
 
-def fetch(cache: Path) -> Path:
+def fetch(cache: Path, configuration: Path = Path("/etc/apt")) -> Path:
     """Return an unpacked, pristine Caffe tree; fetch it if the cache has none.
 
-    Once fetched, nothing is asked of the network again.
+    Once fetched, nothing is asked of the network again. The tree is for reading only.
 
     Parameters
     ----------
     cache : Path
         Folder that keeps the source package and the unpacked tree.
+    configuration : Path
+        Folder of apt's configuration, which names the Debian archive.
 
     Raises
     ------
@@ -37,131 +40,173 @@ def fetch(cache: Path) -> Path:
     cache.mkdir(parents=True, exist_ok=True)
     packages = sorted(cache.glob("*.dsc"))
     if not packages:
-        _download(cache)
+        _download(cache, configuration)
         packages = sorted(cache.glob("*.dsc"))
     _unpack(packages[-1], tree)
     return tree
 
 
+def take_package(package: Path, cache: Path) -> Path:
+    """Put a downloaded source package into the cache, and return its unpacked tree.
+
+    Parameters
+    ----------
+    package : Path
+        The .dsc file; the archives that it lists lie beside it.
+    cache : Path
+        Folder that keeps the source package and the unpacked tree.
+
+    Raises
+    ------
+    ToolError
+        When a file is missing, or differs from what the .dsc says; the cache stays.
+    """
+    if package.suffix != ".dsc" or not package.is_file():
+        raise ToolError(f"{package} is no .dsc file, the index of a source package")
+    files = [package.with_name(name) for name in listed_files(package)]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing or not files:
+        raise ToolError(
+            f"{package} lists {', '.join(missing) or 'no files'}, and beside it there "
+            "is no such file: download the whole source package"
+        )
+    kept = cache / package.name
+    same = kept.is_file() and kept.read_bytes() == package.read_bytes()
+    if same and (cache / "tree").is_dir():
+        return cache / "tree"
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as folder:
+        tree = Path(folder, "tree")
+        _unpack(package, tree)
+        for file in [*files, package]:
+            shutil.copy(file, folder)
+        shutil.rmtree(cache / "tree", ignore_errors=True)
+        for old in cache.glob("*.dsc"):
+            old.unlink()
+        _keep(Path(folder), cache)
+        tree.rename(cache / "tree")
+    return cache / "tree"
+
+
+def listed_files(package: Path) -> list[str]:
+    """Return the names of the archives that a .dsc file lists with their hashes."""
+    text = package.read_text(errors="replace")
+    names = re.findall(r"^ [0-9a-f]{64} \d+ (\S+)$", text, re.MULTILINE)
+    return sorted({Path(name).name for name in names})
+
+
+def _keep(folder: Path, cache: Path) -> None:
+    """Move a package's files into the cache; its .dsc last, which says it is whole."""
+    files = [file for file in folder.iterdir() if file.is_file()]
+    for file in sorted(files, key=lambda file: file.suffix == ".dsc"):
+        file.replace(cache / file.name)
+
+
 def _unpack(package: Path, tree: Path) -> None:
-    """Unpack a source package; dpkg-source checks its archives' hashes."""
+    """Unpack a source package; dpkg-source compares the archives with the .dsc."""
     if not shutil.which("dpkg-source"):
         raise ToolError("dpkg-source is missing: install the package dpkg-dev")
-    with tempfile.TemporaryDirectory(dir=package.parent) as folder:
+    with tempfile.TemporaryDirectory(dir=tree.parent) as folder:
         target = Path(folder, "tree")
-        _run(
-            ["dpkg-source", "--no-check", "-x", str(package), str(target)],
-            f"cannot unpack {package}: delete {package.parent} and run this again",
-        )
+        result = _run(["dpkg-source", "-x", str(package), str(target)])
+        if result.returncode:
+            raise ToolError(
+                f"cannot unpack {package}, its files are not what it lists: "
+                f"{_last_words(result)}\nDelete {package.parent} and run this again"
+            )
         target.rename(tree)
 
 
-def _download(cache: Path) -> None:
+def _download(cache: Path, configuration: Path) -> None:
     """Fetch Debian's source package, verified by apt with the keys it trusts."""
     if not shutil.which("apt-get"):
-        raise ToolError("there is no apt-get here: " + REMEDY.format(cache=cache))
-    mirror = debian_mirror(Path("/etc/apt"))
-    if mirror is None:
+        raise ToolError(f"no apt-get here to fetch Debian's source package. {REMEDY}")
+    archives = apt_config.debian_archives(configuration)
+    if not archives:
         raise ToolError(
-            "no Debian archive in this machine's apt configuration: "
-            + REMEDY.format(cache=cache)
+            f"no Debian archive in {configuration}, so its source package of Caffe "
+            f"cannot be fetched. {REMEDY}"
         )
-    uri, key = mirror
+    failures = []
+    for uri, key in archives:
+        failure = _download_from(uri, key, cache)
+        if failure is None:
+            return
+        failures.append(f"{uri}: {failure}")
+    raise ToolError(
+        f"the source of Caffe (Debian's suite {SUITE}) cannot be fetched.\n  "
+        + "\n  ".join(failures)
+        + f"\n{REMEDY}"
+    )
+
+
+def _download_from(uri: str, key: str, cache: Path) -> str | None:
+    """Fetch the package from one archive; return what went wrong, or None."""
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         work = Path(folder)
-        (work / "lists" / "partial").mkdir(parents=True)
         # apt fetches as the user _apt where it may.
         work.chmod(0o755)
+        for part in ("lists/partial", "cache/archives/partial", "download"):
+            (work / part).mkdir(parents=True)
+        signed_by = f"Signed-By:{key}\n" if key else ""
         (work / "debian.sources").write_text(
             f"Types: deb-src\nURIs: {uri}\nSuites: {SUITE}\nComponents: main\n"
-            f"Signed-By:{key}\n"
+            + signed_by
         )
+        # List, index and cache of our own: the system's stay as they are.
         apt = [
             "apt-get",
             *("-o", f"Dir::Etc::sourcelist={work / 'debian.sources'}"),
             *("-o", "Dir::Etc::sourceparts=-"),
             *("-o", f"Dir::State::Lists={work / 'lists'}"),
+            *("-o", f"Dir::Cache={work / 'cache'}"),
+            # Without this, update calls an unreachable archive a success.
+            *("-o", "APT::Update::Error-Mode=any"),
         ]
-        failed = (
-            f"Debian's archive does not give the source of Caffe (suite {SUITE}): "
-            + REMEDY.format(cache=cache)
-        )
-        _run([*apt, "update"], failed)
-        download = work / "download"
-        download.mkdir()
-        _run(
-            [*apt, "source", "--download-only", f"{PACKAGE}/{SUITE}"], failed, download
-        )
-        for file in download.iterdir():
-            file.replace(cache / file.name)
-
-
-def debian_mirror(configuration: Path) -> tuple[str, str] | None:
-    """Find the Debian archive in an apt configuration.
-
-    Parameters
-    ----------
-    configuration : Path
-        /etc/apt, or a folder like it.
-
-    Returns
-    -------
-    (str, str) or None
-        Its URI, and the value of Signed-By as a deb822 file has it (a path, or a key
-        block of several lines).
-    """
-    files = sorted((configuration / "sources.list.d").glob("*"))
-    for file in [configuration / "sources.list", *files]:
-        if file.suffix not in (".list", ".sources") or not file.is_file():
-            continue
-        text = file.read_text(errors="replace")
-        stanzas = _deb822(text) if file.suffix == ".sources" else _one_line(text)
-        for stanza in stanzas:
-            uri = stanza.get("uris", "").split()
-            enabled = stanza.get("enabled", "yes").strip().lower() != "no"
-            if enabled and uri and re.search(r"/debian/?$", uri[0]):
-                key = stanza.get("signed-by") or (
-                    " /usr/share/keyrings/debian-archive-keyring.gpg"
-                )
-                return uri[0], key
+        result = _run([*apt, "update"])
+        if result.returncode == 0:
+            # The .dsc and its archives are hashed in the index, and that is signed.
+            wanted = f"{PACKAGE}/{SUITE}"
+            result = _run(
+                [*apt, "source", "--download-only", wanted], work / "download"
+            )
+        if result.returncode:
+            return _explain(result, key)
+        _keep(work / "download", cache)
     return None
 
 
-def _deb822(text: str) -> list[dict[str, str]]:
-    stanzas = []
-    for block in re.split(r"\n\s*\n", text):
-        stanza: dict[str, str] = {}
-        name = ""
-        for line in block.splitlines():
-            if line.startswith("#"):
-                continue
-            if line[:1].isspace() and name:
-                stanza[name] += "\n" + line
-            elif ":" in line:
-                name, _, value = line.partition(":")
-                name = name.strip().lower()
-                stanza[name] = value
-        stanzas.append(stanza)
-    return stanzas
+def _explain(result: subprocess.CompletedProcess, key: str) -> str:
+    said = result.stdout + result.stderr
+    words = _last_words(result)
+    if "NO_PUBKEY" in said or "is not signed" in said or "EXPKEYSIG" in said:
+        keyring = key.strip().splitlines()[0] if key.strip() else "apt's keyrings"
+        return (
+            f"{keyring} does not vouch for suite {SUITE}; install the package "
+            f"debian-archive-keyring ({words})"
+        )
+    if "404" in said or "does not have a Release file" in said:
+        return f"this archive has no suite {SUITE} any more ({words})"
+    return words
 
 
-def _one_line(text: str) -> list[dict[str, str]]:
-    stanzas = []
-    for line in text.splitlines():
-        match = re.match(r"deb(?:-src)?\s+(?:\[([^\]]*)\]\s*)?(\S+)", line.strip())
-        if match:
-            options = dict(o.partition("=")[::2] for o in (match[1] or "").split())
-            stanza = {"uris": match[2]}
-            if "signed-by" in options:
-                stanza["signed-by"] = " " + options["signed-by"]
-            stanzas.append(stanza)
-    return stanzas
+def _last_words(result: subprocess.CompletedProcess) -> str:
+    lines = (result.stderr.strip() or result.stdout.strip()).splitlines()
+    serious = [
+        line for line in lines if line.startswith(("E:", "Err", "dpkg-source: e"))
+    ]
+    return " / ".join((serious or lines)[-3:])
 
 
-def _run(command: list[str], failed: str, folder: Path | None = None) -> None:
-    result = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False
+def _run(
+    command: list[str], folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    # In English, since failures are told apart by apt's words.
+    return subprocess.run(
+        ["env", "LC_ALL=C", *command],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
-    if result.returncode:
-        said = (result.stderr.strip() or result.stdout.strip()).splitlines()[-3:]
-        raise ToolError(f"{failed}\n{command[0]} said: " + "\n".join(said))

@@ -1,0 +1,83 @@
+"""The tree that is built: a copy of another, which it remembers."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from caffe_tools.errors import ToolError
+
+RECORD = ".randrop-origin"
+# What a tree in use gathers and a build does not read: its own builds, history, and
+# data and weights, which can be many times the size of Caffe.
+_BUILDS = ("build", ".build_*", "distribute")
+_BULK = (".git", "__pycache__", "*_lmdb", "*_leveldb", "*.caffemodel", "*.solverstate")
+
+
+def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
+    """Copy a tree to where it is built, whole or not at all.
+
+    A copy that was made of the same tree in the same state stays. Any other one is
+    replaced together with what was built in it.
+
+    Raises
+    ------
+    ToolError
+        When the copy would lie inside of what is copied.
+    """
+    if tree == source:
+        return
+    if source in tree.parents:
+        raise ToolError(
+            f"{tree} lies inside {source}, which is to be copied there: set "
+            "RANDROP_BUILD to a folder elsewhere, or build that tree with --in-place"
+        )
+    record = {"tree": str(source), "state": _state_of(source)}
+    before = origin(tree)
+    if before == record:
+        return
+    if tree.exists():
+        what = "another tree" if before.get("tree") != str(source) else "an older state"
+        say(f"{tree} is a copy of {what}: it is replaced and built anew")
+    say(f"Copying Caffe's source from {source} to {tree}")
+    temporary = tree.with_name(tree.name + ".new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+
+    def leave_out(folder: str, names: Iterable[str]) -> set[str]:
+        patterns = _BULK + (_BUILDS if Path(folder) == source else ())
+        return shutil.ignore_patterns(*patterns)(folder, names)
+
+    shutil.copytree(source, temporary, symlinks=True, ignore=leave_out)
+    (temporary / RECORD).write_text(json.dumps(record))
+    if tree.exists():
+        old = tree.with_name(tree.name + ".old")
+        shutil.rmtree(old, ignore_errors=True)
+        tree.rename(old)
+        temporary.rename(tree)
+        shutil.rmtree(old)
+    else:
+        temporary.rename(tree)
+
+
+def origin(tree: Path) -> dict[str, str]:
+    """Return what a tree was copied from; empty where that is not known."""
+    try:
+        return json.loads((tree / RECORD).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def _state_of(tree: Path) -> str:
+    """Return a digest of names, times and sizes of the files that would be copied."""
+    digest = hashlib.sha256()
+    for folder, folders, files in os.walk(tree):
+        patterns = _BULK + (_BUILDS if Path(folder) == tree else ())
+        left_out = shutil.ignore_patterns(*patterns)(folder, [*folders, *files])
+        folders[:] = sorted(set(folders) - left_out)
+        for name in sorted(set(files) - left_out):
+            stat = os.lstat(os.path.join(folder, name))  # noqa: PTH118 - three times faster
+            digest.update(f"{folder}/{name} {stat.st_mtime_ns} {stat.st_size}".encode())
+    return digest.hexdigest()
