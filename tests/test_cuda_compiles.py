@@ -40,7 +40,7 @@ def test_compiles_without_a_warning(toolkit, tmp_path, source, end):
             *(NVCC, "-c", source, "-o", tmp_path / "object.o", "-std=c++17"),
             f"-arch=sm_{architecture}",
             *("-Werror", "all-warnings"),
-            *("-Xcompiler", "-Wall,-Werror,-Wno-sign-compare,-fPIC"),
+            *("-Xcompiler", "-Wall,-Werror,-fPIC"),
             *("-I", LAYERS / "include"),
             *(word for folder in system for word in ("-isystem", folder)),
         ],
