@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from caffe_tools import building, origin, source, toolchain
+from caffe_tools import building, cuda, origin, source, toolchain
 from caffe_tools.errors import ToolError
 from caffe_tools.planning import REPOSITORY, check_tree
 
@@ -57,6 +57,7 @@ def arguments() -> argparse.Namespace:
         help="GPU architectures, for example '75 90'; default: those of this machine's "
         "GPUs, or without any the first of each generation that nvcc knows",
     )
+    add("--fetch-nvcc", action="store_true", help="without nvcc, get PyPI's (300 MB)")
     add("--no-tests", action="store_true", help="leave Caffe's test program out")
     add("--unpatched", action="store_true", help="mends, but no layers of ours")
     add("--no-install", action="store_true", help="install no Debian packages")
@@ -67,7 +68,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def find_compiler() -> Path:
+def find_compiler(root: Path) -> Path:
     """Return nvcc.
 
     Raises
@@ -75,32 +76,30 @@ def find_compiler() -> Path:
     ToolError
         When there is none.
     """
-    nvcc = toolchain.find_nvcc()
+    nvcc = cuda.find_nvcc(root / "cuda")
     if nvcc is None:
         raise ToolError(
-            "--gpu needs nvcc, NVIDIA's compiler, and there is none on PATH or in "
-            "/usr/local/cuda: install the CUDA toolkit (Debian's package "
-            "nvidia-cuda-toolkit, or NVIDIA's) and put nvcc on PATH, or build without "
-            "--gpu"
+            "--gpu needs nvcc, NVIDIA's CUDA compiler, and there is none on PATH or in "
+            "/usr/local/cuda: install NVIDIA's CUDA toolkit, have this script get the "
+            "compiler from PyPI with --fetch-nvcc, or build without --gpu"
         )
     return nvcc
 
 
-def choose_architectures(options: argparse.Namespace) -> list[str]:
+def choose_architectures(nvcc: Path, asked: str | None) -> list[str]:
     """Return the GPU architectures to compile for.
 
     Raises
     ------
     ToolError
-        When there is no nvcc, or it does not know one that is asked for.
+        When the compiler does not know one that is asked for.
     """
-    nvcc = find_compiler()
-    known = toolchain.gpu_architectures(nvcc)
+    known = cuda.gpu_architectures(nvcc)
     if not known:
         raise ToolError(f"{nvcc} --list-gpu-arch names none: is this a CUDA compiler?")
-    if not options.cuda_arch:
-        return toolchain.choose_architectures(known, toolchain.gpus_here())
-    chosen = set(re.split(r"[\s,;]+", options.cuda_arch.strip()))
+    if not asked:
+        return cuda.choose_architectures(known, cuda.gpus_here())
+    chosen = set(re.split(r"[\s,;]+", asked.strip()))
     unknown = sorted(chosen - set(known))
     if unknown:
         raise ToolError(
@@ -111,9 +110,11 @@ def choose_architectures(options: argparse.Namespace) -> list[str]:
 
 def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[str]:
     """Return CMake's flags for a CUDA build."""
-    chosen = choose_architectures(options)
-    nvcc = find_compiler()
-    toolkit = toolchain.cuda_toolkit(nvcc, root / "cuda", python, building.say)
+    if options.fetch_nvcc and cuda.find_nvcc(root / "cuda") is None:
+        cuda.fetch_nvcc(root / "cuda", python, building.say)
+    nvcc = find_compiler(root)
+    chosen = choose_architectures(nvcc, options.cuda_arch)
+    toolkit = cuda.cuda_toolkit(nvcc, root / "cuda", python, building.say)
     building.say(f"Compiling for GPU architecture {', '.join(chosen)}")
     return [
         "-DCPU_ONLY=OFF",
@@ -146,7 +147,7 @@ def place_source(options: argparse.Namespace, root: Path) -> Path:
     return tree
 
 
-def check_options(options: argparse.Namespace) -> None:
+def check_options(options: argparse.Namespace, root: Path) -> None:
     """Refuse options that do not go together, before anything is done.
 
     Raises
@@ -165,23 +166,24 @@ def check_options(options: argparse.Namespace) -> None:
         raise ToolError("--caffe-root and --source-package: give one of the two")
     if options.jobs is not None and options.jobs < 1:
         raise ToolError(f"--jobs {options.jobs}: at least one")
-    if options.cuda_arch and not options.gpu:
-        raise ToolError("--cuda-arch goes with --gpu")
+    for option in ("cuda_arch", "fetch_nvcc"):
+        if getattr(options, option) and not options.gpu:
+            raise ToolError(f"--{option.replace('_', '-')} goes with --gpu")
     if options.caffe_root:
         options.caffe_root = options.caffe_root.expanduser().resolve()
         check_tree(options.caffe_root)
     if options.source_package and not options.source_package.is_file():
         raise ToolError(f"--source-package: {options.source_package} is no file")
-    if options.gpu:
-        choose_architectures(options)
+    if options.gpu and not options.fetch_nvcc:
+        choose_architectures(find_compiler(root), options.cuda_arch)
 
 
 def main() -> None:
     """Do all of it."""
     options = arguments()
-    check_options(options)
     start = time.monotonic()
     root = Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
+    check_options(options, root)
     root.mkdir(parents=True, exist_ok=True)
     needed = toolchain.VENV_PACKAGES if options.venv_only else toolchain.PACKAGES
     toolchain.install_packages(needed, not options.no_install, building.say)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from caffe_tools import building, toolchain
+from caffe_tools import building, cuda, toolchain
 from caffe_tools.errors import ToolError
 from randrop.caffe_build import build_dir
 
@@ -39,12 +39,12 @@ def test_requirements_are_the_pins_of_pyproject():
 )
 def test_architectures_are_those_of_the_gpus_or_one_a_generation(gpus, expected):
     known = ["75", "80", "86", "90", "100", "103", "120", "121"]
-    assert toolchain.choose_architectures(known, gpus) == expected
+    assert cuda.choose_architectures(known, gpus) == expected
 
 
 def test_a_gpu_too_old_for_the_compiler_is_named():
     with pytest.raises(ToolError, match=r"for architecture 75 and newer.* has 61"):
-        toolchain.choose_architectures(["75", "80"], ["61"])
+        cuda.choose_architectures(["75", "80"], ["61"])
 
 
 def test_jobs_fit_the_processors():
@@ -54,7 +54,7 @@ def test_jobs_fit_the_processors():
 @pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="no dpkg here")
 def test_missing_packages_are_listed_as_a_command():
     needed = ("dpkg", "randrop-no-such-package")
-    with pytest.raises(ToolError, match="1 Debian packages are missing") as error:
+    with pytest.raises(ToolError, match="Debian packages are missing") as error:
         toolchain.install_packages(needed, False, print)
     command = "apt-get install -y --no-install-recommends randrop-no-such-package"
     assert command in str(error.value)
@@ -104,6 +104,7 @@ def test_a_program_that_was_deleted_is_made_again(caffe):
         (["--in-place"], "--in-place goes with --caffe-root"),
         (["--jobs", "0"], "--jobs 0: at least one"),
         (["--cuda-arch", "90"], "--cuda-arch goes with --gpu"),
+        (["--fetch-nvcc"], "--fetch-nvcc goes with --gpu"),
         (["--caffe-root", "x", "--source-package", "y"], "give one of the two"),
         (["--caffe-root", "x", "--in-place", "--clean"], "delete x/build yourself"),
         (["--caffe-root", "/nowhere"], "/nowhere is no folder"),
@@ -151,11 +152,13 @@ def test_gpu_without_a_compiler_says_how_to_get_it(tmp_path):
     )
     assert result.returncode == 2
     assert "--gpu needs nvcc" in result.stderr
-    assert "install the CUDA toolkit" in result.stderr
+    assert "with --fetch-nvcc" in result.stderr
     assert not (tmp_path / "build").exists()
 
 
-@pytest.mark.skipif(toolchain.find_nvcc() is None, reason="no nvcc on this machine")
+@pytest.mark.skipif(
+    cuda.find_nvcc(build_dir() / "cuda") is None, reason="no nvcc on this machine"
+)
 def test_an_architecture_that_nvcc_does_not_know_is_named(tmp_path):
     result = run("--gpu", "--cuda-arch", "90 7", RANDROP_BUILD=str(tmp_path / "build"))
     assert result.returncode == 2

@@ -4,12 +4,12 @@ import subprocess
 
 import pytest
 
-from caffe_tools import building, toolchain
+from caffe_tools import building, cuda
 from caffe_tools.errors import ToolError
 from caffe_tools.planning import LAYERS
 from randrop.caffe_build import build_dir, caffe_root
 
-NVCC = toolchain.find_nvcc()
+NVCC = cuda.find_nvcc(build_dir() / "cuda")
 SOURCES = sorted(LAYERS.rglob("*.cu"))
 
 
@@ -17,7 +17,7 @@ SOURCES = sorted(LAYERS.rglob("*.cu"))
 def toolkit(caffe):
     try:
         python = build_dir() / "venv" / "bin" / "python"
-        return toolchain.cuda_toolkit(NVCC, build_dir() / "cuda", python, building.say)
+        return cuda.cuda_toolkit(NVCC, build_dir() / "cuda", python, building.say)
     except ToolError as error:
         pytest.skip(f"no cuBLAS and cuRAND: {error}")
 
@@ -26,7 +26,7 @@ def toolkit(caffe):
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 @pytest.mark.parametrize("end", [0, -1], ids=["oldest", "newest"])
 def test_compiles_without_a_warning(toolkit, tmp_path, source, end):
-    architecture = toolchain.gpu_architectures(NVCC)[end]
+    architecture = cuda.gpu_architectures(NVCC)[end]
     root = caffe_root()
     system = [
         root / "include",
@@ -50,3 +50,21 @@ def test_compiles_without_a_warning(toolkit, tmp_path, source, end):
     )
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "object.o").stat().st_size > 1000
+
+
+def test_a_toolkit_that_is_not_whole_is_put_together_again(toolkit, tmp_path):
+    packages = build_dir() / "cuda" / "packages"
+    if toolkit.parent != packages.parent:
+        pytest.skip("this machine's own toolkit is whole")
+    (tmp_path / "packages").symlink_to(packages)
+    said = []
+    python = build_dir() / "venv" / "bin" / "python"
+    made = cuda.cuda_toolkit(NVCC, tmp_path, python, said.append)
+    library = made / "lib64" / "libcublas.so"
+    library.unlink()
+    assert cuda.cuda_toolkit(NVCC, tmp_path, python, said.append) == made
+    assert library.exists()
+    assert said == [], "nothing is fetched twice"
+    before = library.lstat().st_mtime_ns
+    cuda.cuda_toolkit(NVCC, tmp_path, python, said.append)
+    assert library.lstat().st_mtime_ns == before, "a whole one stays"

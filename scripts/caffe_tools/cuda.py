@@ -1,0 +1,211 @@
+"""NVIDIA's compiler and libraries: the system's, or PyPI's, as one toolkit folder."""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from caffe_tools.errors import ToolError
+from caffe_tools.toolchain import output_of, requirements, run_quietly
+
+_LIBRARIES = ("lib64", "lib", "targets/x86_64-linux/lib")
+_HEADERS = ("include", "targets/x86_64-linux/include")
+
+
+def find_nvcc(folder: Path) -> Path | None:
+    """Return the CUDA compiler: $CUDA_HOME's, the machine's, or the one fetched.
+
+    Parameters
+    ----------
+    folder : Path
+        Where `fetch_nvcc` puts one.
+
+    Raises
+    ------
+    ToolError
+        When CUDA_HOME is set, and none is there.
+    """
+    home = os.environ.get("CUDA_HOME")
+    if home:
+        named = Path(home, "bin", "nvcc")
+        if not named.exists():
+            raise ToolError(f"CUDA_HOME is {home}, and there is no {named}")
+        return named.resolve()
+    fetched = sorted((folder / "compiler").glob("nvidia/*/bin/nvcc"))
+    for path in (shutil.which("nvcc"), "/usr/local/cuda/bin/nvcc", *fetched):
+        if path and Path(path).exists():
+            return Path(path).resolve()
+    return None
+
+
+def fetch_nvcc(folder: Path, python: Path, say: Callable[[str], None]) -> None:
+    """Install PyPI's compiler into a folder of its own; needs no root.
+
+    Raises
+    ------
+    ToolError
+        When it cannot be had.
+    """
+    say("Getting nvcc, NVIDIA's CUDA compiler, from PyPI (300 MB)")
+    _install(requirements(("nvcc",), own=False), folder / "compiler", python)
+
+
+def cuda_toolkit(
+    nvcc: Path, folder: Path, python: Path, say: Callable[[str], None]
+) -> Path:
+    """Return a toolkit folder with compiler, runtime, cuBLAS and cuRAND.
+
+    The system's where it is whole; else a folder of links to the compiler and runtime
+    there are, and to PyPI's packages of cuBLAS and cuRAND of the same major version.
+
+    Raises
+    ------
+    ToolError
+        When the packages cannot be installed.
+    """
+    # nvcc may be a link or a wrapper: it knows itself where its toolkit is.
+    text = output_of([str(nvcc), "--dryrun", "-c", "-x", "cu", "/dev/null"])
+    match = re.search(r"^#\$ TOP=(.*)$", text, re.MULTILINE)
+    root = Path(match[1]).resolve() if match else nvcc.parents[1]
+    if _is_whole(root):
+        return root
+    version = re.search(r"release ((\d+)\.\d+)", output_of([str(nvcc), "--version"]))
+    if not version:
+        raise ToolError(f"{nvcc} does not tell its version: is this a CUDA compiler?")
+    names = ["nvidia-cublas", "nvidia-curand"]
+    if int(version[2]) < 13:
+        names = [f"{name}-cu{version[2]}" for name in names]
+    pins = requirements(("gpu",), own=False)
+    wanted = [pin for pin in pins if re.split("[=;]", pin)[0] in names] or names
+    record = json.dumps([str(root), version[1], wanted])
+    toolkit, stamp = folder / "toolkit", folder / "toolkit" / "randrop-made-of"
+    if _is_whole(toolkit) and stamp.exists() and stamp.read_text() == record:
+        return toolkit
+    packages = folder / "packages"
+    if not all((packages / _installed_as(pin)).exists() for pin in wanted):
+        say(f"Getting cuBLAS and cuRAND for CUDA {version[2]} from PyPI (600 MB)")
+        _install(wanted, packages, python)
+    _assemble(toolkit, root, packages)
+    stamp.write_text(record)
+    return toolkit
+
+
+def _install(wanted: list[str], target: Path, python: Path) -> None:
+    """Install Python packages into a folder, all of them or none."""
+    temporary = target.with_name(target.name + ".new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    run_quietly(
+        [
+            *(str(python), "-m", "pip", "install", "-q", "--no-deps"),
+            *("--target", str(temporary), *wanted),
+        ],
+        f"cannot install {' '.join(wanted)}",
+    )
+    shutil.rmtree(target, ignore_errors=True)
+    temporary.rename(target)
+
+
+def _installed_as(pin: str) -> str:
+    """Return the folder that says that a package is installed, in that version."""
+    name, _, version = pin.partition("==")
+    return f"{name.replace('-', '_')}-{version}.dist-info"
+
+
+def _is_whole(root: Path) -> bool:
+    """Tell whether a toolkit has what Caffe compiles and links against."""
+    headers = ("cublas_v2.h", "curand.h", "cuda_runtime.h")
+    libraries = ("libcublas.so", "libcurand.so")
+    return all(
+        any((root / folder / name).exists() for folder in folders)
+        for names, folders in ((headers, _HEADERS), (libraries, _LIBRARIES))
+        for name in names
+    )
+
+
+def _assemble(toolkit: Path, root: Path, packages: Path) -> None:
+    """Make a toolkit folder of links, whole or not at all."""
+    new = toolkit.with_name(toolkit.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    for part in ("bin", "include", "lib64", "nvvm"):
+        (new / part).mkdir(parents=True)
+    _link_into(new / "bin", root / "bin")
+    _link_into(new / "nvvm", root / "nvvm")
+    for source in [root, *(p.parent for p in packages.glob("nvidia/*/include"))]:
+        for headers in _HEADERS:
+            _link_into(new / "include", source / headers)
+        for libraries in _LIBRARIES:
+            _link_into(new / "lib64", source / libraries)
+    # The packages are for running: they lack the plain names that a linker looks for.
+    for library in sorted((new / "lib64").glob("lib*.so.*")):
+        plain = library.with_name(library.name.partition(".so.")[0] + ".so")
+        if not plain.exists():
+            plain.symlink_to(library.name)
+    shutil.rmtree(toolkit, ignore_errors=True)
+    new.rename(toolkit)
+    if not _is_whole(toolkit):
+        raise ToolError(
+            f"{toolkit}, made of {root} and {packages}, lacks cuBLAS, cuRAND or the "
+            "runtime's headers: install the whole CUDA toolkit, or set CUDA_HOME to one"
+        )
+
+
+def _link_into(target: Path, source: Path) -> None:
+    if source.is_dir():
+        for item in source.iterdir():
+            link = target / item.name
+            if not link.exists():
+                link.symlink_to(item.resolve())
+
+
+def gpu_architectures(nvcc: Path) -> list[str]:
+    """Return the architectures that a compiler knows ("75", ...), oldest first."""
+    found = re.findall(r"compute_(\d+)\b", output_of([str(nvcc), "--list-gpu-arch"]))
+    return [str(number) for number in sorted(set(map(int, found)))]
+
+
+def choose_architectures(known: list[str], gpus: list[str]) -> list[str]:
+    """Return the architectures to compile for, when none is asked for.
+
+    Code for one runs on every later one of the same major version, so a GPU here needs
+    a single one; and without a GPU here, the first of each major version serves all.
+
+    Parameters
+    ----------
+    known : list of str
+        What the compiler knows, oldest first, as "75".
+    gpus : list of str
+        Architectures of the GPUs of this machine; empty without any.
+
+    Raises
+    ------
+    ToolError
+        When the compiler knows none that runs on a GPU of this machine.
+    """
+    if not gpus:
+        first: dict[str, str] = {}
+        for architecture in known:
+            first.setdefault(architecture[:-1], architecture)
+        return list(first.values())
+    chosen = set()
+    for gpu in gpus:
+        # A GPU newer than the compiler is served by the newest's PTX.
+        fitting = [a for a in known if int(a) <= int(gpu)]
+        if not fitting:
+            raise ToolError(
+                f"this nvcc compiles for architecture {known[0]} and newer, and a GPU "
+                f"of this machine has {gpu}: install an older CUDA toolkit, or build "
+                "without --gpu"
+            )
+        chosen.add(fitting[-1])
+    return sorted(chosen, key=int)
+
+
+def gpus_here() -> list[str]:
+    """Return the architectures ("90") of this machine's GPUs; none without a driver."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    text = output_of(["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"])
+    found = re.findall(r"^(\d+)\.(\d)$", text, re.MULTILINE)
+    return sorted({major + minor for major, minor in found}, key=int)
