@@ -214,7 +214,13 @@ def users(tmp_path):
     for name in ("src/layer.cpp", "models/net.caffemodel", "build/CMakeCache.txt"):
         (tree / name).parent.mkdir(parents=True)
         (tree / name).write_text(name)
-    for name in (".git/config", "src/build/kept.cpp", "data/x_lmdb/data.mdb"):
+    for name in (
+        ".git/config",
+        "src/build/kept.cpp",
+        "data/x_lmdb/data.mdb",
+        "include/proto/caffe.pb.h",
+        "python/_caffe.so",
+    ):
         (tree / name).parent.mkdir(parents=True)
         (tree / name).write_text(name)
     return tree

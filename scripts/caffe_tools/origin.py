@@ -11,9 +11,13 @@ from caffe_tools.errors import ToolError
 
 RECORD = ".randrop-origin"
 # What a tree in use gathers and a build does not read: its own builds, history, and
-# data and weights, which can be many times the size of Caffe.
+# data and weights, which can be many times the size of Caffe. A caffe.pb.h made by its
+# Makefile lies among the headers, and would stand before the one with our parameters.
 _BUILDS = ("build", ".build_*", "distribute")
-_BULK = (".git", "__pycache__", "*_lmdb", "*_leveldb", "*.caffemodel", "*.solverstate")
+_LEFT_OUT = (
+    *("caffe.pb.*", "caffe_pb2.py", "_caffe*.so", "__pycache__"),
+    *(".git", "*_lmdb", "*_leveldb", "*.caffemodel", "*.solverstate"),
+)
 
 
 def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
@@ -47,7 +51,7 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
     temporary.parent.mkdir(parents=True, exist_ok=True)
 
     def leave_out(folder: str, names: Iterable[str]) -> set[str]:
-        patterns = _BULK + (_BUILDS if Path(folder) == source else ())
+        patterns = _LEFT_OUT + (_BUILDS if Path(folder) == source else ())
         return shutil.ignore_patterns(*patterns)(folder, names)
 
     shutil.copytree(source, temporary, symlinks=True, ignore=leave_out)
@@ -74,7 +78,7 @@ def _state_of(tree: Path) -> str:
     """Return a digest of names, times and sizes of the files that would be copied."""
     digest = hashlib.sha256()
     for folder, folders, files in os.walk(tree):
-        patterns = _BULK + (_BUILDS if Path(folder) == tree else ())
+        patterns = _LEFT_OUT + (_BUILDS if Path(folder) == tree else ())
         left_out = shutil.ignore_patterns(*patterns)(folder, [*folders, *files])
         folders[:] = sorted(set(folders) - left_out)
         for name in sorted(set(files) - left_out):
