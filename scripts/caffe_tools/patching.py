@@ -79,12 +79,12 @@ def apply(
     dropped = [path for path in old if path not in planned]
     for path in dropped:
         _refuse_edited(root, path, read_file(root / path), old)
-    todo = [c for c in changes if present[c.path] != c.after]
-    if not todo and not dropped and manifest.get("state") == "applied":
+    pending = [c for c in changes if present[c.path] != c.after]
+    if not pending and not dropped and manifest.get("state") == "applied":
         return []
-    _check_writable(root, [c.path for c in todo])
-    _write(root, changes, todo, dropped, numbers)
-    return [c.path for c in todo] + dropped
+    _check_writable(root, [c.path for c in pending])
+    _write(root, changes, pending, dropped, numbers)
+    return [c.path for c in pending] + dropped
 
 
 def check(root: Path) -> State:
@@ -158,14 +158,14 @@ def revert(root: Path) -> list[str]:
 def _write(
     root: Path,
     changes: list[Change],
-    todo: list[Change],
+    pending: list[Change],
     dropped: list[str],
     numbers: dict[str, int],
 ) -> None:
     """Stage everything, then rename; undo all of it on failure."""
     first_time = not (root / STATE).exists()
     old_manifest = read_manifest(root)
-    previous = {c.path: read_file(root / c.path) for c in todo}
+    previous = {c.path: read_file(root / c.path) for c in pending}
     previous |= {path: read_file(root / path) for path in dropped}
     folders = set(old_manifest.get("folders", []))
     for change in changes:
@@ -195,7 +195,7 @@ def _write(
         _write_manifest(
             root, {**manifest, "files": manifest["files"] | dropped_records}
         )
-        for change in todo:
+        for change in pending:
             target = root / change.path
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(target.name + _TEMPORARY)
