@@ -15,6 +15,8 @@ SOURCES = sorted(LAYERS.rglob("*.cu"))
 
 @pytest.fixture(scope="module")
 def toolkit(caffe):
+    if NVCC is None:
+        pytest.skip("no nvcc on this machine")
     try:
         python = build_dir() / "venv" / "bin" / "python"
         return cuda.cuda_toolkit(NVCC, build_dir() / "cuda", python, building.say)
