@@ -123,7 +123,7 @@ def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[st
         "-DCUDA_ARCH_NAME=Manual",
         f"-DCUDA_ARCH_BIN={' '.join(chosen)}",
         f"-DCUDA_ARCH_PTX={chosen[-1]}",
-        "-DCUDA_NVCC_FLAGS=-std=c++17",
+        f"-DCUDA_NVCC_FLAGS={';'.join(cuda.compiler_flags(nvcc))}",
         "-DCMAKE_CXX_STANDARD=17",
     ]
 

@@ -39,7 +39,8 @@ def test_compiles_without_a_warning(toolkit, tmp_path, source, end):
     ]
     result = subprocess.run(
         [
-            *(NVCC, "-c", source, "-o", tmp_path / "object.o", "-std=c++17"),
+            *(NVCC, "-c", source, "-o", tmp_path / "object.o"),
+            *cuda.compiler_flags(NVCC),
             f"-arch=sm_{architecture}",
             *("-Werror", "all-warnings"),
             *("-Xcompiler", "-Wall,-Werror,-fPIC"),
@@ -52,6 +53,29 @@ def test_compiles_without_a_warning(toolkit, tmp_path, source, end):
     )
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "object.o").stat().st_size > 1000
+
+
+@pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
+def test_kernels_of_a_library_can_be_launched_from_outside(tmp_path):
+    """Caffe's tests of im2col do; otherwise they do not link."""
+    kernel = "template <typename T> __global__ void twice(T* x)"
+    (tmp_path / "library.cu").write_text(
+        f"{kernel} {{ *x *= 2; }}\ntemplate __global__ void twice(float*);\n"
+    )
+    (tmp_path / "program.cu").write_text(
+        f"{kernel};\nextern template __global__ void twice(float*);\n"
+        "int main() { twice<float><<<1, 1>>>(nullptr); }\n"
+    )
+    library = tmp_path / "libtwice.so"
+    flags = [*cuda.compiler_flags(NVCC), "-Xcompiler", "-fPIC"]
+    for command in (
+        [*flags, "-shared", "-o", library, tmp_path / "library.cu"],
+        [*flags, "-o", tmp_path / "program", tmp_path / "program.cu", library],
+    ):
+        result = subprocess.run(
+            [NVCC, *command], capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, result.stderr
 
 
 def test_a_toolkit_that_is_not_whole_is_put_together_again(toolkit, tmp_path):

@@ -159,6 +159,17 @@ def _link_into(target: Path, source: Path) -> None:
                 link.symlink_to(item.resolve())
 
 
+def compiler_flags(nvcc: Path) -> list[str]:
+    """Return nvcc's flags for Caffe's sources.
+
+    Caffe's test program launches kernels of the library that are templates. From CUDA
+    13 on those are local to their file and hidden in the library, unless told not to.
+    """
+    known = output_of([str(nvcc), "--help"])
+    exports = ("static-global-template-stub", "device-entity-has-hidden-visibility")
+    return ["-std=c++17", *(f"--{name}=false" for name in exports if name in known)]
+
+
 def gpu_architectures(nvcc: Path) -> list[str]:
     """Return the architectures that a compiler knows ("75", ...), oldest first."""
     found = re.findall(r"compute_(\d+)\b", output_of([str(nvcc), "--list-gpu-arch"]))
