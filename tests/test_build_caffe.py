@@ -238,6 +238,18 @@ def test_a_failed_configuration_is_shown_and_not_taken_for_done(project):
     assert log.exists()
 
 
+def test_a_failed_build_is_not_taken_for_the_one_before(tree, tmp_path):
+    stamp = tree / "build" / "randrop-built"
+    stamp.parent.mkdir()
+    stamp.write_text("{}")
+    flags = ["-DCPU_ONLY=ON", "-DCMAKE_CXX_COMPILER=/nowhere/c++"]
+    with pytest.raises(ToolError, match=r"/nowhere/c\+\+"):
+        building.build(
+            tree, Path(sys.executable), flags, ["caffe"], 1, tmp_path / "logs"
+        )
+    assert not stamp.exists()
+
+
 def test_a_build_error_shows_its_first_lines_and_the_log(tmp_path):
     tree = tmp_path / "caffe"
     (tree / "build").mkdir(parents=True)

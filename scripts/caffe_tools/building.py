@@ -153,6 +153,8 @@ def build(
     if not changed and built.issuperset(targets):
         say(f"Caffe is built: {tree}")
         return
+    # A run with other flags that stops half-way leaves neither the old nor the new.
+    stamp.unlink(missing_ok=True)
     configure(tree, python, flags, logs / "cmake.log")
     say(f"Building {', '.join(targets)} with {jobs} jobs (some minutes the first time)")
     make(tree, targets, jobs, logs / "make.log")
