@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import _start  # noqa: F401
 from randrop import cli, curves, training
 from randrop.data import check_lesions, read_dataset
 from randrop.errors import UserError
-from randrop.files import write_json
 from randrop.losses import SCHEDULES
 
 log = logging.getLogger("randrop")
@@ -54,9 +52,14 @@ def arguments() -> argparse.Namespace:
     add("--snapshot", type=int, default=1000, help="iterations between snapshots")
     add("--watch-mask", action="store_true", help="record the share of negatives kept")
     add("--weights", type=Path, help="start from this caffemodel")
-    add("--gpu", action="store_true", help="train on the GPU")
-    add("--resume", action="store_true", help="go on from the newest snapshot")
-    add("--force", action="store_true", help="train anew, whatever the folder holds")
+    add("--gpu", action="store_true", help="train on the first visible GPU")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
+        "--resume", action="store_true", help="go on from the newest snapshot"
+    )
+    start.add_argument(
+        "--force", action="store_true", help="train anew, whatever the folder holds"
+    )
     return parser.parse_args()
 
 
@@ -102,29 +105,32 @@ def main() -> int:
     if known and (run / "final.caffemodel").exists():
         log.info("%s is trained already; --force trains anew", run)
         return 0
-    snapshot, first = None, 0
+    snapshot = None
     if options.resume:
-        snapshot, first = training.newest_snapshot(run)
-    else:
-        if not options.force and list(run.glob("snapshots/*.solverstate")):
-            raise UserError(
-                f"{run} holds a run that was stopped: --resume goes on with it, "
-                "--force trains anew"
-            )
-        shutil.rmtree(run / "snapshots", ignore_errors=True)
-        (run / "final.caffemodel").unlink(missing_ok=True)
-    training.write_run(run, settings, first)
-    write_json(run / "run.json", settings)
+        snapshot = training.newest_snapshot(run)
+        if not known:
+            raise UserError(f"{run} has no run.json: --resume cannot tell its settings")
+    elif not options.force and list(run.glob("snapshots/*.solverstate")):
+        raise UserError(
+            f"{run} holds a run that was stopped: --resume goes on with it, --force "
+            "trains anew"
+        )
+    training.write_run(run, settings, snapshot)
     log.info("Training in %s; its log is log.txt there", run)
     complete = training.train(
-        run, options.iterations, snapshot, options.weights, options.threads, options.gpu
+        run, options.iterations, snapshot, options.weights, options.threads
     )
     curves.draw(run)
-    if not complete:
-        log.warning("Stopped. Go on with the same command and --resume")
-        return 130
-    log.info("Trained: %s", training.finish(run))
-    return 0
+    if complete:
+        log.info("Trained: %s", training.finish(run, options.iterations))
+        return 0
+    try:
+        at = training.iteration_of(training.newest_snapshot(run))
+    except UserError:
+        log.warning("Stopped before the first snapshot: the next start is from scratch")
+    else:
+        log.warning("Stopped. The same command with --resume goes on from %d", at)
+    return 130
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ def draw(run: Path) -> list[Path]:
         The pictures.
     """
     pictures = [_draw_curves(run)]
-    if (run / "kept.jsonl").exists():
+    watched = run / "kept.jsonl"
+    if watched.exists() and watched.stat().st_size:
         pictures.append(_draw_kept(run))
     return pictures
 

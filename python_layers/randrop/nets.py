@@ -66,7 +66,9 @@ def unet(
         Channels of the first level; number of levels.
     prior : float
         Probability that the untrained network gives every pixel: rare objects want a
-        low one, or the first iterations go into learning that they are rare.
+        low one, or the first iterations go into learning that they are rare. It also
+        decides how much random drop keeps at the start: at 0.01 schedule LOG keeps
+        0.44 % of the negatives, at 0.1 4.6 %.
     ignore_label : int
         Label of the pixels outside the field of view.
     watch : mapping, optional
@@ -284,12 +286,13 @@ def solver(
     """Return the prototxt of a solver that trains from scratch.
 
     Adam, whose steps do not depend on the size of the loss: sums over pixels and means
-    train alike. The rate falls linearly to 0. Weight decay is small, since under Adam
-    it is weighed against normalised gradients.
+    train alike. The rate falls linearly to 0. Caffe adds weight decay to the gradient
+    before Adam normalises it: beside the gradient of a loss summed over pixels, 1e-5 is
+    next to nothing; for a mean, lower it by the number of pixels.
     """
     return "\n".join(
         [
-            f'net: "{net}"',
+            f"net: {_quoted(net)}",
             'type: "Adam"',
             f"base_lr: {learning_rate:g}",
             'lr_policy: "poly"',
@@ -304,9 +307,14 @@ def solver(
             "display: 10",
             "average_loss: 10",
             f"snapshot: {snapshot}",
-            f'snapshot_prefix: "{snapshot_prefix}"',
+            f"snapshot_prefix: {_quoted(snapshot_prefix)}",
             f"random_seed: {seed}",
             f"solver_mode: {'GPU' if gpu else 'CPU'}",
             "",
         ]
     )
+
+
+def _quoted(text: str) -> str:
+    """Return a string as prototxt writes it, which is as JSON does but for Unicode."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,25 +1,25 @@
-"""Running `caffe train` on a run folder: settings, progress, interruption, curves."""
+"""Running `caffe train` on a run folder: settings, progress, interruption."""
 
 import collections
 import contextlib
-import itertools
 import json
 import logging
 import os
-import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
-from randrop import nets
-from randrop.caffe_build import caffe_binary, environment
+from randrop import __version__, nets
+from randrop.caffe_build import caffe_binary, environment, import_caffe
 from randrop.errors import UserError
 from randrop.files import replacing, write_json, write_text
+from randrop.training_log import Curves, why_failed
 
 log = logging.getLogger(__name__)
 
@@ -28,98 +28,65 @@ LOSSES = {
         "SigmoidRandomDropCELoss", "randrop_loss_param", has_mask=True
     ),
     "class-balanced": nets.Loss(
-        "SigmoidRandomDropCELoss", "randrop_loss_param", {"schedule_type": "NONE"}
+        "SigmoidRandomDropCELoss",
+        "randrop_loss_param",
+        {"schedule_type": "NONE"},
+        has_mask=True,
     ),
     "cross-entropy": nets.Loss("SigmoidCrossEntropyLoss"),
 }
 """The losses by the names that the command line takes."""
 
-_NUMBER = r"([-+0-9.einfa]+)"
-_TRAIN = re.compile(rf"\] Iteration (\d+) .*loss = {_NUMBER}")
-_RATE = re.compile(rf"\] Iteration (\d+), lr = {_NUMBER}")
-_TESTING = re.compile(r"\] Iteration (\d+), Testing net")
-_TEST = re.compile(rf"Test net output #\d+: loss = {_NUMBER}")
-_WAIT = re.compile(
-    r"randrop\.data: waited ([0-9.]+) s of ([0-9.]+) s \(([0-9.]+) %\) for (\d+)"
+# What a training leaves beside its snapshots.
+_RESULTS = (
+    *("final.caffemodel", "log.txt", "curves.json", "curves.png"),
+    *("kept.jsonl", "kept.png"),
 )
-# What of a failed run's log says why: glog's fatal lines, and Python's last words.
-_FATAL = re.compile(r"^F\d+ \d\d:\d\d:\d\d\S*\s+\d+ \S+\] (.*)")
-_PYTHON = re.compile(r"^(?:[\w.]+\.)?(\w*Error): (.*)")
-_LOG = re.compile(r"^[IWEF]\d+ |^\*\*\* |^ *@ |^\w*Error: |^terminate called")
-
-_REMEDIES = {
-    "Unknown layer type: Python": (
-        "this Caffe is built without Python layers, which read the data: build it with "
-        "WITH_PYTHON_LAYER := 1 (Makefile.config) or -DBUILD_python_layer=ON (CMake), "
-        "or with scripts/build_caffe.py"
-    ),
-    "Unknown layer type: Sigmoid": (
-        "this Caffe does not have the layer: patch it with scripts/patch_caffe.py and "
-        "rebuild it, or use the Python layer (--python-layer)"
-    ),
-    "has no field named": (
-        "this Caffe does not know the field: patch it with scripts/patch_caffe.py and "
-        "rebuild it, or use the Python layer (--python-layer)"
-    ),
-    "No space left": "the disk is full: free some space, then train.py --resume",
-    "(google::protobuf::util": "the disk is full or the folder not writable",
-    "out of memory": "use smaller --patch, --batch or --base-channels",
-}
 
 
-class Curves:
-    """The numbers in Caffe's log: losses, learning rate, validation, waiting."""
+def write_run(
+    run: Path, settings: dict[str, Any], snapshot: Path | None = None
+) -> None:
+    """Write net, solver and deploy files and `run.json` into a run folder.
 
-    def __init__(self) -> None:
-        self.training: list[tuple[int, float]] = []
-        self.validation: list[tuple[int, float]] = []
-        self.rate: list[tuple[int, float]] = []
-        self.waited: dict[str, float] = {}
-        self._testing = 0
+    Parameters
+    ----------
+    run : Path
+        The folder. What an earlier training left in it is removed, and nothing else,
+        unless it is to go on.
+    settings : dict
+        As `run.json` holds them.
+    snapshot : Path, optional
+        Solver state to go on from: masks and patches are continued, too.
 
-    def read(self, line: str) -> bool:
-        """Take in a line of the log; true if it told the training loss."""
-        if match := _TRAIN.search(line):
-            self._add(self.training, int(match[1]), match[2])
-            return True
-        if match := _RATE.search(line):
-            self._add(self.rate, int(match[1]), match[2])
-        elif match := _TESTING.search(line):
-            self._testing = int(match[1])
-        elif match := _TEST.search(line):
-            self._add(self.validation, self._testing, match[1])
-        elif match := _WAIT.search(line):
-            names = ("waited_s", "of_s", "share_percent", "patches")
-            numbers = map(float, match.groups())
-            waited = dict(zip(names, numbers, strict=True))
-            # Both phases report; the training layer is the one that is asked most.
-            if waited["patches"] >= self.waited.get("patches", 0):
-                self.waited = waited
-        return False
-
-    @staticmethod
-    def _add(curve: list[tuple[int, float]], iteration: int, value: str) -> None:
-        # A resumed run repeats the iterations after its snapshot.
-        while curve and curve[-1][0] >= iteration:
-            curve.pop()
-        curve.append((iteration, float(value)))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return lists of [iteration, value]; a value that is not finite is null."""
-
-        def finite(curve: list[tuple[int, float]]) -> list[list[float | None]]:
-            return [[i, v if abs(v) < float("inf") else None] for i, v in curve]
-
-        return {
-            "training_loss": finite(self.training),
-            "validation_loss": finite(self.validation),
-            "learning_rate": finite(self.rate),
-            "data_waiting": self.waited,
-        }
+    Raises
+    ------
+    UserError
+        On settings that make no network (the folder is as it was then), or when the
+        system refuses to write.
+    """
+    texts = _texts(run, settings, iteration_of(snapshot) if snapshot else 0)
+    try:
+        if snapshot is None:
+            for path in (*_snapshots(run), *(run / name for name in _RESULTS)):
+                path.unlink(missing_ok=True)
+        (run / "snapshots").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {run}: {error.strerror}; free some space or choose another "
+            "--out"
+        ) from error
+    for name, text in texts.items():
+        write_text(run / name, text)
+    versions = {
+        "randrop_version": __version__,
+        "caffe_version": import_caffe().__version__,
+    }
+    write_json(run / "run.json", settings | versions)
 
 
-def write_run(run: Path, settings: dict[str, Any], iteration: int = 0) -> None:
-    """Write net, solver and deploy files of a run that starts at `iteration`."""
+def _texts(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]:
+    """Return the prototxt files of a run that starts at `iteration`."""
     loss = LOSSES[settings["loss"]]
     if loss.type == "SigmoidRandomDropCELoss":
         params = {"schedule_type": settings["schedule"], **loss.params}
@@ -145,54 +112,82 @@ def write_run(run: Path, settings: dict[str, Any], iteration: int = 0) -> None:
         "cycle": settings["test_iterations"] * settings["batch"],
     }
     watch = None
-    if settings["watch_mask"]:
+    if settings["watch_mask"] and loss.has_mask:
         watch = {
             "file": str(run / "kept.jsonl"),
-            "schedule_type": loss.params.get("schedule_type", "NONE"),
+            "schedule_type": loss.params["schedule_type"],
             "first_iteration": iteration,
         }
+    elif settings["watch_mask"]:
+        log.warning("--watch-mask: %s drops nothing to be watched", settings["loss"])
     shape = {
         "lesions": settings["lesions"],
         "base_channels": settings["base_channels"],
         "depth": settings["depth"],
     }
-    net = nets.unet(data=data, loss=loss, prior=settings["prior"], watch=watch, **shape)
-    write_text(run / "train_val.prototxt", net)
-    write_text(run / "deploy.prototxt", nets.unet(**shape))
-    solver = nets.solver(
-        net=str(run / "train_val.prototxt"),
-        iterations=settings["iterations"],
-        test_iterations=settings["test_iterations"],
-        snapshot_prefix=str(run / "snapshots" / "unet"),
-        learning_rate=settings["lr"],
-        test_interval=settings["test_interval"],
-        snapshot=settings["snapshot"],
-        seed=settings["seed"],
-        gpu=settings["gpu"],
-    )
-    write_text(run / "solver.prototxt", solver)
-    (run / "snapshots").mkdir(exist_ok=True)
+    return {
+        "train_val.prototxt": nets.unet(
+            data=data, loss=loss, prior=settings["prior"], watch=watch, **shape
+        ),
+        "deploy.prototxt": nets.unet(**shape),
+        "solver.prototxt": nets.solver(
+            net=str(run / "train_val.prototxt"),
+            iterations=settings["iterations"],
+            test_iterations=settings["test_iterations"],
+            snapshot_prefix=str(run / "snapshots" / "unet"),
+            learning_rate=settings["lr"],
+            test_interval=settings["test_interval"],
+            snapshot=settings["snapshot"],
+            seed=settings["seed"],
+            gpu=settings["gpu"],
+        ),
+    }
 
 
-def newest_snapshot(run: Path) -> tuple[Path, int]:
-    """Return the newest .solverstate that has its .caffemodel, and its iteration.
+def _snapshots(run: Path) -> list[Path]:
+    """Return the files that caffe wrote into `snapshots/`."""
+    patterns = ("unet_iter_*.solverstate", "unet_iter_*.caffemodel")
+    return [path for p in patterns for path in (run / "snapshots").glob(p)]
+
+
+def iteration_of(snapshot: Path) -> int:
+    """Return the iteration in the name of a snapshot."""
+    return int(snapshot.stem.rpartition("_")[2])
+
+
+def newest_snapshot(run: Path) -> Path:
+    """Return the newest .solverstate that is whole, as is its .caffemodel.
 
     Raises
     ------
     UserError
         When there is none.
     """
-    states = {
-        int(path.stem.rpartition("_")[2]): path
-        for path in (run / "snapshots").glob("*_iter_*.solverstate")
-        if path.with_suffix(".caffemodel").exists()
-    }
-    if not states:
-        raise UserError(
-            f"no snapshot in {run / 'snapshots'} to resume from: use --force to train "
-            "anew"
-        )
-    return states[max(states)], max(states)
+    states = [path for path in _snapshots(run) if path.suffix == ".solverstate"]
+    for state in sorted(states, key=iteration_of, reverse=True):
+        if _is_whole(state):
+            return state
+        log.warning("%s or its .caffemodel is damaged: left out", state)
+    raise UserError(
+        f"no snapshot in {run / 'snapshots'} to resume from: leave --resume out, or "
+        "use --force, to train anew"
+    )
+
+
+def _is_whole(state: Path) -> bool:
+    # Caffe overlooks a write that fails at its very end, and a kill may cut a file
+    # short anywhere. It would resume from such a state, or start from such weights,
+    # with what is missing drawn at random.
+    messages = import_caffe().proto.caffe_pb2
+    solver, net = messages.SolverState(), messages.NetParameter()
+    try:
+        solver.ParseFromString(state.read_bytes())
+        net.ParseFromString(state.with_suffix(".caffemodel").read_bytes())
+    except (OSError, DecodeError):
+        return False
+    blobs = sum(len(layer.blobs) for layer in net.layer)
+    # Adam keeps two moments of each parameter.
+    return blobs > 0 and len(solver.history) == 2 * blobs
 
 
 def train(
@@ -201,7 +196,6 @@ def train(
     snapshot: Path | None = None,
     weights: Path | None = None,
     threads: int | None = None,
-    gpu: bool = False,
 ) -> bool:
     """Run `caffe train`, showing its progress, until it ends.
 
@@ -211,30 +205,30 @@ def train(
         Folder with solver.prototxt; `log.txt` and `curves.json` are written there.
     iterations : int
         Length of the progress bar.
-    snapshot, weights : Path, optional
-        Solver state to go on from, or weights to start from.
+    snapshot : Path, optional
+        Solver state to go on from.
+    weights : Path, optional
+        Weights to start from; a snapshot has its own.
     threads : int, optional
         For the BLAS library.
-    gpu : bool
-        Train on all GPUs that are visible.
 
     Returns
     -------
     bool
-        False when Ctrl-C stopped it after a snapshot.
+        False when Ctrl-C stopped it.
 
     Raises
     ------
     UserError
-        When caffe fails; with its last words and a remedy.
+        When caffe fails, with its last words and a remedy, or when the loss is NaN.
     """
+    # No -gpu: it would take all GPUs, and caffe's program cannot train with Python
+    # layers on several. The solver's mode takes the first that is visible.
     command = [str(caffe_binary()), "train", "-solver", str(run / "solver.prototxt")]
     if snapshot:
         command += ["-snapshot", str(snapshot)]
-    if weights:
+    elif weights:
         command += ["-weights", str(weights)]
-    if gpu:
-        command += ["-gpu", "all"]
     variables = {**environment(), "GLOG_logtostderr": "1", "GLOG_minloglevel": "0"}
     if threads:
         variables |= {"OPENBLAS_NUM_THREADS": str(threads)}
@@ -243,34 +237,28 @@ def train(
     if snapshot and log_path.exists():
         for line in log_path.read_text(errors="replace").splitlines():
             curves.read(line)
-    caffe = subprocess.Popen(
-        command,
-        env=variables,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        # Ctrl-C reaches caffe from us alone: once, and the data workers never.
-        start_new_session=True,
-    )
+    first = iteration_of(snapshot) if snapshot else 0
     tail: collections.deque[str] = collections.deque(maxlen=60)
     try:
         with (
             log_path.open("a" if snapshot else "w", buffering=1) as stream,
-            tqdm(total=iterations, unit="it", dynamic_ncols=True) as bar,
-            _passing_on_interrupts(caffe) as interrupts,
+            tqdm(total=iterations, initial=first, unit="it", dynamic_ncols=True) as bar,
+            _started(command, variables) as (caffe, interrupts),
         ):
             for line in caffe.stderr:
                 stream.write(line)
                 tail.append(line.rstrip())
                 if curves.read(line):
                     _show(bar, curves)
+                    if curves.diverged:
+                        break
                 elif "WARNING" in line or (
                     line[0] == "W" and "randrop" in line.lower()
                 ):
                     bar.write(line.rstrip())
-            status = caffe.wait()
-            if not status and not interrupts:
+            else:
+                caffe.wait()
+            if not caffe.poll() and not interrupts:
                 bar.update(iterations - bar.n)
     except OSError as error:
         raise UserError(
@@ -278,16 +266,36 @@ def train(
             "space, then train.py --resume (or --force)"
         ) from error
     write_json(run / "curves.json", curves.to_json())
-    if interrupts:
+    if curves.diverged:
+        raise UserError(
+            f"the loss is NaN by iteration {curves.training[-1][0]}, from which a "
+            "network does not recover, so caffe was stopped. It has diverged: lower "
+            f"--lr, with --force or another --out. Its log: {log_path}"
+        )
+    # Interrupted once, caffe ends with 0, or by the signal if it had not begun; the
+    # second time we kill it. Anything else is a failure, as of writing the snapshot.
+    if interrupts and (len(interrupts) > 1 or caffe.returncode in (0, -signal.SIGINT)):
         return False
-    if status:
-        raise UserError(_why(list(tail), status, log_path))
+    if caffe.returncode:
+        raise UserError(why_failed(list(tail), caffe.returncode, log_path))
     return True
 
 
-def finish(run: Path) -> Path:
-    """Copy the newest weights to `final.caffemodel` and return that."""
-    state, _ = newest_snapshot(run)
+def finish(run: Path, iterations: int) -> Path:
+    """Copy the weights after the last iteration to `final.caffemodel`; return that.
+
+    Raises
+    ------
+    UserError
+        When there are none, or the disk is full.
+    """
+    state = newest_snapshot(run)
+    if iteration_of(state) != iterations:
+        raise UserError(
+            f"caffe ended, but {state} is the newest whole snapshot, not one of "
+            f"iteration {iterations}: is the disk full? Free some space, then train.py "
+            "--resume"
+        )
     final = run / "final.caffemodel"
     with replacing(final) as temporary:
         shutil.copyfile(state.with_suffix(".caffemodel"), temporary)
@@ -299,22 +307,25 @@ def _show(bar: tqdm, curves: Curves) -> None:
     shown = {"loss": f"{loss:.4g}"}
     if curves.validation:
         shown["validation"] = f"{curves.validation[-1][1]:.4g}"
-    if loss != loss:
-        bar.write(
-            f"iteration {iteration}: THE LOSS IS NaN. The network has diverged or an "
-            "input is NaN: stop it (Ctrl-C) and lower --lr"
-        )
     bar.set_postfix(shown, refresh=False)
     bar.update(iteration - bar.n)
 
 
 @contextlib.contextmanager
-def _passing_on_interrupts(caffe: subprocess.Popen) -> Iterator[list[int]]:
-    """Pass SIGINT on as caffe understands it; yield the list of those that came."""
+def _started(
+    command: Sequence[str], variables: dict[str, str]
+) -> Iterator[tuple[subprocess.Popen, list[int]]]:
+    """Start caffe, pass signals on as it understands them, and see to it that it ends.
+
+    Yields the process and a list of the signals that came.
+    """
     came: list[int] = []
+    caffe = None
 
     def handle(number: int, _frame: Any) -> None:
         came.append(number)
+        if caffe is None or caffe.poll() is not None:
+            return
         if len(came) == 1:
             log.warning(
                 "Stopping: caffe writes a snapshot. Ctrl-C again ends it at once."
@@ -323,35 +334,28 @@ def _passing_on_interrupts(caffe: subprocess.Popen) -> Iterator[list[int]]:
         else:
             os.killpg(caffe.pid, signal.SIGKILL)
 
+    # Before caffe starts: in a session of its own, it would outlive a Ctrl-C here.
     before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield came
+        caffe = subprocess.Popen(
+            command,
+            env=variables,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            # Ctrl-C reaches caffe from us alone: once, and the data workers never.
+            start_new_session=True,
+        )
+        if came:
+            caffe.send_signal(signal.SIGINT)
+        yield caffe, came
     finally:
-        if caffe.poll() is None:
+        if caffe is not None and caffe.poll() is None:
             os.killpg(caffe.pid, signal.SIGKILL)
             caffe.wait()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _why(tail: list[str], status: int, log_path: Path) -> str:
-    """Return what a failed caffe said last that tells why, and a remedy."""
-    said = "\n".join(tail[-5:])
-    for k, line in enumerate(tail):
-        if match := _FATAL.match(line):
-            said = match[1]
-        elif match := _PYTHON.match(line):
-            # A message of ours may go on for some lines. The first tells the cause.
-            more = itertools.takewhile(lambda t: not _LOG.match(t), tail[k + 1 : k + 6])
-            said = "\n".join([match[2], *more])
-            break
-    text = "\n".join(tail)
-    remedy = next((r for key, r in _REMEDIES.items() if key in text), "")
-    return (
-        f"caffe train ended with status {status}: {said}"
-        + (f"\n{remedy}" if remedy else "")
-        + f"\nIts log: {log_path}"
-    )
 
 
 def same_settings(run: Path, settings: dict[str, Any]) -> bool:

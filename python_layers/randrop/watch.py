@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from randrop.files import write_text
 from randrop.losses import drop_probability
 from randrop.python_layer import PythonLayer, parse_options
 
@@ -27,8 +28,17 @@ class KeptShareLayer(PythonLayer):
         self.path = Path(self.options["file"])
         self.iteration = self.options["first_iteration"]
         self.sums = np.zeros(4)
-        if self.iteration == 0:
-            self.path.unlink(missing_ok=True)
+        self._forget_later_iterations()
+
+    def _forget_later_iterations(self) -> None:
+        """Keep what lies before the first iteration: a resumed run repeats the rest."""
+        if not self.path.exists():
+            return
+        lines = self.path.read_text().splitlines(keepends=True)
+        # A run that was killed may have cut the last line short.
+        whole = [line for line in lines if line.endswith("}\n")]
+        kept = [n for n in whole if json.loads(n)["iteration"] <= self.iteration]
+        write_text(self.path, "".join(kept))
 
     def reshape(self, bottom: Any, top: Any) -> None:
         """There is nothing to shape."""

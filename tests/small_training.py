@@ -1,0 +1,35 @@
+"""Trainings of a few seconds by scripts/train.py, for the tests."""
+
+import json
+import subprocess
+import sys
+
+from conftest import REPOSITORY
+
+SCRIPT = REPOSITORY / "scripts" / "train.py"
+SMALL = (
+    "--patch 32 --batch 2 --base-channels 2 --depth 2 --test-iterations 2 --threads 1"
+)
+
+
+def command(data, out, *more, iterations=12, interval=6):
+    return [
+        *(sys.executable, str(SCRIPT), "--data", str(data), "--out", str(out)),
+        *SMALL.split(),
+        *("--iterations", str(iterations), "--test-interval", str(interval)),
+        *map(str, more),
+    ]
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        command(*arguments, **options), capture_output=True, text=True, check=False
+    )
+
+
+def losses(out):
+    return json.loads((out / "curves.json").read_text())["training_loss"]
+
+
+def kept(out):
+    return [json.loads(line) for line in (out / "kept.jsonl").read_text().splitlines()]

@@ -1,0 +1,148 @@
+"""train.py interrupted and resumed, around the real `caffe train`."""
+
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from small_training import command, kept, losses, run
+
+from randrop import training
+from randrop.errors import UserError
+
+
+def start(data, out, *more, until, **options):
+    """Start a training and return it when its log tells of an iteration."""
+    process = subprocess.Popen(
+        command(data, out, *more, **options), stderr=subprocess.PIPE, text=True
+    )
+    for _ in range(600):
+        log = out / "log.txt"
+        if log.exists() and until in log.read_text():
+            break
+        time.sleep(0.1)
+    return process
+
+
+def weights(caffe, path):
+    message = caffe.proto.caffe_pb2.NetParameter()
+    message.ParseFromString(path.read_bytes())
+    blobs = [blob for layer in message.layer for blob in layer.blobs]
+    return np.concatenate([np.array(blob.data) for blob in blobs])
+
+
+def forget(out, *iterations):
+    """Make a run as if it had been killed before these snapshots."""
+    for iteration in iterations:
+        for path in out.glob(f"snapshots/*_iter_{iteration}.*"):
+            path.unlink()
+    (out / "final.caffemodel").unlink()
+
+
+@pytest.mark.parametrize("layer", ["native", "python"])
+def test_a_resumed_training_equals_an_uninterrupted_one(
+    caffe, phantom, tmp_path, layer
+):
+    """To the last bit: weights, patches and masks go on where they were."""
+    more = ["--snapshot", 5, "--watch-mask", "--workers", 2]
+    more += ["--python-layer"] if layer == "python" else []
+    assert run(phantom, tmp_path, *more, iterations=20).returncode == 0
+    whole = weights(caffe, tmp_path / "final.caffemodel")
+    watched, curve = kept(tmp_path), losses(tmp_path)
+    forget(tmp_path, 15, 20)
+    result = run(phantom, tmp_path, *more, "--resume", iterations=20)
+    assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(weights(caffe, tmp_path / "final.caffemodel"), whole)
+    assert kept(tmp_path) == watched
+    assert [i for i, _ in losses(tmp_path)] == [i for i, _ in curve]
+
+
+def test_interrupted_it_snapshots_and_resumes(caffe, phantom, tmp_path):
+    options = {"iterations": 3000, "interval": 3000}
+    process = start(phantom, tmp_path, until="Iteration 20 ", **options)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    (state,) = (tmp_path / "snapshots").glob("*.solverstate")
+    at = training.iteration_of(state)
+    assert 20 <= at < 3000
+    assert f"The same command with --resume goes on from {at}" in said
+    result = run(phantom, tmp_path, **options)
+    assert result.returncode == 2
+    assert "--resume goes on with it" in result.stderr
+    assert not (tmp_path / "final.caffemodel").exists()
+
+    soon = f"Iteration {at // 10 * 10 + 20} "
+    process = start(phantom, tmp_path, "--resume", until=soon, **options)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert "Resuming from" in (tmp_path / "log.txt").read_text()
+
+
+def test_interrupted_twice_it_ends_at_once(caffe, phantom, tmp_path):
+    """While caffe is in an iteration of seconds, and has no snapshot yet."""
+    large = ["--patch", 256, "--batch", 8, "--base-channels", 16, "--depth", 3]
+    process = start(phantom, tmp_path, *large, until="Iteration 0 ", iterations=500)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert "Stopped before the first snapshot" in said
+
+
+def test_a_snapshot_that_fails_at_ctrl_c_is_no_clean_stop(caffe, phantom, tmp_path):
+    options = {"iterations": 100000, "interval": 100000}
+    more = ["--snapshot", 100000]
+    process = start(phantom, tmp_path, *more, until="Iteration 20 ", **options)
+    (tmp_path / "snapshots").rmdir()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2, said
+    assert "the snapshot could not be written" in said
+    assert "goes on from" not in said
+
+
+def test_resume_passes_over_a_damaged_snapshot(caffe, phantom, tmp_path):
+    assert run(phantom, tmp_path, "--snapshot", 6).returncode == 0
+    snapshots = tmp_path / "snapshots"
+    (tmp_path / "final.caffemodel").unlink()
+    model = snapshots / "unet_iter_12.caffemodel"
+    content = model.read_bytes()
+    model.write_bytes(content[: len(content) - 20])
+    with pytest.raises(UserError, match="not one of iteration 12"):
+        training.finish(tmp_path, 12)
+    model.write_bytes(content)
+    state = snapshots / "unet_iter_12.solverstate"
+    # At this length, what is left is a message that parses, with fewer moments.
+    state.write_bytes(state.read_bytes()[:500])
+    assert training.iteration_of(training.newest_snapshot(tmp_path)) == 6
+    result = run(phantom, tmp_path, "--snapshot", 6, "--resume")
+    assert result.returncode == 0, result.stderr
+    assert "unet_iter_12.solverstate or its .caffemodel is damaged" in result.stderr
+    assert (tmp_path / "final.caffemodel").read_bytes()
+
+
+def test_a_training_from_weights_resumes(caffe, phantom, tmp_path):
+    assert run(phantom, tmp_path / "a").returncode == 0
+    more = ["--weights", tmp_path / "a" / "final.caffemodel", "--snapshot", 6]
+    assert run(phantom, tmp_path / "b", *more).returncode == 0
+    forget(tmp_path / "b", 12)
+    result = run(phantom, tmp_path / "b", *more, "--resume")
+    assert result.returncode == 0, result.stderr
+
+
+def test_resume_refusals(caffe, phantom, tmp_path):
+    result = run(phantom, tmp_path, "--resume")
+    assert result.returncode == 2
+    assert "no snapshot in" in result.stderr
+    assert run(phantom, tmp_path, "--snapshot", 6).returncode == 0
+    forget(tmp_path, 12)
+    result = run(phantom, tmp_path, "--snapshot", 6, "--resume", "--lr", 0.5)
+    assert result.returncode == 2
+    assert "other settings (lr 0.001 -> 0.5)" in result.stderr
+    (tmp_path / "run.json").unlink()
+    result = run(phantom, tmp_path, "--snapshot", 6, "--resume")
+    assert result.returncode == 2
+    assert "has no run.json" in result.stderr
