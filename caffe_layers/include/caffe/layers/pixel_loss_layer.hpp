@@ -9,21 +9,26 @@
 #include "caffe/proto/caffe.pb.h"
 
 #include "caffe/layers/loss_layer.hpp"
+#include "caffe/util/pixel_loops.hpp"
+#include "caffe/util/softmax_pixel.hpp"
 
 namespace caffe {
 
 /**
- * @brief What the sigmoid losses over pixels share: the parameters in
- *        loss_param, the checks of shapes and labels, and the normalizer.
+ * @brief What the losses over pixels share: the parameters in loss_param, the
+ *        checks of shapes and labels, and the normalizer.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits @f$ x @f$, any number of
  *      spatial axes
- *   -# the same shape: labels 0, 1 or loss_param.ignore_label
+ *   -# a sigmoid loss takes the same shape: labels 0, 1 or
+ *      loss_param.ignore_label; a softmax loss @f$ (N \times 1 \times ...) @f$
+ *      or @f$ (N \times ...) @f$: classes 0 to C - 1 or
+ *      loss_param.ignore_label
  *
- * loss_param.normalization names the divisor, at least 1: FULL all elements,
- * VALID those not ignored, BATCH_SIZE (the default here, as in
- * SigmoidCrossEntropyLoss) N, NONE 1.
+ * loss_param.normalization names the divisor of a sum over pixels, at least 1:
+ * FULL all labels, VALID those not ignored, BATCH_SIZE (the default here, as
+ * in SigmoidCrossEntropyLoss) N, NONE 1.
  */
 template <typename Dtype>
 class PixelLossLayer : public LossLayer<Dtype> {
@@ -35,9 +40,24 @@ class PixelLossLayer : public LossLayer<Dtype> {
   virtual void Reshape(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
 
+  /// @brief The name it was created under: some are registered under several.
+  virtual inline const char* type() const {
+    return this->layer_param_.type().empty() ? OwnType() :
+        this->layer_param_.type().c_str();
+  }
+
  protected:
-  /// @brief The divisor of the loss, given the number of ignored elements.
-  Dtype Normalizer(const Blob<Dtype>& logits, int ignored) const;
+  /// @brief The name that the layer is registered under.
+  virtual const char* OwnType() const = 0;
+  /// @brief Whether it is a softmax loss: a label a pixel, not a logit.
+  virtual bool IsSoftmax() const { return false; }
+
+  /// @brief The divisor of the loss, given the number of labels that count for
+  ///        VALID.
+  Dtype Normalizer(int valid) const;
+  /// @brief Stops if loss_param asks for a normalization: for losses that are
+  ///        means by definition.
+  void RefuseNormalization() const;
   /// @brief Stops if index is not -1: names the label there and its likely
   ///        cause.
   void CheckLabel(const Blob<Dtype>& label, int index) const;
@@ -45,10 +65,25 @@ class PixelLossLayer : public LossLayer<Dtype> {
   void CheckPropagateDown(const vector<bool>& propagate_down) const;
   /// @brief "Type layer 'name'", for messages.
   string Title() const;
+  /// @brief The bottoms of a softmax loss.
+  template <typename Device>
+  SoftmaxInput<Dtype> Input(const vector<Blob<Dtype>*>& bottom) const {
+    const SoftmaxInput<Dtype> input = {Device::Data(*bottom[0]),
+        Device::Data(*bottom[1]), classes_, area_, has_ignore_label_,
+        ignore_label_};
+    return input;
+  }
 
   bool has_ignore_label_;
   int ignore_label_;
   LossParameter_NormalizationMode normalization_;
+  /// Sizes of the logits, (images x classes x area), and the labels' number.
+  int images_, classes_, area_, labels_;
+  ScratchMemory loops_;
+
+ private:
+  void CheckSoftmaxLabel(const Blob<Dtype>& logits,
+      const Blob<Dtype>& label) const;
 };
 
 }  // namespace caffe

@@ -8,10 +8,8 @@
 #include "caffe/blob.hpp"
 #include "caffe/layer.hpp"
 #include "caffe/proto/caffe.pb.h"
-#include "caffe/syncedmem.hpp"
 
-#include "caffe/layers/pixel_loss_layer.hpp"
-#include "caffe/util/class_balance.hpp"
+#include "caffe/layers/balanced_ce_loss_layer.hpp"
 
 namespace caffe {
 
@@ -43,58 +41,32 @@ namespace caffe {
  *      -1 ignored
  */
 template <typename Dtype>
-class SigmoidRandomDropCELossLayer : public PixelLossLayer<Dtype> {
+class SigmoidRandomDropCELossLayer : public BalancedCELossLayer<Dtype> {
  public:
   explicit SigmoidRandomDropCELossLayer(const LayerParameter& param)
-      : PixelLossLayer<Dtype>(param) {}
-  virtual ~SigmoidRandomDropCELossLayer();
+      : BalancedCELossLayer<Dtype>(param) {}
   virtual void LayerSetUp(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
-  virtual void Reshape(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-
-  /// @brief The name it was created under: it is registered under three.
-  virtual inline const char* type() const {
-    return this->layer_param_.type().empty() ? "SigmoidRandomDropCELoss" :
-        this->layer_param_.type().c_str();
-  }
-  virtual inline int ExactNumTopBlobs() const { return -1; }
-  virtual inline int MinTopBlobs() const { return 1; }
-  virtual inline int MaxTopBlobs() const { return 2; }
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
   virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
-  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
-  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
+  virtual const char* OwnType() const { return "SigmoidRandomDropCELoss"; }
+  virtual SigmoidRandomDropCELossParameter_Balance Balance() const {
+    return param_.balance();
+  }
+  virtual BalanceRule Rule() const;
+  virtual const char* StarvedRemedy() const;
   /// @brief The schedule in force: NONE where nothing is to be dropped.
   int Schedule() const;
-  /// @brief Ends a forward pass: checks labels, normalises, writes the loss.
-  void Finish(const BatchSums& total, const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  /// @brief Counts the groups whose positives stand alone; warns once.
-  void CountStarved(int starved);
 
   SigmoidRandomDropCELossParameter param_;
   uint64_t seed_;
   /// The number of the next forward pass, the high half of the Philox counter.
   uint64_t forward_;
-  int groups_;
-  int group_size_;
-  /// One Selection byte for each logit.
-  shared_ptr<SyncedMemory> selection_;
-  /// (groups x 2): the weights of positives and of kept negatives.
-  Blob<Dtype> weights_;
-  Dtype normalizer_;
-  /// GroupSums of the GPU's blocks and of the groups, and one BatchSums.
-  shared_ptr<SyncedMemory> sums_;
-  uint64_t seen_groups_;
-  uint64_t starved_groups_;
 };
 
 }  // namespace caffe

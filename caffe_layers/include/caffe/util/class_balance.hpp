@@ -37,8 +37,8 @@ CAFFE_HOST_DEVICE inline int FirstIndex(int a, int b) {
 
 /**
  * @brief The sums over one group, from which class-balanced cross-entropy
- *        follows: counts of positives (N+), kept negatives (K) and ignored
- *        elements, and the cross-entropy of the first two.
+ *        follows (BalanceRule): counts of positives (N+), kept negatives (K)
+ *        and ignored elements, and the cross-entropy of the first two.
  */
 struct GroupSums {
   double positive_loss;
@@ -61,29 +61,38 @@ struct GroupSums {
     ignored += other.ignored;
     bad_label = FirstIndex(bad_label, other.bad_label);
   }
-  /// w+ = K / (K + N+); 0 for an empty group
-  CAFFE_HOST_DEVICE inline double PositiveWeight() const {
-    return negatives / Members();
-  }
-  /// w- = N+ / (K + N+)
-  CAFFE_HOST_DEVICE inline double NegativeWeight() const {
-    return positives / Members();
-  }
-  CAFFE_HOST_DEVICE inline double Loss() const {
-    return PositiveWeight() * positive_loss + NegativeWeight() * negative_loss;
-  }
   /// Adds an element to the sums; returns what it is now.
   template <typename Dtype>
   CAFFE_HOST_DEVICE inline int AddElement(int selection, Dtype logit,
       int index);
+};
+
+/// @brief How the elements of a group weigh.
+struct BalanceRule {
+  /// By the counts: w+ = K / (K + N+) and w- = N+ / (K + N+), 0 in an empty
+  /// group; otherwise all weigh 1.
+  bool balanced;
+  double positive_weight;  // a factor for the positives
+
+  CAFFE_HOST_DEVICE inline double Positive(const GroupSums& sums) const {
+    return positive_weight * (balanced ? sums.negatives / Members(sums) : 1);
+  }
+  CAFFE_HOST_DEVICE inline double Negative(const GroupSums& sums) const {
+    return balanced ? sums.positives / Members(sums) : 1;
+  }
+  CAFFE_HOST_DEVICE inline double Loss(const GroupSums& sums) const {
+    return Positive(sums) * sums.positive_loss +
+        Negative(sums) * sums.negative_loss;
+  }
   /// Positives that cannot learn, because no negative was kept beside them.
-  CAFFE_HOST_DEVICE inline bool Starved() const {
-    return positives > 0 && negatives == 0;
+  CAFFE_HOST_DEVICE inline bool Starves(const GroupSums& sums) const {
+    return balanced && sums.positives > 0 && sums.negatives == 0;
   }
 
  private:
-  CAFFE_HOST_DEVICE inline double Members() const {
-    const double members = static_cast<double>(positives) + negatives;
+  CAFFE_HOST_DEVICE inline double Members(const GroupSums& sums) const {
+    const double members =
+        static_cast<double>(sums.positives) + sums.negatives;
     return members > 0 ? members : 1;
   }
 };
@@ -92,23 +101,27 @@ struct GroupSums {
 struct BatchSums {
   double loss;    // before normalisation
   int starved;    // groups whose positives stand alone
+  int taking_part;
   int ignored;
   int bad_label;  // as in GroupSums
 
   CAFFE_HOST_DEVICE inline void Clear() {
     loss = 0;
-    starved = ignored = 0;
+    starved = taking_part = ignored = 0;
     bad_label = -1;
   }
   CAFFE_HOST_DEVICE inline void Add(const BatchSums& other) {
     loss += other.loss;
     starved += other.starved;
+    taking_part += other.taking_part;
     ignored += other.ignored;
     bad_label = FirstIndex(bad_label, other.bad_label);
   }
-  CAFFE_HOST_DEVICE inline void Add(const GroupSums& group) {
-    loss += group.Loss();
-    starved += group.Starved();
+  CAFFE_HOST_DEVICE inline void AddGroup(const GroupSums& group,
+      const BalanceRule& rule) {
+    loss += rule.Loss(group);
+    starved += rule.Starves(group);
+    taking_part += group.positives + group.negatives;
     ignored += group.ignored;
     bad_label = FirstIndex(bad_label, group.bad_label);
   }
@@ -166,6 +179,17 @@ CAFFE_HOST_DEVICE inline Dtype WeightedDiff(int selection, Dtype logit,
 CAFFE_HOST_DEVICE inline int MaskValue(int selection) {
   return selection == IGNORED ? -1 : selection != LEFT_OUT;
 }
+
+/// @brief Writes what the second top shows.
+template <typename Dtype>
+struct WriteMask {
+  const unsigned char* selection;
+  Dtype* mask;
+
+  CAFFE_HOST_DEVICE inline void operator()(int i) const {
+    mask[i] = MaskValue(selection[i]);
+  }
+};
 
 }  // namespace caffe
 

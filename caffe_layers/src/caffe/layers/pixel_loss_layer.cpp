@@ -32,26 +32,49 @@ void PixelLossLayer<Dtype>::Reshape(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   CHECK_GE(bottom[0]->num_axes(), 2) << Title() << ": logits have shape "
       << bottom[0]->shape_string() << ", expected N x C x spatial.";
-  CHECK(bottom[0]->shape() == bottom[1]->shape()) << Title()
-      << ": logits have shape " << bottom[0]->shape_string()
-      << " and label " << bottom[1]->shape_string()
-      << "; a sigmoid loss wants one label for each logit.";
+  if (IsSoftmax()) {
+    CheckSoftmaxLabel(*bottom[0], *bottom[1]);
+  } else {
+    CHECK(bottom[0]->shape() == bottom[1]->shape()) << Title()
+        << ": logits have shape " << bottom[0]->shape_string()
+        << " and label " << bottom[1]->shape_string()
+        << "; a sigmoid loss wants one label for each logit.";
+  }
   LossLayer<Dtype>::Reshape(bottom, top);
+  images_ = bottom[0]->shape(0);
+  classes_ = bottom[0]->shape(1);
+  area_ = bottom[0]->count(2);
+  labels_ = bottom[1]->count();
+  CHECK_GT(labels_, 0) << Title() << ": logits have shape "
+      << bottom[0]->shape_string() << ", which holds no pixel.";
 }
 
 template <typename Dtype>
-Dtype PixelLossLayer<Dtype>::Normalizer(const Blob<Dtype>& logits,
-    int ignored) const {
+void PixelLossLayer<Dtype>::CheckSoftmaxLabel(const Blob<Dtype>& logits,
+    const Blob<Dtype>& label) const {
+  vector<int> with_channel = logits.shape();
+  with_channel[1] = 1;
+  vector<int> without_channel = logits.shape();
+  without_channel.erase(without_channel.begin() + 1);
+  CHECK(label.shape() == with_channel || label.shape() == without_channel)
+      << Title() << ": logits have shape " << logits.shape_string()
+      << " and label " << label.shape_string()
+      << "; a softmax loss wants one label for each pixel, N x 1 x spatial or"
+      << " N x spatial.";
+}
+
+template <typename Dtype>
+Dtype PixelLossLayer<Dtype>::Normalizer(int valid) const {
   int divisor = 1;
   switch (normalization_) {
   case LossParameter_NormalizationMode_FULL:
-    divisor = logits.count();
+    divisor = labels_;
     break;
   case LossParameter_NormalizationMode_VALID:
-    divisor = logits.count() - ignored;
+    divisor = valid;
     break;
   case LossParameter_NormalizationMode_BATCH_SIZE:
-    divisor = logits.shape(0);
+    divisor = images_;
     break;
   case LossParameter_NormalizationMode_NONE:
     break;
@@ -63,19 +86,32 @@ Dtype PixelLossLayer<Dtype>::Normalizer(const Blob<Dtype>& logits,
 }
 
 template <typename Dtype>
+void PixelLossLayer<Dtype>::RefuseNormalization() const {
+  const LossParameter& param = this->layer_param_.loss_param();
+  CHECK(!param.has_normalization() && !param.has_normalize()) << Title()
+      << ": loss_param.normalization does not apply to this loss, which is a"
+      << " mean by definition; leave it out and use loss_weight to scale.";
+}
+
+template <typename Dtype>
 void PixelLossLayer<Dtype>::CheckLabel(const Blob<Dtype>& label,
     int index) const {
   if (index < 0) {
     return;
   }
   const Dtype value = label.cpu_data()[index];
+  // A softmax loss takes labels without an axis of channels, too.
+  const int first_spatial =
+      IsSoftmax() && label.num_axes() > 1 && label.shape(1) != 1 ? 1 : 2;
   std::ostringstream place;
   const char* names[] = {"z", "y", "x"};
   for (int axis = 0; axis < label.num_axes(); ++axis) {
     const int position = index / label.count(axis + 1) % label.shape(axis);
     const int from_last = label.num_axes() - axis;
-    if (axis < 2) {
-      place << (axis == 0 ? "n = " : ", c = ");
+    if (axis == 0) {
+      place << "n = ";
+    } else if (axis < first_spatial) {
+      place << ", c = ";
     } else if (from_last <= 3) {
       place << ", " << names[3 - from_last] << " = ";
     } else {
@@ -84,16 +120,23 @@ void PixelLossLayer<Dtype>::CheckLabel(const Blob<Dtype>& label,
     place << position;
   }
   std::ostringstream allowed;
-  if (has_ignore_label_) {
-    allowed << "0, 1 and " << ignore_label_ << " (ignore)";
+  if (IsSoftmax()) {
+    allowed << "the classes 0 to " << classes_ - 1;
   } else {
-    allowed << "0 and 1";
+    allowed << (has_ignore_label_ ? "0, 1" : "0 and 1");
+  }
+  if (has_ignore_label_) {
+    allowed << " and " << ignore_label_ << " (ignore)";
+  }
+  const char* cause =
+      "set loss_param { ignore_label } if this value marks pixels to leave out";
+  if (value == 255 && !has_ignore_label_ && !IsSoftmax()) {
+    cause = "an 8-bit mask of 0/255 that was not divided by 255?";
+  } else if (IsSoftmax() && value >= classes_ && value != 255) {
+    cause = "the network gives fewer channels than there are classes";
   }
   LOG(FATAL) << Title() << ": label " << value << " at " << place.str()
-      << "; allowed are " << allowed.str() << ". Likely: " << (value == 255 ?
-      "an 8-bit mask of 0/255 that was not divided by 255?" :
-      "set loss_param { ignore_label } if this value marks pixels to leave "
-      "out");
+      << "; allowed are " << allowed.str() << ". Likely: " << cause;
 }
 
 template <typename Dtype>

@@ -1,0 +1,161 @@
+#ifndef CAFFE_BALANCED_CE_LOSS_LAYER_HPP_
+#define CAFFE_BALANCED_CE_LOSS_LAYER_HPP_
+
+#include <vector>
+
+#include "caffe/blob.hpp"
+#include "caffe/layer.hpp"
+#include "caffe/proto/caffe.pb.h"
+#include "caffe/syncedmem.hpp"
+
+#include "caffe/layers/pixel_loss_layer.hpp"
+#include "caffe/util/class_balance.hpp"
+
+namespace caffe {
+
+/// @brief Writes the weights of a group's positives and of its negatives.
+template <typename Dtype>
+struct GroupWeights {
+  const GroupSums* sums;
+  BalanceRule rule;
+  Dtype* weights;
+
+  CAFFE_HOST_DEVICE inline void operator()(int group) const {
+    weights[2 * group] = rule.Positive(sums[group]);
+    weights[2 * group + 1] = rule.Negative(sums[group]);
+  }
+};
+
+/// @brief Adds the groups up.
+struct GroupTotal {
+  const GroupSums* sums;
+  BalanceRule rule;
+
+  CAFFE_HOST_DEVICE inline void operator()(int group, BatchSums* total) const {
+    total->AddGroup(sums[group], rule);
+  }
+};
+
+/// @brief Writes the gradient of selected elements under their group's weights.
+template <typename Dtype>
+struct BalancedDiff {
+  const Dtype* logits;
+  const unsigned char* selection;
+  const Dtype* weights;
+  Dtype scale;
+  int group_size;
+  Dtype* diff;
+
+  CAFFE_HOST_DEVICE inline void operator()(int i) const {
+    const Dtype* group = weights + i / group_size * 2;
+    const Dtype weight[] = {scale * group[0], scale * group[1]};
+    diff[i] = WeightedDiff(selection[i], logits[i], weight);
+  }
+};
+
+/**
+ * @brief What the losses share that select elements and take the sigmoid
+ *        cross-entropy of those, weighed by how many they are in a group: a
+ *        forward pass fills selection_ and the sums of the groups, the rest is
+ *        done here.
+ *
+ * A group is one channel of one image, one image or the batch: a run of
+ * neighbouring elements.
+ *
+ * @param top output Blob vector (length 1 or 2)
+ *   -# @f$ (1) @f$, 0 axes: the loss
+ *   -# @f$ (N \times C \times ...) @f$ optional: 1 takes part, 0 left out,
+ *      -1 ignored
+ */
+template <typename Dtype>
+class BalancedCELossLayer : public PixelLossLayer<Dtype> {
+ public:
+  explicit BalancedCELossLayer(const LayerParameter& param)
+      : PixelLossLayer<Dtype>(param), seen_groups_(0), starved_groups_(0) {}
+  virtual ~BalancedCELossLayer();
+  virtual void Reshape(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+
+  virtual inline int ExactNumTopBlobs() const { return -1; }
+  virtual inline int MinTopBlobs() const { return 1; }
+  virtual inline int MaxTopBlobs() const { return 2; }
+
+ protected:
+  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+  /// @brief What a group is.
+  virtual SigmoidRandomDropCELossParameter_Balance Balance() const = 0;
+  /// @brief How a group's elements weigh.
+  virtual BalanceRule Rule() const = 0;
+  /// @brief What to do about groups whose positives stand alone.
+  virtual const char* StarvedRemedy() const { return ""; }
+
+  template <typename Device>
+  unsigned char* Selection() {
+    return static_cast<unsigned char*>(Device::Memory(selection_.get()));
+  }
+  /// @brief Room for the sums of the groups.
+  template <typename Device>
+  GroupSums* GroupSumsOn() {
+    return sums_.Get<Device, GroupSums>(groups_);
+  }
+
+  /// @brief Ends a forward pass: weighs, checks labels, normalises, writes the
+  ///        tops.
+  template <typename Device>
+  void EndForward(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top) {
+    const GroupSums* sums = GroupSumsOn<Device>();
+    const GroupWeights<Dtype> weigh = {sums, Rule(),
+        Device::MutableData(&weights_)};
+    Device::ForEach(groups_, weigh);
+    const GroupTotal add = {sums, Rule()};
+    BatchSums* total = total_.Get<Device, BatchSums>(1);
+    Device::Reduce(1, groups_, add, total, &this->loops_);
+    if (top.size() > 1) {
+      const WriteMask<Dtype> write = {Selection<Device>(),
+          Device::MutableData(top[1])};
+      Device::ForEach(top[1]->count(), write);
+    }
+    Finish(Device::Read(total), *bottom[1], top[0]);
+  }
+
+  template <typename Device>
+  void BackwardOn(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom) {
+    this->CheckPropagateDown(propagate_down);
+    if (!propagate_down[0]) {
+      return;
+    }
+    const BalancedDiff<Dtype> write = {Device::Data(*bottom[0]),
+        Selection<Device>(), Device::Data(weights_),
+        top[0]->cpu_diff()[0] / normalizer_, group_size_,
+        Device::MutableDiff(bottom[0])};
+    Device::ForEach(bottom[0]->count(), write);
+  }
+
+  int groups_;
+  int group_size_;
+
+ private:
+  void Finish(const BatchSums& total, const Blob<Dtype>& label,
+      Blob<Dtype>* loss);
+  /// @brief Counts the groups whose positives stand alone; warns once.
+  void CountStarved(int starved);
+
+  /// One Selection byte for each logit.
+  shared_ptr<SyncedMemory> selection_;
+  /// (groups x 2): the weights of positives and of kept negatives.
+  Blob<Dtype> weights_;
+  Dtype normalizer_;
+  ScratchMemory sums_, total_;
+  uint64_t seen_groups_;
+  uint64_t starved_groups_;
+};
+
+}  // namespace caffe
+
+#endif  // CAFFE_BALANCED_CE_LOSS_LAYER_HPP_

@@ -1,0 +1,136 @@
+#ifndef CAFFE_EXP_LOG_LOSS_LAYER_HPP_
+#define CAFFE_EXP_LOG_LOSS_LAYER_HPP_
+
+#include <vector>
+
+#include "caffe/blob.hpp"
+#include "caffe/layer.hpp"
+#include "caffe/proto/caffe.pb.h"
+
+#include "caffe/layers/pixel_loss_layer.hpp"
+#include "caffe/util/dice.hpp"
+#include "caffe/util/exp_log.hpp"
+
+namespace caffe {
+
+/**
+ * @brief Exponential logarithmic loss (Wong et al., MICCAI 2018,
+ *        arXiv:1809.00076), for images in two and three dimensions:
+ * @f[ E = w_d \frac{1}{C} \sum_i (-\ln D_i)^{\gamma_d} +
+ *     w_c \frac{1}{M} \sum_x w_l (-\ln p_l(x))^{\gamma_c}, \quad
+ *     D_i = \frac{2 \sum p_i y_i + \epsilon}{\sum p_i + \sum y_i + \epsilon},
+ *     \quad w_l = \sqrt{\sum_k f_k / f_l} @f]
+ * over C classes and M pixels that are not ignored, with softmax p; the first
+ * sum is averaged over the images unless batch is set. randrop_explog_param
+ * names weight_dice (0.8), weight_cross (0.2), gamma_dice and gamma_cross (0.3),
+ * epsilon (1) and label_frequency (f; none: counted in each batch). The
+ * logarithm is taken of each class's Dice. Where a gamma is below 1, -ln is held
+ * at 1e-7 from below, with derivative 0 there.
+ *
+ * @param bottom input Blob vector (length 2)
+ *   -# @f$ (N \times C \times ...) @f$ the logits
+ *   -# @f$ (N \times 1 \times ...) @f$ or @f$ (N \times ...) @f$: classes 0 to
+ *      C - 1 or loss_param.ignore_label
+ * @param top output Blob vector (length 1)
+ *   -# @f$ (1) @f$, 0 axes: the loss
+ */
+template <typename Dtype>
+class ExpLogLossLayer : public PixelLossLayer<Dtype> {
+ public:
+  explicit ExpLogLossLayer(const LayerParameter& param)
+      : PixelLossLayer<Dtype>(param) {}
+  virtual void LayerSetUp(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Reshape(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+
+ protected:
+  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+  virtual const char* OwnType() const { return "ExpLogLoss"; }
+  virtual bool IsSoftmax() const { return true; }
+
+  template <typename Device>
+  unsigned char* Selection() {
+    return selection_.Get<Device, unsigned char>(this->labels_);
+  }
+  template <typename Device>
+  void ForwardOn(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  template <typename Device>
+  void BackwardOn(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+  RandropExpLogParameter param_;
+  Blob<Dtype> probability_;
+  Blob<double> frequency_, class_weights_;
+  double cross_;
+  ScratchMemory selection_, cross_entropy_, pixel_sums_, sums_, terms_;
+};
+
+template <typename Dtype>
+template <typename Device>
+void ExpLogLossLayer<Dtype>::ForwardOn(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  const SoftmaxInput<Dtype> input = this->template Input<Device>(bottom);
+  const int images = this->images_, classes = this->classes_;
+  const int groups = images * classes;
+  Dtype* ce = cross_entropy_.Get<Device, Dtype>(this->labels_);
+  PixelSums* pixels = pixel_sums_.Get<Device, PixelSums>(1);
+  const SoftmaxProbabilities<Dtype> compute = {input,
+      Device::MutableData(&probability_), ce, Selection<Device>()};
+  Device::Reduce(1, this->labels_, compute, pixels, &this->loops_);
+  this->CheckLabel(*bottom[1], Device::Read(pixels).bad_label);
+
+  ExpLogSums* sums = sums_.Get<Device, ExpLogSums>(groups);
+  const SumExpLog<Dtype> sum = {input, Device::Data(probability_),
+      Selection<Device>()};
+  Device::Reduce(groups, this->area_, sum, sums, &this->loops_);
+  ExpLogTerm* terms = terms_.Get<Device, ExpLogTerm>(groups + 1) + 1;
+  const WriteExpLogTerm write = {sums, images, classes, param_.batch(),
+      param_.epsilon(), param_.gamma_dice(), param_.weight_dice(), terms};
+  Device::ForEach(groups, write);
+  const SumExpLogTerms sum_terms = {terms};
+  Device::Reduce(1, groups, sum_terms, terms - 1, &this->loops_);
+
+  const WriteClassWeight weigh = {
+      frequency_.count() > 0 ? Device::Data(frequency_) : NULL, sums, images,
+      classes, Device::MutableData(&class_weights_)};
+  Device::ForEach(classes, weigh);
+  const SumExpLogCross<Dtype> sum_cross = {input, ce, Selection<Device>(),
+      Device::Data(class_weights_), param_.gamma_cross()};
+  Device::Reduce(1, this->labels_, sum_cross, pixels, &this->loops_);
+  const PixelSums cross = Device::Read(pixels);
+  cross_ = param_.weight_cross() / std::max(1, cross.taking_part);
+  top[0]->mutable_cpu_data()[0] =
+      Device::Read(terms - 1).loss + cross_ * cross.loss;
+}
+
+template <typename Dtype>
+template <typename Device>
+void ExpLogLossLayer<Dtype>::BackwardOn(
+    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  this->CheckPropagateDown(propagate_down);
+  if (!propagate_down[0]) {
+    return;
+  }
+  const int groups = this->images_ * this->classes_;
+  const WriteExpLogDiff<Dtype> write = {this->template Input<Device>(bottom),
+      Device::Data(probability_), Selection<Device>(),
+      terms_.Get<Device, ExpLogTerm>(groups + 1) + 1,
+      Device::Data(class_weights_), param_.gamma_cross(), cross_,
+      top[0]->cpu_diff()[0], Device::MutableDiff(bottom[0])};
+  Device::ForEach(this->labels_, write);
+}
+
+}  // namespace caffe
+
+#endif  // CAFFE_EXP_LOG_LOSS_LAYER_HPP_

@@ -1,0 +1,195 @@
+#ifndef CAFFE_SOFT_DICE_LOSS_LAYER_HPP_
+#define CAFFE_SOFT_DICE_LOSS_LAYER_HPP_
+
+#include <vector>
+
+#include "caffe/blob.hpp"
+#include "caffe/layer.hpp"
+#include "caffe/proto/caffe.pb.h"
+
+#include "caffe/layers/pixel_loss_layer.hpp"
+#include "caffe/util/dice.hpp"
+#include "caffe/util/hardest_pixels.hpp"
+
+namespace caffe {
+
+/**
+ * @brief Soft Dice loss: 1 minus the mean over images and classes of
+ * @f[ D = \frac{2 \sum p y + s}{\sum p^2 + \sum y^2 + s} @f]
+ * (Milletari et al., V-Net, 3DV 2016), with softmax or sigmoid
+ * probabilities @f$ p @f$ and truth @f$ y @f$. randrop_dice_param names
+ * activation (SOFTMAX), smooth @f$ s @f$ (1), squared (true; otherwise
+ * @f$ \sum p + \sum y + s @f$ below), include_background (true; otherwise the
+ * classes of a softmax but 0) and batch (false; otherwise sums run over the
+ * whole batch and the mean over classes alone).
+ *
+ * Registered as SoftDiceLoss and, where a Caffe has no other layer of that name,
+ * as DiceLoss.
+ *
+ * @param bottom input Blob vector (length 2)
+ *   -# @f$ (N \times C \times ...) @f$ the logits
+ *   -# SOFTMAX: @f$ (N \times 1 \times ...) @f$ or @f$ (N \times ...) @f$,
+ *      classes 0 to C - 1 or loss_param.ignore_label; SIGMOID: the shape of the
+ *      logits, 0, 1 or loss_param.ignore_label
+ * @param top output Blob vector (length 1)
+ *   -# @f$ (1) @f$, 0 axes: the loss
+ */
+template <typename Dtype>
+class SoftDiceLossLayer : public PixelLossLayer<Dtype> {
+ public:
+  explicit SoftDiceLossLayer(const LayerParameter& param)
+      : PixelLossLayer<Dtype>(param) {}
+  virtual void LayerSetUp(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Reshape(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+
+ protected:
+  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+  virtual const char* OwnType() const { return "SoftDiceLoss"; }
+  virtual bool IsSoftmax() const {
+    return param_.activation() == RandropDiceParameter_Activation_SOFTMAX;
+  }
+  /// @brief Whether the sums are restricted to the hardest pixels.
+  virtual bool IsTopK() const { return false; }
+  bool IsForeground() const {
+    return IsTopK() &&
+        param_.region() == RandropDiceParameter_Region_FOREGROUND;
+  }
+
+  template <typename Device>
+  unsigned char* Selection() {
+    return selection_.Get<Device, unsigned char>(this->labels_);
+  }
+  template <typename Device>
+  DiceInput<Dtype> Dice(const vector<Blob<Dtype>*>& bottom) {
+    const DiceInput<Dtype> dice = {this->template Input<Device>(bottom),
+        IsSoftmax(), param_.squared(), IsForeground(),
+        Device::Data(probability_), Selection<Device>()};
+    return dice;
+  }
+  /// @brief Runs op over the labels, an image (SIGMOID: a channel) a segment.
+  template <typename Device, typename Operation>
+  void ReduceLabels(const Operation& op, PixelSums* sums) {
+    Device::Reduce(Segments(), this->area_, op, sums, &this->loops_);
+  }
+  int Segments() const {
+    return IsSoftmax() ? this->images_ : this->images_ * this->classes_;
+  }
+  template <typename Device>
+  void ForwardOn(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  template <typename Device>
+  void SelectHardest(const Blob<Dtype>& label, const Dtype* cross_entropy,
+      PixelSums* sums);
+  template <typename Device>
+  void BackwardOn(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+  RandropDiceParameter param_;
+  Blob<Dtype> probability_;
+  ScratchMemory selection_, cross_entropy_, pixel_sums_, wanted_;
+  ScratchMemory dice_sums_, terms_;
+};
+
+/// @brief Adds up what segments know of their labels.
+struct SumPixelSums {
+  const PixelSums* sums;
+
+  CAFFE_HOST_DEVICE inline void operator()(int s, PixelSums* total) const {
+    total->Add(sums[s]);
+  }
+};
+
+template <typename Dtype>
+template <typename Device>
+void SoftDiceLossLayer<Dtype>::ForwardOn(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  const SoftmaxInput<Dtype> input = this->template Input<Device>(bottom);
+  const int groups = this->images_ * this->classes_;
+  Dtype* probability = Device::MutableData(&probability_);
+  Dtype* ce = IsTopK() ?
+      cross_entropy_.Get<Device, Dtype>(this->labels_) : NULL;
+  PixelSums* pixels = pixel_sums_.Get<Device, PixelSums>(Segments() + 1);
+  if (IsSoftmax()) {
+    const SoftmaxProbabilities<Dtype> compute = {input, probability, ce,
+        Selection<Device>()};
+    ReduceLabels<Device>(compute, pixels + 1);
+  } else {
+    const SigmoidProbabilities<Dtype> compute = {input, probability, ce,
+        Selection<Device>()};
+    ReduceLabels<Device>(compute, pixels + 1);
+  }
+  const SumPixelSums sum_pixels = {pixels + 1};
+  Device::Reduce(1, Segments(), sum_pixels, pixels, &this->loops_);
+  this->CheckLabel(*bottom[1], Device::Read(pixels).bad_label);
+  if (IsTopK()) {
+    SelectHardest<Device>(*bottom[1], ce, pixels + 1);
+  }
+
+  DiceSums* sums = dice_sums_.Get<Device, DiceSums>(groups);
+  const SumDice<Dtype> sum = {Dice<Device>(bottom)};
+  Device::Reduce(groups, this->area_, sum, sums, &this->loops_);
+  DiceTerm* terms = terms_.Get<Device, DiceTerm>(groups + 1) + 1;
+  const WriteDiceTerm write = {sums, this->images_, this->classes_,
+      param_.batch(), param_.include_background() ? 0 : 1, param_.smooth(),
+      terms};
+  Device::ForEach(groups, write);
+  const SumDiceTerms sum_terms = {terms};
+  Device::Reduce(1, groups, sum_terms, terms - 1, &this->loops_);
+  top[0]->mutable_cpu_data()[0] = Device::Read(terms - 1).loss;
+}
+
+template <typename Dtype>
+template <typename Device>
+void SoftDiceLossLayer<Dtype>::SelectHardest(const Blob<Dtype>& label,
+    const Dtype* cross_entropy, PixelSums* sums) {
+  typedef typename OrderedKey<Dtype>::Type Key;
+  int* wanted = wanted_.Get<Device, int>(Segments());
+  const WantShareOfPixels want = {sums, param_.k_percent(), wanted};
+  const HardestPixels<Dtype> hardest = {cross_entropy, Selection<Device>()};
+  if (!IsForeground()) {
+    Device::ForEach(Segments(), want);
+    Device::template Select<Key>(Segments(), this->area_, hardest, wanted,
+        &this->loops_);
+    return;
+  }
+  for (int own = IsSoftmax() ? 0 : 1;
+       own < (IsSoftmax() ? this->classes_ : 2); ++own) {
+    const CountClass<Dtype> count = {Selection<Device>(), Device::Data(label),
+        own};
+    ReduceLabels<Device>(count, sums);
+    Device::ForEach(Segments(), want);
+    const HardestOfClass<Dtype> of_class = {hardest, Device::Data(label), own};
+    Device::template Select<Key>(Segments(), this->area_, of_class, wanted,
+        &this->loops_);
+  }
+}
+
+template <typename Dtype>
+template <typename Device>
+void SoftDiceLossLayer<Dtype>::BackwardOn(
+    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  this->CheckPropagateDown(propagate_down);
+  if (!propagate_down[0]) {
+    return;
+  }
+  const int groups = this->images_ * this->classes_;
+  const WriteDiceDiff<Dtype> write = {Dice<Device>(bottom),
+      terms_.Get<Device, DiceTerm>(groups + 1) + 1, top[0]->cpu_diff()[0],
+      Device::MutableDiff(bottom[0])};
+  Device::ForEach(this->labels_, write);
+}
+
+}  // namespace caffe
+
+#endif  // CAFFE_SOFT_DICE_LOSS_LAYER_HPP_

@@ -1,0 +1,172 @@
+#ifndef CAFFE_SOFTMAX_TOP_K_LOSS_LAYER_HPP_
+#define CAFFE_SOFTMAX_TOP_K_LOSS_LAYER_HPP_
+
+#include <vector>
+
+#include "caffe/blob.hpp"
+#include "caffe/layer.hpp"
+#include "caffe/proto/caffe.pb.h"
+
+#include "caffe/layers/pixel_loss_layer.hpp"
+#include "caffe/util/hardest_pixels.hpp"
+#include "caffe/util/softmax_pixel.hpp"
+
+namespace caffe {
+
+/// @brief Writes the cross-entropy of a pixel, and whether it may be selected.
+template <typename Dtype>
+struct SoftmaxCrossEntropy {
+  SoftmaxInput<Dtype> input;
+  Dtype* cross_entropy;
+  unsigned char* selection;
+
+  CAFFE_HOST_DEVICE inline void operator()(int j, PixelSums* sums) const {
+    const int own = input.Class(j);
+    selection[j] = IGNORED;
+    cross_entropy[j] = 0;
+    if (sums->Count(own, j)) {
+      selection[j] = LEFT_OUT;
+      cross_entropy[j] = SoftmaxPixel<Dtype>(input, j, own).CrossEntropy();
+    }
+  }
+};
+
+/// @brief Adds up the cross-entropy of the selected pixels.
+template <typename Dtype>
+struct SumHardestPixels {
+  const Dtype* cross_entropy;
+  const unsigned char* selection;
+
+  CAFFE_HOST_DEVICE inline void operator()(int j, PixelSums* sums) const {
+    if (selection[j] == POSITIVE) {
+      ++sums->taking_part;
+      sums->loss += cross_entropy[j];
+    }
+  }
+};
+
+/// @brief Writes the gradient of the cross-entropy of the selected pixels.
+template <typename Dtype>
+struct SoftmaxTopKDiff {
+  SoftmaxInput<Dtype> input;
+  const unsigned char* selection;
+  Dtype scale;
+  Dtype* diff;
+
+  CAFFE_HOST_DEVICE inline void operator()(int j) const {
+    if (selection[j] != POSITIVE) {
+      ClearPixel(input, j, diff);
+      return;
+    }
+    const SoftmaxPixel<Dtype> pixel(input, j, input.Class(j));
+    for (int c = 0, i = input.Offset(j); c < input.classes;
+         ++c, i += input.area) {
+      diff[i] = scale * pixel.CrossEntropyDiff(c);
+    }
+  }
+};
+
+/**
+ * @brief Softmax cross-entropy of the hardest pixels alone: the mean over the
+ *        randrop_topk_param.k_percent (10) of all pixels of the batch with the
+ *        highest cross-entropy, ties in the order of their indices (Pohlen et
+ *        al., CVPR 2017). The selection is a constant for the gradient.
+ *
+ * loss_param.normalization VALID, the default here, divides by the number of
+ * selected pixels.
+ *
+ * @param bottom input Blob vector (length 2)
+ *   -# @f$ (N \times C \times ...) @f$ the logits @f$ x @f$
+ *   -# @f$ (N \times 1 \times ...) @f$ or @f$ (N \times ...) @f$: classes 0 to
+ *      C - 1 or loss_param.ignore_label
+ * @param top output Blob vector (length 1 or 2)
+ *   -# @f$ (1) @f$, 0 axes: the loss
+ *   -# the shape of the label, optional: 1 selected, 0 left out, -1 ignored
+ */
+template <typename Dtype>
+class SoftmaxTopKLossLayer : public PixelLossLayer<Dtype> {
+ public:
+  explicit SoftmaxTopKLossLayer(const LayerParameter& param)
+      : PixelLossLayer<Dtype>(param) {}
+  virtual void LayerSetUp(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Reshape(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+
+  virtual inline int ExactNumTopBlobs() const { return -1; }
+  virtual inline int MinTopBlobs() const { return 1; }
+  virtual inline int MaxTopBlobs() const { return 2; }
+
+ protected:
+  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+  virtual const char* OwnType() const { return "SoftmaxTopKLoss"; }
+  virtual bool IsSoftmax() const { return true; }
+
+  template <typename Device>
+  void ForwardOn(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  template <typename Device>
+  void BackwardOn(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+  double k_percent_;
+  Dtype normalizer_;
+  ScratchMemory cross_entropy_, selection_, sums_, wanted_;
+};
+
+template <typename Dtype>
+template <typename Device>
+void SoftmaxTopKLossLayer<Dtype>::ForwardOn(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  const int pixels = this->labels_;
+  Dtype* ce = cross_entropy_.Get<Device, Dtype>(pixels);
+  unsigned char* selection = selection_.Get<Device, unsigned char>(pixels);
+  PixelSums* sums = sums_.Get<Device, PixelSums>(2);
+  int* wanted = wanted_.Get<Device, int>(1);
+
+  const SoftmaxCrossEntropy<Dtype> compute = {
+      this->template Input<Device>(bottom), ce, selection};
+  Device::Reduce(1, pixels, compute, sums, &this->loops_);
+  const WantShareOfPixels want = {sums, k_percent_, wanted};
+  Device::ForEach(1, want);
+  const HardestPixels<Dtype> hardest = {ce, selection};
+  Device::template Select<typename OrderedKey<Dtype>::Type>(1, pixels, hardest,
+      wanted, &this->loops_);
+  const SumHardestPixels<Dtype> sum = {ce, selection};
+  Device::Reduce(1, pixels, sum, sums + 1, &this->loops_);
+  if (top.size() > 1) {
+    const WriteMask<Dtype> write = {selection, Device::MutableData(top[1])};
+    Device::ForEach(pixels, write);
+  }
+  this->CheckLabel(*bottom[1], Device::Read(sums).bad_label);
+  const PixelSums total = Device::Read(sums + 1);
+  normalizer_ = this->Normalizer(total.taking_part);
+  top[0]->mutable_cpu_data()[0] = total.loss / normalizer_;
+}
+
+template <typename Dtype>
+template <typename Device>
+void SoftmaxTopKLossLayer<Dtype>::BackwardOn(
+    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  this->CheckPropagateDown(propagate_down);
+  if (!propagate_down[0]) {
+    return;
+  }
+  const SoftmaxTopKDiff<Dtype> write = {this->template Input<Device>(bottom),
+      selection_.Get<Device, unsigned char>(this->labels_),
+      top[0]->cpu_diff()[0] / normalizer_, Device::MutableDiff(bottom[0])};
+  Device::ForEach(this->labels_, write);
+}
+
+}  // namespace caffe
+
+#endif  // CAFFE_SOFTMAX_TOP_K_LOSS_LAYER_HPP_

@@ -1,0 +1,195 @@
+#ifndef CAFFE_UTIL_FOCAL_HPP_
+#define CAFFE_UTIL_FOCAL_HPP_
+
+#include <cmath>
+
+#include "caffe/util/class_balance.hpp"
+#include "caffe/util/host_device.hpp"
+#include "caffe/util/logistic.hpp"
+#include "caffe/util/softmax_pixel.hpp"
+
+namespace caffe {
+
+/// @brief (1 - p)^gamma of 1 - p in [0, 1].
+template <typename Dtype>
+CAFFE_HOST_DEVICE inline Dtype FocalModulation(Dtype complement, Dtype gamma) {
+  using std::pow;
+  return gamma == 2 ? complement * complement : pow(complement, gamma);
+}
+
+/// @brief (1 - p)^gamma (-log p) with p = sigmoid(-z): z is the logit of a
+///        negative, and minus that of a positive.
+template <typename Dtype>
+CAFFE_HOST_DEVICE inline Dtype SigmoidFocal(Dtype z, Dtype gamma) {
+  return FocalModulation(Logistic(z), gamma) * Softplus(z);
+}
+
+/// @brief Its derivative by z: the modulation, too, depends on z.
+template <typename Dtype>
+CAFFE_HOST_DEVICE inline Dtype SigmoidFocalDiff(Dtype z, Dtype gamma) {
+  const Dtype complement = Logistic(z);
+  return FocalModulation(complement, gamma) *
+      (complement + gamma * Logistic(-z) * Softplus(z));
+}
+
+/// @brief The same for the true class of a softmax.
+template <typename Dtype>
+CAFFE_HOST_DEVICE inline Dtype SoftmaxFocal(const SoftmaxPixel<Dtype>& pixel,
+    Dtype gamma) {
+  return FocalModulation(pixel.Complement(), gamma) * pixel.CrossEntropy();
+}
+
+/// @brief What multiplies the derivative of the cross-entropy, p_c - [c is the
+///        true class], to give that of the focal loss: (1 - p)^gamma +
+///        gamma p (1 - p)^(gamma - 1) (-log p).
+template <typename Dtype>
+CAFFE_HOST_DEVICE inline Dtype SoftmaxFocalFactor(
+    const SoftmaxPixel<Dtype>& pixel, int own, Dtype gamma) {
+  const Dtype complement = pixel.Complement();
+  // -log(p) / (1 - p) tends to 1 with p; what is left of it at 1 is 0 below.
+  const Dtype ratio =
+      complement > 0 ? pixel.CrossEntropy() / complement : Dtype(1);
+  return FocalModulation(complement, gamma) *
+      (1 + gamma * pixel.Probability(own) * ratio);
+}
+
+/// @brief How many positives and negatives a group has.
+struct ClassCounts {
+  int positives, negatives;
+
+  CAFFE_HOST_DEVICE inline void Clear() { positives = negatives = 0; }
+  CAFFE_HOST_DEVICE inline void Add(const ClassCounts& other) {
+    positives += other.positives;
+    negatives += other.negatives;
+  }
+};
+
+/// @brief Binary labels and the alpha of their groups.
+template <typename Dtype>
+struct SigmoidFocalInput {
+  const Dtype* logits;
+  const Dtype* label;
+  bool has_ignore_label;
+  int ignore_label;
+  Dtype gamma;
+  const Dtype* alpha;  // of each group
+  int group_size;
+
+  CAFFE_HOST_DEVICE inline int Class(int i) const {
+    return LabelClass(label[i], has_ignore_label, ignore_label);
+  }
+  CAFFE_HOST_DEVICE inline Dtype Alpha(int i, int own) const {
+    const Dtype a = alpha[i / group_size];
+    return own == POSITIVE ? a : 1 - a;
+  }
+};
+
+/// @brief Counts the classes of a group.
+template <typename Dtype>
+struct CountClasses {
+  SigmoidFocalInput<Dtype> input;
+
+  CAFFE_HOST_DEVICE inline void operator()(int i, ClassCounts* counts) const {
+    const int own = input.Class(i);
+    counts->positives += own == POSITIVE;
+    counts->negatives += own == NEGATIVE;
+  }
+};
+
+/// @brief Writes N- / (N+ + N-) of a group; the fixed alpha without counts.
+template <typename Dtype>
+struct WriteAlpha {
+  const ClassCounts* counts;
+  Dtype fixed;
+  Dtype* alpha;
+
+  CAFFE_HOST_DEVICE inline void operator()(int group) const {
+    alpha[group] = fixed;
+    if (counts) {
+      const double all = static_cast<double>(counts[group].positives) +
+          counts[group].negatives;
+      alpha[group] = all > 0 ? counts[group].negatives / all : 0;
+    }
+  }
+};
+
+/// @brief Adds up the sigmoid focal loss.
+template <typename Dtype>
+struct SumSigmoidFocal {
+  SigmoidFocalInput<Dtype> input;
+
+  CAFFE_HOST_DEVICE inline void operator()(int i, PixelSums* sums) const {
+    const int own = input.Class(i);
+    if (own == POSITIVE || own == NEGATIVE) {
+      const Dtype z = own == POSITIVE ? -input.logits[i] : input.logits[i];
+      ++sums->taking_part;
+      sums->loss += input.Alpha(i, own) * SigmoidFocal(z, input.gamma);
+    } else if (own != IGNORED) {
+      sums->bad_label = FirstIndex(sums->bad_label, i);
+    }
+  }
+};
+
+/// @brief Writes its gradient.
+template <typename Dtype>
+struct WriteSigmoidFocalDiff {
+  SigmoidFocalInput<Dtype> input;
+  Dtype scale;
+  Dtype* diff;
+
+  CAFFE_HOST_DEVICE inline void operator()(int i) const {
+    const int own = input.Class(i);
+    if (own == IGNORED) {
+      diff[i] = 0;
+      return;
+    }
+    const Dtype sign = own == POSITIVE ? -1 : 1;
+    diff[i] = scale * sign * input.Alpha(i, own) *
+        SigmoidFocalDiff(sign * input.logits[i], input.gamma);
+  }
+};
+
+/// @brief Adds up the softmax focal loss.
+template <typename Dtype>
+struct SumSoftmaxFocal {
+  SoftmaxInput<Dtype> input;
+  Dtype gamma;
+  const Dtype* alpha;  // of each class
+
+  CAFFE_HOST_DEVICE inline void operator()(int j, PixelSums* sums) const {
+    const int own = input.Class(j);
+    if (sums->Count(own, j)) {
+      const SoftmaxPixel<Dtype> pixel(input, j, own);
+      sums->loss += alpha[own] * SoftmaxFocal(pixel, gamma);
+    }
+  }
+};
+
+/// @brief Writes its gradient.
+template <typename Dtype>
+struct WriteSoftmaxFocalDiff {
+  SoftmaxInput<Dtype> input;
+  Dtype gamma;
+  const Dtype* alpha;
+  Dtype scale;
+  Dtype* diff;
+
+  CAFFE_HOST_DEVICE inline void operator()(int j) const {
+    const int own = input.Class(j);
+    if (own < 0) {
+      ClearPixel(input, j, diff);
+      return;
+    }
+    const SoftmaxPixel<Dtype> pixel(input, j, own);
+    const Dtype factor =
+        scale * alpha[own] * SoftmaxFocalFactor(pixel, own, gamma);
+    for (int c = 0, i = input.Offset(j); c < input.classes;
+         ++c, i += input.area) {
+      diff[i] = factor * pixel.CrossEntropyDiff(c);
+    }
+  }
+};
+
+}  // namespace caffe
+
+#endif  // CAFFE_UTIL_FOCAL_HPP_

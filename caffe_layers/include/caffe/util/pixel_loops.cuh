@@ -1,0 +1,295 @@
+#ifndef CAFFE_UTIL_PIXEL_LOOPS_CUH_
+#define CAFFE_UTIL_PIXEL_LOOPS_CUH_
+
+#include <stdint.h>
+
+#include <algorithm>
+
+#include "caffe/util/block_reduce.cuh"
+#include "caffe/util/device_alternate.hpp"
+#include "caffe/util/hardest.hpp"
+#include "caffe/util/pixel_loops.hpp"
+
+namespace caffe {
+
+/// Blocks that a reduction is spread over, if it has fewer segments.
+const int kReduceBlocks = 1024;
+/// Digits of a radix selection on the GPU; a histogram has one bin a thread.
+const int kSelectDigitBits = 8;
+
+template <typename Operation>
+__global__ void ForEachGPU(const int count, const Operation op) {
+  CUDA_KERNEL_LOOP(i, count) {
+    op(i);
+  }
+}
+
+template <typename Sums, typename Operation>
+__global__ void ReduceGPU(const int size, const int blocks_a_segment,
+    const Operation op, Sums* out) {
+  const int64_t begin =
+      static_cast<int64_t>(blockIdx.x / blocks_a_segment) * size;
+  const int64_t end = begin + size;
+  Sums mine;
+  mine.Clear();
+  for (int64_t i = begin + blockIdx.x % blocks_a_segment * blockDim.x +
+           threadIdx.x; i < end; i += blocks_a_segment * blockDim.x) {
+    op(static_cast<int>(i), &mine);
+  }
+  const Sums sum = BlockReduce(mine);
+  if (threadIdx.x == 0) {
+    out[blockIdx.x] = sum;
+  }
+}
+
+/// Adds what the blocks of each segment found.
+template <typename Sums>
+__global__ void FoldGPU(const int blocks_a_segment, const Sums* block_sums,
+    Sums* out) {
+  Sums mine;
+  mine.Clear();
+  for (int b = threadIdx.x; b < blocks_a_segment; b += blockDim.x) {
+    mine.Add(block_sums[blockIdx.x * blocks_a_segment + b]);
+  }
+  const Sums sum = BlockReduce(mine);
+  if (threadIdx.x == 0) {
+    out[blockIdx.x] = sum;
+  }
+}
+
+template <typename Key>
+__global__ void BeginSelectGPU(const int segments, const int* wanted,
+    Cut<Key>* cuts, int* histograms) {
+  CUDA_KERNEL_LOOP(i, segments << kSelectDigitBits) {
+    histograms[i] = 0;
+    if (i < segments) {
+      cuts[i] = Cut<Key>(wanted[i]);
+    }
+  }
+}
+
+template <typename Key, typename Operation>
+__global__ void SelectHistogramGPU(const int size, const int blocks_a_segment,
+    const Operation op, const int shift, const Cut<Key>* cuts,
+    int* histograms) {
+  const int kDigits = 1 << kSelectDigitBits;
+  __shared__ int histogram[kDigits];
+  const int segment = blockIdx.x / blocks_a_segment;
+  for (int d = threadIdx.x; d < kDigits; d += blockDim.x) {
+    histogram[d] = 0;
+  }
+  __syncthreads();
+  const Cut<Key> cut = cuts[segment];
+  const int64_t begin = static_cast<int64_t>(segment) * size;
+  const int64_t end = begin + size;
+  for (int64_t i = begin + blockIdx.x % blocks_a_segment * blockDim.x +
+           threadIdx.x; i < end; i += blocks_a_segment * blockDim.x) {
+    Key key;
+    if (op.Key(static_cast<int>(i), &key) &&
+        cut.Matches(key, shift + kSelectDigitBits)) {
+      atomicAdd(histogram + ((key >> shift) & (kDigits - 1)), 1);
+    }
+  }
+  __syncthreads();
+  for (int d = threadIdx.x; d < kDigits; d += blockDim.x) {
+    if (histogram[d] > 0) {
+      atomicAdd(histograms + segment * kDigits + d, histogram[d]);
+    }
+  }
+}
+
+template <typename Key>
+__global__ void NarrowGPU(const int segments, const int shift, Cut<Key>* cuts,
+    int* histograms) {
+  const int kDigits = 1 << kSelectDigitBits;
+  CUDA_KERNEL_LOOP(s, segments) {
+    Cut<Key> cut = cuts[s];
+    cut.Narrow(histograms + s * kDigits, kDigits, shift);
+    cuts[s] = cut;
+    for (int d = 0; d < kDigits; ++d) {
+      histograms[s * kDigits + d] = 0;
+    }
+  }
+}
+
+/// The part of its segment that a block marks: neighbouring elements, so that
+/// ties can be counted in the order of their indices.
+struct Chunk {
+  int64_t begin, end;
+
+  __device__ Chunk(int size, int blocks_a_segment) {
+    const int64_t length = (size - 1) / blocks_a_segment + 1;
+    const int64_t first =
+        static_cast<int64_t>(blockIdx.x / blocks_a_segment) * size;
+    begin = first + blockIdx.x % blocks_a_segment * length;
+    end = begin + length < first + size ? begin + length : first + size;
+  }
+};
+
+struct Tally {
+  int count;
+
+  CAFFE_HOST_DEVICE inline void Clear() { count = 0; }
+  CAFFE_HOST_DEVICE inline void Add(const Tally& other) {
+    count += other.count;
+  }
+};
+
+template <typename Key, typename Operation>
+__global__ void CountTiesGPU(const int size, const int blocks_a_segment,
+    const Operation op, const Cut<Key>* cuts, int* ties) {
+  const Chunk chunk(size, blocks_a_segment);
+  const Key prefix = cuts[blockIdx.x / blocks_a_segment].prefix;
+  Tally mine;
+  mine.Clear();
+  for (int64_t i = chunk.begin + threadIdx.x; i < chunk.end; i += blockDim.x) {
+    Key key;
+    mine.count += op.Key(static_cast<int>(i), &key) && key == prefix;
+  }
+  const Tally sum = BlockReduce(mine);
+  if (threadIdx.x == 0) {
+    ties[blockIdx.x] = sum.count;
+  }
+}
+
+/// Turns the blocks' ties into the ties before each block of its segment.
+__global__ static void ScanTiesGPU(const int segments,
+    const int blocks_a_segment, int* ties) {
+  CUDA_KERNEL_LOOP(s, segments) {
+    int before = 0;
+    for (int b = s * blocks_a_segment; b < (s + 1) * blocks_a_segment; ++b) {
+      const int here = ties[b];
+      ties[b] = before;
+      before += here;
+    }
+  }
+}
+
+template <typename Key, typename Operation>
+__global__ void MarkGPU(const int size, const int blocks_a_segment,
+    const Operation op, const Cut<Key>* cuts, const int* ties) {
+  __shared__ int counts[kReduceThreads];
+  const Chunk chunk(size, blocks_a_segment);
+  const Cut<Key> cut = cuts[blockIdx.x / blocks_a_segment];
+  int before = ties[blockIdx.x];
+  for (int64_t tile = chunk.begin; tile < chunk.end; tile += blockDim.x) {
+    const int64_t i = tile + threadIdx.x;
+    Key key = 0;
+    const bool takes_part =
+        i < chunk.end && op.Key(static_cast<int>(i), &key);
+    const int tie = takes_part && key == cut.prefix;
+    // An inclusive scan over the threads of the block.
+    counts[threadIdx.x] = tie;
+    __syncthreads();
+    for (int step = 1; step < kReduceThreads; step *= 2) {
+      const int left = static_cast<int>(threadIdx.x) >= step ?
+          counts[threadIdx.x - step] : 0;
+      __syncthreads();
+      counts[threadIdx.x] += left;
+      __syncthreads();
+    }
+    if (takes_part) {
+      op.Mark(static_cast<int>(i),
+          cut.Takes(key, before + counts[threadIdx.x] - tie));
+    }
+    before += counts[kReduceThreads - 1];
+    __syncthreads();
+  }
+}
+
+/// @brief The loops of OnCpu, on the GPU; pointers are to its memory.
+struct OnGpu {
+  template <typename Dtype>
+  static const Dtype* Data(const Blob<Dtype>& blob) { return blob.gpu_data(); }
+  template <typename Dtype>
+  static Dtype* MutableData(Blob<Dtype>* blob) {
+    return blob->mutable_gpu_data();
+  }
+  template <typename Dtype>
+  static Dtype* MutableDiff(Blob<Dtype>* blob) {
+    return blob->mutable_gpu_diff();
+  }
+  static void* Memory(SyncedMemory* memory) {
+    return memory->mutable_gpu_data();
+  }
+  template <typename T>
+  static T Read(const T* address) {
+    T value;
+    CUDA_CHECK(cudaMemcpy(&value, address, sizeof(value),
+        cudaMemcpyDeviceToHost));
+    return value;
+  }
+
+  template <typename Operation>
+  static void ForEach(int count, const Operation& op) {
+    // NOLINT_NEXT_LINE(whitespace/operators)
+    ForEachGPU<<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(count, op);
+    CUDA_POST_KERNEL_CHECK;
+  }
+
+  template <typename Sums, typename Operation>
+  static void Reduce(int segments, int size, const Operation& op, Sums* sums,
+      ScratchMemory* scratch) {
+    const int spread = BlocksASegment(segments, size);
+    Sums* block_sums = spread == 1 ? sums :
+        scratch->Get<OnGpu, Sums>(segments * spread);
+    // NOLINT_NEXT_LINE(whitespace/operators)
+    ReduceGPU<<<segments * spread, kReduceThreads>>>(size, spread, op,
+        block_sums);
+    CUDA_POST_KERNEL_CHECK;
+    if (spread > 1) {
+      Fold(segments, spread, block_sums, sums);
+    }
+  }
+
+  template <typename Sums>
+  static void Fold(int segments, int blocks_a_segment, const Sums* block_sums,
+      Sums* sums) {
+    // NOLINT_NEXT_LINE(whitespace/operators)
+    FoldGPU<<<segments, kReduceThreads>>>(blocks_a_segment, block_sums, sums);
+    CUDA_POST_KERNEL_CHECK;
+  }
+
+  template <typename Key, typename Operation>
+  static void Select(int segments, int size, const Operation& op,
+      const int* wanted, ScratchMemory* scratch) {
+    const int spread = BlocksASegment(segments, size);
+    const int blocks = segments * spread;
+    const int bins = segments << kSelectDigitBits;
+    const size_t bytes = segments * sizeof(Cut<Key>) +
+        (bins + blocks) * sizeof(int);
+    Cut<Key>* cuts =
+        reinterpret_cast<Cut<Key>*>(scratch->Get<OnGpu, char>(bytes));
+    int* histograms = reinterpret_cast<int*>(cuts + segments);
+    int* ties = histograms + bins;
+    // NOLINT_NEXT_LINE(whitespace/operators)
+    BeginSelectGPU<<<CAFFE_GET_BLOCKS(bins), CAFFE_CUDA_NUM_THREADS>>>(
+        segments, wanted, cuts, histograms);
+    for (int shift = sizeof(Key) * 8 - kSelectDigitBits; shift >= 0;
+         shift -= kSelectDigitBits) {
+      // NOLINT_NEXT_LINE(whitespace/operators)
+      SelectHistogramGPU<<<blocks, kReduceThreads>>>(size, spread, op, shift,
+          cuts, histograms);
+      // NOLINT_NEXT_LINE(whitespace/operators)
+      NarrowGPU<<<CAFFE_GET_BLOCKS(segments), CAFFE_CUDA_NUM_THREADS>>>(
+          segments, shift, cuts, histograms);
+    }
+    // NOLINT_NEXT_LINE(whitespace/operators)
+    CountTiesGPU<<<blocks, kReduceThreads>>>(size, spread, op, cuts, ties);
+    // NOLINT_NEXT_LINE(whitespace/operators)
+    ScanTiesGPU<<<CAFFE_GET_BLOCKS(segments), CAFFE_CUDA_NUM_THREADS>>>(
+        segments, spread, ties);
+    // NOLINT_NEXT_LINE(whitespace/operators)
+    MarkGPU<<<blocks, kReduceThreads>>>(size, spread, op, cuts, ties);
+    CUDA_POST_KERNEL_CHECK;
+  }
+
+  static int BlocksASegment(int segments, int size) {
+    return std::max(1, std::min(kReduceBlocks / segments,
+        (size - 1) / kReduceThreads + 1));
+  }
+};
+
+}  // namespace caffe
+
+#endif  // CAFFE_UTIL_PIXEL_LOOPS_CUH_

@@ -1,0 +1,134 @@
+#ifndef CAFFE_UTIL_SOFTMAX_PIXEL_HPP_
+#define CAFFE_UTIL_SOFTMAX_PIXEL_HPP_
+
+#include <cmath>
+
+#include "caffe/util/class_balance.hpp"
+#include "caffe/util/host_device.hpp"
+
+namespace caffe {
+
+/// @brief What a softmax label that is no class stands for.
+enum { IGNORED_PIXEL = -1, BAD_LABEL = -2 };
+
+/// @brief Logits (N x C x area) and labels (N x area) of a softmax loss, pixel
+///        by pixel: pixel j is number j of the labels.
+template <typename Dtype>
+struct SoftmaxInput {
+  const Dtype* logits;
+  const Dtype* label;
+  int classes;
+  int area;
+  bool has_ignore_label;
+  int ignore_label;
+
+  /// Where the pixel's class 0 is; its other classes follow area apart.
+  CAFFE_HOST_DEVICE inline int Offset(int j) const {
+    return (j / area * classes) * area + j % area;
+  }
+  /// The pixel's class, IGNORED_PIXEL or BAD_LABEL.
+  CAFFE_HOST_DEVICE inline int Class(int j) const {
+    const Dtype value = label[j];
+    if (has_ignore_label && value == ignore_label) {
+      return IGNORED_PIXEL;
+    }
+    if (!(value >= 0 && value < classes)) {
+      return BAD_LABEL;
+    }
+    const int own = static_cast<int>(value);
+    return own == value ? own : BAD_LABEL;
+  }
+};
+
+/**
+ * @brief The softmax of one pixel, with full relative accuracy of the
+ *        cross-entropy and of 1 - p where the true class is all but certain:
+ *        the other classes are summed by themselves.
+ */
+template <typename Dtype>
+class SoftmaxPixel {
+ public:
+  CAFFE_HOST_DEVICE inline SoftmaxPixel(const SoftmaxInput<Dtype>& input, int j,
+      int own)
+      : x_(input.logits + input.Offset(j)), stride_(input.area), own_(own) {
+    using std::exp;
+    max_ = x_[0];
+    for (int c = 1; c < input.classes; ++c) {
+      max_ = x_[c * stride_] > max_ ? x_[c * stride_] : max_;
+    }
+    others_ = 0;
+    for (int c = 0; c < input.classes; ++c) {
+      if (c != own) {
+        others_ += exp(x_[c * stride_] - max_);
+      }
+    }
+    own_exp_ = exp(x_[own * stride_] - max_);
+    total_ = others_ + own_exp_;
+  }
+
+  CAFFE_HOST_DEVICE inline Dtype Probability(int c) const {
+    using std::exp;
+    return c == own_ ? own_exp_ / total_ : exp(x_[c * stride_] - max_) / total_;
+  }
+  /// 1 - p of the true class
+  CAFFE_HOST_DEVICE inline Dtype Complement() const {
+    return others_ / total_;
+  }
+  /// -log p of the true class
+  CAFFE_HOST_DEVICE inline Dtype CrossEntropy() const {
+    using std::log;
+    using std::log1p;
+    const Dtype x = x_[own_ * stride_];
+    return x == max_ ? log1p(others_) : max_ - x + log(total_);
+  }
+  /// Its derivative by the logit of class c, p_c - [c is the true class]
+  CAFFE_HOST_DEVICE inline Dtype CrossEntropyDiff(int c) const {
+    return c == own_ ? -Complement() : Probability(c);
+  }
+
+ private:
+  const Dtype* x_;
+  int stride_;
+  int own_;
+  Dtype max_, others_, own_exp_, total_;
+};
+
+/// @brief The sum of a loss over pixels, and what is known of their labels.
+struct PixelSums {
+  double loss;
+  int taking_part;
+  int bad_label;  // index of the first label that is not allowed; -1: none
+
+  CAFFE_HOST_DEVICE inline void Clear() {
+    loss = 0;
+    taking_part = 0;
+    bad_label = -1;
+  }
+  CAFFE_HOST_DEVICE inline void Add(const PixelSums& other) {
+    loss += other.loss;
+    taking_part += other.taking_part;
+    bad_label = FirstIndex(bad_label, other.bad_label);
+  }
+  /// Counts pixel j; true if it takes part.
+  CAFFE_HOST_DEVICE inline bool Count(int own, int j) {
+    if (own == BAD_LABEL) {
+      bad_label = FirstIndex(bad_label, j);
+    }
+    taking_part += own >= 0;
+    return own >= 0;
+  }
+};
+
+/// @brief Writes 0 as the gradient of all classes of pixel j.
+template <typename Dtype>
+CAFFE_HOST_DEVICE inline void ClearPixel(const SoftmaxInput<Dtype>& input,
+    int j, Dtype* diff) {
+  for (int c = 0, i = input.Offset(j); c < input.classes;
+       ++c, i += input.area) {
+    diff[i] = 0;
+  }
+}
+
+}  // namespace caffe
+
+#endif  // CAFFE_UTIL_SOFTMAX_PIXEL_HPP_

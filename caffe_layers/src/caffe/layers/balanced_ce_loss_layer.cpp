@@ -1,0 +1,79 @@
+#include <vector>
+
+#include "caffe/layers/balanced_ce_loss_layer.hpp"
+
+namespace caffe {
+
+template <typename Dtype>
+void BalancedCELossLayer<Dtype>::Reshape(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  PixelLossLayer<Dtype>::Reshape(bottom, top);
+  int axes = 2;
+  switch (Balance()) {
+  case SigmoidRandomDropCELossParameter_Balance_PER_CHANNEL:
+    axes = 2;
+    break;
+  case SigmoidRandomDropCELossParameter_Balance_PER_IMAGE:
+    axes = 1;
+    break;
+  case SigmoidRandomDropCELossParameter_Balance_BATCH:
+    axes = 0;
+    break;
+  }
+  groups_ = bottom[0]->count(0, axes);
+  group_size_ = bottom[0]->count(axes);
+  weights_.Reshape(vector<int>(1, 2 * groups_));
+  if (!selection_ || selection_->size() != bottom[0]->count()) {
+    selection_.reset(new SyncedMemory(bottom[0]->count()));
+  }
+  if (top.size() > 1) {
+    top[1]->ReshapeLike(*bottom[0]);
+  }
+}
+
+template <typename Dtype>
+void BalancedCELossLayer<Dtype>::Finish(const BatchSums& total,
+    const Blob<Dtype>& label, Blob<Dtype>* loss) {
+  this->CheckLabel(label, total.bad_label);
+  CountStarved(total.starved);
+  // A mean over selected elements knows no others; the balanced losses count
+  // what was dropped.
+  normalizer_ = this->Normalizer(Rule().balanced ?
+      this->labels_ - total.ignored : total.taking_part);
+  loss->mutable_cpu_data()[0] = total.loss / normalizer_;
+}
+
+template <typename Dtype>
+void BalancedCELossLayer<Dtype>::Backward_cpu(
+    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  BackwardOn<OnCpu>(top, propagate_down, bottom);
+}
+
+template <typename Dtype>
+void BalancedCELossLayer<Dtype>::CountStarved(int starved) {
+  if (starved > 0 && starved_groups_ == 0) {
+    LOG(WARNING) << this->Title() << ": in " << starved << " of " << groups_
+        << " groups no negative takes part, so that their positives have"
+        << " weight 0 and teach nothing. Said once. " << StarvedRemedy();
+  }
+  seen_groups_ += groups_;
+  starved_groups_ += starved;
+}
+
+template <typename Dtype>
+BalancedCELossLayer<Dtype>::~BalancedCELossLayer() {
+  if (starved_groups_ > 0) {
+    LOG(WARNING) << "Layer '" << this->layer_param_.name() << "': no negative"
+        << " took part in " << starved_groups_ << " of " << seen_groups_
+        << " groups with positives.";
+  }
+}
+
+#ifdef CPU_ONLY
+STUB_GPU_BACKWARD(BalancedCELossLayer, Backward);
+#endif
+
+INSTANTIATE_CLASS(BalancedCELossLayer);
+
+}  // namespace caffe

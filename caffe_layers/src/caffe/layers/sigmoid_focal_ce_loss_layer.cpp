@@ -1,0 +1,55 @@
+#include <vector>
+
+#include "caffe/layers/sigmoid_focal_ce_loss_layer.hpp"
+
+namespace caffe {
+
+template <typename Dtype>
+void SigmoidFocalCELossLayer<Dtype>::LayerSetUp(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  PixelLossLayer<Dtype>::LayerSetUp(bottom, top);
+  param_ = this->layer_param_.randrop_focal_param();
+  CHECK_GE(param_.gamma(), 0) << this->Title()
+      << ": gamma must not be negative.";
+  CHECK(param_.alpha() >= 0 && param_.alpha() <= 1) << this->Title()
+      << ": alpha is " << param_.alpha() << "; it must be from 0 to 1.";
+  CHECK_EQ(param_.class_alpha_size(), 0) << this->Title()
+      << ": class_alpha is for SoftmaxFocalLoss; this loss has alpha.";
+}
+
+template <typename Dtype>
+void SigmoidFocalCELossLayer<Dtype>::Reshape(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  PixelLossLayer<Dtype>::Reshape(bottom, top);
+  groups_ = 1;
+  if (param_.alpha_mode() == RandropFocalParameter_AlphaMode_PER_IMAGE) {
+    groups_ = this->images_;
+  } else if (param_.alpha_mode() ==
+             RandropFocalParameter_AlphaMode_PER_CHANNEL) {
+    groups_ = this->images_ * this->classes_;
+  }
+  group_size_ = this->labels_ / groups_;
+  alpha_.Reshape(vector<int>(1, groups_));
+}
+
+template <typename Dtype>
+void SigmoidFocalCELossLayer<Dtype>::Forward_cpu(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  ForwardOn<OnCpu>(bottom, top);
+}
+
+template <typename Dtype>
+void SigmoidFocalCELossLayer<Dtype>::Backward_cpu(
+    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  BackwardOn<OnCpu>(top, propagate_down, bottom);
+}
+
+#ifdef CPU_ONLY
+STUB_GPU(SigmoidFocalCELossLayer);
+#endif
+
+INSTANTIATE_CLASS(SigmoidFocalCELossLayer);
+REGISTER_LAYER_CLASS(SigmoidFocalCELoss);
+
+}  // namespace caffe

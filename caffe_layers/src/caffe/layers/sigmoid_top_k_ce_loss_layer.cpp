@@ -1,0 +1,52 @@
+#include <vector>
+
+#include "caffe/layers/sigmoid_top_k_ce_loss_layer.hpp"
+
+namespace caffe {
+
+template <typename Dtype>
+void SigmoidTopKCELossLayer<Dtype>::LayerSetUp(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  BalancedCELossLayer<Dtype>::LayerSetUp(bottom, top);
+  param_ = this->layer_param_.randrop_topk_param();
+  CHECK(param_.k_percent() > 0 && param_.k_percent() <= 100)
+      << this->Title() << ": k_percent is " << param_.k_percent()
+      << "; it must be above 0 and at most 100.";
+  CHECK_GT(param_.negatives_per_positive(), 0) << this->Title()
+      << ": negatives_per_positive must be above 0.";
+  CHECK_GE(param_.positive_weight(), 0) << this->Title()
+      << ": positive_weight must not be negative.";
+  const LossParameter& loss = this->layer_param_.loss_param();
+  if (IsShare() && !loss.has_normalization() && !loss.has_normalize()) {
+    this->normalization_ = LossParameter_NormalizationMode_VALID;
+  }
+}
+
+template <typename Dtype>
+SigmoidRandomDropCELossParameter_Balance
+SigmoidTopKCELossLayer<Dtype>::Balance() const {
+  return IsShare() ? SigmoidRandomDropCELossParameter_Balance_BATCH :
+      param_.balance();
+}
+
+template <typename Dtype>
+BalanceRule SigmoidTopKCELossLayer<Dtype>::Rule() const {
+  const BalanceRule rule = {!IsShare(),
+      IsShare() ? 1 : param_.positive_weight()};
+  return rule;
+}
+
+template <typename Dtype>
+void SigmoidTopKCELossLayer<Dtype>::Forward_cpu(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  ForwardOn<OnCpu>(bottom, top);
+}
+
+#ifdef CPU_ONLY
+STUB_GPU_FORWARD(SigmoidTopKCELossLayer, Forward);
+#endif
+
+INSTANTIATE_CLASS(SigmoidTopKCELossLayer);
+REGISTER_LAYER_CLASS(SigmoidTopKCELoss);
+
+}  // namespace caffe

@@ -1,0 +1,51 @@
+#include <vector>
+
+#include "caffe/layers/soft_dice_loss_layer.hpp"
+
+namespace caffe {
+
+template <typename Dtype>
+void SoftDiceLossLayer<Dtype>::LayerSetUp(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  param_ = this->layer_param_.randrop_dice_param();
+  PixelLossLayer<Dtype>::LayerSetUp(bottom, top);
+  this->RefuseNormalization();
+  CHECK_GE(param_.smooth(), 0) << this->Title()
+      << ": smooth must not be negative.";
+  CHECK(IsSoftmax() || param_.include_background()) << this->Title()
+      << ": include_background: false leaves class 0 of a softmax out; with"
+      << " activation: SIGMOID every channel is a foreground.";
+  CHECK(IsTopK() || (!param_.has_k_percent() && !param_.has_region()))
+      << this->Title() << ": k_percent and region are for TopKDiceLoss.";
+}
+
+template <typename Dtype>
+void SoftDiceLossLayer<Dtype>::Reshape(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  PixelLossLayer<Dtype>::Reshape(bottom, top);
+  CHECK(param_.include_background() || this->classes_ > 1) << this->Title()
+      << ": include_background: false leaves nothing of one class.";
+  probability_.ReshapeLike(*bottom[0]);
+}
+
+template <typename Dtype>
+void SoftDiceLossLayer<Dtype>::Forward_cpu(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  ForwardOn<OnCpu>(bottom, top);
+}
+
+template <typename Dtype>
+void SoftDiceLossLayer<Dtype>::Backward_cpu(
+    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  BackwardOn<OnCpu>(top, propagate_down, bottom);
+}
+
+#ifdef CPU_ONLY
+STUB_GPU(SoftDiceLossLayer);
+#endif
+
+INSTANTIATE_CLASS(SoftDiceLossLayer);
+REGISTER_LAYER_CLASS(SoftDiceLoss);
+
+}  // namespace caffe

@@ -1,0 +1,62 @@
+#include <vector>
+
+#include "caffe/layers/softmax_focal_ce_loss_layer.hpp"
+
+namespace caffe {
+
+template <typename Dtype>
+void SoftmaxFocalCELossLayer<Dtype>::LayerSetUp(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  PixelLossLayer<Dtype>::LayerSetUp(bottom, top);
+  const RandropFocalParameter& param =
+      this->layer_param_.randrop_focal_param();
+  CHECK_GE(param.gamma(), 0) << this->Title()
+      << ": gamma must not be negative.";
+  CHECK(!param.has_alpha() && !param.has_alpha_mode()) << this->Title()
+      << ": alpha and alpha_mode are for SigmoidFocalLoss; this loss has"
+      << " class_alpha.";
+  for (int c = 0; c < param.class_alpha_size(); ++c) {
+    CHECK_GE(param.class_alpha(c), 0) << this->Title()
+        << ": class_alpha must not be negative.";
+  }
+  gamma_ = param.gamma();
+}
+
+template <typename Dtype>
+void SoftmaxFocalCELossLayer<Dtype>::Reshape(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  PixelLossLayer<Dtype>::Reshape(bottom, top);
+  const RandropFocalParameter& param =
+      this->layer_param_.randrop_focal_param();
+  const int given = param.class_alpha_size();
+  CHECK(given <= 1 || given == this->classes_) << this->Title() << ": "
+      << given << " values of class_alpha for " << this->classes_
+      << " classes; give one for each, one for all, or none.";
+  alpha_.Reshape(vector<int>(1, this->classes_));
+  for (int c = 0; c < this->classes_; ++c) {
+    alpha_.mutable_cpu_data()[c] =
+        given == 0 ? 1 : param.class_alpha(given == 1 ? 0 : c);
+  }
+}
+
+template <typename Dtype>
+void SoftmaxFocalCELossLayer<Dtype>::Forward_cpu(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  ForwardOn<OnCpu>(bottom, top);
+}
+
+template <typename Dtype>
+void SoftmaxFocalCELossLayer<Dtype>::Backward_cpu(
+    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+    const vector<Blob<Dtype>*>& bottom) {
+  BackwardOn<OnCpu>(top, propagate_down, bottom);
+}
+
+#ifdef CPU_ONLY
+STUB_GPU(SoftmaxFocalCELossLayer);
+#endif
+
+INSTANTIATE_CLASS(SoftmaxFocalCELossLayer);
+REGISTER_LAYER_CLASS(SoftmaxFocalCELoss);
+
+}  // namespace caffe

@@ -1,0 +1,17 @@
+#include <vector>
+
+#include "caffe/layers/top_k_dice_loss_layer.hpp"
+#include "caffe/util/pixel_loops.cuh"
+
+namespace caffe {
+
+template <typename Dtype>
+void TopKDiceLossLayer<Dtype>::Forward_gpu(
+    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  SoftDiceLossLayer<Dtype>::Forward_gpu(bottom, top);
+  WriteMaskOn<OnGpu>(top);
+}
+
+INSTANTIATE_LAYER_GPU_FORWARD(TopKDiceLossLayer);
+
+}  // namespace caffe
