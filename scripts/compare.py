@@ -1,61 +1,96 @@
-"""Train, predict and evaluate the same network under several losses and seeds."""
+"""Train and evaluate the same network under several losses and seeds."""
 
 import argparse
 import json
+import os
+import re
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import _start  # noqa: F401
 
 from tqdm import tqdm
 
-from randrop import cli
+from randrop import cli, comparison
+from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
-from randrop.files import write_json
+from randrop.files import write_json, write_text
 
 SCRIPTS = Path(__file__).resolve().parent
 EXAMPLES = """\
   scripts/compare.py --data data/idrid --losses random-drop:LOG cross-entropy \\
-      --seeds 1 2 --out build/compare --jobs 2 -- --iterations 4000 --patch 256
+      --seeds 1 2 --out build/compare -- --iterations 4000 --patch 256
+  scripts/compare.py --data build/organs2d --losses cross-entropy cross-entropy+dice \\
+      --seeds 1 2 3 --out build/compare-organs -- --iterations 1500 --batch 2
+
+Losses are those of scripts/train.py --help; what follows -- goes to train.py. The same
+command again goes on where it was stopped, and leaves alone what is done. OUT gets a
+folder a run, summary.json, summary.md (mean and spread over seeds, and differences to
+the first loss, paired by seed) and summary.png.
 """
 
 
-def run_one(options: argparse.Namespace, loss: str, seed: int) -> dict:
-    """Train, predict and evaluate one loss with one seed; each step skips what is done.
+def folder_of(out: Path, loss: str, seed: int) -> Path:
+    """Return the folder of a run, named so that any shell takes it."""
+    return out / f"{re.sub(r'[^A-Za-z0-9.=_+-]', '-', loss)}-seed{seed}"
+
+
+def steps_of(options: argparse.Namespace, loss: str, seed: int) -> dict[str, list[str]]:
+    """Return the arguments of each script that makes up a run."""
+    folder = folder_of(options.out, loss, seed)
+    run, data = folder / "run", ["--data", options.data]
+    train = ["--loss", loss, "--seed", seed, "--out", run]
+    if (
+        list(run.glob("snapshots/*.solverstate"))
+        and not (run / "final.caffemodel").exists()
+    ):
+        train.append("--resume")
+    if is_labelled(options.data):
+        steps = {
+            "train": [*data, *train],
+            "evaluate_labels": [*data, "--run", run, "--out", folder / "evaluation"],
+        }
+    else:
+        data += ["--lesions", *options.lesions]
+        if options.split:
+            data += ["--split", options.split]
+        held_out = [*data, "--subset", "validation"]
+        maps = folder / "prediction"
+        steps = {
+            "train": [*data, *train],
+            "predict": ["--run", run, *held_out, "--out", maps],
+            "evaluate": [
+                *("--run", run, "--probabilities", maps),
+                *(*held_out, "--out", folder / "evaluation"),
+            ],
+        }
+    # One process a core: unless told otherwise, each keeps to one.
+    steps["train"] += ["--threads", 1, *options.training]
+    return {name: [str(a) for a in arguments] for name, arguments in steps.items()}
+
+
+def run_one(options: argparse.Namespace, loss: str, seed: int) -> dict[str, Any]:
+    """Train and evaluate one loss with one seed; each step skips what is done.
 
     Returns
     -------
     dict
-        The content of metrics.json.
+        loss, seed, the seconds that this call took, and the measures.
 
     Raises
     ------
     UserError
         When a step fails; names its log.
     """
-    run = options.out / f"{loss.replace(':', '-')}-seed{seed}"
-    run.mkdir(parents=True, exist_ok=True)
-    name, _, schedule = loss.partition(":")
-    data = ["--data", str(options.data), "--lesions", *options.lesions]
-    if options.split:
-        data += ["--split", str(options.split)]
-    held_out = [*data, "--subset", "validation"]
-    training = [*data, "--loss", name, "--seed", str(seed), "--out", str(run / "run")]
-    if schedule:
-        training += ["--schedule", schedule]
-    maps = str(run / "prediction")
-    steps = {
-        "train": [*training, *options.training],
-        "predict": ["--run", str(run / "run"), *held_out, "--out", maps],
-        "evaluate": [
-            *("--run", str(run / "run"), "--probabilities", maps),
-            *(*held_out, "--out", str(run / "evaluation")),
-        ],
-    }
-    for step, arguments in steps.items():
-        log = run / f"{step}.out"
+    folder = folder_of(options.out, loss, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    for step, arguments in steps_of(options, loss, seed).items():
+        log = folder / f"{step}.out"
         with log.open("w") as stream:
             status = subprocess.run(
                 [sys.executable, str(SCRIPTS / f"{step}.py"), *arguments],
@@ -64,67 +99,82 @@ def run_one(options: argparse.Namespace, loss: str, seed: int) -> dict:
                 check=False,
             ).returncode
         if status:
-            raise UserError(
-                f"{loss}, seed {seed}: {step}.py ended with {status}: {log}"
-            )
-    return json.loads((run / "evaluation" / "metrics.json").read_text())
+            last = (log.read_text(errors="replace").strip() or "?").splitlines()[-1]
+            raise UserError(f"{step}.py ended with {status}: {last} ({log})")
+    metrics = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    seconds_path = folder / "seconds.json"
+    seconds = time.monotonic() - began
+    if seconds_path.exists():
+        # A run that is done already takes no time; what it took was written then.
+        seconds = max(seconds, json.loads(seconds_path.read_text()))
+    write_json(seconds_path, seconds)
+    return {
+        "loss": loss,
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "measures": comparison.measures(metrics),
+    }
 
 
 def arguments() -> argparse.Namespace:
     """Parse the command line; what follows `--` goes to train.py."""
     parser = cli.parser(__doc__, EXAMPLES)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--split", type=Path)
-    parser.add_argument("--lesions", nargs="+", default=["MA", "HE"])
-    parser.add_argument(
-        "--losses", nargs="+", required=True, help="NAME or NAME:SCHEDULE of train.py"
-    )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--jobs", type=int, default=1, help="trainings at a time")
-    parser.add_argument("--results", type=Path, help="also write the summary here")
-    parser.add_argument("training", nargs="*", help="after --: arguments of train.py")
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="photographs or a labelled set")
+    add("--split", type=Path, help="of photographs, as in train.py")
+    add("--lesions", nargs="+", default=["MA", "HE"], help="of photographs")
+    add("--losses", nargs="+", required=True, help="as --loss of train.py")
+    add("--seeds", type=int, nargs="+", default=[1])
+    add("--out", type=Path, required=True)
+    add("--jobs", type=int, default=os.cpu_count(), help="trainings at a time")
+    add("--results", type=Path, help="also write the summary here, as NAME.json, "
+        ".md and .png")  # fmt: skip
+    add("training", nargs="*", help="after --: arguments of train.py")
     return parser.parse_args()
 
 
 def main() -> int:
-    """Run all, go on after failures, write summary.json and print a table."""
+    """Run all, go on after failures, write the summary and print its tables."""
     options = arguments()
-    jobs = [(loss, seed) for loss in options.losses for seed in options.seeds]
+    if not options.data.is_dir():
+        raise UserError(f"--data {options.data}: no such folder")
+    if options.jobs < 1:
+        raise UserError("--jobs must be at least 1")
+    jobs = list(dict.fromkeys((n, s) for s in options.seeds for n in options.losses))
     done, failed = {}, {}
     with ThreadPoolExecutor(options.jobs) as pool:
         futures = {pool.submit(run_one, options, *job): job for job in jobs}
-        for future in tqdm(as_completed(futures), total=len(jobs), unit="run"):
-            try:
-                done[futures[future]] = future.result()
-            except UserError as error:
-                failed[futures[future]] = str(error)
-                tqdm.write(f"error: {error}")
-    summary = {
-        "data": options.data.name,
+        try:
+            for future in tqdm(as_completed(futures), total=len(jobs), unit="run"):
+                loss, seed = job = futures[future]
+                try:
+                    done[job] = future.result()
+                except UserError as error:
+                    failed[job] = str(error)
+                    tqdm.write(f"error: {loss}, seed {seed}: {error}")
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+    order = [(loss, seed) for loss in options.losses for seed in options.seeds]
+    runs = [done[job] for job in order if job in done]
+    content = {
+        "data": options.data.resolve().name,
         "training": options.training,
-        "runs": [
-            {"loss": loss, "seed": seed, "lesions": done[loss, seed]["lesions"]}
-            for loss, seed in jobs
-            if (loss, seed) in done
-        ],
+        "runs": runs,
         "failed": [
-            {"loss": loss, "seed": seed, "error": error}
-            for (loss, seed), error in failed.items()
+            {"loss": loss, "seed": seed, "error": failed[loss, seed]}
+            for loss, seed in order
+            if (loss, seed) in failed
         ],
+        **comparison.summary(runs),
     }
+    text = comparison.markdown(content)
     for path in {options.out / "summary.json", options.results} - {None}:
-        write_json(path, summary)
-    print(f"{'loss':24} seed  lesion  AUPR (33 thresholds)  average precision")
-    for run in summary["runs"]:
-        for lesion, metrics in run["lesions"].items():
-            # Where no mask has this lesion, neither is defined.
-            numbers = [metrics["aupr_challenge"], metrics["average_precision"]]
-            shown = ["-" if n is None else f"{n:.4f}" for n in numbers]
-            print(
-                f"{run['loss']:24} {run['seed']:4}  {lesion:6}  "
-                f"{shown[0]:>20}  {shown[1]:>17}"
-            )
+        write_json(path, content)
+        write_text(path.with_suffix(".md"), text)
+        if runs:
+            comparison.draw(path.with_suffix(".png"), runs)
+    print(text)
     return 1 if failed else 0
 
 

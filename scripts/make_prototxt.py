@@ -8,60 +8,108 @@ import _start  # noqa: F401
 
 from randrop import cli, nets
 from randrop.caffe_build import REPOSITORY
+from randrop.data.labelled import SUBSETS
 from randrop.files import write_text
 
 log = logging.getLogger("randrop")
 
 LESIONS = ("MA", "HE")
 HEADS = {
-    "train_val": """\
+    "unet": {
+        "train_val": """\
 # U-Net with one sigmoid channel a lesion type (here MA and HE), trained with the random
 # drop loss. Written by scripts/make_prototxt.py; scripts/train.py writes one like it
 # for your data, lesion types, width and depth. Needs Python layers: PYTHONPATH must
 # hold python_layers and the caffe package. Change "root" to your data; for another
 # loss change the last layer.
 """,
-    "solver": """\
+        "solver": """\
 # caffe train -solver prototxt/unet/solver.prototxt, from the root of the repository.
 # Adam from scratch; its steps do not depend on the size of the loss.
 """,
-    "deploy": """\
+        "deploy": """\
 # The trained U-Net: network input -> probabilities, a channel a lesion type. Layers of
 # plain Caffe alone, so that OpenCV (cv2.dnn.readNetFromCaffe) reads it, too. Height and
 # width must be multiples of 8. The input is randrop.data.network_input of a photograph.
 """,
+    },
+    "explog3d": {
+        "train_val": """\
+# The network of the exponential logarithmic loss paper (Wong et al., MICCAI 2018) at a
+# reduced size: volumes of 32 x 32 x 32, 20 labels. Written by scripts/make_prototxt.py;
+# scripts/train.py writes one like it for your volumes. The .txt files beside it name
+# the HDF5 files that 'scripts/make_organs.py build/organs3d --dimensions 3 --size 32
+# --labels 20 --smallest 0.0015' draws. Layers of plain Caffe but for the loss.
+""",
+        "solver": """\
+# caffe train -solver prototxt/explog3d/solver.prototxt, from the repository's root.
+""",
+        "deploy": """\
+# The trained network: volume -> probabilities of 20 labels. Plain Caffe's layers alone.
+""",
+    },
 }
 
 
 def unet_files() -> dict[str, str]:
-    """Return the text of prototxt/unet: file name without suffix to content."""
-    data = {
-        "root": "data/idrid",
-        "split": None,
-        "lesions": list(LESIONS),
-        "patch": 256,
-        "batch_size": 2,
-        "lesion_share": 0.5,
-        "augment": True,
-        "ignore_label": 255,
-        "workers": 1,
-        "seed": 1,
-        "cycle": 40,
-    }
-    loss = nets.Loss(
-        "SigmoidRandomDropCELoss", "randrop_loss_param", {"schedule_type": "LOG"}
+    """Return the text of prototxt/unet: what the file is for to content."""
+    feed = nets.PatchFeed(
+        {
+            "root": "data/idrid",
+            "split": None,
+            "lesions": list(LESIONS),
+            "patch": 256,
+            "batch_size": 2,
+            "lesion_share": 0.5,
+            "augment": True,
+            "ignore_label": 255,
+            "workers": 1,
+            "seed": 1,
+            "cycle": 40,
+        }
     )
-    bodies = {
-        "train_val": nets.unet(LESIONS, data, loss),
+    losses = nets.parse_losses("random-drop:LOG", "SIGMOID")
+    return {
+        "train_val": nets.unet(len(LESIONS), feed, losses),
         "solver": nets.solver(
             net="prototxt/unet/train_val.prototxt",
             iterations=4000,
             test_iterations=20,
             snapshot_prefix="build/unet",
         ),
-        "deploy": nets.unet(LESIONS),
+        "deploy": nets.unet(len(LESIONS)),
     }
-    return {name: HEADS[name] + body for name, body in bodies.items()}
+
+
+def explog3d_files() -> dict[str, str]:
+    """Return the text of prototxt/explog3d."""
+    lists = {name: f"prototxt/explog3d/{name}.txt" for name in SUBSETS}
+    feed = nets.VolumeFeed(lists, 1)
+    losses = nets.parse_losses("exp-log", "SOFTMAX")
+    return {
+        "train_val": nets.explog3d(20, feed, losses),
+        "solver": nets.solver(
+            net="prototxt/explog3d/train_val.prototxt",
+            iterations=4000,
+            test_iterations=20,
+            snapshot_prefix="build/explog3d",
+        ),
+        "deploy": nets.explog3d(20),
+    }
+
+
+FILES = {"unet": unet_files, "explog3d": explog3d_files}
+
+
+def files_of(network: str) -> dict[str, str]:
+    """Return the files of a network: name to content."""
+    texts = {
+        f"{name}.prototxt": HEADS[network][name] + body
+        for name, body in FILES[network]().items()
+    }
+    if network == "explog3d":
+        texts |= {f"{name}.txt": f"build/organs3d/{name}.h5\n" for name in SUBSETS}
+    return texts
 
 
 def main() -> None:
@@ -69,10 +117,11 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "prototxt")
     options: argparse.Namespace = parser.parse_args()
-    for name, text in unet_files().items():
-        path = options.out / "unet" / f"{name}.prototxt"
-        write_text(path, text)
-        log.info("%s", path)
+    for network in FILES:
+        for name, text in files_of(network).items():
+            path = options.out / network / name
+            write_text(path, text)
+            log.info("%s", path)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train a U-Net on fundus photographs by `caffe train` with the loss of your choice."""
+"""Train a network by `caffe train` with the loss of your choice."""
 
 import argparse
 import logging
@@ -7,48 +7,71 @@ from typing import Any
 
 import _start  # noqa: F401
 
-from randrop import cli, curves, training
+from randrop import cli, curves, run_files, training
 from randrop.data import check_lesions, read_dataset
+from randrop.data.labelled import is_labelled, read_labelled
 from randrop.errors import UserError
-from randrop.losses import SCHEDULES
+from randrop.nets.losses import GRAMMAR, KINDS
 
 log = logging.getLogger("randrop")
 
-EXAMPLES = """\
+_LOSSES = "\n".join(f"  {name:23} {kind.about}" for name, kind in KINDS.items())
+
+EXAMPLES = f"""\
   scripts/train.py --data data/idrid --lesions MA HE --out build/run
-  scripts/train.py --data data/idrid --loss cross-entropy --out build/run-ce
+  scripts/train.py --data data/idrid --loss random-drop:SQU --out build/run-squ
   scripts/train.py --data data/idrid --out build/run --resume
+  scripts/train.py --data build/organs2d --loss cross-entropy+top-k-dice:50 \\
+      --batch 2 --out build/run-organs
+
+data: fundus photographs and masks (a U-Net on patches, a sigmoid channel a lesion
+type), or a labelled set of scripts/make_organs.py (whole images, a softmax).
+
+losses: {GRAMMAR}
+{_LOSSES}
 
 Ctrl-C snapshots and stops; --resume goes on from there. The folder then holds
 train_val, solver and deploy.prototxt, log.txt, curves.json and .png, snapshots/ and
 final.caffemodel.
 """
 
+# What only patches of photographs have.
+_OF_PHOTOGRAPHS = {
+    "split": None,
+    "lesions": ["MA", "HE"],
+    "patch": 256,
+    "prior": 0.01,
+    "lesion_share": 0.5,
+    "workers": 1,
+}
+
 
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.parser(__doc__, EXAMPLES)
+    parser.set_defaults(**_OF_PHOTOGRAPHS)
     add = parser.add_argument
-    add("--data", type=Path, required=True, help="folder of photographs and masks")
+    add("--data", type=Path, required=True, help="folder of the data set")
     add("--split", type=Path, help="JSON file: names for training and validation")
-    add("--lesions", nargs="+", default=["MA", "HE"], help="output channels, in order")
+    add("--lesions", nargs="+", help="output channels, in order")
     add("--out", type=Path, required=True, help="run folder")
-    add("--loss", choices=list(training.LOSSES), default="random-drop")
-    add("--schedule", choices=SCHEDULES, default="LOG", help="of random-drop")
-    add("--python-layer", action="store_true", help="its Python twin, for any Caffe")
+    add("--net", choices=run_files.NETS, help="unet; explog3d for volumes")
+    add("--loss", default="random-drop", help="see below")
+    add("--python-layer", action="store_true", help="Python twins, for any Caffe")
     add("--iterations", type=int, default=4000)
-    add("--batch", type=int, default=2, help="patches an iteration")
-    add("--patch", type=int, default=256, help="side of a patch in pixels")
-    add("--base-channels", type=int, default=16, help="channels of the first level")
-    add("--depth", type=int, default=4, help="levels of the U-Net")
-    add("--prior", type=float, default=0.01, help="first probability of every pixel")
+    add("--batch", type=int, default=2, help="patches or images an iteration")
+    add("--patch", type=int, help="side of a patch in pixels")
+    add("--base-channels", type=int, help="of the first level; unet 16, explog3d 8")
+    add("--depth", type=int, help="levels; by default unet 4, explog3d 3")
+    add("--prior", type=float, help="first probability of every pixel")
     add("--lr", type=float, default=1e-3, help="first learning rate; falls to 0")
-    add("--lesion-share", type=float, default=0.5, help="patches centred on a lesion")
+    add("--lesion-share", type=float, help="patches centred on a lesion")
     add("--seed", type=int, default=1, help="of weights, patches and masks")
-    add("--workers", type=int, default=1, help="processes that cut patches")
+    add("--workers", type=int, help="processes that cut patches")
     add("--threads", type=int, help="of the BLAS library; by default all")
     add("--test-interval", type=int, default=200, help="iterations between validations")
-    add("--test-iterations", type=int, default=20, help="batches of a validation")
+    add("--test-iterations", type=int, help="batches of a validation; by default 20, "
+        "or all images")  # fmt: skip
     add("--snapshot", type=int, default=1000, help="iterations between snapshots")
     add("--watch-mask", action="store_true", help="record the share of negatives kept")
     add("--weights", type=Path, help="start from this caffemodel")
@@ -64,30 +87,49 @@ def arguments() -> argparse.Namespace:
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what defines the run, as run.json holds it."""
+    """Return what defines the run, as run.json holds it.
+
+    Raises
+    ------
+    UserError
+        On impossible settings and bad data, before anything is written.
+    """
+    labelled = is_labelled(options.data)
     settings = dict(vars(options))
     for name in ("out", "resume", "force", "threads"):
         del settings[name]
     for name in ("data", "split", "weights"):
         path = settings[name]
         settings[name] = None if path is None else str(path.resolve())
-    settings["stride"] = 2 ** (options.depth - 1)
+    if options.weights and not options.weights.exists():
+        raise UserError(f"--weights {options.weights}: no such file")
+    add = _labelled if labelled else _photographs
+    add(options, settings)
+    defaults = {"unet": (16, 4), "explog3d": (8, 3)}[settings["net"]]
+    for name, value in zip(("base_channels", "depth"), defaults, strict=True):
+        if settings[name] is None:
+            settings[name] = value
+    for name in ("iterations", "batch", "test_interval", "test_iterations", "snapshot"):
+        if settings[name] < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1")
+    run_files.losses_of(settings, "SOFTMAX" if labelled else "SIGMOID")
+    if not labelled:
+        settings["stride"] = stride = 2 ** (settings["depth"] - 1)
+        if options.patch < 1 or options.patch % stride:
+            raise UserError(
+                f"--patch {options.patch} is no multiple of {stride}, which --depth "
+                f"{settings['depth']} wants"
+            )
     return settings
 
 
-def check(options: argparse.Namespace) -> None:
-    """Refuse impossible settings and bad data before anything is written."""
-    stride = 2 ** (options.depth - 1)
-    if options.patch < 1 or options.patch % stride:
-        raise UserError(
-            f"--patch {options.patch} is no multiple of {stride}, which --depth "
-            f"{options.depth} wants"
-        )
-    for name in ("iterations", "batch", "test_interval", "test_iterations", "snapshot"):
-        if getattr(options, name) < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1")
-    if options.weights and not options.weights.exists():
-        raise UserError(f"--weights {options.weights}: no such file")
+def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Check the photographs and add what is said of them."""
+    if options.net == "explog3d":
+        raise UserError("--net explog3d is for volumes; photographs want unet")
+    settings["net"] = "unet"
+    if options.test_iterations is None:
+        settings["test_iterations"] = 20
     check_lesions(options.lesions)
     dataset = read_dataset(options.data, options.split)
     for subset in ("train", "validation"):
@@ -95,12 +137,34 @@ def check(options: argparse.Namespace) -> None:
             case.check_headers(options.lesions)
 
 
+def _labelled(options: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Check the labelled set and add what is said of it."""
+    for name, default in _OF_PHOTOGRAPHS.items():
+        if getattr(options, name) != default:
+            raise UserError(
+                f"--{name.replace('_', '-')} is for photographs; {options.data} is a "
+                "labelled set"
+            )
+        del settings[name]
+    data = read_labelled(options.data)
+    fitting = "unet" if len(data.shape) == 3 else "explog3d"
+    if options.net not in (None, fitting):
+        raise UserError(
+            f"--net {options.net}: {options.data} has {len(data.shape) - 1} axes, "
+            f"which want {fitting}"
+        )
+    settings |= {"net": fitting, "labels": list(data.labels)}
+    settings |= {"shape": list(data.shape), "frequency": list(data.frequency)}
+    if options.test_iterations is None:
+        images = data.images("validation")
+        settings["test_iterations"] = -(-images // max(1, options.batch))
+
+
 def main() -> int:
     """Write the run folder, train, and draw the curves."""
     options = arguments()
     settings = settings_of(options)
     run = options.out.resolve()
-    check(options)
     known = not options.force and training.same_settings(run, settings)
     if known and (run / "final.caffemodel").exists():
         log.info("%s is trained already; --force trains anew", run)

@@ -13,7 +13,12 @@ def write_run(caffe, folder, lesions=("MA", "HE"), depth=3, base_channels=4, see
     folder.mkdir(parents=True, exist_ok=True)
     deploy = folder / "deploy.prototxt"
     deploy.write_text(
-        nets.unet(lesions, base_channels=base_channels, depth=depth, size=(64, 64))
+        nets.unet(
+            len(lesions),
+            base_channels=base_channels,
+            depth=depth,
+            shape=(3, 64, 64),
+        )
     )
     net = caffe.Net(str(deploy), caffe.TEST)
     rng = np.random.default_rng(seed)

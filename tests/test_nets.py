@@ -1,5 +1,7 @@
 """The U-Net: the files in prototxt/, its parameters, its deployment by OpenCV."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from google.protobuf import text_format
 
 from randrop import nets
 from randrop.errors import UserError
+from randrop.nets.losses import Loss
 
-RANDOM_DROP = nets.Loss(
+RANDOM_DROP = Loss(
     "SigmoidRandomDropCELoss",
     "randrop_loss_param",
     {"schedule_type": "SQU", "first_iteration": 7},
@@ -21,15 +24,15 @@ def parse(caffe, text, message="NetParameter"):
     return text_format.Parse(text, getattr(caffe.proto.caffe_pb2, message)())
 
 
-def test_files_are_what_the_generator_writes(caffe):
-    from make_prototxt import unet_files
+@pytest.mark.parametrize("network", ["unet", "explog3d"])
+def test_files_are_what_the_generator_writes(caffe, network):
+    from make_prototxt import files_of
 
-    files = unet_files()
-    assert sorted(files) == ["deploy", "solver", "train_val"]
+    files, folder = files_of(network), REPOSITORY / "prototxt" / network
+    assert sorted(files) == sorted(path.name for path in folder.iterdir())
     for name, text in files.items():
-        path = REPOSITORY / "prototxt" / "unet" / f"{name}.prototxt"
-        assert path.read_text() == text, "run scripts/make_prototxt.py"
-    parse(caffe, files["solver"], "SolverParameter")
+        assert (folder / name).read_text() == text, "run scripts/make_prototxt.py"
+    parse(caffe, files["solver.prototxt"], "SolverParameter")
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,7 @@ def test_files_are_what_the_generator_writes(caffe):
     [(["MA"], 4, 1), (["EX", "SE"], 6, 2), (["MA", "HE", "EX", "SE"], 3, 4)],
 )
 def test_parameters_make_the_net(caffe, tmp_path, lesions, base, depth):
-    text = nets.unet(lesions, base_channels=base, depth=depth, prior=0.02)
+    text = nets.unet(len(lesions), base_channels=base, depth=depth, prior=0.02)
     path = tmp_path / "deploy.prototxt"
     path.write_text(text)
     net = caffe.Net(str(path), caffe.TEST)
@@ -52,42 +55,95 @@ def test_parameters_make_the_net(caffe, tmp_path, lesions, base, depth):
     assert net.forward()["prob"] == pytest.approx(0.02, rel=1e-3)
 
 
+def small(caffe, *losses, **more):
+    feed = nets.PatchFeed({"root": "x", "lesions": ["MA"]})
+    return parse(caffe, nets.unet(1, feed, losses, depth=1, **more)).layer
+
+
 def test_loss_layers(caffe):
-    data = {"root": "x", "lesions": ["MA"]}
-    native = parse(caffe, nets.unet(["MA"], data, RANDOM_DROP, depth=1)).layer[-1]
+    native = small(caffe, RANDOM_DROP)[-1]
     assert native.type == "SigmoidRandomDropCELoss"
     assert native.randrop_loss_param.schedule_type == 1
     assert native.randrop_loss_param.first_iteration == 7
     assert native.loss_param.ignore_label == 255
-    twin = nets.dataclasses.replace(RANDOM_DROP, python=True)
-    layer = parse(caffe, nets.unet(["MA"], data, twin, depth=1)).layer[-1]
+    layer = small(caffe, dataclasses.replace(RANDOM_DROP, python=True))[-1]
     assert (layer.type, list(layer.loss_weight)) == ("Python", [1])
     assert '"first_iteration": 7' in layer.python_param.param_str
-    plain = nets.Loss("SigmoidCrossEntropyLoss")
-    assert parse(caffe, nets.unet(["MA"], data, plain, depth=1)).layer[-1].type == (
-        "SigmoidCrossEntropyLoss"
-    )
-    watched = parse(caffe, nets.unet(["MA"], data, RANDOM_DROP, depth=1, watch={}))
-    assert [layer.name for layer in watched.layer][-3:] == ["loss", "silence", "watch"]
+    plain = small(caffe, Loss("SigmoidCrossEntropyLoss"))[-1]
+    assert plain.type == "SigmoidCrossEntropyLoss"
+    watched = small(caffe, RANDOM_DROP, watch={})
+    assert [layer.name for layer in watched][-3:] == ["loss", "silence", "watch"]
 
 
-def test_an_unknown_field_names_the_remedy(caffe):
-    loss = nets.Loss("SigmoidRandomDropCELoss", "no_such_param", {"a": 1})
-    with pytest.raises(UserError, match=r"knows no field no_such_param.*patch_caffe"):
-        nets.unet(["MA"], {"root": "x"}, loss)
+def test_losses_are_added(caffe):
+    losses = nets.parse_losses("cross-entropy+top-k-dice:30,weight=0.5", "SOFTMAX")
+    ce, dice = small(caffe, *losses, activation="SOFTMAX")[-2:]
+    assert (ce.type, list(ce.top)) == ("SoftmaxWithLoss", ["loss_cross-entropy"])
+    assert (dice.type, list(dice.top)) == ("TopKDiceLoss", ["loss_top-k-dice"])
+    assert dice.randrop_dice_param.k_percent == 30
+    assert list(dice.loss_weight) == [0.5]
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"base_channels": 0}, {"depth": 0}, {"prior": 1.0}, {"lesions": []}]
+    ("text", "activation", "field", "values"),
+    [
+        ("random-drop:SQU", "SIGMOID", "randrop_loss_param", {"schedule_type": 1}),
+        ("class-balanced", "SIGMOID", "randrop_loss_param", {"schedule_type": 3}),
+        ("bin:5", "SIGMOID", "randrop_topk_param",
+         {"selection": 1, "negatives_per_positive": 5}),
+        ("focal:1,class_alpha=0.2/0.8", "SOFTMAX", "randrop_focal_param",
+         {"gamma": 1, "class_alpha": [0.2, 0.8]}),
+        ("dice:squared=false", "SIGMOID", "randrop_dice_param",
+         {"squared": False, "activation": 1}),
+        ("exp-log:label_frequency=train", "SOFTMAX", "randrop_explog_param",
+         {"label_frequency": [0.9, 0.1]}),
+    ],
+)  # fmt: skip
+def test_losses_are_read(caffe, text, activation, field, values):
+    losses = nets.parse_losses(text, activation, [0.9, 0.1])
+    message = getattr(small(caffe, *losses, activation=activation)[-1], field)
+    for name, value in values.items():
+        found = getattr(message, name)
+        assert (list(found) if isinstance(value, list) else found) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "activation", "message"),
+    [
+        ("hinge", "SIGMOID", "loss 'hinge' is unknown: choose from cross-entropy"),
+        ("exp-log", "SIGMOID", "not for a sigmoid network"),
+        ("random-drop", "SOFTMAX", "not for a softmax network.*choose from cross"),
+        ("focal:gama=2", "SIGMOID", "no parameter 'gama'; known are.*'gamma'"),
+        ("focal:gamma=x", "SIGMOID", "gamma is 'x', which is no number"),
+        ("random-drop:LIN", "SIGMOID", "schedule_type is 'LIN': choose from LINEAR"),
+        ("dice:squared=1", "SIGMOID", "squared is '1': say true or false"),
+        ("dice:5", "SIGMOID", "'5' wants the form KEY=VALUE"),
+        ("dice:normalization=MEAN", "SIGMOID", "normalization 'MEAN' is unknown"),
+        ("exp-log:label_frequency=train", "SOFTMAX", "knows no frequencies"),
+    ],
+)
+def test_a_loss_that_is_not_understood(caffe, text, activation, message):
+    with pytest.raises(UserError, match=message):
+        nets.parse_losses(text, activation)
+
+
+def test_an_unknown_field_names_the_remedy(caffe):
+    loss = Loss("SigmoidRandomDropCELoss", "no_such_param", {"a": 1})
+    with pytest.raises(UserError, match=r"knows no field no_such_param.*patch_caffe"):
+        small(caffe, loss)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"base_channels": 0}, {"depth": 0}, {"prior": 1.0}, {"channels": 0}]
 )
 def test_parameters_out_of_range(caffe, wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
-        nets.unet(**({"lesions": ["MA"]} | wrong))
+        nets.unet(**({"channels": 1} | wrong))
 
 
 def test_opencv_computes_the_same_as_caffe(caffe, tmp_path):
     rng = np.random.default_rng(0)
-    text = nets.unet(["MA", "HE"], base_channels=4, depth=3, size=(48, 64))
+    text = nets.unet(2, base_channels=4, depth=3, shape=(3, 48, 64))
     deploy, weights = tmp_path / "deploy.prototxt", tmp_path / "net.caffemodel"
     deploy.write_text(text)
     net = caffe.Net(str(deploy), caffe.TEST)

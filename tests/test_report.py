@@ -153,14 +153,12 @@ def test_the_report_warns_of_photographs_that_were_trained_on(tmp_path, subset):
 def test_the_training_is_shown(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    settings = {"loss": "cross-entropy", "schedule": "LOG", "iterations": 4321}
+    settings = {"loss": "cross-entropy", "iterations": 4321}
     (run / "run.json").write_text(json.dumps(settings))
     cv2.imwrite(str(run / "curves.png"), np.zeros((9, 9, 3), np.uint8))
     text = write(tmp_path, run=run, credit="The <owner>").read_text()
     assert "4321" in text
     assert "cross-entropy" in text
-    # A schedule belongs to random drop; cross-entropy has none.
-    assert "<dt>schedule</dt>" not in text
     assert "Loss over the iterations" in text
     assert "The &lt;owner&gt;" in text
 

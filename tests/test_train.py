@@ -8,7 +8,7 @@ import sys
 import pytest
 from small_training import SCRIPT, kept, losses, run
 
-from randrop import training
+from randrop import nets, training
 from randrop.caffe_build import caffe_binary, environment
 
 
@@ -56,7 +56,7 @@ def test_native_and_python_layer_train_alike(caffe, phantom, tmp_path):
 def test_cross_entropy_trains_and_has_no_mask_to_watch(caffe, phantom, tmp_path):
     result = run(phantom, tmp_path, "--loss", "cross-entropy", "--watch-mask")
     assert result.returncode == 0, result.stderr
-    assert "cross-entropy drops nothing to be watched" in result.stderr
+    assert "cross-entropy drops nothing to watch" in result.stderr
     assert len(losses(tmp_path)) == 2
     assert not (tmp_path / "kept.jsonl").exists()
 
@@ -115,9 +115,8 @@ def test_weights_of_another_network_are_named(caffe, phantom, tmp_path):
 
 def test_an_unpatched_caffe_is_named(caffe, phantom, tmp_path, monkeypatch):
     """The real program, asked for a layer type that it does not have."""
-    monkeypatch.setitem(
-        training.LOSSES, "unknown", training.nets.Loss("SigmoidNoSuchLoss")
-    )
+    kind = nets.losses.Kind("", "SigmoidNoSuchLoss")
+    monkeypatch.setitem(nets.KINDS, "unknown", kind)
     settings = {
         "data": str(phantom),
         "split": None,

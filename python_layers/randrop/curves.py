@@ -30,7 +30,7 @@ def draw(run: Path) -> list[Path]:
 def _draw_curves(run: Path) -> Path:
     curves = json.loads((run / "curves.json").read_text())
     settings = json.loads((run / "run.json").read_text())
-    dropping = settings["loss"] == "random-drop" and settings["schedule"] != "NONE"
+    dropping = settings["loss"].startswith("random-drop")
     validation = "validation loss" + (" (nothing is dropped)" if dropping else "")
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, style, label in (
@@ -39,7 +39,7 @@ def _draw_curves(run: Path) -> Path:
     ):
         points = np.array(curves[name], float).reshape(-1, 2)
         axes.plot(*points.T, style, ms=3, lw=1.2, label=label)
-    axes.set(xlabel="iteration", ylabel="loss (summed over a patch)", yscale="log")
+    axes.set(xlabel="iteration", ylabel=f"loss ({settings['loss']})", yscale="log")
     rate = axes.twinx()
     rate.plot(*np.array(curves["learning_rate"], float).reshape(-1, 2).T, "k:", lw=0.8)
     rate.set_ylabel("learning rate (dotted)")

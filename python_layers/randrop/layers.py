@@ -19,15 +19,18 @@ host and back.
 """
 
 import ctypes
+import inspect
 import logging
 import os
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import caffe
 import numpy as np
 
+from randrop import losses
 from randrop.errors import UserError
-from randrop.losses import LossResult, random_drop
+from randrop.losses import LossResult
 from randrop.losses.common import group_shape
 from randrop.python_layer import PythonLayer, parse_options
 
@@ -54,39 +57,44 @@ def draw_seed() -> int:
 class PixelLossLayer(PythonLayer):
     """What the loss layers share: parameters, shapes, the loss weight.
 
-    A subclass names its parameters in `defaults` and computes in `compute`.
-
-    Bottoms are logits and label, tops the loss and, if wished, the mask (1 kept or
-    positive, 0 dropped, -1 ignored).
+    A subclass names its `function`, whose parameters are its own, and how many tops it
+    may have. Bottoms are logits and label, tops the loss and, where there is one and it
+    is wished, the mask (1 takes part, 0 left out, -1 ignored).
     """
 
-    defaults: ClassVar[dict[str, Any]] = {}
+    function: ClassVar[Callable[..., LossResult]]
+    max_tops: ClassVar[int] = 1
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the options and their defaults: the function's."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in parameters if p.default is not p.empty}
 
     def setup(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
     ) -> None:
         """Read the parameters and check the numbers of blobs."""
         name = type(self).__name__
-        if len(bottom) != 2 or len(top) not in (1, 2):
+        if len(bottom) != 2 or not 1 <= len(top) <= self.max_tops:
+            mask = " and perhaps a mask" if self.max_tops > 1 else ""
             raise UserError(
                 f"{name}: {len(bottom)} bottoms and {len(top)} tops; wanted are logits "
-                "and label, and a loss and perhaps a mask"
+                f"and label, and a loss{mask}"
             )
-        common = {"ignore_label": None, "normalization": "BATCH_SIZE"}
-        self.options = parse_options(name, self.param_str, self.defaults | common)
+        self.options = parse_options(name, self.param_str, self.defaults())
         self.weight_is_checked = False
 
     def reshape(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
     ) -> None:
-        """Shape the tops: a scalar without axes, and a mask like the logits."""
+        """Shape the tops: a scalar without axes, and a mask like the label."""
         top[0].reshape()
         if len(top) > 1:
-            top[1].reshape(*bottom[0].shape)
+            top[1].reshape(*bottom[1].shape)
 
     def compute(self, logits: np.ndarray, label: np.ndarray) -> LossResult:
         """Return the loss of a forward pass."""
-        raise NotImplementedError
+        return self.function(logits, label, **self.options)
 
     def forward(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
@@ -124,44 +132,18 @@ class PixelLossLayer(PythonLayer):
             np.multiply(self.grad, top[0].diff, out=bottom[0].diff)
 
 
-class SigmoidRandomDropCELossLayer(PixelLossLayer):
-    """Random drop loss: the twin of the native layer; see `losses.random_drop`."""
+class BalancedLossLayer(PixelLossLayer):
+    """A loss that weighs by how many take part, and warns where that is none."""
 
-    defaults: ClassVar[dict[str, Any]] = {
-        "schedule_type": "LOG",
-        "seed": None,
-        "first_iteration": 0,
-        "balance": "PER_CHANNEL",
-        "drop_in_test": False,
-    }
+    max_tops = 2
+    remedy: ClassVar[str] = ""
 
     def setup(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
     ) -> None:
-        """Read the parameters, and draw a seed if none is given."""
+        """Begin to count."""
         super().setup(bottom, top)
-        if self.options["seed"] is None:
-            self.options["seed"] = draw_seed()
-        self.iteration = self.options["first_iteration"]
         self.starved_groups = 0
-
-    def compute(self, logits: np.ndarray, label: np.ndarray) -> LossResult:
-        """Call `losses.random_drop` for the next forward pass."""
-        options = self.options
-        result = random_drop(
-            logits,
-            label,
-            schedule=options["schedule_type"],
-            seed=options["seed"],
-            iteration=self.iteration,
-            ignore_label=options["ignore_label"],
-            balance=options["balance"],
-            normalization=options["normalization"],
-            drop=self.phase == caffe.TRAIN or options["drop_in_test"],
-        )
-        self.iteration += 1
-        self.count_starved(label, result.mask)
-        return result
 
     def count_starved(self, label: np.ndarray, mask: np.ndarray) -> None:
         """Count groups whose positives stand alone; warn of the first."""
@@ -171,13 +153,117 @@ class SigmoidRandomDropCELossLayer(PixelLossLayer):
         starved = int((positive & ~kept).sum())
         if starved and not self.starved_groups:
             log.warning(
-                "%s: in %d of %d groups every negative was dropped, so that their "
-                "positives have weight 0 and teach nothing. Said once. Remedies: "
-                "larger patches, more images in a batch with balance: BATCH, or a "
-                "schedule that keeps more (LINEAR or SQU keep more easy negatives "
-                "than LOG).",
+                "%s: in %d of %d groups no negative takes part, so that their "
+                "positives have weight 0 and teach nothing. Said once. %s",
                 type(self).__name__,
                 starved,
                 groups[0],
+                self.remedy,
             )
         self.starved_groups += starved
+
+
+class SigmoidRandomDropCELossLayer(BalancedLossLayer):
+    """Random drop loss: the twin of the native layer; see `losses.random_drop`."""
+
+    function = staticmethod(losses.random_drop)
+    remedy = (
+        "Remedies: larger patches, more images in a batch with balance: BATCH, or a "
+        "schedule that keeps more (LINEAR or SQU keep more easy negatives than LOG)."
+    )
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the native layer's options."""
+        own = {
+            "schedule_type": "LOG",
+            "seed": None,
+            "first_iteration": 0,
+            "drop_in_test": False,
+        }
+        others = super().defaults()
+        for name in ("schedule", "seed", "iteration", "drop"):
+            del others[name]
+        return own | others
+
+    def setup(
+        self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
+    ) -> None:
+        """Read the parameters, and draw a seed if none is given."""
+        super().setup(bottom, top)
+        if self.options["seed"] is None:
+            self.options["seed"] = draw_seed()
+        self.iteration = self.options["first_iteration"]
+
+    def compute(self, logits: np.ndarray, label: np.ndarray) -> LossResult:
+        """Call `losses.random_drop` for the next forward pass."""
+        options = dict(self.options)
+        del options["first_iteration"]
+        drop_in_test = options.pop("drop_in_test")
+        result = self.function(
+            logits,
+            label,
+            schedule=options.pop("schedule_type"),
+            iteration=self.iteration,
+            drop=self.phase == caffe.TRAIN or drop_in_test,
+            **options,
+        )
+        self.iteration += 1
+        self.count_starved(label, result.mask)
+        return result
+
+
+class SigmoidTopKCELossLayer(BalancedLossLayer):
+    """Top-k and bin loss; see `losses.sigmoid_top_k`."""
+
+    function = staticmethod(losses.sigmoid_top_k)
+
+    def compute(self, logits: np.ndarray, label: np.ndarray) -> LossResult:
+        """Call the function, and count groups without negatives."""
+        result = super().compute(logits, label)
+        if self.options["selection"] != "PERCENT":
+            self.count_starved(label, result.mask)
+        return result
+
+
+class SoftmaxTopKLossLayer(PixelLossLayer):
+    """Top-k cross-entropy of a softmax; see `losses.softmax_top_k`."""
+
+    function = staticmethod(losses.softmax_top_k)
+    max_tops = 2
+
+
+class SigmoidFocalCELossLayer(PixelLossLayer):
+    """Focal loss of a sigmoid; see `losses.sigmoid_focal`."""
+
+    function = staticmethod(losses.sigmoid_focal)
+
+
+class SoftmaxFocalCELossLayer(PixelLossLayer):
+    """Focal loss of a softmax; see `losses.softmax_focal`."""
+
+    function = staticmethod(losses.softmax_focal)
+
+
+class SoftDiceLossLayer(PixelLossLayer):
+    """Dice loss; see `losses.dice`."""
+
+    function = staticmethod(losses.dice)
+
+
+class TopKDiceLossLayer(PixelLossLayer):
+    """topK-Dice loss; see `losses.top_k_dice`."""
+
+    function = staticmethod(losses.top_k_dice)
+    max_tops = 2
+
+
+class ExpLogLossLayer(PixelLossLayer):
+    """Exponential logarithmic loss; see `losses.exp_log`."""
+
+    function = staticmethod(losses.exp_log)
+
+
+# The second names of the native layers.
+SigmoidFocalLossLayer = SigmoidFocalCELossLayer
+SoftmaxFocalLossLayer = SoftmaxFocalCELossLayer
+DiceLossLayer = SoftDiceLossLayer

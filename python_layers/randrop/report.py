@@ -23,7 +23,7 @@ NAMES = {
 }
 # What of run.json explains a result to a reader.
 TRAINING = (
-    *("loss", "schedule", "iterations", "batch", "patch", "lesion_share", "lr", "seed"),
+    *("loss", "iterations", "batch", "patch", "lesion_share", "lr", "seed"),
     *("base_channels", "depth", "prior", "data"),
 )
 CURVES = {
@@ -180,9 +180,6 @@ def _training(run: Path | None) -> list[tuple[str, Any]]:
             f"{run} holds no run.json of a training ({error}): name the folder that "
             "scripts/train.py wrote, or leave --run out"
         ) from error
-    # The schedule belongs to one loss, and means nothing beside another.
-    if settings.get("loss") != "random-drop":
-        settings.pop("schedule", None)
     return [
         (name.replace("_", " "), settings[name])
         for name in TRAINING

@@ -15,27 +15,13 @@ from typing import Any
 from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
-from randrop import __version__, nets
+from randrop import __version__, run_files
 from randrop.caffe_build import caffe_binary, environment, import_caffe
 from randrop.errors import UserError
 from randrop.files import replacing, write_json, write_text
 from randrop.training_log import Curves, why_failed
 
 log = logging.getLogger(__name__)
-
-LOSSES = {
-    "random-drop": nets.Loss(
-        "SigmoidRandomDropCELoss", "randrop_loss_param", has_mask=True
-    ),
-    "class-balanced": nets.Loss(
-        "SigmoidRandomDropCELoss",
-        "randrop_loss_param",
-        {"schedule_type": "NONE"},
-        has_mask=True,
-    ),
-    "cross-entropy": nets.Loss("SigmoidCrossEntropyLoss"),
-}
-"""The losses by the names that the command line takes."""
 
 # What a training leaves beside its snapshots.
 _RESULTS = (
@@ -47,7 +33,7 @@ _RESULTS = (
 def write_run(
     run: Path, settings: dict[str, Any], snapshot: Path | None = None
 ) -> None:
-    """Write net, solver and deploy files and `run.json` into a run folder.
+    """Write net, solver, deploy and list files and `run.json` into a run folder.
 
     Parameters
     ----------
@@ -65,7 +51,8 @@ def write_run(
         On settings that make no network (the folder is as it was then), or when the
         system refuses to write.
     """
-    texts = _texts(run, settings, iteration_of(snapshot) if snapshot else 0)
+    first = iteration_of(snapshot) if snapshot else 0
+    texts = run_files.texts(run, settings, first)
     try:
         if snapshot is None:
             for path in (*_snapshots(run), *(run / name for name in _RESULTS)):
@@ -85,68 +72,9 @@ def write_run(
     write_json(run / "run.json", settings | versions)
 
 
-def _texts(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]:
-    """Return the prototxt files of a run that starts at `iteration`."""
-    loss = LOSSES[settings["loss"]]
-    if loss.type == "SigmoidRandomDropCELoss":
-        params = {"schedule_type": settings["schedule"], **loss.params}
-        if iteration:
-            params["first_iteration"] = iteration
-        loss = nets.dataclasses.replace(
-            loss, params=params, python=settings["python_layer"]
-        )
-    elif settings["python_layer"]:
-        raise UserError(f"--python-layer: {settings['loss']} has no Python layer")
-    data = {
-        "root": settings["data"],
-        "split": settings["split"],
-        "lesions": settings["lesions"],
-        "patch": settings["patch"],
-        "batch_size": settings["batch"],
-        "lesion_share": settings["lesion_share"],
-        "augment": True,
-        "ignore_label": 255,
-        "workers": settings["workers"],
-        "seed": settings["seed"],
-        "first_patch": iteration * settings["batch"],
-        "cycle": settings["test_iterations"] * settings["batch"],
-    }
-    watch = None
-    if settings["watch_mask"] and loss.has_mask:
-        watch = {
-            "file": str(run / "kept.jsonl"),
-            "schedule_type": loss.params["schedule_type"],
-            "first_iteration": iteration,
-        }
-    elif settings["watch_mask"]:
-        log.warning("--watch-mask: %s drops nothing to be watched", settings["loss"])
-    shape = {
-        "lesions": settings["lesions"],
-        "base_channels": settings["base_channels"],
-        "depth": settings["depth"],
-    }
-    return {
-        "train_val.prototxt": nets.unet(
-            data=data, loss=loss, prior=settings["prior"], watch=watch, **shape
-        ),
-        "deploy.prototxt": nets.unet(**shape),
-        "solver.prototxt": nets.solver(
-            net=str(run / "train_val.prototxt"),
-            iterations=settings["iterations"],
-            test_iterations=settings["test_iterations"],
-            snapshot_prefix=str(run / "snapshots" / "unet"),
-            learning_rate=settings["lr"],
-            test_interval=settings["test_interval"],
-            snapshot=settings["snapshot"],
-            seed=settings["seed"],
-            gpu=settings["gpu"],
-        ),
-    }
-
-
 def _snapshots(run: Path) -> list[Path]:
     """Return the files that caffe wrote into `snapshots/`."""
-    patterns = ("unet_iter_*.solverstate", "unet_iter_*.caffemodel")
+    patterns = ("*_iter_*.solverstate", "*_iter_*.caffemodel")
     return [path for p in patterns for path in (run / "snapshots").glob(p)]
 
 

@@ -12,7 +12,9 @@ _NUMBER = r"([-+0-9.einfa]+)"
 _TRAIN = re.compile(rf"\] Iteration (\d+) .*loss = {_NUMBER}")
 _RATE = re.compile(rf"\] Iteration (\d+), lr = {_NUMBER}")
 _TESTING = re.compile(r"\] Iteration (\d+), Testing net")
-_TEST = re.compile(rf"Test net output #\d+: loss = {_NUMBER}")
+_TEST = re.compile(
+    rf"Test net output #\d+: loss(?:_\S+)? = {_NUMBER}(?: \(\* \S+ = {_NUMBER} loss\))?"
+)
 _WAIT = re.compile(
     r"randrop\.data: waited ([0-9.]+) s of ([0-9.]+) s \(([0-9.]+) %\) for (\d+)"
 )
@@ -60,7 +62,7 @@ class Curves:
         self.validation: list[tuple[int, float]] = []
         self.rate: list[tuple[int, float]] = []
         self.waited: dict[str, float] = {}
-        self._testing = 0
+        self._testing, self._sum = 0, 0.0
 
     def read(self, line: str) -> bool:
         """Take in a line of the log; true if it told the training loss."""
@@ -70,9 +72,11 @@ class Curves:
         if match := _RATE.search(line):
             self._add(self.rate, int(match[1]), match[2])
         elif match := _TESTING.search(line):
-            self._testing = int(match[1])
+            self._testing, self._sum = int(match[1]), 0.0
         elif match := _TEST.search(line):
-            self._add(self.validation, self._testing, match[1])
+            # Several losses are summed, by their weights.
+            self._sum += float(match[2] or match[1])
+            self._add(self.validation, self._testing, self._sum)
         elif match := _WAIT.search(line):
             names = ("waited_s", "of_s", "share_percent", "patches")
             numbers = map(float, match.groups())
@@ -85,7 +89,9 @@ class Curves:
         return bool(self.training) and math.isnan(self.training[-1][1])
 
     @staticmethod
-    def _add(curve: list[tuple[int, float]], iteration: int, value: str) -> None:
+    def _add(
+        curve: list[tuple[int, float]], iteration: int, value: str | float
+    ) -> None:
         # A resumed run repeats the iterations after its snapshot.
         while curve and curve[-1][0] >= iteration:
             curve.pop()

@@ -1,4 +1,4 @@
-"""What the losses share: stable logistic functions, checks, groups, normalisation."""
+"""What the losses share: logistic functions, checks, groups, balance, normalisation."""
 
 from typing import NamedTuple
 
@@ -19,8 +19,8 @@ class LossResult(NamedTuple):
         The scalar loss.
     grad : floating (N, C, ...)
         Its derivative by the logits, in their dtype.
-    mask : int8 (N, C, ...)
-        1 positive or kept, 0 dropped, -1 ignored.
+    mask : int8
+        In the shape of the label: 1 takes part, 0 dropped or left out, -1 ignored.
     """
 
     loss: float
@@ -37,6 +37,22 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
     """Return 1 / (1 + exp(-x)), with full relative accuracy on both sides."""
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def check_range(
+    name: str, value: float, low: float, high: float = np.inf, above: bool = False
+) -> None:
+    """Refuse a number below `low` (or equal to it, with `above`), above `high` or NaN.
+
+    Raises
+    ------
+    UserError
+        Naming the parameter, the value and the range.
+    """
+    if not (value > low if above else value >= low) or not value <= high:
+        wanted = f"{'above' if above else 'at least'} {low:g}"
+        wanted += f" and at most {high:g}" if np.isfinite(high) else ""
+        raise UserError(f"{name} is {value:g}: it must be {wanted}")
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -136,6 +152,89 @@ def normalizer(normalization: str, shape: tuple[int, ...], valid: int) -> float:
         "NONE": 1,
     }[normalization]
     return float(max(1, divisor))
+
+
+def balanced_cross_entropy(
+    logits: np.ndarray,
+    positive: np.ndarray,
+    kept: np.ndarray,
+    ignored: np.ndarray,
+    balance: str,
+    normalization: str,
+    positive_weight: float = 1.0,
+) -> LossResult:
+    """Return cross-entropy over positives and kept negatives, balanced by group.
+
+    Parameters
+    ----------
+    logits : floating (N, C, ...)
+    positive, kept, ignored : bool (N, C, ...)
+        Kept negatives are no positives.
+    balance, normalization : str
+        As of `group_shape` and `normalizer`.
+    positive_weight : float
+        A factor for the weight of the positives.
+    """
+    groups = group_shape(logits.shape, balance)
+    w_positive, w_negative = balance_weights(
+        positive.reshape(groups).sum(1), kept.reshape(groups).sum(1)
+    )
+    weight = np.where(
+        positive.reshape(groups), positive_weight * w_positive[:, None],
+        w_negative[:, None],
+    ).reshape(logits.shape)  # fmt: skip
+    divisor = normalizer(normalization, logits.shape, logits.size - ignored.sum())
+    return weighted_cross_entropy(
+        logits, positive, positive | kept, ignored, weight / divisor
+    )
+
+
+def weighted_cross_entropy(
+    logits: np.ndarray,
+    positive: np.ndarray,
+    takes_part: np.ndarray,
+    ignored: np.ndarray,
+    weight: np.ndarray | float,
+) -> LossResult:
+    """Return the weighted sum of cross-entropies of the elements that take part."""
+    # -log p = softplus(-x) and -log(1 - p) = softplus(x): one form for both classes.
+    sign = np.where(positive, -1, 1).astype(logits.dtype)
+    z = np.where(takes_part, sign * logits, 0)
+    cross_entropy = np.where(takes_part, softplus(z), 0)
+    grad = np.where(takes_part, weight * sign * sigmoid(z), 0)
+    return LossResult(
+        loss=float((weight * cross_entropy.astype(np.float64)).sum()),
+        grad=grad.astype(logits.dtype),
+        mask=np.where(ignored, -1, takes_part).astype(np.int8),
+    )
+
+
+def hardest(hardness: np.ndarray, candidates: np.ndarray, number: int) -> np.ndarray:
+    """Mark the hardest candidates, ties in the order of their indices.
+
+    Parameters
+    ----------
+    hardness : floating (...)
+        NaN counts as hardest.
+    candidates : bool (...)
+    number : int
+        How many; all if there are no more.
+
+    Returns
+    -------
+    bool (...)
+    """
+    (where,) = np.nonzero(candidates.ravel())
+    values = hardness.ravel()[where]
+    order = np.argsort(-np.where(np.isnan(values), np.inf, values), kind="stable")
+    chosen = np.zeros(candidates.size, bool)
+    chosen[where[order[:number]]] = True
+    return chosen.reshape(candidates.shape)
+
+
+def share_of(k_percent: float, count: int) -> int:
+    """Return how many of `count` pixels k % are: rounded down, but at least one."""
+    return max(1, int(count * k_percent / 100)) if count else 0
 
 
 def balance_weights(positives: np.ndarray, kept: np.ndarray) -> np.ndarray:

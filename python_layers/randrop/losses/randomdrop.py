@@ -4,11 +4,9 @@ import numpy as np
 
 from randrop.losses.common import (
     LossResult,
-    balance_weights,
+    balanced_cross_entropy,
     binary_label,
     check_choice,
-    group_shape,
-    normalizer,
     sigmoid,
     softplus,
 )
@@ -109,25 +107,6 @@ def random_drop(
         u = uniforms(seed, iteration, logits.size).reshape(logits.shape)
         kept = negative & ~(u < threshold)
 
-    groups = group_shape(logits.shape, balance)
-    w_positive, w_negative = balance_weights(
-        positive.reshape(groups).sum(1), kept.reshape(groups).sum(1)
-    )
-    weight = np.where(
-        positive.reshape(groups),
-        w_positive[:, None],
-        w_negative[:, None] * kept.reshape(groups),
-    ).reshape(logits.shape)
-    weight /= normalizer(normalization, logits.shape, logits.size - ignored.sum())
-
-    # -log p = softplus(-x) and -log(1 - p) = softplus(x): one form for both classes.
-    sign = np.where(positive, -1, 1).astype(logits.dtype)
-    takes_part = positive | kept
-    z = np.where(takes_part, sign * logits, 0)
-    cross_entropy = np.where(takes_part, softplus(z), 0)
-    grad = np.where(takes_part, weight * sign * sigmoid(z), 0)
-    return LossResult(
-        loss=float((weight * cross_entropy.astype(np.float64)).sum()),
-        grad=grad.astype(logits.dtype),
-        mask=np.where(ignored, -1, takes_part).astype(np.int8),
+    return balanced_cross_entropy(
+        logits, positive, kept, ignored, balance, normalization
     )

@@ -27,8 +27,8 @@ namespace caffe {
  *      loss_param.ignore_label
  *
  * loss_param.normalization names the divisor of a sum over pixels, at least 1:
- * FULL all labels, VALID those not ignored, BATCH_SIZE (the default here, as
- * in SigmoidCrossEntropyLoss) N, NONE 1.
+ * FULL all labels, VALID those not ignored, BATCH_SIZE N, NONE 1. The default
+ * is as in Caffe's own losses: BATCH_SIZE for a sigmoid, VALID for a softmax.
  */
 template <typename Dtype>
 class PixelLossLayer : public LossLayer<Dtype> {
@@ -51,6 +51,9 @@ class PixelLossLayer : public LossLayer<Dtype> {
   virtual const char* OwnType() const = 0;
   /// @brief Whether it is a softmax loss: a label a pixel, not a logit.
   virtual bool IsSoftmax() const { return false; }
+
+  /// @brief Whether it is a mean over pixels unless loss_param says otherwise.
+  virtual bool IsMean() const { return IsSoftmax(); }
 
   /// @brief The divisor of the loss, given the number of labels that count for
   ///        VALID.

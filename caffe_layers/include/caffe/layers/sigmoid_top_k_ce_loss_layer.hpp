@@ -53,6 +53,7 @@ class SigmoidTopKCELossLayer : public BalancedCELossLayer<Dtype> {
   virtual const char* OwnType() const { return "SigmoidTopKCELoss"; }
   virtual SigmoidRandomDropCELossParameter_Balance Balance() const;
   virtual BalanceRule Rule() const;
+  virtual bool IsMean() const { return IsShare(); }
   bool IsShare() const {
     return param_.selection() == RandropTopKParameter_Selection_PERCENT;
   }

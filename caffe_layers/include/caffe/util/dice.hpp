@@ -118,18 +118,18 @@ struct DiceInput {
     return selection[j] == POSITIVE ||
         (foreground && selection[j] == LEFT_OUT && !truth);
   }
-  /// The derivative of a group's loss by the probability of element i.
-  CAFFE_HOST_DEVICE inline Dtype Slope(int i, int j, const DiceTerm* terms)
+  /// The derivative of a group's loss by the probability of element i; its two
+  /// parts may all but cancel.
+  CAFFE_HOST_DEVICE inline double Slope(int i, int j, const DiceTerm* terms)
       const {
     const bool truth = Truth(i, j);
     if (!TakesPart(j, truth)) {
       return 0;
     }
     const DiceTerm& term = terms[i / input.area];
-    const Dtype p = probability[i];
-    return squared ?
-        2 * (p - truth) * Dtype(term.by_error) + 2 * p * Dtype(term.by_size) :
-        (truth ? -1 : 1) * Dtype(term.by_error) + Dtype(term.by_size);
+    const double p = probability[i];
+    return squared ? 2 * ((p - truth) * term.by_error + p * term.by_size) :
+        (truth ? -1 : 1) * term.by_error + term.by_size;
   }
 };
 
@@ -195,6 +195,18 @@ struct SumDiceTerms {
   }
 };
 
+/// @brief The slopes of the classes of pixel j.
+template <typename Dtype>
+struct DiceSlopes {
+  const DiceInput<Dtype>& dice;
+  const DiceTerm* terms;
+  int j;
+
+  CAFFE_HOST_DEVICE inline double operator()(int i, int) const {
+    return dice.Slope(i, j, terms);
+  }
+};
+
 /// @brief Writes the gradient by the logits: of label j's pixel for a softmax,
 ///        of one element for a sigmoid.
 template <typename Dtype>
@@ -205,21 +217,16 @@ struct WriteDiceDiff {
   Dtype* diff;
 
   CAFFE_HOST_DEVICE inline void operator()(int j) const {
-    const SoftmaxInput<Dtype>& input = dice.input;
+    const bool ignored = dice.selection[j] == IGNORED;
     if (!dice.softmax) {
-      const Dtype x = input.logits[j];
-      diff[j] = dice.selection[j] == IGNORED ? Dtype(0) :
-          scale * dice.Slope(j, j, terms) * Logistic(x) * Logistic(-x);
-      return;
-    }
-    const int first = input.Offset(j);
-    Dtype mean = 0;
-    for (int c = 0, i = first; c < input.classes; ++c, i += input.area) {
-      mean += dice.probability[i] * dice.Slope(i, j, terms);
-    }
-    for (int c = 0, i = first; c < input.classes; ++c, i += input.area) {
-      diff[i] = scale * dice.probability[i] *
-          (dice.Slope(i, j, terms) - mean);
+      const Dtype x = dice.input.logits[j];
+      diff[j] = ignored ? Dtype(0) : Dtype(scale *
+          dice.Slope(j, j, terms) * Logistic(x) * Logistic(-x));
+    } else if (ignored) {
+      ClearPixel(dice.input, j, diff);
+    } else {
+      const DiceSlopes<Dtype> slopes = {dice, terms, j};
+      WriteSoftmaxDiff(dice.input, j, dice.probability, slopes, scale, diff);
     }
   }
 };

@@ -60,13 +60,16 @@ struct SumExpLog {
     if (selection[j] == IGNORED) {
       return;
     }
-    const double p = probability[i];
-    if (input.label[j] == i / input.area % input.classes) {
-      ++sums->own;
-      sums->overlap += p;
-      sums->error += 1 - p;
-    } else {
-      sums->error += p;
+    if (input.label[j] != i / input.area % input.classes) {
+      sums->error += probability[i];
+      return;
+    }
+    ++sums->own;
+    sums->overlap += probability[i];
+    // 1 - p, exactly where p is all but 1
+    for (int c = 0, k = input.Offset(j); c < input.classes;
+         ++c, k += input.area) {
+      sums->error += k == i ? 0 : probability[k];
     }
   }
 };
@@ -176,6 +179,18 @@ struct SumExpLogCross {
   }
 };
 
+/// @brief The slopes of the Dice term by the probabilities of a pixel.
+struct ExpLogSlopes {
+  const ExpLogTerm* terms;
+  int area;
+  int own;
+
+  CAFFE_HOST_DEVICE inline double operator()(int i, int c) const {
+    const ExpLogTerm& term = terms[i / area];
+    return c == own ? term.by_own : term.by_others;
+  }
+};
+
 /// @brief Writes the gradient of both terms for pixel j.
 template <typename Dtype>
 struct WriteExpLogDiff {
@@ -189,27 +204,20 @@ struct WriteExpLogDiff {
   Dtype scale;
   Dtype* diff;
 
-  CAFFE_HOST_DEVICE inline Dtype Slope(int i, int c, int own) const {
-    const ExpLogTerm& term = terms[i / input.area];
-    return c == own ? term.by_own : term.by_others;
-  }
   CAFFE_HOST_DEVICE inline void operator()(int j) const {
     if (selection[j] == IGNORED) {
       ClearPixel(input, j, diff);
       return;
     }
     const int own = static_cast<int>(input.label[j]);
+    const ExpLogSlopes slopes = {terms, input.area, own};
+    WriteSoftmaxDiff(input, j, probability, slopes, scale, diff);
     const SoftmaxPixel<Dtype> pixel(input, j, own);
-    const Dtype factor = cross * weights[own] *
+    const Dtype factor = scale * cross * weights[own] *
         ExpLogPowerDiff(pixel.CrossEntropy(), gamma_cross);
-    const int first = input.Offset(j);
-    Dtype mean = 0;
-    for (int c = 0, i = first; c < input.classes; ++c, i += input.area) {
-      mean += probability[i] * Slope(i, c, own);
-    }
-    for (int c = 0, i = first; c < input.classes; ++c, i += input.area) {
-      diff[i] = scale * (probability[i] * (Slope(i, c, own) - mean) +
-          factor * pixel.CrossEntropyDiff(c));
+    for (int c = 0, i = input.Offset(j); c < input.classes;
+         ++c, i += input.area) {
+      diff[i] += factor * pixel.CrossEntropyDiff(c);
     }
   }
 };

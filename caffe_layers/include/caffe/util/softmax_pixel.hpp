@@ -129,6 +129,36 @@ CAFFE_HOST_DEVICE inline void ClearPixel(const SoftmaxInput<Dtype>& input,
   }
 }
 
+/**
+ * @brief Writes the gradient of pixel j by its logits, p_c (s_c - sum p_k s_k)
+ *        times scale, given the slopes s by its probabilities: Slope(i, c) of
+ *        class c, element i.
+ *
+ * It is the same for the slopes against that of the likeliest class, and then
+ * has no 1 - p in it.
+ */
+template <typename Dtype, typename Slope>
+CAFFE_HOST_DEVICE inline void WriteSoftmaxDiff(const SoftmaxInput<Dtype>& input,
+    int j, const Dtype* probability, const Slope& slope, Dtype scale,
+    Dtype* diff) {
+  const int first = input.Offset(j);
+  int likeliest = 0;
+  for (int c = 1; c < input.classes; ++c) {
+    if (probability[first + c * input.area] >
+        probability[first + likeliest * input.area]) {
+      likeliest = c;
+    }
+  }
+  const double origin = slope(first + likeliest * input.area, likeliest);
+  double mean = 0;
+  for (int c = 0, i = first; c < input.classes; ++c, i += input.area) {
+    mean += probability[i] * (slope(i, c) - origin);
+  }
+  for (int c = 0, i = first; c < input.classes; ++c, i += input.area) {
+    diff[i] = scale * (probability[i] * (slope(i, c) - origin - mean));
+  }
+}
+
 }  // namespace caffe
 
 #endif  // CAFFE_UTIL_SOFTMAX_PIXEL_HPP_

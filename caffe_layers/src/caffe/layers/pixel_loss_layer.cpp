@@ -18,9 +18,11 @@ void PixelLossLayer<Dtype>::LayerSetUp(
   const LossParameter& param = this->layer_param_.loss_param();
   has_ignore_label_ = param.has_ignore_label();
   ignore_label_ = has_ignore_label_ ? param.ignore_label() : 0;
-  normalization_ = param.has_normalization() ? param.normalization() :
+  normalization_ = IsMean() ? LossParameter_NormalizationMode_VALID :
       LossParameter_NormalizationMode_BATCH_SIZE;
-  if (!param.has_normalization() && param.has_normalize()) {
+  if (param.has_normalization()) {
+    normalization_ = param.normalization();
+  } else if (param.has_normalize()) {
     normalization_ = param.normalize() ?
         LossParameter_NormalizationMode_VALID :
         LossParameter_NormalizationMode_BATCH_SIZE;

@@ -7,8 +7,8 @@ namespace caffe {
 template <typename Dtype>
 void SigmoidTopKCELossLayer<Dtype>::LayerSetUp(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  BalancedCELossLayer<Dtype>::LayerSetUp(bottom, top);
   param_ = this->layer_param_.randrop_topk_param();
+  BalancedCELossLayer<Dtype>::LayerSetUp(bottom, top);
   CHECK(param_.k_percent() > 0 && param_.k_percent() <= 100)
       << this->Title() << ": k_percent is " << param_.k_percent()
       << "; it must be above 0 and at most 100.";
@@ -16,10 +16,6 @@ void SigmoidTopKCELossLayer<Dtype>::LayerSetUp(
       << ": negatives_per_positive must be above 0.";
   CHECK_GE(param_.positive_weight(), 0) << this->Title()
       << ": positive_weight must not be negative.";
-  const LossParameter& loss = this->layer_param_.loss_param();
-  if (IsShare() && !loss.has_normalization() && !loss.has_normalize()) {
-    this->normalization_ = LossParameter_NormalizationMode_VALID;
-  }
 }
 
 template <typename Dtype>

@@ -17,10 +17,6 @@ void SoftmaxTopKLossLayer<Dtype>::LayerSetUp(
   CHECK(k_percent_ > 0 && k_percent_ <= 100) << this->Title()
       << ": k_percent is " << k_percent_
       << "; it must be above 0 and at most 100.";
-  const LossParameter& loss = this->layer_param_.loss_param();
-  if (!loss.has_normalization() && !loss.has_normalize()) {
-    this->normalization_ = LossParameter_NormalizationMode_VALID;
-  }
 }
 
 template <typename Dtype>

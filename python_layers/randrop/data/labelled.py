@@ -1,0 +1,238 @@
+"""Labelled sets: images or volumes with a class a pixel, in HDF5 files."""
+
+import dataclasses
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from matplotlib.figure import Figure
+from tqdm import tqdm
+
+from randrop.data import organs
+from randrop.errors import UserError
+from randrop.files import write_json
+
+VERSION = 1
+"""Rises when the drawing changes, so that old sets are told from new ones."""
+
+SUBSETS = ("train", "validation")
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledSet:
+    """A folder with train.h5, validation.h5 and manifest.json.
+
+    The HDF5 files hold `data`, float32 (N, channels, spatial), and `label`, uint8
+    (N, 1, spatial), as Caffe's HDF5Data reads them.
+
+    Attributes
+    ----------
+    folder : Path
+    labels : tuple of str
+        Names of the classes; the first is the background.
+    shape : tuple of int
+        Channels and two or three spatial axes.
+    frequency : tuple of float
+        Share of each class in the pixels of the training images.
+    """
+
+    folder: Path
+    labels: tuple[str, ...]
+    shape: tuple[int, ...]
+    frequency: tuple[float, ...]
+
+    def file(self, subset: str) -> Path:
+        """Return the HDF5 file of a subset."""
+        return self.folder / f"{subset}.h5"
+
+    def images(self, subset: str) -> int:
+        """Return how many images a subset has."""
+        with h5py.File(self.file(subset)) as file:
+            return len(file["data"])
+
+
+def is_labelled(folder: Path) -> bool:
+    """Say whether a folder is a labelled set."""
+    return all((folder / f"{subset}.h5").exists() for subset in SUBSETS)
+
+
+def read_labelled(folder: Path) -> LabelledSet:
+    """Read the manifest of a labelled set and check the files against it.
+
+    Raises
+    ------
+    UserError
+        When a file is missing, damaged or of another shape, naming it.
+    """
+    path = folder / "manifest.json"
+    try:
+        manifest = json.loads(path.read_text())
+        labels, shape = tuple(manifest["labels"]), tuple(manifest["shape"])
+        frequency = tuple(manifest["frequency"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: a labelled set wants labels (names), shape (channels and spatial "
+            f"axes) and frequency (share of each label) there, but: {error!r}"
+        ) from error
+    if len(frequency) != len(labels):
+        raise UserError(
+            f"{path}: {len(labels)} labels, but {len(frequency)} frequencies"
+        )
+    for subset in SUBSETS:
+        _check_file(folder / f"{subset}.h5", shape)
+    return LabelledSet(folder, labels, shape, frequency)
+
+
+def _check_file(path: Path, shape: tuple[int, ...]) -> None:
+    try:
+        with h5py.File(path) as file:
+            found = {name: file[name].shape for name in ("data", "label")}
+    except (OSError, KeyError) as error:
+        raise UserError(f"{path}: no HDF5 file with data and label ({error})") from (
+            error
+        )
+    number = found["data"][0]
+    wanted = {"data": (number, *shape), "label": (number, 1, *shape[1:])}
+    for name, expected in wanted.items():
+        if found[name] != expected or number < 1:
+            raise UserError(
+                f"{path}: {name} has shape {found[name]}, but manifest.json says "
+                f"{expected} for at least one image"
+            )
+
+
+def write_organs(
+    folder: Path,
+    size: int = 128,
+    dimensions: int = 2,
+    labels: int = 9,
+    smallest: float = 0.003,
+    train: int = 40,
+    validation: int = 20,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Draw a labelled set of phantom organs, whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        Gets train.h5, validation.h5, manifest.json and preview.png.
+    size : int
+        Pixels along each axis, at least 16.
+    dimensions : int
+        2 or 3.
+    labels : int
+        Background and organs, from 3 to 255.
+    smallest : float
+        Drawn size of the smallest organ relative to the largest; between 0 and 0.1.
+        The manifest says what became of it in pixels.
+    train, validation : int
+        How many images.
+    seed : int
+        Of the anatomy; image k depends on (seed, k) and the sizes.
+
+    Returns
+    -------
+    dict
+        The manifest. The set is left alone if it is there already.
+
+    Raises
+    ------
+    UserError
+        When a parameter is out of range, the folder holds something else, or it cannot
+        be written.
+    """
+    for name, value, holds, wanted in (
+        ("size", size, size >= 16, "at least 16"),
+        ("dimensions", dimensions, dimensions in (2, 3), "2 or 3"),
+        ("labels", labels, 3 <= labels <= 255, "from 3 to 255"),
+        ("smallest", smallest, 0 < smallest <= 0.1, "above 0 and at most 0.1"),
+        ("train", train, train >= 1, "at least 1"),
+        ("validation", validation, validation >= 1, "at least 1"),
+        ("seed", seed, seed >= 0, "at least 0"),
+    ):
+        if not holds:
+            raise UserError(f"{name} is {value}: it must be {wanted}")
+    settings = {"generator": "randrop organs", "version": VERSION, "size": size}
+    settings |= {"dimensions": dimensions, "smallest": smallest, "seed": seed}
+    settings |= {"train": train, "validation": validation}
+    known = _manifest(folder)
+    if known and len(known["labels"]) == labels and settings.items() <= known.items():
+        return known
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(
+            f"{folder} holds something else, or other organs: choose a new folder"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=folder.parent, prefix=f".{folder.name}."
+        ) as name:
+            temporary = Path(name, "set")
+            temporary.mkdir()
+            manifest = settings | _draw(temporary, settings, labels)
+            write_json(temporary / "manifest.json", manifest)
+            if folder.exists():
+                folder.rmdir()
+            temporary.rename(folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder}: {error.strerror or error}; nothing was left "
+            "there: free some space or choose another folder"
+        ) from error
+    return manifest
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return manifest if manifest.get("generator") == "randrop organs" else None
+
+
+def _draw(folder: Path, settings: dict[str, Any], labels: int) -> dict[str, Any]:
+    d, seed = settings["dimensions"], settings["seed"]
+    shape = (settings["size"],) * d
+    plan = organs.anatomy(np.random.default_rng(seed), labels, d, settings["smallest"])
+    counts = {}
+    first = 0
+    for subset in SUBSETS:
+        images = settings[subset]
+        with h5py.File(folder / f"{subset}.h5", "w") as file:
+            data = file.create_dataset("data", (images, 1, *shape), np.float32)
+            label = file.create_dataset("label", (images, 1, *shape), np.uint8)
+            for k in tqdm(range(images), f"drawing {subset}", unit="image"):
+                rng = np.random.default_rng((seed, 1 + first + k))
+                data[k, 0], label[k, 0] = organs.draw(rng, plan, shape)
+            first += images
+            counts[subset] = np.bincount(np.ravel(label), minlength=labels)
+            if subset == "train":
+                _preview(folder / "preview.png", data[:4, 0], label[:4, 0], labels)
+    frequency = counts["train"] / counts["train"].sum()
+    return {
+        "labels": ["background", *(f"organ{k}" for k in range(1, labels))],
+        "shape": [1, *shape],
+        "frequency": frequency.tolist(),
+        "pixels": {subset: count.tolist() for subset, count in counts.items()},
+        "smallest_to_largest_organ": frequency[1:].min() / frequency[1:].max(),
+    }
+
+
+def _preview(path: Path, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
+    """Draw some images, of volumes the middle slice, over their labels."""
+    figure = Figure(figsize=(2.6 * len(images), 5.2), layout="constrained")
+    axes = figure.subplots(2, len(images), squeeze=False)
+    for k, (image, label) in enumerate(zip(images, labels, strict=True)):
+        if image.ndim == 3:
+            image, label = image[len(image) // 2], label[len(label) // 2]
+        axes[0, k].imshow(image, cmap="gray", vmin=0, vmax=1)
+        axes[1, k].imshow(
+            label, cmap="nipy_spectral", vmin=0, vmax=classes, interpolation="nearest"
+        )
+    for panel in axes.ravel():
+        panel.set_axis_off()
+    figure.savefig(path, dpi=100)

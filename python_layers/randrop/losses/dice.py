@@ -1,0 +1,259 @@
+"""Dice and topK-Dice loss."""
+
+import numpy as np
+
+from randrop.errors import UserError
+from randrop.losses.common import (
+    LossResult,
+    binary_label,
+    check_choice,
+    check_range,
+    hardest,
+    share_of,
+    sigmoid,
+    softplus,
+)
+from randrop.losses.softmax import softmax_grad, softmax_pixels
+
+ACTIVATIONS = ("SOFTMAX", "SIGMOID")
+REGIONS = ("ALL", "FOREGROUND")
+
+
+def dice(
+    logits: np.ndarray,
+    label: np.ndarray,
+    activation: str = "SOFTMAX",
+    smooth: float = 1.0,
+    squared: bool = True,
+    include_background: bool = True,
+    batch: bool = False,
+    ignore_label: int | None = None,
+) -> LossResult:
+    """1 minus the mean over images and classes of Dice.
+
+    D = (2 sum p y + smooth) / (sum p^2 + sum y^2 + smooth), without `squared`
+    sum p + sum y below. A class that is neither there nor predicted has D = 1, with
+    smooth = 0 too.
+
+    Parameters
+    ----------
+    logits : floating (N, C, ...)
+    label
+        SOFTMAX: (N, 1, ...) or (N, ...), classes 0 to C - 1, or `ignore_label`;
+        SIGMOID: (N, C, ...), 0, 1 or `ignore_label`.
+    activation : {"SOFTMAX", "SIGMOID"}
+    smooth : float
+        At least 0.
+    squared, include_background, batch : bool
+        Squares in the denominator; class 0 of a softmax is in the mean; sums run over
+        the whole batch, and the mean is over classes alone.
+    ignore_label : int, optional
+        Pixels with this label are left out of everything.
+
+    Returns
+    -------
+    LossResult
+        The mask is 1 but for ignored pixels.
+
+    Raises
+    ------
+    UserError
+        When shapes do not fit, a label is not allowed or an option out of range.
+
+    References
+    ----------
+    F. Milletari, N. Navab, S.-A. Ahmadi. V-Net: fully convolutional neural networks for
+    volumetric medical image segmentation. 3DV 2016, arXiv:1606.04797.
+    """
+    return _dice(
+        logits,
+        label,
+        activation,
+        smooth,
+        squared,
+        include_background,
+        batch,
+        ignore_label,
+    )
+
+
+def top_k_dice(
+    logits: np.ndarray,
+    label: np.ndarray,
+    k_percent: float = 50.0,
+    region: str = "ALL",
+    activation: str = "SOFTMAX",
+    smooth: float = 1.0,
+    squared: bool = True,
+    include_background: bool = True,
+    batch: bool = False,
+    ignore_label: int | None = None,
+) -> LossResult:
+    """Dice loss whose sums are restricted to the hardest pixels.
+
+    The number of pixels is rounded down, at least one; ties go in the order of their
+    indices. The selection is a constant for the gradient.
+
+    Parameters
+    ----------
+    logits, label, activation, smooth, squared, include_background, batch, ignore_label
+        As of `dice`.
+    k_percent : float
+        Above 0, at most 100.
+    region : {"ALL", "FOREGROUND"}
+        ALL: the k % of an image's pixels with the highest cross-entropy (SIGMOID: of
+        each of its channels). FOREGROUND: for each class, the k % of its own pixels in
+        an image with the lowest p, and all pixels of other classes.
+
+    Returns
+    -------
+    LossResult
+        The mask is 1 where selected, 0 where not (FOREGROUND: left out of its own
+        class's sums alone), -1 where ignored.
+
+    Raises
+    ------
+    UserError
+        When shapes do not fit, a label is not allowed or an option out of range.
+
+    References
+    ----------
+    S. M. Hosseini. topK Dice loss. BMVC 2024, paper 897.
+    """
+    check_range("k_percent", k_percent, 0, 100, above=True)
+    check_choice("region", region, REGIONS)
+    return _dice(
+        logits,
+        label,
+        activation,
+        smooth,
+        squared,
+        include_background,
+        batch,
+        ignore_label,
+        (k_percent, region),
+    )
+
+
+def _dice(
+    logits: np.ndarray,
+    label: np.ndarray,
+    activation: str,
+    smooth: float,
+    squared: bool,
+    include_background: bool,
+    batch: bool,
+    ignore_label: int | None,
+    top_k: tuple[float, str] | None = None,
+) -> LossResult:
+    check_choice("activation", activation, ACTIVATIONS)
+    check_range("smooth", smooth, 0)
+    logits, label = np.asarray(logits), np.asarray(label)
+    softmax = activation == "SOFTMAX"
+    if softmax:
+        pixels = softmax_pixels(logits, label, ignore_label)
+        p, truth = pixels.probability, pixels.truth
+        # Segments are images: the pixels of one choice.
+        own, cross_entropy, valid = pixels.own, pixels.cross_entropy, pixels.valid
+    else:
+        if not include_background:
+            raise UserError(
+                "include_background: false leaves class 0 of a softmax out; with "
+                "activation SIGMOID every channel is a foreground"
+            )
+        positive, ignored = binary_label(logits, label, ignore_label)
+        segments = (-1, int(np.prod(logits.shape[2:])))
+        x = np.where(ignored, 0, logits)
+        p = sigmoid(x).reshape(*logits.shape[:2], -1)
+        truth = positive.reshape(p.shape)
+        own = np.where(ignored, -1, positive).reshape(segments)
+        cross_entropy = softplus(np.where(positive, -x, x)).reshape(segments)
+        valid = ~ignored.reshape(segments)
+    # A sigmoid's classes are its positives; its negatives are the rest.
+    first = 0 if softmax else 1
+    chosen, others = _selection(own, cross_entropy, valid, first, top_k)
+    # What takes part in the sums of a class: what was chosen, and with FOREGROUND the
+    # rest of the other classes.
+    shape = (len(p), 1, -1) if softmax else p.shape
+    part = chosen.reshape(shape) | (others.reshape(shape) & ~truth)
+    part = np.broadcast_to(part, p.shape)
+    loss, slope = _overlap(
+        p.astype(np.float64), truth, part, smooth, squared, include_background, batch
+    )
+    if softmax:
+        grad = softmax_grad(p, slope)
+    else:
+        grad = slope * (p * sigmoid(-x).reshape(p.shape))
+    return LossResult(
+        loss=loss,
+        grad=grad.reshape(logits.shape).astype(logits.dtype),
+        mask=np.where(valid, chosen, -1).astype(np.int8).reshape(label.shape),
+    )
+
+
+def _selection(
+    own: np.ndarray,
+    cross_entropy: np.ndarray,
+    valid: np.ndarray,
+    first: int,
+    top_k: tuple[float, str] | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which pixels count for every class, and which for others than their own.
+
+    Parameters
+    ----------
+    own, cross_entropy, valid : (S, M)
+        Segments of pixels that are chosen from.
+    first : int
+        The first class that FOREGROUND chooses from.
+    top_k : (k_percent, region) or None
+    """
+    nowhere = np.zeros_like(valid)
+    if top_k is None:
+        return valid, nowhere
+    k_percent, region = top_k
+    chosen = np.zeros_like(valid)
+    for s, candidates in enumerate(valid):
+        if region == "ALL":
+            number = share_of(k_percent, int(candidates.sum()))
+            chosen[s] = hardest(cross_entropy[s], candidates, number)
+            continue
+        chosen[s] = candidates & (own[s] < first)
+        for c in np.unique(own[s][candidates & (own[s] >= first)]):
+            of_class = candidates & (own[s] == c)
+            number = share_of(k_percent, int(of_class.sum()))
+            chosen[s] |= hardest(cross_entropy[s], of_class, number)
+    return chosen, (valid & ~chosen if region == "FOREGROUND" else nowhere)
+
+
+def _overlap(
+    p: np.ndarray,
+    truth: np.ndarray,
+    part: np.ndarray,
+    smooth: float,
+    squared: bool,
+    include_background: bool,
+    batch: bool,
+) -> tuple[float, np.ndarray]:
+    """Return 1 - mean D and its derivative by the probabilities, (N, C, M)."""
+    if not include_background and p.shape[1] < 2:
+        raise UserError("include_background: false leaves nothing of one class")
+    # 1 - D = error / (size + smooth) is no difference of large numbers.
+    power = 2 if squared else 1
+    error = np.where(part, abs(p - truth) ** power, 0)
+    size = np.where(part, p**power + truth, 0)
+    axes = (0, 2) if batch else 2
+    errors, sizes = error.sum(axes, keepdims=True), size.sum(axes, keepdims=True)
+    sizes = sizes + smooth
+    share = np.zeros_like(sizes)
+    first = 0 if include_background else 1
+    share[:, first:] = 1 / share[:, first:].size
+    share = np.where(sizes > 0, share, 0)
+    sizes = np.where(sizes > 0, sizes, 1)
+    loss = float((share * errors / sizes).sum())
+    by_error, by_size = share / sizes, -share * errors / sizes**2
+    if squared:
+        slope = 2 * (p - truth) * by_error + 2 * p * by_size
+    else:
+        slope = np.where(truth, -1, 1) * by_error + by_size
+    return loss, np.where(part, slope, 0)

@@ -1,0 +1,125 @@
+"""Exponential logarithmic loss."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from randrop.errors import UserError
+from randrop.losses.common import LossResult, check_range
+from randrop.losses.softmax import softmax_grad, softmax_pixels
+
+LEAST_LOG = 1e-7
+"""The least value of -ln that an exponent below 1 is put on: its derivative grows
+without bound towards 0."""
+
+
+def exp_log(
+    logits: np.ndarray,
+    label: np.ndarray,
+    weight_dice: float = 0.8,
+    weight_cross: float = 0.2,
+    gamma_dice: float = 0.3,
+    gamma_cross: float = 0.3,
+    epsilon: float = 1.0,
+    label_frequency: Sequence[float] = (),
+    batch: bool = False,
+    ignore_label: int | None = None,
+) -> LossResult:
+    """Powers of the logarithms of Dice and of the probability of the true class.
+
+    weight_dice * mean over classes of (-ln D)^gamma_dice + weight_cross * mean over
+    pixels of w_l (-ln p_l)^gamma_cross, with D = (2 sum p y + epsilon) / (sum p + sum y
+    + epsilon) and w_l = (sum f / f_l)^0.5. The Dice term is the mean over images,
+    unless `batch` is set; an image of which everything is ignored has none. Where a
+    gamma is below 1, -ln is held at 1e-7 from below, with derivative 0 there.
+
+    Parameters
+    ----------
+    logits : floating (N, C, ...)
+    label : (N, 1, ...) or (N, ...)
+        Classes 0 to C - 1, or `ignore_label`.
+    weight_dice, weight_cross : float
+        At least 0.
+    gamma_dice, gamma_cross, epsilon : float
+        Above 0.
+    label_frequency : sequence of float
+        f, how frequent each class is in the training set, in any unit; a class with 0
+        weighs 0 in the cross term. None: counted in the batch.
+    batch : bool
+        Sums for D run over the whole batch.
+    ignore_label : int, optional
+        Pixels with this label are left out of everything.
+
+    Returns
+    -------
+    LossResult
+        The mask is 1 but for ignored pixels.
+
+    Raises
+    ------
+    UserError
+        When shapes do not fit, a label is not allowed or an option out of range.
+
+    References
+    ----------
+    K. C. L. Wong et al. 3D segmentation with exponential logarithmic loss for highly
+    unbalanced object sizes. MICCAI 2018, arXiv:1809.00076, equations 1 to 3.
+    """
+    for name, value in (("weight_dice", weight_dice), ("weight_cross", weight_cross)):
+        check_range(name, value, 0)
+    for name, value in (
+        ("gamma_dice", gamma_dice),
+        ("gamma_cross", gamma_cross),
+        ("epsilon", epsilon),
+    ):
+        check_range(name, value, 0, above=True)
+    for value in label_frequency:
+        check_range("label_frequency", value, 0)
+    logits, label = np.asarray(logits), np.asarray(label)
+    pixels = softmax_pixels(logits, label, ignore_label)
+    valid, truth, p = pixels.valid[:, None], pixels.truth, pixels.probability
+    images, classes, _ = p.shape
+    if len(label_frequency) not in (0, classes):
+        raise UserError(
+            f"{len(label_frequency)} values of label_frequency for {classes} classes: "
+            "give one for each, or none"
+        )
+
+    # -ln D = log1p(error / (2 overlap + epsilon)) is accurate where D is near 1.
+    axes = (0, 2) if batch else 2
+    p = p.astype(np.float64)
+    overlap = np.where(truth, p, 0).sum(axes, keepdims=True) * 2 + epsilon
+    error = np.where(truth, pixels.complement[:, None], np.where(valid, p, 0))
+    error = error.sum(axes, keepdims=True, dtype=np.float64)
+    known = valid.any((0, 2) if batch else 2, keepdims=True)
+    share = np.where(known, weight_dice / classes / (1 if batch else images), 0)
+    value, by_value = _power(np.log1p(error / overlap), gamma_dice)
+    loss = float((share * value).sum())
+    by_others = share * by_value / (overlap + error)
+    by_own = by_others - 2 * share * by_value / overlap
+    slope = np.where(valid, np.where(truth, by_own, by_others), 0)
+    grad = softmax_grad(p, slope)
+
+    f = np.asarray(label_frequency, float)
+    if not f.size:
+        f = truth.sum((0, 2)).astype(float)
+    weight = np.sqrt(np.divide(f.sum(), f, out=np.zeros(classes), where=f > 0))
+    weight = np.where(pixels.valid, weight[pixels.own], 0)
+    weight = weight * weight_cross / max(1, int(pixels.valid.sum()))
+    value, by_value = _power(pixels.cross_entropy.astype(np.float64), gamma_cross)
+    loss += float((weight * value).sum())
+    grad = grad + (weight * by_value)[:, None] * pixels.cross_entropy_grad
+    return LossResult(
+        loss=loss,
+        grad=grad.reshape(logits.shape).astype(logits.dtype),
+        mask=np.where(pixels.valid, 1, -1).astype(np.int8).reshape(label.shape),
+    )
+
+
+def _power(value: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return value^gamma and its derivative, held where that would be infinite."""
+    if gamma >= 1:
+        return value**gamma, gamma * value ** (gamma - 1)
+    held = np.maximum(value, LEAST_LOG)
+    slope = gamma * held ** (gamma - 1)
+    return held**gamma, np.where(value < LEAST_LOG, 0, slope)

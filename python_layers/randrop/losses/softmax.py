@@ -1,0 +1,140 @@
+"""What the softmax losses share."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from randrop.errors import UserError
+
+
+class Pixels(NamedTuple):
+    """The softmax of every pixel, and what its label says.
+
+    The accuracy is relative also where the true class is all but certain: 1 - p and
+    -log p come from the sum over the other classes.
+
+    Attributes
+    ----------
+    probability : floating (N, C, M)
+        M pixels an image.
+    truth : bool (N, C, M)
+        Whether the class is the true one; nowhere in an ignored pixel.
+    own : int (N, M)
+        The true class, -1 where ignored.
+    complement : floating (N, M)
+        1 - p of the true class; 0 where ignored.
+    cross_entropy : floating (N, M)
+        -log p of the true class; 0 where ignored.
+    """
+
+    probability: np.ndarray
+    truth: np.ndarray
+    own: np.ndarray
+    complement: np.ndarray
+    cross_entropy: np.ndarray
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Whether a pixel is not ignored, bool (N, M)."""
+        return self.own >= 0
+
+    @property
+    def cross_entropy_grad(self) -> np.ndarray:
+        """The derivative of -log p by the logits, floating (N, C, M)."""
+        valid = self.valid[:, None]
+        grad = np.where(self.truth, -self.complement[:, None], self.probability)
+        return np.where(valid, grad, 0)
+
+
+def softmax_pixels(
+    logits: np.ndarray, label: np.ndarray, ignore_label: int | None
+) -> Pixels:
+    """Check logits and label of a softmax loss and compute what losses need of them.
+
+    Parameters
+    ----------
+    logits : floating (N, C, ...)
+    label : (N, 1, ...) or (N, ...)
+        Classes 0 to C - 1, or `ignore_label`.
+    ignore_label : int or None
+
+    Returns
+    -------
+    Pixels
+
+    Raises
+    ------
+    UserError
+        When shapes do not fit or a label is something else; names the first such pixel.
+    """
+    own = _classes(logits, label, ignore_label)
+    n, c = logits.shape[:2]
+    x = logits.reshape(n, c, -1)
+    valid = own >= 0
+    truth = np.arange(c)[:, None] == own[:, None]
+    x = np.where(valid[:, None], x, 0)
+    largest = x.max(1)
+    e = np.exp(x - largest[:, None])
+    others = np.where(truth, 0, e).sum(1)
+    total = e.sum(1)
+    own_logit = np.where(truth, x, 0).sum(1)
+    cross_entropy = np.where(
+        own_logit == largest, np.log1p(others), largest - own_logit + np.log(total)
+    )
+    return Pixels(
+        probability=e / total[:, None],
+        truth=truth,
+        own=own,
+        complement=np.where(valid, others / total, 0),
+        cross_entropy=np.where(valid, cross_entropy, 0),
+    )
+
+
+def _classes(
+    logits: np.ndarray, label: np.ndarray, ignore_label: int | None
+) -> np.ndarray:
+    """Return the true class of each pixel, int (N, M), -1 where ignored."""
+    if logits.ndim < 2:
+        raise UserError(f"logits have shape {logits.shape}: expected N x C x spatial")
+    n, c, *spatial = logits.shape
+    if label.shape not in ((n, 1, *spatial), (n, *spatial)):
+        raise UserError(
+            f"logits have shape {logits.shape} and label {label.shape}: a softmax loss "
+            "wants one label for each pixel, N x 1 x spatial or N x spatial"
+        )
+    ignored = np.zeros(label.shape, bool)
+    if ignore_label is not None:
+        ignored = label == ignore_label
+    with np.errstate(invalid="ignore"):
+        own = np.where(ignored | ~(abs(label) < 2**31), -1, label).astype(int)
+    bad = ~ignored & ((own != label) | (own < 0) | (own >= c))
+    if bad.any():
+        where = tuple(int(i) for i in np.unravel_index(bad.argmax(), bad.shape))
+        also = "" if ignore_label is None else f" and {ignore_label} (ignore)"
+        cause = (
+            "the network gives fewer channels than there are classes"
+            if label[where] >= c and label[where] != 255
+            else "set loss_param { ignore_label } if this value marks pixels to leave "
+            "out"
+        )
+        raise UserError(
+            f"label {label[where]:g} at {where}; allowed are the classes 0 to "
+            f"{c - 1}{also}. Likely: {cause}"
+        )
+    return own.reshape(n, -1)
+
+
+def softmax_grad(probability: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    """Return the derivative by the logits, given that by the probabilities.
+
+    With s the slopes of a pixel's classes, dL/dx_c = p_c (s_c - sum_k p_k s_k); it is
+    the same for s minus the slope of the likeliest class, and then has no 1 - p in it.
+
+    Parameters
+    ----------
+    probability, slope : floating (N, C, M)
+    """
+    likeliest = probability.argmax(1)[:, None]
+    slope = slope - np.take_along_axis(slope, likeliest, 1)
+    mean = (probability * slope).sum(1, keepdims=True)
+    return probability * (slope - mean)

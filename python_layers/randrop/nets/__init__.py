@@ -1,0 +1,18 @@
+"""Networks, generated with pycaffe's NetSpec, their losses, and the solver."""
+
+from randrop.nets.explog3d import explog3d
+from randrop.nets.feeds import PatchFeed, VolumeFeed
+from randrop.nets.losses import KINDS, Loss, parse_losses
+from randrop.nets.solver import solver
+from randrop.nets.unet import unet
+
+__all__ = [
+    "KINDS",
+    "Loss",
+    "PatchFeed",
+    "VolumeFeed",
+    "explog3d",
+    "parse_losses",
+    "solver",
+    "unet",
+]

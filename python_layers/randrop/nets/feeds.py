@@ -1,0 +1,73 @@
+"""Where a network's data and labels come from, in training and in validation."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchFeed:
+    """Patches of fundus photographs, by `randrop.data.layer`.
+
+    Attributes
+    ----------
+    options : mapping
+        `param_str` of the layer, without `subset`.
+    """
+
+    options: Mapping[str, Any]
+
+    def layer(self, caffe: Any, subset: str, phase: int) -> tuple[Any, Any]:
+        """Return data and label of `subset`, for a NetSpec."""
+        options = {**self.options, "subset": subset}
+        if phase == caffe.TEST:
+            options["augment"] = False
+            options.pop("first_patch", None)
+        else:
+            options.pop("cycle", None)
+        return caffe.layers.Python(
+            module="randrop.data.layer",
+            layer="LesionPatchDataLayer",
+            param_str=json.dumps(options),
+            include={"phase": phase},
+            ntop=2,
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class VolumeFeed:
+    """Whole images or volumes with a class a pixel, by Caffe's HDF5Data.
+
+    Attributes
+    ----------
+    lists : mapping of str to str
+        For train and validation, the text file that names the HDF5 files.
+    batch : int
+    """
+
+    lists: Mapping[str, str]
+    batch: int
+
+    def layer(self, caffe: Any, subset: str, phase: int) -> tuple[Any, Any]:
+        """Return data and label of `subset`, for a NetSpec."""
+        return caffe.layers.HDF5Data(
+            source=self.lists[subset],
+            batch_size=self.batch,
+            shuffle=phase == caffe.TRAIN,
+            include={"phase": phase},
+            ntop=2,
+        )
+
+
+Feed = PatchFeed | VolumeFeed
+
+
+def feed_layers(caffe: Any, feed: Feed) -> tuple[str, tuple[Any, Any]]:
+    """Return the prototxt of the TRAIN and TEST data layers, and the tops of TEST."""
+    text = ""
+    for phase, subset in ((caffe.TRAIN, "train"), (caffe.TEST, "validation")):
+        spec = caffe.NetSpec()
+        spec.data, spec.label = tops = feed.layer(caffe, subset, phase)
+        text += str(spec.to_proto())
+    return text, tops

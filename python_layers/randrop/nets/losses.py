@@ -1,0 +1,352 @@
+"""The losses by the names that the command line takes, and their layers."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from randrop.caffe_build import import_caffe
+from randrop.errors import UserError
+from randrop.losses.common import NORMALIZATIONS
+
+ACTIVATIONS = ("SIGMOID", "SOFTMAX")
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss layer to put on the logits.
+
+    Attributes
+    ----------
+    type : str
+        The native layer's type.
+    field : str
+        The name of its parameter field in LayerParameter; empty if it has none.
+    params : mapping
+        The fields of that message.
+    name : str
+        By which its top is told from those of other losses.
+    weight : float
+        The layer's loss_weight.
+    normalization : str, optional
+        Of loss_param; the layer's own default without it.
+    python : bool
+        Use the Python twin of `randrop.layers`, which needs no patched Caffe.
+    has_mask : bool
+        The layer can give a mask of what takes part as its second top.
+    """
+
+    type: str
+    field: str = ""
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    name: str = "loss"
+    weight: float = 1.0
+    normalization: str | None = None
+    python: bool = False
+    has_mask: bool = False
+
+    @property
+    def drops(self) -> bool:
+        """Whether a random choice of negatives is dropped."""
+        return (
+            self.type == "SigmoidRandomDropCELoss"
+            and self.params.get("schedule_type") != "NONE"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A loss as the command line names it.
+
+    Attributes
+    ----------
+    about : str
+        One line of help.
+    sigmoid, softmax : str
+        The layer's type for either activation; empty where there is none.
+    field : str
+        As of `Loss`.
+    params : mapping
+        What the name stands for; further parameters may be given.
+    short : str
+        The parameter that a value without a name sets.
+    has_mask : bool
+        As of `Loss`.
+    """
+
+    about: str
+    sigmoid: str = ""
+    softmax: str = ""
+    field: str = ""
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    short: str = ""
+    has_mask: bool = False
+
+
+_DROP = ("SigmoidRandomDropCELoss", "", "randrop_loss_param")
+_TOP_K = ("SigmoidTopKCELoss", "SoftmaxTopKLoss", "randrop_topk_param")
+
+KINDS = {
+    "cross-entropy": Kind(
+        "Caffe's own", "SigmoidCrossEntropyLoss", "SoftmaxWithLoss"
+    ),
+    "class-balanced": Kind(
+        "cross-entropy balanced by the counts of the classes",
+        *_DROP,
+        {"schedule_type": "NONE"},
+        has_mask=True,
+    ),
+    "weighted-cross-entropy": Kind(
+        "a class weighs the root of its inverse frequency",
+        "",
+        "ExpLogLoss",
+        "randrop_explog_param",
+        {"weight_dice": 0, "weight_cross": 1, "gamma_cross": 1},
+    ),
+    "random-drop": Kind(
+        "easy negatives dropped at random", *_DROP, {}, "schedule_type", True
+    ),
+    "top-k": Kind("the hardest negatives or pixels", *_TOP_K, {}, "k_percent"),
+    "bin": Kind(
+        "the hardest negatives by whole bins", _TOP_K[0], "", _TOP_K[2],
+        {"selection": "BIN"}, "negatives_per_positive",
+    ),
+    "focal": Kind(
+        "hard pixels weigh more", "SigmoidFocalCELoss", "SoftmaxFocalCELoss",
+        "randrop_focal_param", {}, "gamma",
+    ),
+    "dice": Kind(
+        "overlap of each class", "SoftDiceLoss", "SoftDiceLoss",
+        "randrop_dice_param",
+    ),
+    "top-k-dice": Kind(
+        "Dice of the hardest pixels", "TopKDiceLoss", "TopKDiceLoss",
+        "randrop_dice_param", {}, "k_percent",
+    ),
+    "exp-log": Kind(
+        "powers of log Dice and of cross-entropy", "", "ExpLogLoss",
+        "randrop_explog_param",
+    ),
+}  # fmt: skip
+"""The losses by name."""
+
+GRAMMAR = """\
+NAME[:KEY=VALUE,...][+NAME...]: one loss, or several that are added. Keys are the fields
+of the layer's parameter message, and weight and normalization; lists are written
+a/b/c, and label_frequency=train stands for the training set's."""
+
+
+def parse_losses(
+    text: str,
+    activation: str,
+    frequency: Sequence[float] | None = None,
+    python: bool = False,
+) -> tuple[Loss, ...]:
+    """Read what the command line says of losses, such as `focal:gamma=1+dice`.
+
+    Parameters
+    ----------
+    text : str
+        In the form of `GRAMMAR`.
+    activation : {"SIGMOID", "SOFTMAX"}
+        What the network's logits are for.
+    frequency : sequence of float (C,), optional
+        What label_frequency=train stands for.
+    python : bool
+        Use the Python twins.
+
+    Returns
+    -------
+    tuple of Loss
+
+    Raises
+    ------
+    UserError
+        On an unknown name, key or value, naming it and what is known.
+    """
+    losses: list[Loss] = []
+    for term in text.split("+"):
+        loss = _parse_one(term.strip(), activation, frequency, python)
+        same = sum(other.name.split("@")[0] == loss.name for other in losses)
+        if same:
+            loss = dataclasses.replace(loss, name=f"{loss.name}@{same + 1}")
+        losses.append(loss)
+    return tuple(losses)
+
+
+def _parse_one(
+    text: str, activation: str, frequency: Sequence[float] | None, python: bool
+) -> Loss:
+    name, _, rest = text.partition(":")
+    if name not in KINDS:
+        raise UserError(f"loss {name!r} is unknown: choose from {', '.join(KINDS)}")
+    kind = KINDS[name]
+    layer = kind.sigmoid if activation == "SIGMOID" else kind.softmax
+    if not layer:
+        fitting = [n for n, k in KINDS.items() if getattr(k, activation.lower())]
+        raise UserError(
+            f"loss {name}: not for a {activation.lower()} network, which this data "
+            f"wants; choose from {', '.join(fitting)}"
+        )
+    params = dict(kind.params)
+    if layer in ("SoftDiceLoss", "TopKDiceLoss"):
+        params["activation"] = activation
+    common: dict[str, Any] = {}
+    for item in filter(None, rest.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            key, value = kind.short, key
+        if not key:
+            raise UserError(f"loss {text}: {item!r} wants the form KEY=VALUE")
+        if key == "weight":
+            common[key] = _number(text, key, value)
+        elif key == "normalization":
+            if value not in NORMALIZATIONS:
+                raise UserError(
+                    f"loss {text}: normalization {value!r} is unknown: choose from "
+                    f"{', '.join(NORMALIZATIONS)}"
+                )
+            common[key] = value
+        elif key == "label_frequency" and value == "train":
+            if frequency is None:
+                raise UserError(f"loss {text}: this data set knows no frequencies")
+            params[key] = list(frequency)
+        else:
+            params[key] = _value(text, kind.field, key, value)
+    python = python and kind.field != ""
+    return Loss(
+        layer, kind.field, params, name, python=python, has_mask=kind.has_mask, **common
+    )
+
+
+def _value(text: str, field: str, key: str, value: str) -> Any:
+    """Return the value of a parameter in its type, by the field's descriptor."""
+    descriptor = import_caffe().proto.caffe_pb2.LayerParameter.DESCRIPTOR
+    if field not in descriptor.fields_by_name:
+        # A Caffe that is not patched knows no types; the Python layer does.
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    message = descriptor.fields_by_name[field].message_type
+    if key not in message.fields_by_name:
+        known = [*message.fields_by_name, "weight", "normalization"]
+        raise UserError(f"loss {text}: no parameter {key!r}; known are {known}")
+    about = message.fields_by_name[key]
+    if about.enum_type:
+        if value not in about.enum_type.values_by_name:
+            known = ", ".join(about.enum_type.values_by_name)
+            raise UserError(f"loss {text}: {key} is {value!r}: choose from {known}")
+        return value
+    if about.cpp_type == about.CPPTYPE_BOOL:
+        if value not in ("true", "false"):
+            raise UserError(f"loss {text}: {key} is {value!r}: say true or false")
+        return value == "true"
+    whole = about.cpp_type not in (about.CPPTYPE_DOUBLE, about.CPPTYPE_FLOAT)
+    if about.is_repeated:
+        return [_number(text, key, part, whole) for part in value.split("/")]
+    return _number(text, key, value, whole)
+
+
+def _number(text: str, key: str, value: str, whole: bool = False) -> float:
+    try:
+        return int(value) if whole else float(value)
+    except ValueError as error:
+        raise UserError(f"loss {text}: {key} is {value!r}, which is no number") from (
+            error
+        )
+
+
+def loss_layers(
+    caffe: Any,
+    net: Any,
+    losses: Sequence[Loss],
+    ignore_label: int | None,
+    watch: Mapping[str, Any] | None = None,
+) -> None:
+    """Put losses on net.score and net.label.
+
+    Parameters
+    ----------
+    caffe : module
+    net : NetSpec
+    losses : sequence of Loss
+        One gives the top `loss`, several `loss_NAME` each.
+    ignore_label : int or None
+    watch : mapping, optional
+        Adds the top `mask` to the first loss that has one, and in training a
+        `randrop.watch.KeptShareLayer` on it with this `param_str`.
+    """
+    for loss in losses:
+        with_mask = watch is not None and loss.has_mask and "mask" not in net.tops
+        top = _layer(caffe, net, loss, ignore_label, 2 if with_mask else 1)
+        name = "loss" if len(losses) == 1 else f"loss_{loss.name}"
+        if with_mask:
+            net[name], net.mask = top
+            _watch(caffe, net, watch)
+        else:
+            net[name] = top
+
+
+def _layer(
+    caffe: Any, net: Any, loss: Loss, ignore_label: int | None, tops: int
+) -> Any:
+    common: dict[str, Any] = {}
+    if ignore_label is not None:
+        common["ignore_label"] = ignore_label
+    if loss.normalization:
+        common["normalization"] = loss.normalization
+    weights = [loss.weight, 0][:tops]
+    if loss.python:
+        return caffe.layers.Python(
+            net.score,
+            net.label,
+            module="randrop.layers",
+            layer=f"{loss.type}Layer",
+            param_str=json.dumps({**loss.params, **common}),
+            loss_weight=weights,
+            ntop=tops,
+        )
+    if "normalization" in common:
+        numbers = caffe.proto.caffe_pb2.LossParameter.NormalizationMode
+        common["normalization"] = numbers.Value(loss.normalization)
+    fields = {loss.field: _by_number(caffe, loss)} if loss.field else {}
+    return getattr(caffe.layers, loss.type)(
+        net.score,
+        net.label,
+        loss_param=common,
+        loss_weight=weights,
+        ntop=tops,
+        **fields,
+    )
+
+
+def _watch(caffe: Any, net: Any, watch: Mapping[str, Any]) -> None:
+    # A blob that nothing takes would be printed, pixel by pixel, by the solver.
+    net.silence = caffe.layers.Silence(net.mask, ntop=0, include={"phase": caffe.TEST})
+    net.watch = caffe.layers.Python(
+        net.mask,
+        net.score,
+        net.label,
+        module="randrop.watch",
+        layer="KeptShareLayer",
+        param_str=json.dumps(dict(watch)),
+        include={"phase": caffe.TRAIN},
+        ntop=0,
+    )
+
+
+def _by_number(caffe: Any, loss: Loss) -> dict[str, Any]:
+    """Return the parameters with names of enum values as numbers, as NetSpec wants."""
+    descriptor = caffe.proto.caffe_pb2.LayerParameter.DESCRIPTOR
+    if loss.field not in descriptor.fields_by_name:
+        raise UserError(
+            f"this Caffe knows no field {loss.field}: patch it with "
+            "scripts/patch_caffe.py, or use the Python layer (--python-layer)"
+        )
+    message = descriptor.fields_by_name[loss.field].message_type
+    values = {}
+    for name, value in loss.params.items():
+        enum = message.fields_by_name[name].enum_type
+        values[name] = enum.values_by_name[value].number if enum else value
+    return values

@@ -1,0 +1,52 @@
+"""Measure a trained network on a labelled set: Dice and IoU of every label."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import _start  # noqa: F401
+
+from randrop import cli, label_evaluation
+from randrop.data.labelled import SUBSETS, read_labelled
+from randrop.files import write_json
+
+log = logging.getLogger("randrop")
+
+EXAMPLES = """\
+  scripts/evaluate_labels.py --run build/run-organs --data build/organs2d \\
+      --out build/evaluation
+
+OUT gets metrics.json and predictions.png. Overlaps are taken image by image and
+averaged; the means leave the background out.
+"""
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.parser(__doc__, EXAMPLES)
+    add = parser.add_argument
+    add("--run", type=Path, required=True, help="folder of a training by train.py")
+    add("--data", type=Path, required=True, help="the labelled set")
+    add("--subset", choices=SUBSETS, default="validation")
+    add("--out", type=Path, required=True, help="folder to write")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Evaluate, write, and print a table."""
+    options = arguments()
+    data = read_labelled(options.data)
+    result = label_evaluation.measure(
+        options.run, data, options.subset, options.out / "predictions.png"
+    )
+    write_json(options.out / "metrics.json", {"data": data.folder.name, **result})
+    log.info("%-16s %8s %7s %7s", "label", "pixels", "Dice", "IoU")
+    for name, label in result["labels"].items():
+        numbers = [label["dice"], label["iou"]]
+        shown = ["-" if n is None else f"{n:.4f}" for n in numbers]
+        log.info("%-16s %8d %7s %7s", name, label["pixels"], *shown)
+    log.info("mean Dice %.4f, mean IoU %.4f", result["mean_dice"], result["mean_iou"])
+
+
+if __name__ == "__main__":
+    cli.run(main)
