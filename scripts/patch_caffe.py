@@ -93,6 +93,11 @@ def main() -> int:
     changed = patching.apply(root, numbers(options))
     for path in changed:
         print(f"  {path}")
+    for path, (name, file) in planning.second_names_taken(root).items():
+        print(
+            f"{path} left out: {file} registers {name}, which stays that layer's name; "
+            "ours has another, in our documentation"
+        )
     print(
         f"{root}: patched, {len(changed)} files changed. Now rebuild Caffe; with "
         "CMake, configure again first, so that it finds the new files"

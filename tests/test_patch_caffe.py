@@ -172,13 +172,29 @@ def test_a_taken_number_is_named_and_another_can_be_chosen(tree, fork):
     assert who in result.stderr
     assert "Nothing was written" in result.stderr
     assert hashes(tree) == before
-    advice = re.search(r"--number (\S+=\d+)", result.stderr)[1]
-    result = tool(tree, "--number", advice)
+    advice = re.findall(r"--number (\S+=\d+)", result.stderr)
+    result = tool(tree, *(word for text in advice for word in ("--number", text)))
     assert result.returncode == 0, result.stderr
-    assert f"{FIELD} = {advice.partition('=')[2]};" in (tree / PROTO).read_text()
+    for text in advice:
+        assert text.replace("=", " = ") + ";" in (tree / PROTO).read_text()
     # The choice is remembered.
     assert tool(tree).returncode == 0
     assert tool(tree, "--check").returncode == 0
+
+
+def test_a_second_name_that_a_fork_has_is_left_to_it(tree):
+    fork = tree / "src/caffe/layers/dice_loss_layer.cpp"
+    fork.write_text("REGISTER_LAYER_CLASS(DiceLoss);\n")
+    before = hashes(tree)
+    result = tool(tree)
+    assert result.returncode == 0, result.stderr
+    assert f"dice_loss_name.cpp left out: {fork} registers DiceLoss" in result.stdout
+    assert not (tree / "src/caffe/layers/dice_loss_name.cpp").exists()
+    assert (tree / "src/caffe/layers/soft_dice_loss_layer.cpp").exists()
+    assert (tree / "src/caffe/layers/sigmoid_focal_loss_name.cpp").exists()
+    assert tool(tree, "--check").returncode == 0
+    patching.revert(tree)
+    assert hashes(tree) == before
 
 
 def test_other_forks_numbers_do_not_disturb(tree):

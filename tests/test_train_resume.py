@@ -108,19 +108,19 @@ def test_resume_passes_over_a_damaged_snapshot(caffe, phantom, tmp_path):
     assert run(phantom, tmp_path, "--snapshot", 6).returncode == 0
     snapshots = tmp_path / "snapshots"
     (tmp_path / "final.caffemodel").unlink()
-    model = snapshots / "unet_iter_12.caffemodel"
+    model = snapshots / "net_iter_12.caffemodel"
     content = model.read_bytes()
     model.write_bytes(content[: len(content) - 20])
     with pytest.raises(UserError, match="not one of iteration 12"):
         training.finish(tmp_path, 12)
     model.write_bytes(content)
-    state = snapshots / "unet_iter_12.solverstate"
+    state = snapshots / "net_iter_12.solverstate"
     # At this length, what is left is a message that parses, with fewer moments.
     state.write_bytes(state.read_bytes()[:500])
     assert training.iteration_of(training.newest_snapshot(tmp_path)) == 6
     result = run(phantom, tmp_path, "--snapshot", 6, "--resume")
     assert result.returncode == 0, result.stderr
-    assert "unet_iter_12.solverstate or its .caffemodel is damaged" in result.stderr
+    assert "net_iter_12.solverstate or its .caffemodel is damaged" in result.stderr
     assert (tmp_path / "final.caffemodel").read_bytes()
 
 

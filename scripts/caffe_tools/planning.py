@@ -102,19 +102,10 @@ def _proto_change(before: bytes, numbers: dict[str, int]) -> Change:
     fields = our_fields()
     _check_numbers(numbers, fields)
     _check_names(file, layer, fields)
+    _check_free(layer, fields, numbers)
     lines = FIELDS.read_text()
     for field in fields:
         number = numbers.get(field.name, field.number)
-        user = layer.used(number)
-        if user:
-            free = layer.free(1000 + field.number) or "N"
-            raise ToolError(
-                f"{PROTO}: number {number} of LayerParameter, which our field "
-                f"'{field.name}' wants, is taken by {user}. Nothing was written. "
-                f"Choose another number, for example --number {field.name}={free}. "
-                "Prototxt files store names and do not change; caffemodel files store "
-                "numbers, and those made with another do not find this field"
-            )
         lines = re.sub(
             rf"(\b{field.name} = ){field.number}\b", rf"\g<1>{number}", lines
         )
@@ -136,6 +127,33 @@ def _proto_change(before: bytes, numbers: dict[str, int]) -> Change:
     return Change(
         PROTO, before, patched.encode("utf-8", "surrogateescape"), "our parameters"
     )
+
+
+def _check_free(
+    layer: proto.Message, fields: list[proto.Field], numbers: dict[str, int]
+) -> None:
+    taken, advice = [], []
+    offered: set[int | None] = {None}
+    for field in fields:
+        number = numbers.get(field.name, field.number)
+        user = layer.used(number)
+        if user:
+            free = layer.free(1000 + field.number)
+            while free in offered and free is not None:
+                free = layer.free(free + 1)
+            offered.add(free)
+            taken.append(
+                f"number {number} of LayerParameter, which our field '{field.name}' "
+                f"wants, is taken by {user}"
+            )
+            advice.append(f"--number {field.name}={free or 'N'}")
+    if taken:
+        raise ToolError(
+            f"{PROTO}: {'; '.join(taken)}. Nothing was written. Choose other numbers, "
+            f"for example {' '.join(advice)}. Prototxt files store names and do not "
+            "change; caffemodel files store numbers, and those made with another do "
+            "not find this field"
+        )
 
 
 def _block(name: str, text: str, indent: str) -> str:
@@ -182,8 +200,11 @@ def _check_names(
 def _layer_changes(root: Path, before: Callable[[str], bytes | None]) -> list[Change]:
     changes = []
     known = read_manifest(root)
+    left_out = second_names_taken(root)
     for source in sorted(p for p in LAYERS.rglob("*") if p.is_file()):
         path = source.relative_to(LAYERS).as_posix()
+        if path in left_out:
+            continue
         content = before(path)
         is_new = path not in known.get("files", {})
         if is_new and content not in (None, source.read_bytes()):
@@ -192,19 +213,46 @@ def _layer_changes(root: Path, before: Callable[[str], bytes | None]) -> list[Ch
                 "Move it away, then run this again"
             )
         changes.append(Change(path, content, source.read_bytes(), "our layers"))
-    ours = {change.path for change in changes}
-    types = set(registered_types())
-    for file in sorted((root / "src" / "caffe").rglob("*.cpp")):
-        if file.relative_to(root).as_posix() in ours:
-            continue
-        clash = types.intersection(_REGISTER.findall(decode(file.read_bytes())))
-        if clash:
+    needed = set(registered_types()) - {name for name, _ in left_out.values()}
+    for name, file in _types_of_others(root).items():
+        if name in needed:
             raise ToolError(
-                f"{file} registers the layer type {', '.join(sorted(clash))} already, "
+                f"{file} registers the layer type {name} already, "
                 "and Caffe takes a type once. Nothing was written. Move that file (and "
                 "its .cu and .hpp) out of the tree, then run this again"
             )
     return changes
+
+
+def second_names_taken(root: Path) -> dict[str, tuple[str, Path]]:
+    """Return which of our files are left out because the tree has such a type.
+
+    Some layers of ours are registered under a second name, each in a file *_name.cpp:
+    one that forks of Caffe may have for a layer of their own, which then stays.
+
+    Returns
+    -------
+    dict of str to (str, Path)
+        Our path to the layer type and the tree's file that registers it.
+    """
+    others = _types_of_others(root)
+    return {
+        file.relative_to(LAYERS).as_posix(): (name, others[name])
+        for file in sorted(LAYERS.rglob("*_name.cpp"))
+        for name in _REGISTER.findall(file.read_text())
+        if name in others
+    }
+
+
+def _types_of_others(root: Path) -> dict[str, Path]:
+    """Return the layer types that files which are not ours register."""
+    ours = {p.relative_to(LAYERS).as_posix() for p in LAYERS.rglob("*.cpp")}
+    return {
+        name: file
+        for file in sorted((root / "src" / "caffe").rglob("*.cpp"))
+        if file.relative_to(root).as_posix() not in ours
+        for name in _REGISTER.findall(decode(file.read_bytes()))
+    }
 
 
 def differences(changes: list[Change], root: Path) -> Iterator[str]:
