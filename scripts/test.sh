@@ -35,8 +35,9 @@ done
 python3 scripts/build_caffe.py "${gpu[@]}"
 
 # Our own tests, and Caffe's of the files that patch and mends touch.
-tests="*RandomDrop*:Philox*:SigmoidCrossEntropyLoss*:NetTest*:IOTest*:HDF5*:ProtoTest*"
-tests+=":LayerFactoryTest*:PlatformTest*:CommonTest*:SolverTest*:SGDSolverTest*"
+tests="*RandomDrop*:Philox*:PixelLoss*:TopKLoss*:FocalLoss*:DiceLoss*:ExpLog*"
+tests+=":SigmoidCrossEntropyLoss*:NetTest*:IOTest*:HDF5*:ProtoTest*:LayerFactoryTest*"
+tests+=":PlatformTest*:CommonTest*:SolverTest*:SGDSolverTest*"
 if ! nvidia-smi -L > /dev/null 2>&1; then
   tests+=":-*GPU*"
 fi

@@ -1,6 +1,7 @@
 #ifndef CAFFE_EXP_LOG_LOSS_LAYER_HPP_
 #define CAFFE_EXP_LOG_LOSS_LAYER_HPP_
 
+#include <algorithm>
 #include <vector>
 
 #include "caffe/blob.hpp"

@@ -3,11 +3,13 @@
 
 namespace caffe {
 
-// The common name of SigmoidFocalCELoss. Some forks have a layer of their own by this
-// name: the patch tool leaves this file out there.
+// The common name of SigmoidFocalCELoss. Some forks have a layer of their own by
+// this name: the patch tool leaves this file out there.
 template <typename Dtype>
-shared_ptr<Layer<Dtype> > CreateSigmoidFocalLossLayer(const LayerParameter& param) {
-  return shared_ptr<Layer<Dtype> >(new SigmoidFocalCELossLayer<Dtype>(param));
+shared_ptr<Layer<Dtype> > CreateSigmoidFocalLossLayer(
+    const LayerParameter& param) {
+  return shared_ptr<Layer<Dtype> >(
+      new SigmoidFocalCELossLayer<Dtype>(param));
 }
 
 REGISTER_LAYER_CREATOR(SigmoidFocalLoss, CreateSigmoidFocalLossLayer);
