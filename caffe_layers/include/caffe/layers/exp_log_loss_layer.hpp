@@ -23,10 +23,10 @@ namespace caffe {
  *     \quad w_l = \sqrt{\sum_k f_k / f_l} @f]
  * over C classes and M pixels that are not ignored, with softmax p; the first
  * sum is averaged over the images unless batch is set. randrop_explog_param
- * names weight_dice (0.8), weight_cross (0.2), gamma_dice and gamma_cross (0.3),
- * epsilon (1) and label_frequency (f; none: counted in each batch). The
- * logarithm is taken of each class's Dice. Where a gamma is below 1, -ln is held
- * at 1e-7 from below, with derivative 0 there.
+ * names weight_dice (0.8), weight_cross (0.2), gamma_dice and gamma_cross
+ * (0.3), epsilon (1) and label_frequency (f; none: counted in each batch). The
+ * logarithm is taken of each class's Dice. Where a gamma is below 1, -ln is
+ * held at 1e-7 from below, with derivative 0 there.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits

@@ -21,8 +21,8 @@ namespace caffe {
  * @f$ \alpha = N_- / (N_+ + N_-) @f$ counted PER_IMAGE or PER_CHANNEL of each
  * image. The gradient is that of the whole expression.
  *
- * Registered as SigmoidFocalCELoss and, where a Caffe has no other layer of that
- * name, as SigmoidFocalLoss.
+ * Registered as SigmoidFocalCELoss and, where a Caffe has no other layer of
+ * that name, as SigmoidFocalLoss.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits @f$ x @f$

@@ -22,8 +22,8 @@ namespace caffe {
  * With @f$ p = \sigma(x) @f$, a negative is dropped when @f$ u < d(p) @f$,
  * @f$ u \sim U[0, 1) @f$; randrop_loss_param.schedule_type chooses @f$ d @f$:
  * LINEAR @f$ 1 - p @f$, SQU @f$ (1 - p)^2 @f$, LOG (the default)
- * @f$ 1 + \log_{10}(1 - p) @f$, NONE 0. In each group (by default one channel of
- * one image, see randrop_loss_param.balance) with @f$ N_+ @f$ positives and
+ * @f$ 1 + \log_{10}(1 - p) @f$, NONE 0. In each group (by default one channel
+ * of one image, see randrop_loss_param.balance) with @f$ N_+ @f$ positives and
  * @f$ K @f$ negatives kept,
  * @f[ E = \frac{1}{Z} \left( \frac{K}{K + N_+} \sum_{t = 1} -\log p +
  *     \frac{N_+}{K + N_+} \sum_{kept} -\log(1 - p) \right) @f]

@@ -24,9 +24,9 @@ namespace caffe {
  *     \frac{N_+}{K + N_+} \sum_{taken} -\log(1 - p) \right) @f]
  * with positive_weight @f$ w @f$ (Guo et al., Neurocomputing 2020,
  * doi:10.1016/j.neucom.2018.10.103). A group without positives adds nothing.
- * PERCENT takes the k_percent (10) of all elements of the batch with the highest
- * cross-entropy and gives their mean (Pohlen et al., CVPR 2017). The selection
- * is a constant for the gradient.
+ * PERCENT takes the k_percent (10) of all elements of the batch with the
+ * highest cross-entropy and gives their mean (Pohlen et al., CVPR 2017). The
+ * selection is a constant for the gradient.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits @f$ x @f$

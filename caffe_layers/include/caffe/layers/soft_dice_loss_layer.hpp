@@ -23,8 +23,8 @@ namespace caffe {
  * classes of a softmax but 0) and batch (false; otherwise sums run over the
  * whole batch and the mean over classes alone).
  *
- * Registered as SoftDiceLoss and, where a Caffe has no other layer of that name,
- * as DiceLoss.
+ * Registered as SoftDiceLoss and, where a Caffe has no other layer of that
+ * name, as DiceLoss.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits

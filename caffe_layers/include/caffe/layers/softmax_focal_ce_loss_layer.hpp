@@ -19,8 +19,8 @@ namespace caffe {
  * randrop_focal_param names gamma (2) and class_alpha (one for each class, one
  * for all, or none for 1). The gradient is that of the whole expression.
  *
- * Registered as SoftmaxFocalCELoss and, where a Caffe has no other layer of that
- * name, as SoftmaxFocalLoss.
+ * Registered as SoftmaxFocalCELoss and, where a Caffe has no other layer of
+ * that name, as SoftmaxFocalLoss.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits @f$ x @f$

@@ -3,8 +3,8 @@
 
 namespace caffe {
 
-// The common name of SigmoidFocalCELoss. Some forks have a layer of their own by
-// this name: the patch tool leaves this file out there.
+// The common name of SigmoidFocalCELoss. Some forks have a layer of their own
+// by this name: the patch tool leaves this file out there.
 template <typename Dtype>
 shared_ptr<Layer<Dtype> > CreateSigmoidFocalLossLayer(
     const LayerParameter& param) {
