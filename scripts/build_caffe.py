@@ -63,6 +63,11 @@ def arguments() -> argparse.Namespace:
     add("--no-install", action="store_true", help="install no Debian packages")
     add("--python", metavar="PATH", help="interpreter for build/venv")
     add("--venv-only", action="store_true", help="make build/venv and stop")
+    add(
+        "--judges",
+        action="store_true",
+        help="get PyTorch, MONAI, nnU-Net and PyMIC for the tests, and stop",
+    )
     add("--jobs", type=int, metavar="N", help="compilers at a time")
     add("--clean", action="store_true", help="throw the built tree away first")
     return parser.parse_args()
@@ -185,10 +190,13 @@ def main() -> None:
     root = Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
     check_options(options, root)
     root.mkdir(parents=True, exist_ok=True)
-    needed = toolchain.VENV_PACKAGES if options.venv_only else toolchain.PACKAGES
+    alone = options.venv_only or options.judges
+    needed = toolchain.VENV_PACKAGES if alone else toolchain.PACKAGES
     toolchain.install_packages(needed, not options.no_install, building.say)
     python = toolchain.make_venv(root / "venv", options.python, building.say)
-    if options.venv_only:
+    if options.judges:
+        toolchain.install_judges(root / "judges", python, building.say)
+    if alone:
         return
     tree = place_source(options, root)
     gpu = cuda_flags(options, root, python) if options.gpu else ["-DCPU_ONLY=ON"]

@@ -10,7 +10,9 @@ usage() {
   cat <<'EOF'
 usage: bash scripts/test.sh [--fast] [--gpu] [--help]
 
-  --fast   leave out the slow tests: trainings end to end, second builds of Caffe
+  --fast   leave out the slow tests (trainings end to end, second builds of Caffe) and
+           the comparison with PyTorch, MONAI, nnU-Net and PyMIC, which are downloaded
+           for it alone
   --gpu    test the CUDA build
 
 Builds Caffe with its test program if that is not done (some 6 minutes on 2 cores),
@@ -49,6 +51,12 @@ echo "==> Style"
 python="$RANDROP_BUILD/venv/bin/python"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
+
+if [ ${#marks[@]} = 0 ]; then
+  # Without them, their tests are skipped, and pytest says so.
+  python3 scripts/build_caffe.py --judges ||
+    echo "warning: without these packages the tests against them are skipped" >&2
+fi
 
 echo "==> Python tests"
 "$python" -m pytest "${marks[@]}"

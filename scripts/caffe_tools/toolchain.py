@@ -175,6 +175,43 @@ def make_venv(venv: Path, python: str | None, say: Callable[[str], None]) -> Pat
     return interpreter
 
 
+def install_judges(folder: Path, python: Path, say: Callable[[str], None]) -> None:
+    """Install the packages whose losses ours are tested against, all or none.
+
+    They go into a folder of their own, which the tests put at the end of their path:
+    nobody else needs them.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are, or will be.
+    python : Path
+        The interpreter that is to import them.
+    say : callable
+        Told before the download.
+
+    Raises
+    ------
+    ToolError
+        When they cannot be installed.
+    """
+    whole = requirements(("judges",), own=False)
+    alone = requirements(("judges_alone",), own=False)
+    digest = hashlib.sha256("\n".join(whole + alone).encode()).hexdigest()
+    stamp = folder / "requirements.sha256"
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    say(f"Installing PyTorch, MONAI, nnU-Net and PyMIC into {folder}, for the tests")
+    temporary = folder.with_name(folder.name + ".new")
+    shutil.rmtree(temporary, ignore_errors=True)
+    pip = [str(python), "-m", "pip", "install", "-q", "--target", str(temporary)]
+    run_quietly([*pip, *whole], "cannot install PyTorch")
+    run_quietly([*pip, "--no-deps", *alone], "cannot install MONAI and the others")
+    (temporary / stamp.name).write_text(digest)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
 def _check_interpreter(python: str, interpreter: Path) -> None:
     """Refuse an interpreter that is missing, old, or not the one of the venv."""
     ask = "import sys; print(sys.version_info >= (3, 10), sys._base_executable)"
