@@ -1,0 +1,233 @@
+"""Write proto/LAYERS.md anew: every layer, its parameters, bottoms and tops."""
+
+import argparse
+import dataclasses
+import logging
+import subprocess
+import tempfile
+from pathlib import Path
+
+import _start  # noqa: F401
+
+from google.protobuf import descriptor_pb2
+
+from randrop import cli
+from randrop.caffe_build import REPOSITORY
+from randrop.errors import UserError
+from randrop.files import write_text
+
+log = logging.getLogger("randrop")
+
+PROTO = REPOSITORY / "proto"
+PAGE = PROTO / "LAYERS.md"
+
+SIGMOID = "logits N × C × spatial; label of the same shape: 0, 1 or the ignore label"
+SOFTMAX = (
+    "logits N × C × spatial; label N × 1 × spatial or N × spatial: classes 0 to C − 1 "
+    "or the ignore label"
+)
+LOSS = "loss"
+MASK = "loss; optional mask in the label's shape: 1 takes part, 0 left out, −1 ignored"
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A layer of the page.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Its types; the first is the one to use.
+    field : str
+        Of LayerParameter.
+    about, bottoms, tops : str
+    params : tuple of str
+        Fields of the message that it takes; all without.
+    """
+
+    names: tuple[str, ...]
+    field: str
+    about: str
+    bottoms: str
+    tops: str
+    params: tuple[str, ...] = ()
+
+
+ENTRIES = (
+    Entry(
+        (
+            "SigmoidRandomDropCELoss",
+            "SigmoidRandomDropCELossParameter",
+            "SigmoidRandomDropCrossEntropyLoss",
+        ),
+        "randrop_loss_param",
+        "Random drop loss; with `schedule_type: NONE` class-balanced cross-entropy.",
+        SIGMOID,
+        MASK,
+    ),
+    Entry(
+        ("SigmoidTopKCELoss",),
+        "randrop_topk_param",
+        "Top-k and bin loss over a sigmoid.",
+        SIGMOID,
+        MASK,
+    ),
+    Entry(
+        ("SoftmaxTopKLoss",),
+        "randrop_topk_param",
+        "Mean cross-entropy of the hardest pixels of a softmax.",
+        SOFTMAX,
+        MASK,
+        ("k_percent",),
+    ),
+    Entry(
+        ("SigmoidFocalCELoss", "SigmoidFocalLoss"),
+        "randrop_focal_param",
+        "Focal loss over a sigmoid.",
+        SIGMOID,
+        LOSS,
+        ("gamma", "alpha", "alpha_mode"),
+    ),
+    Entry(
+        ("SoftmaxFocalCELoss", "SoftmaxFocalLoss"),
+        "randrop_focal_param",
+        "Focal loss over a softmax.",
+        SOFTMAX,
+        LOSS,
+        ("gamma", "class_alpha"),
+    ),
+    Entry(
+        ("SoftDiceLoss", "DiceLoss"),
+        "randrop_dice_param",
+        "Soft Dice loss.",
+        f"`activation: SOFTMAX` {SOFTMAX}; `SIGMOID` {SIGMOID}",
+        LOSS,
+        ("activation", "smooth", "squared", "include_background", "batch"),
+    ),
+    Entry(
+        ("TopKDiceLoss",),
+        "randrop_dice_param",
+        "Soft Dice loss of the hardest pixels.",
+        "as SoftDiceLoss",
+        MASK,
+    ),
+    Entry(
+        ("ExpLogLoss",),
+        "randrop_explog_param",
+        "Exponential logarithmic loss.",
+        SOFTMAX,
+        LOSS,
+    ),
+)
+
+HEAD = """\
+# The layers
+
+Written by `scripts/make_layer_table.py` from `messages.proto`. A Python layer is named
+after the native one, with `Layer` at the end (`randrop.layers`, class
+`SoftDiceLossLayer`), and takes the same parameters in `param_str`. Where several types
+are named, they are one layer; the patch tool leaves the others out of a fork of Caffe
+that has layers of its own by these names.
+
+All of them take `loss_param { ignore_label }`: pixels with that label have no loss and
+no gradient, and are counted nowhere. `loss_param { normalization }` is the divisor of a
+sum over pixels: `FULL` all labels, `VALID` those that take part (random drop, EXACT and
+BIN: those not ignored), `BATCH_SIZE` N, `NONE` 1. The default is as in Caffe's own
+losses: `BATCH_SIZE` for a sigmoid, `VALID` for a softmax and for PERCENT. The Dice
+losses and ExpLogLoss are means by definition and take none.
+"""
+
+
+def page() -> str:
+    """Return the text of the page."""
+    file = _descriptors()
+    comments = {}
+    for place in file.source_code_info.location:
+        text = place.leading_comments or place.trailing_comments
+        comments[tuple(place.path)] = " ".join(text.split()).replace("|", "&#124;")
+    indices = {message.name: k for k, message in enumerate(file.message_type)}
+    fields = {
+        field.name: field.type_name.rpartition(".")[2]
+        for field in file.message_type[indices["LayerParameter"]].field
+    }
+    enums = {
+        f".{message.name}.{enum.name}": (4, m, 4, e)
+        for m, message in enumerate(file.message_type)
+        for e, enum in enumerate(message.enum_type)
+    }
+    parts = [HEAD]
+    for entry in ENTRIES:
+        index = indices[fields[entry.field]]
+        parts.append(
+            f"\n## {', '.join(entry.names)}\n\n{entry.about} "
+            f"{comments[4, index]}\n\n"
+            f"- bottoms: {entry.bottoms}\n- tops: {entry.tops}\n\n"
+            f"| `{entry.field}` | default | |\n|---|---|---|\n"
+        )
+        for k, field in enumerate(file.message_type[index].field):
+            if entry.params and field.name not in entry.params:
+                continue
+            text = comments.get((4, index, 2, k), "")
+            if field.type_name in enums:
+                text += _choices(file, enums[field.type_name], comments)
+            default = field.default_value or "–"
+            if field.label == field.LABEL_REPEATED:
+                default = "none"
+            parts.append(f"| `{field.name}` | {default} | {text.strip()} |\n")
+    return "".join(parts)
+
+
+def _choices(
+    file: descriptor_pb2.FileDescriptorProto,
+    path: tuple[int, ...],
+    comments: dict[tuple[int, ...], str],
+) -> str:
+    """Return what is said of an enum and of each of its values."""
+    enum = file.message_type[path[1]].enum_type[path[3]]
+    values = []
+    for v, value in enumerate(enum.value):
+        said = comments.get((*path, 2, v), "")
+        values.append(f"`{value.name}`" + (f" {said}" if said else ""))
+    return f" {comments.get(path, '')} Choices: {'; '.join(values)}."
+
+
+def _descriptors() -> descriptor_pb2.FileDescriptorProto:
+    """Return what protoc knows of our messages, comments included."""
+    text = 'syntax = "proto2";\n' + (PROTO / "messages.proto").read_text()
+    text += "message LayerParameter {\n"
+    text += (PROTO / "layer_parameter.proto").read_text() + "}\n"
+    with tempfile.TemporaryDirectory() as folder:
+        source, result = Path(folder, "all.proto"), Path(folder, "all.pb")
+        source.write_text(text)
+        try:
+            done = subprocess.run(
+                [
+                    *("protoc", f"-I{folder}", "--include_source_info"),
+                    *(f"--descriptor_set_out={result}", str(source)),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        except FileNotFoundError as error:
+            raise UserError(
+                "protoc is missing: 'python3 scripts/build_caffe.py' installs it"
+            ) from error
+        if done.returncode:
+            raise UserError(f"protoc: {done.stderr.strip()}")
+        files = descriptor_pb2.FileDescriptorSet()
+        files.ParseFromString(result.read_bytes())
+    return files.file[0]
+
+
+def main() -> None:
+    """Write the page."""
+    parser = cli.parser(__doc__)
+    parser.add_argument("--out", type=Path, default=PAGE)
+    options: argparse.Namespace = parser.parse_args()
+    write_text(options.out, page())
+    log.info("%s", options.out)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,25 @@
+"""proto/LAYERS.md is what the proto and the layers say."""
+
+import make_layer_table as table
+from caffe_tools.planning import registered_types
+
+
+def test_the_page_is_what_the_script_writes():
+    assert table.PAGE.read_text() == table.page(), "run scripts/make_layer_table.py"
+
+
+def test_every_type_is_on_the_page():
+    named = [name for entry in table.ENTRIES for name in entry.names]
+    assert sorted(named) == sorted(set(registered_types()))
+
+
+def test_every_parameter_is_on_the_page(caffe):
+    layer = caffe.proto.caffe_pb2.LayerParameter.DESCRIPTOR
+    for entry in table.ENTRIES:
+        message = layer.fields_by_name[entry.field].message_type
+        assert set(entry.params) <= set(message.fields_by_name)
+        shown = set()
+        for other in table.ENTRIES:
+            if other.field == entry.field:
+                shown |= set(other.params or message.fields_by_name)
+        assert shown == set(message.fields_by_name), entry.field
