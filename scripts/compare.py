@@ -151,7 +151,8 @@ def main() -> int:
                     done[job] = future.result()
                 except UserError as error:
                     failed[job] = str(error)
-                    tqdm.write(f"error: {loss}, seed {seed}: {error}")
+                    said = f"error: {loss}, seed {seed}: {error}"
+                    tqdm.write(said, file=sys.stderr)
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
             raise

@@ -1,6 +1,7 @@
 """Labelled sets: images or volumes with a class a pixel, in HDF5 files."""
 
 import dataclasses
+import io
 import json
 import tempfile
 from pathlib import Path
@@ -202,16 +203,16 @@ def _draw(folder: Path, settings: dict[str, Any], labels: int) -> dict[str, Any]
     first = 0
     for subset in SUBSETS:
         images = settings[subset]
-        with h5py.File(folder / f"{subset}.h5", "w") as file:
-            data = file.create_dataset("data", (images, 1, *shape), np.float32)
-            label = file.create_dataset("label", (images, 1, *shape), np.uint8)
-            for k in tqdm(range(images), f"drawing {subset}", unit="image"):
-                rng = np.random.default_rng((seed, 1 + first + k))
-                data[k, 0], label[k, 0] = organs.draw(rng, plan, shape)
-            first += images
-            counts[subset] = np.bincount(np.ravel(label), minlength=labels)
-            if subset == "train":
-                _preview(folder / "preview.png", data[:4, 0], label[:4, 0], labels)
+        data = np.empty((images, 1, *shape), np.float32)
+        label = np.empty((images, 1, *shape), np.uint8)
+        for k in tqdm(range(images), f"drawing {subset}", unit="image"):
+            rng = np.random.default_rng((seed, 1 + first + k))
+            data[k, 0], label[k, 0] = organs.draw(rng, plan, shape)
+        first += images
+        _write(folder / f"{subset}.h5", data=data, label=label)
+        counts[subset] = np.bincount(label.ravel(), minlength=labels)
+        if subset == "train":
+            _preview(folder / "preview.png", data[:4, 0], label[:4, 0], labels)
     frequency = counts["train"] / counts["train"].sum()
     return {
         "labels": ["background", *(f"organ{k}" for k in range(1, labels))],
@@ -220,6 +221,15 @@ def _draw(folder: Path, settings: dict[str, Any], labels: int) -> dict[str, Any]
         "pixels": {subset: count.tolist() for subset, count in counts.items()},
         "smallest_to_largest_organ": frequency[1:].min() / frequency[1:].max(),
     }
+
+
+def _write(path: Path, **arrays: np.ndarray) -> None:
+    # The HDF5 library does not survive a disk that is full: it writes to memory.
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+    path.write_bytes(content.getvalue())
 
 
 def _preview(path: Path, images: np.ndarray, labels: np.ndarray, classes: int) -> None:

@@ -1,0 +1,157 @@
+"""compare.py: real trainings, a failure among them, and what is made of them."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+from scipy import stats
+
+from randrop import comparison
+from randrop.data.labelled import write_organs
+
+
+def run(loss, seed, **measures):
+    return {"loss": loss, "seed": seed, "measures": measures}
+
+
+RUNS = [
+    run("ce", 1, dice=0.5, iou=0.3),
+    run("ce", 2, dice=0.6, iou=None),
+    run("ce", 3, dice=0.4, iou=0.2),
+    run("dice", 1, dice=0.7, iou=0.4),
+    run("dice", 3, dice=0.5, iou=0.1),
+    run("dice", 4, dice=0.9, iou=0.9),
+]
+
+
+def test_means_and_spreads():
+    losses = comparison.summary(RUNS)["losses"]
+    assert losses["ce"]["dice"] == {
+        "mean": pytest.approx(0.5),
+        "sd": pytest.approx(0.1),
+        "seeds": 3,
+    }
+    assert losses["ce"]["iou"]["seeds"] == 2
+
+
+def test_differences_are_paired_by_seed():
+    """Seeds 1 and 3 are in both; the interval is that of the paired t-test."""
+    difference = comparison.summary(RUNS)["differences"]["dice"]
+    found = difference["dice"]
+    assert (found["seeds"], found["better"]) == (2, 2)
+    test = stats.ttest_rel([0.7, 0.5], [0.5, 0.4]).confidence_interval()
+    assert found["low"] == pytest.approx(test.low)
+    assert found["high"] == pytest.approx(test.high)
+    assert difference["iou"]["better"] == 1
+
+
+def test_one_seed_has_no_interval():
+    content = comparison.summary([RUNS[0], RUNS[3]])
+    found = content["differences"]["dice"]["dice"]
+    assert (found["low"], found["seeds"]) == (None, 1)
+    assert "| dice | +0.200, 1/1 |" in comparison.markdown(content)
+
+
+def test_tables_and_picture(tmp_path):
+    content = comparison.summary(RUNS) | {
+        "failed": [{"loss": "x", "seed": 9, "error": "why"}]
+    }
+    text = comparison.markdown(content)
+    assert "| ce | 0.500 ± 0.100 | 0.250 ± 0.071 |" in text
+    assert "Failed: x, seed 9: why" in text
+    json.dumps(content, allow_nan=False)
+    comparison.draw(tmp_path / "a.png", RUNS)
+    many = [run("ce", 1, **{f"m{k}": 0.1 * k for k in range(8)})]
+    comparison.draw(tmp_path / "b.png", many)
+    for name in "ab":
+        assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+def test_nothing_at_all_is_no_error():
+    assert comparison.summary([]) == {"losses": {}, "differences": {}}
+    assert comparison.markdown({**comparison.summary([]), "failed": []})
+
+
+def compare(*arguments):
+    return subprocess.run(
+        [sys.executable, str(REPOSITORY / "scripts/compare.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def organs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "organs"
+    write_organs(folder, 32, 2, 3, 0.1, train=4, validation=2)
+    return folder
+
+
+def test_a_comparison_goes_on_after_a_failure(caffe, organs, tmp_path):
+    out = tmp_path / "out"
+    command = [
+        *(
+            "--data",
+            organs,
+            "--losses",
+            "cross-entropy",
+            "dice",
+            "exp-log:gamma_dice=-1",
+        ),
+        *("--seeds", 1, 2, "--out", out, "--jobs", 2, "--results", tmp_path / "r.json"),
+        *("--", "--iterations", 20, "--base-channels", 2, "--depth", 2),
+        *("--test-interval", 10, "--snapshot", 10),
+    ]
+    result = compare(*command)
+    assert result.returncode == 1
+    assert "error: exp-log:gamma_dice=-1, seed 1: train.py ended with 2" in (
+        result.stderr
+    )
+    summary = json.loads((out / "summary.json").read_text())
+    assert [(r["loss"], r["seed"]) for r in summary["runs"]] == [
+        ("cross-entropy", 1),
+        ("cross-entropy", 2),
+        ("dice", 1),
+        ("dice", 2),
+    ]
+    assert len(summary["failed"]) == 2
+    assert list(summary["differences"]) == ["dice"]
+    for run_ in summary["runs"]:
+        assert set(run_["measures"]) == {
+            *("mean Dice", "mean IoU", "Dice organ1", "Dice organ2")
+        }
+    for suffix in (".json", ".md", ".png"):
+        assert (tmp_path / "r").with_suffix(suffix).exists()
+
+    # Again: what is done is left alone, what was stopped goes on.
+    finished = out / "dice-seed1" / "run"
+    before = (finished / "final.caffemodel").stat().st_mtime_ns
+    stopped = out / "dice-seed2" / "run"
+    whole = (stopped / "final.caffemodel").read_bytes()
+    (stopped / "final.caffemodel").unlink()
+    for path in stopped.glob("snapshots/*_iter_20.*"):
+        path.unlink()
+    (out / "dice-seed2" / "evaluation" / "metrics.json").unlink()
+    result = compare(*command)
+    assert (finished / "final.caffemodel").stat().st_mtime_ns == before
+    assert (stopped / "final.caffemodel").exists()
+    assert "Resuming" in (stopped / "log.txt").read_text()
+    assert len(whole) == (stopped / "final.caffemodel").stat().st_size
+    again = json.loads((out / "summary.json").read_text())
+    assert len(again["runs"]) == 4
+    dice = [r["measures"]["mean Dice"] for r in again["runs"]]
+    assert np.isfinite(dice).all()
+
+
+def test_bad_arguments_are_named(tmp_path):
+    common = ("--losses", "dice", "--out", tmp_path / "o")
+    result = compare("--data", tmp_path / "none", *common)
+    assert result.returncode == 2
+    assert "no such folder" in result.stderr
+    result = compare("--data", tmp_path, *common, "--jobs", 0)
+    assert "--jobs must be at least 1" in result.stderr
+    assert not (tmp_path / "o").exists()
