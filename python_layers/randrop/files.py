@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,6 +48,35 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def building(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder` that takes its place on success.
+
+    When the block raises, nothing is left, and what stood at `folder` before stays.
+
+    Raises
+    ------
+    UserError
+        When the system refuses a write; the message names `folder`.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=folder.parent, prefix=f".{folder.name}."
+        ) as name:
+            temporary = Path(name, "set")
+            temporary.mkdir()
+            yield temporary
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.rename(folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder}: {error.strerror or error}; nothing was left "
+            "there: free some space or choose another folder"
+        ) from error
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import io
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from tqdm import tqdm
 
 from randrop.data import organs
 from randrop.errors import UserError
-from randrop.files import write_json
+from randrop.files import building, write_json
 
 VERSION = 1
 """Rises when the drawing changes, so that old sets are told from new ones."""
@@ -167,23 +166,9 @@ def write_organs(
         raise UserError(
             f"{folder} holds something else, or other organs: choose a new folder"
         )
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=folder.parent, prefix=f".{folder.name}."
-        ) as name:
-            temporary = Path(name, "set")
-            temporary.mkdir()
-            manifest = settings | _draw(temporary, settings, labels)
-            write_json(temporary / "manifest.json", manifest)
-            if folder.exists():
-                folder.rmdir()
-            temporary.rename(folder)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {folder}: {error.strerror or error}; nothing was left "
-            "there: free some space or choose another folder"
-        ) from error
+    with building(folder) as temporary:
+        manifest = settings | _draw(temporary, settings, labels)
+        write_json(temporary / "manifest.json", manifest)
     return manifest
 
 

@@ -1,8 +1,6 @@
 """A phantom data set on disk: photographs, masks, split, manifest."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -16,7 +14,7 @@ from tqdm import tqdm
 from randrop.data.datasets import LESIONS
 from randrop.data.phantom import fundus
 from randrop.errors import UserError
-from randrop.files import write_json
+from randrop.files import building, write_json
 
 VERSION = 1
 """Rises when the drawing changes, so that old sets are told from new ones."""
@@ -81,28 +79,15 @@ def write_phantom(
         raise UserError(
             f"{folder} holds something else: choose a new folder for the phantom"
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(
-            dir=folder.parent, prefix=f".{folder.name}."
-        ) as name:
-            temporary = Path(name, "set")
-            manifest = settings | {"cases": _draw(temporary, settings, workers)}
-            names = list(manifest["cases"])
-            held_out = max(1, round(validation_share * images))
-            write_json(
-                temporary / "split.json",
-                {"train": names[:-held_out], "validation": names[-held_out:]},
-            )
-            write_json(temporary / "manifest.json", manifest)
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.rename(folder)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {folder}: {error.strerror}; nothing was left there: free "
-            "some space or choose another folder"
-        ) from error
+    with building(folder) as temporary:
+        manifest = settings | {"cases": _draw(temporary, settings, workers)}
+        names = list(manifest["cases"])
+        held_out = max(1, round(validation_share * images))
+        write_json(
+            temporary / "split.json",
+            {"train": names[:-held_out], "validation": names[-held_out:]},
+        )
+        write_json(temporary / "manifest.json", manifest)
     return manifest
 
 

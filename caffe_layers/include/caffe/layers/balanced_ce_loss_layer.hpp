@@ -126,13 +126,12 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
   template <typename Device>
   void BackwardOn(const vector<Blob<Dtype>*>& top,
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom) {
-    this->CheckPropagateDown(propagate_down);
-    if (!propagate_down[0]) {
+    if (!this->GoesDown(propagate_down)) {
       return;
     }
     const BalancedDiff<Dtype> write = {Device::Data(*bottom[0]),
         Selection<Device>(), Device::Data(weights_),
-        top[0]->cpu_diff()[0] / normalizer_, group_size_,
+        this->DiffScale(*top[0]), group_size_,
         Device::MutableDiff(bottom[0])};
     Device::ForEach(bottom[0]->count(), write);
   }
@@ -150,7 +149,6 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
   shared_ptr<SyncedMemory> selection_;
   /// (groups x 2): the weights of positives and of kept negatives.
   Blob<Dtype> weights_;
-  Dtype normalizer_;
   ScratchMemory sums_, total_;
   uint64_t seen_groups_;
   uint64_t starved_groups_;

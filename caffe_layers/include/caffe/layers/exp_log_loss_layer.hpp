@@ -119,8 +119,7 @@ template <typename Device>
 void ExpLogLossLayer<Dtype>::BackwardOn(
     const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
     const vector<Blob<Dtype>*>& bottom) {
-  this->CheckPropagateDown(propagate_down);
-  if (!propagate_down[0]) {
+  if (!this->GoesDown(propagate_down)) {
     return;
   }
   const int groups = this->images_ * this->classes_;

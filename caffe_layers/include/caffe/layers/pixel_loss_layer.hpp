@@ -55,17 +55,22 @@ class PixelLossLayer : public LossLayer<Dtype> {
   /// @brief Whether it is a mean over pixels unless loss_param says otherwise.
   virtual bool IsMean() const { return IsSoftmax(); }
 
-  /// @brief The divisor of the loss, given the number of labels that count for
-  ///        VALID.
-  Dtype Normalizer(int valid) const;
+  /// @brief Writes a sum over pixels, over the normalizer, as the loss; `valid`
+  ///        is the number of labels that count for VALID.
+  void WriteLoss(double sum, int valid, Blob<Dtype>* loss);
+  /// @brief What the gradient of that sum is multiplied by.
+  Dtype DiffScale(const Blob<Dtype>& loss) const {
+    return loss.cpu_diff()[0] / normalizer_;
+  }
   /// @brief Stops if loss_param asks for a normalization: for losses that are
   ///        means by definition.
   void RefuseNormalization() const;
   /// @brief Stops if index is not -1: names the label there and its likely
   ///        cause.
   void CheckLabel(const Blob<Dtype>& label, int index) const;
-  /// @brief Stops unless backpropagation goes to the logits alone.
-  void CheckPropagateDown(const vector<bool>& propagate_down) const;
+  /// @brief Whether backpropagation goes to the logits; stops if it is to go to
+  ///        the labels.
+  bool GoesDown(const vector<bool>& propagate_down) const;
   /// @brief "Type layer 'name'", for messages.
   string Title() const;
   /// @brief The bottoms of a softmax loss.
@@ -85,8 +90,12 @@ class PixelLossLayer : public LossLayer<Dtype> {
   ScratchMemory loops_;
 
  private:
+  /// @brief The divisor of the loss.
+  Dtype Normalizer(int valid) const;
   void CheckSoftmaxLabel(const Blob<Dtype>& logits,
       const Blob<Dtype>& label) const;
+
+  Dtype normalizer_;
 };
 
 }  // namespace caffe

@@ -61,25 +61,22 @@ class SoftmaxFocalCELossLayer : public PixelLossLayer<Dtype> {
     Device::Reduce(1, this->labels_, sum, sums, &this->loops_);
     const PixelSums total = Device::Read(sums);
     this->CheckLabel(*bottom[1], total.bad_label);
-    normalizer_ = this->Normalizer(total.taking_part);
-    top[0]->mutable_cpu_data()[0] = total.loss / normalizer_;
+    this->WriteLoss(total.loss, total.taking_part, top[0]);
   }
   template <typename Device>
   void BackwardOn(const vector<Blob<Dtype>*>& top,
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom) {
-    this->CheckPropagateDown(propagate_down);
-    if (!propagate_down[0]) {
+    if (!this->GoesDown(propagate_down)) {
       return;
     }
     const WriteSoftmaxFocalDiff<Dtype> write = {
         this->template Input<Device>(bottom), gamma_, Device::Data(alpha_),
-        top[0]->cpu_diff()[0] / normalizer_, Device::MutableDiff(bottom[0])};
+        this->DiffScale(*top[0]), Device::MutableDiff(bottom[0])};
     Device::ForEach(this->labels_, write);
   }
 
   Dtype gamma_;
   Blob<Dtype> alpha_;
-  Dtype normalizer_;
   ScratchMemory sums_;
 };
 

@@ -118,7 +118,6 @@ class SoftmaxTopKLossLayer : public PixelLossLayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
   double k_percent_;
-  Dtype normalizer_;
   ScratchMemory cross_entropy_, selection_, sums_, wanted_;
 };
 
@@ -148,8 +147,7 @@ void SoftmaxTopKLossLayer<Dtype>::ForwardOn(
   }
   this->CheckLabel(*bottom[1], Device::Read(sums).bad_label);
   const PixelSums total = Device::Read(sums + 1);
-  normalizer_ = this->Normalizer(total.taking_part);
-  top[0]->mutable_cpu_data()[0] = total.loss / normalizer_;
+  this->WriteLoss(total.loss, total.taking_part, top[0]);
 }
 
 template <typename Dtype>
@@ -157,13 +155,12 @@ template <typename Device>
 void SoftmaxTopKLossLayer<Dtype>::BackwardOn(
     const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
     const vector<Blob<Dtype>*>& bottom) {
-  this->CheckPropagateDown(propagate_down);
-  if (!propagate_down[0]) {
+  if (!this->GoesDown(propagate_down)) {
     return;
   }
   const SoftmaxTopKDiff<Dtype> write = {this->template Input<Device>(bottom),
       selection_.Get<Device, unsigned char>(this->labels_),
-      top[0]->cpu_diff()[0] / normalizer_, Device::MutableDiff(bottom[0])};
+      this->DiffScale(*top[0]), Device::MutableDiff(bottom[0])};
   Device::ForEach(this->labels_, write);
 }
 

@@ -38,9 +38,8 @@ void BalancedCELossLayer<Dtype>::Finish(const BatchSums& total,
   CountStarved(total.starved);
   // A mean over selected elements knows no others; the balanced losses count
   // what was dropped.
-  normalizer_ = this->Normalizer(Rule().balanced ?
-      this->labels_ - total.ignored : total.taking_part);
-  loss->mutable_cpu_data()[0] = total.loss / normalizer_;
+  this->WriteLoss(total.loss, Rule().balanced ?
+      this->labels_ - total.ignored : total.taking_part, loss);
 }
 
 template <typename Dtype>

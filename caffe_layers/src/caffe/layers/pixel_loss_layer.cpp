@@ -88,6 +88,13 @@ Dtype PixelLossLayer<Dtype>::Normalizer(int valid) const {
 }
 
 template <typename Dtype>
+void PixelLossLayer<Dtype>::WriteLoss(double sum, int valid,
+    Blob<Dtype>* loss) {
+  normalizer_ = Normalizer(valid);
+  loss->mutable_cpu_data()[0] = sum / normalizer_;
+}
+
+template <typename Dtype>
 void PixelLossLayer<Dtype>::RefuseNormalization() const {
   const LossParameter& param = this->layer_param_.loss_param();
   CHECK(!param.has_normalization() && !param.has_normalize()) << Title()
@@ -142,12 +149,13 @@ void PixelLossLayer<Dtype>::CheckLabel(const Blob<Dtype>& label,
 }
 
 template <typename Dtype>
-void PixelLossLayer<Dtype>::CheckPropagateDown(
+bool PixelLossLayer<Dtype>::GoesDown(
     const vector<bool>& propagate_down) const {
   if (propagate_down[1]) {
     LOG(FATAL) << this->type()
                << " Layer cannot backpropagate to label inputs.";
   }
+  return propagate_down[0];
 }
 
 template <typename Dtype>
