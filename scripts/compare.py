@@ -30,7 +30,7 @@ EXAMPLES = """\
 Losses are those of scripts/train.py --help; what follows -- goes to train.py. The same
 command again goes on where it was stopped, and leaves alone what is done. OUT gets a
 folder a run, summary.json, summary.md (mean and spread over seeds, and differences to
-the first loss, paired by seed) and summary.png.
+the first loss or the --reference, paired by seed) and summary.png.
 """
 
 
@@ -126,6 +126,7 @@ def arguments() -> argparse.Namespace:
     add("--losses", nargs="+", required=True, help="as --loss of train.py")
     add("--seeds", type=int, nargs="+", default=[1])
     add("--out", type=Path, required=True)
+    add("--reference", metavar="LOSS", help="differences are to it; default the first")
     add("--jobs", type=int, default=os.cpu_count(), help="trainings at a time")
     add("--results", type=Path, help="also write the summary here, as NAME.json, "
         ".md and .png")  # fmt: skip
@@ -138,6 +139,8 @@ def main() -> int:
     options = arguments()
     if not options.data.is_dir():
         raise UserError(f"--data {options.data}: no such folder")
+    if options.reference not in (None, *options.losses):
+        raise UserError(f"--reference {options.reference} is none of the --losses")
     if options.jobs < 1:
         raise UserError("--jobs must be at least 1")
     jobs = list(dict.fromkeys((n, s) for s in options.seeds for n in options.losses))
@@ -167,7 +170,7 @@ def main() -> int:
             for loss, seed in order
             if (loss, seed) in failed
         ],
-        **comparison.summary(runs),
+        **comparison.summary(runs, options.reference),
     }
     text = comparison.markdown(content)
     for path in {options.out / "summary.json", options.results} - {None}:

@@ -48,6 +48,13 @@ def test_differences_are_paired_by_seed():
     assert difference["iou"]["better"] == 1
 
 
+def test_another_reference():
+    content = comparison.summary(RUNS, "dice")
+    assert list(content["differences"]) == ["ce"]
+    assert content["differences"]["ce"]["dice"]["better"] == 0
+    assert "Difference to dice with" in comparison.markdown(content)
+
+
 def test_one_seed_has_no_interval():
     content = comparison.summary([RUNS[0], RUNS[3]])
     found = content["differences"]["dice"]["dice"]
@@ -71,7 +78,8 @@ def test_tables_and_picture(tmp_path):
 
 
 def test_nothing_at_all_is_no_error():
-    assert comparison.summary([]) == {"losses": {}, "differences": {}}
+    empty = {"losses": {}, "reference": None, "differences": {}}
+    assert comparison.summary([]) == empty
     assert comparison.markdown({**comparison.summary([]), "failed": []})
 
 
@@ -154,4 +162,6 @@ def test_bad_arguments_are_named(tmp_path):
     assert "no such folder" in result.stderr
     result = compare("--data", tmp_path, *common, "--jobs", 0)
     assert "--jobs must be at least 1" in result.stderr
+    result = compare("--data", tmp_path, *common, "--reference", "focal")
+    assert "--reference focal is none of the --losses" in result.stderr
     assert not (tmp_path / "o").exists()

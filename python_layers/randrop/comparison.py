@@ -43,42 +43,45 @@ def measures(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summary(
+    runs: Sequence[Mapping[str, Any]], reference: str | None = None
+) -> dict[str, Any]:
     """Sum runs up: mean and spread of each loss, and paired differences.
 
     Parameters
     ----------
     runs : sequence of mapping
         Each with `loss`, `seed` and `measures`.
+    reference : str, optional
+        The loss that differences are to; the first by default.
 
     Returns
     -------
     dict
         `losses`: loss to measure to {mean, sd, seeds}; sd is the standard deviation
-        over seeds (n - 1), None for one seed. `differences`: the losses but the first
-        to measure to {mean, low, high, better, seeds}: the mean over the seeds that
-        both have of their difference to the first loss, its 95 % interval by Student's
-        t (None for one seed), and in how many seeds it is above 0.
+        over seeds (n - 1), None for one seed. `reference`: the loss that `differences`
+        are to: each other loss to measure to {mean, low, high, better, seeds}: the mean
+        over the seeds that both have, its 95 % interval by Student's t (None for one
+        seed), and in how many seeds it is above 0.
     """
     table: dict[str, dict[int, Mapping[str, float | None]]] = {}
     for run in runs:
         table.setdefault(run["loss"], {})[run["seed"]] = run["measures"]
-    result: dict[str, Any] = {"losses": {}, "differences": {}}
-    if not table:
-        return result
-    first = next(iter(table))
+    if reference not in table:
+        reference = next(iter(table), None)
+    result: dict[str, Any] = {"losses": {}, "reference": reference, "differences": {}}
     names = list(dict.fromkeys(itertools.chain(*(run["measures"] for run in runs))))
     for loss, by_seed in table.items():
         result["losses"][loss] = {
             name: _spread([by_seed[s].get(name) for s in by_seed]) for name in names
         }
-        if loss == first:
+        if loss == reference:
             continue
-        both = [seed for seed in by_seed if seed in table[first]]
+        both = [seed for seed in by_seed if seed in table[reference]]
         result["differences"][loss] = {
             name: _difference(
                 [by_seed[s].get(name) for s in both],
-                [table[first][s].get(name) for s in both],
+                [table[reference][s].get(name) for s in both],
             )
             for name in names
         }
@@ -126,11 +129,10 @@ def markdown(content: Mapping[str, Any]) -> str:
     if losses:
         lines += _table(losses, _mean_text)
     if content["differences"]:
-        first = next(iter(losses))
         lines += [
             "",
-            f"Difference to {first} with the same seed: mean, 95 % interval (Student's "
-            "t), and how many seeds are better.",
+            f"Difference to {content['reference']} with the same seed: mean, 95 % "
+            "interval (Student's t), and how many seeds are better.",
             "",
             *_table(content["differences"], _difference_text),
         ]
