@@ -150,6 +150,32 @@ def test_it_trains_on_volumes_and_is_measured(caffe, volumes, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "loss", ["focal:class_alpha=0.5/1/1/1+top-k-dice:50", "exp-log", "top-k:30"]
+)
+def test_native_and_python_layers_train_alike(caffe, tmp_path, loss):
+    from randrop.data.labelled import write_organs
+
+    write_organs(tmp_path / "set", 32, 2, 4, 0.1, train=4, validation=2)
+    found = {}
+    for name, more in (("native", ()), ("python", ("--python-layer",))):
+        out = tmp_path / name
+        result = script(
+            "train.py",
+            *("--data", tmp_path / "set", "--out", out, "--loss", loss, "--depth", 2),
+            *("--iterations", 12, "--test-interval", 6, "--base-channels", 2, *more),
+        )
+        assert result.returncode == 0, result.stderr
+        found[name] = json.loads((out / "curves.json").read_text())
+    for curve in ("training_loss", "validation_loss"):
+        for (i, native), (j, python) in zip(
+            found["native"][curve], found["python"][curve], strict=True
+        ):
+            assert i == j
+            # Rounding may change what is selected later on.
+            assert native == pytest.approx(python, rel=1e-2 if i else 1e-5)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--patch", "64"], "--patch is for photographs"),

@@ -224,6 +224,8 @@ def _value(text: str, field: str, key: str, value: str) -> Any:
     descriptor = import_caffe().proto.caffe_pb2.LayerParameter.DESCRIPTOR
     if field not in descriptor.fields_by_name:
         # A Caffe that is not patched knows no types; the Python layer does.
+        if "/" in value:
+            return [_number(text, key, part) for part in value.split("/")]
         try:
             return json.loads(value)
         except ValueError:
