@@ -148,6 +148,18 @@ def test_it_trains_on_volumes_and_is_measured(caffe, volumes, tmp_path):
     assert metrics["labels"]["background"]["dice"] > 0.5
     assert (tmp_path / "eval" / "predictions.png").stat().st_size > 1000
 
+    from randrop.data.labelled import write_organs
+
+    write_organs(tmp_path / "other", 16, 2, 4, 0.1, train=1, validation=1)
+    result = script(
+        "evaluate_labels.py",
+        *("--run", tmp_path / "run", "--data", tmp_path / "other"),
+        *("--out", tmp_path / "eval2"),
+    )
+    assert result.returncode == 2
+    assert "is for 4 labels and images of (1, 16, 16, 16); these are" in result.stderr
+    assert not (tmp_path / "eval2").exists()
+
 
 @pytest.mark.parametrize(
     "loss", ["focal:class_alpha=0.5/1/1/1+top-k-dice:50", "exp-log", "top-k:30"]

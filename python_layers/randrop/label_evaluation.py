@@ -43,7 +43,7 @@ def overlap(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Overlap:
 
 
 def predict(
-    deploy: Path, weights: Path, images: np.ndarray, gpu: bool = False
+    deploy: Path, weights: Path, images: np.ndarray, classes: int
 ) -> np.ndarray:
     """Return the class of each pixel.
 
@@ -51,17 +51,28 @@ def predict(
     ----------
     deploy, weights : Path
     images : float32 (N, channels, spatial)
-    gpu : bool
+    classes : int
 
     Returns
     -------
     uint8 (N, spatial)
         Of the largest probability, the first of several.
+
+    Raises
+    ------
+    UserError
+        When the network is for other images or another number of classes.
     """
     caffe = import_caffe()
-    if gpu:
-        caffe.set_mode_gpu()
     net = caffe.Net(str(deploy), str(weights), caffe.TEST)
+    wanted = tuple(net.blobs["data"].data.shape[1:])
+    known = net.blobs["prob"].data.shape[1]
+    if wanted != images.shape[1:] or known != classes:
+        raise UserError(
+            f"{deploy} is for {known} labels and images of {wanted}; these are "
+            f"{classes} labels and images of {images.shape[1:]}: give the run and the "
+            "data set that belong together"
+        )
     labels = np.empty((len(images), *images.shape[2:]), np.uint8)
     for k in tqdm(range(len(images)), "predict", unit="image", disable=None):
         net.blobs["data"].data[0] = images[k]
@@ -105,10 +116,8 @@ def measure(
             raise UserError(f"{path} is missing: {run} holds no complete training")
     with h5py.File(data.file(subset)) as file:
         images, truth = file["data"][:], file["label"][:, 0]
-    predicted = predict(deploy, weights, images)
     classes = len(data.labels)
-    if predicted.max(initial=0) >= classes:
-        raise UserError(f"{run}: the network knows more than the {classes} labels")
+    predicted = predict(deploy, weights, images, classes)
     each = [overlap(t, p, classes) for t, p in zip(truth, predicted, strict=True)]
     pixels = np.bincount(truth.ravel(), minlength=classes)
     labels = {}
