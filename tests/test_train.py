@@ -68,6 +68,20 @@ def test_class_balanced_trains_and_keeps_all(caffe, phantom, tmp_path):
     assert line["kept"] == line["negatives"] == line["expected"] > 0
 
 
+@pytest.mark.parametrize(
+    "loss", ["top-k", "bin:5", "focal+dice", "cross-entropy+top-k-dice:30"]
+)
+def test_every_sigmoid_loss_trains(caffe, phantom, tmp_path, loss):
+    result = run(phantom, tmp_path, "--loss", loss)
+    assert result.returncode == 0, result.stderr
+    curves = json.loads((tmp_path / "curves.json").read_text())
+    values = [
+        v for name in ("training_loss", "validation_loss") for _, v in curves[name]
+    ]
+    assert len(values) == 4
+    assert all(value is not None and value > 0 for value in values)
+
+
 def test_paths_with_quotes_and_letters_of_other_languages(caffe, phantom, tmp_path):
     out = tmp_path / 'läsion "1" \\ größer'
     result = run(shutil.copytree(phantom, tmp_path / 'da"ten ö'), out)
