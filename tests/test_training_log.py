@@ -24,6 +24,20 @@ I1120 22:59:05.000000  9 solver.cpp:239] Iteration 10 (1 iter/s, 10s/10 iters), 
     assert content["data_waiting"]["share_percent"] == 0.2
 
 
+def test_several_losses_are_summed_by_their_weights():
+    curves = Curves()
+    for line in (
+        "] Iteration 5, Testing net (#0)",
+        "]     Test net output #0: loss_cross-entropy = 2 (* 1 = 2 loss)",
+        "]     Test net output #1: loss_top-k-dice@2 = 0.5 (* 0.5 = 0.25 loss)",
+        "]     Test net output #2: accuracy = 0.9",
+        "] Iteration 10, Testing net (#0)",
+        "]     Test net output #0: loss = 7",
+    ):
+        curves.read(line)
+    assert curves.validation == [(5, 2.25), (10, 7)]
+
+
 def test_a_resumed_run_replaces_what_it_repeats():
     curves = Curves()
     for iteration, loss in ((0, 9), (10, 8), (20, 7), (10, 6)):
