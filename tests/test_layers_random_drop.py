@@ -4,10 +4,12 @@ import json
 import subprocess
 import textwrap
 
+import loss_family
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_family import run
 
 from randrop.caffe_build import caffe_binary, environment
 from randrop.losses import drop_probability, random_drop
@@ -47,32 +49,7 @@ def layer_text(kind, options, loss_weight):
 
 
 def loss_net(caffe, folder, shape, text, phase="TRAIN"):
-    dims = " ".join(f"dim: {d}" for d in shape)
-    path = folder / "net.prototxt"
-    path.write_text(
-        "".join(
-            f'layer {{ name: "{name}" type: "Input" top: "{name}" '
-            f"input_param {{ shape {{ {dims} }} }} }}"
-            for name in "xt"
-        )
-        # A learnt factor of 1, so that the loss has something to train.
-        + 'layer { name: "score" type: "Scale" bottom: "x" top: "score" scale_param '
-        "{ axis: 0 num_axes: 0 } }" + text
-    )
-    return caffe.Net(str(path), getattr(caffe, phase))
-
-
-def run(net, x, t):
-    net.blobs["x"].data[...] = x
-    net.blobs["t"].data[...] = t
-    net.forward()
-    net.backward()
-    blobs = net.blobs
-    return (
-        float(blobs["loss"].data),
-        blobs["score"].diff.copy(),
-        blobs["mask"].data.astype(np.int8),
-    )
+    return loss_family.loss_net(caffe, folder, shape, shape, text, phase)
 
 
 options = st.fixed_dictionaries(
