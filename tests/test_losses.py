@@ -86,9 +86,6 @@ def test_every_finite_logit_gives_finite_results(kind, options, dtype):
     function, x, t = make(kind, options)
     values = [-3e38, -1e4, -100, -20, 0, 20, 100, 1e4, 3e38]
     x = np.random.default_rng(0).choice(np.array(values, dtype), x.shape)
-    # The difference of two logits must be finite, too.
-    if t.shape != x.shape:
-        x = np.clip(x, -1e38, 1e38)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = function(x, t, **options)

@@ -24,7 +24,8 @@ class Pixels(NamedTuple):
     complement : floating (N, M)
         1 - p of the true class; 0 where ignored.
     cross_entropy : floating (N, M)
-        -log p of the true class; 0 where ignored.
+        -log p of the true class; 0 where ignored. Finite where the difference of two
+        logits is not.
     """
 
     probability: np.ndarray
@@ -74,13 +75,13 @@ def softmax_pixels(
     truth = np.arange(c)[:, None] == own[:, None]
     x = np.where(valid[:, None], x, 0)
     largest = x.max(1)
-    e = np.exp(x - largest[:, None])
+    own_logit = np.where(truth, x, 0).sum(1)
+    with np.errstate(over="ignore"):
+        e = np.exp(x - largest[:, None])
+        below = np.minimum(largest - own_logit, np.finfo(x.dtype).max)
     others = np.where(truth, 0, e).sum(1)
     total = e.sum(1)
-    own_logit = np.where(truth, x, 0).sum(1)
-    cross_entropy = np.where(
-        own_logit == largest, np.log1p(others), largest - own_logit + np.log(total)
-    )
+    cross_entropy = np.where(below == 0, np.log1p(others), below + np.log(total))
     return Pixels(
         probability=e / total[:, None],
         truth=truth,

@@ -1,6 +1,7 @@
 #ifndef CAFFE_UTIL_SOFTMAX_PIXEL_HPP_
 #define CAFFE_UTIL_SOFTMAX_PIXEL_HPP_
 
+#include <cfloat>
 #include <cmath>
 
 #include "caffe/util/class_balance.hpp"
@@ -74,12 +75,15 @@ class SoftmaxPixel {
   CAFFE_HOST_DEVICE inline Dtype Complement() const {
     return others_ / total_;
   }
-  /// -log p of the true class
+  /// -log p of the true class; finite where the difference of two logits is
+  /// not, so that its products with p = 0 are
   CAFFE_HOST_DEVICE inline Dtype CrossEntropy() const {
     using std::log;
     using std::log1p;
+    const Dtype most = sizeof(Dtype) == 4 ? FLT_MAX : DBL_MAX;
     const Dtype x = x_[own_ * stride_];
-    return x == max_ ? log1p(others_) : max_ - x + log(total_);
+    const Dtype value = x == max_ ? log1p(others_) : max_ - x + log(total_);
+    return value > most ? most : value;
   }
   /// Its derivative by the logit of class c, p_c - [c is the true class]
   CAFFE_HOST_DEVICE inline Dtype CrossEntropyDiff(int c) const {

@@ -178,6 +178,26 @@ TYPED_TEST(PixelLossLayersTest, TestExtremeLogits) {
   }
 }
 
+TYPED_TEST(PixelLossLayersTest, TestLargestLogits) {
+  // The difference of two of them overflows: a loss may be infinite then, but
+  // nothing is NaN, and the gradient is finite.
+  typedef typename TypeParam::Dtype Dtype;
+  const Dtype most = std::numeric_limits<Dtype>::max();
+  FOR_EACH_LOSS(loss) {
+    SCOPED_TRACE(loss->text);
+    this->Use(*loss);
+    for (int i = 0; i < this->logits_->count(); ++i) {
+      this->logits_->mutable_cpu_data()[i] =
+          caffe_rng_rand() % 2 ? most : -most;
+    }
+    EXPECT_FALSE(std::isnan(this->Run()));
+    const vector<Dtype> diff = this->Diff();
+    for (int i = 0; i < diff.size(); ++i) {
+      EXPECT_TRUE(std::isfinite(diff[i])) << i;
+    }
+  }
+}
+
 TYPED_TEST(PixelLossLayersTest, TestVolumesAreAsImages) {
   typedef typename TypeParam::Dtype Dtype;
   FOR_EACH_LOSS(loss) {
