@@ -130,6 +130,11 @@ def read_run(folder: Path) -> dict:
     """
     try:
         run = json.loads((folder / "run.json").read_text())
+        if "labels" in run:
+            raise UserError(
+                f"{folder} is a training on a labelled set, not on photographs: "
+                "scripts/evaluate_labels.py predicts and measures those"
+            )
         return {**run, "lesions": list(run["lesions"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

@@ -148,6 +148,13 @@ def test_it_trains_on_volumes_and_is_measured(caffe, volumes, tmp_path):
     assert metrics["labels"]["background"]["dice"] > 0.5
     assert (tmp_path / "eval" / "predictions.png").stat().st_size > 1000
 
+    result = script(
+        "predict.py",
+        *("--run", tmp_path / "run", "--data", volumes, "--out", tmp_path / "maps"),
+    )
+    assert result.returncode == 2
+    assert "is a training on a labelled set, not on photographs" in result.stderr
+
     from randrop.data.labelled import write_organs
 
     write_organs(tmp_path / "other", 16, 2, 4, 0.1, train=1, validation=1)
