@@ -11,7 +11,7 @@ from pathlib import Path
 
 from caffe_tools import building, cuda, origin, source, toolchain
 from caffe_tools.errors import ToolError
-from caffe_tools.planning import REPOSITORY, check_tree
+from caffe_tools.planning import REPOSITORY, check_tree, engine_left_out
 
 EPILOG = """\
 It installs the Debian packages that are missing (as root or with sudo), takes Caffe's
@@ -203,6 +203,8 @@ def main() -> None:
     targets = ["caffe", "caffe.bin", "pycaffe"]
     if not options.no_tests:
         targets.append("test.testbin")
+        if not (options.unpatched or engine_left_out(tree)):
+            targets.append("test_engine.testbin")
     jobs = options.jobs or toolchain.default_jobs()
     logs = root / "logs" / tree.name
     building.build(tree, python, gpu, targets, jobs, logs, options.unpatched)

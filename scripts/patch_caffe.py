@@ -98,6 +98,11 @@ def main() -> int:
             f"{path} left out: {file} registers {name}, which stays that layer's name; "
             "ours has another, in our documentation"
         )
+    for path in planning.engine_left_out(root):
+        print(
+            f"{path} is not as in BVLC's Caffe: this tree keeps Caffe's own "
+            "convolution, pooling and so on, without oneDNN"
+        )
     print(
         f"{root}: patched, {len(changed)} files changed. Now rebuild Caffe; with "
         "CMake, configure again first, so that it finds the new files"

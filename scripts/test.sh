@@ -39,13 +39,19 @@ python3 scripts/build_caffe.py "${gpu[@]}"
 # Our own tests, and Caffe's of the files that patch and mends touch.
 tests="*RandomDrop*:Philox*:PixelLoss*:TopKLoss*:FocalLoss*:DiceLoss*:ExpLog*"
 tests+=":SigmoidCrossEntropyLoss*:NetTest*:IOTest*:HDF5*:ProtoTest*:LayerFactoryTest*"
-tests+=":PlatformTest*:CommonTest*:SolverTest*:SGDSolverTest*"
+tests+=":PlatformTest*:CommonTest*:SolverTest*:SGDSolverTest*:SyncedMem*:BlobSimple*"
 if ! nvidia-smi -L > /dev/null 2>&1; then
   tests+=":-*GPU*"
 fi
 echo "==> Layer tests inside Caffe"
 (cd "$RANDROP_BUILD/caffe" && GLOG_minloglevel=2 \
   build/test/test.testbin --gtest_filter="$tests" 2>&1 | grep -v "Death tests use fork")
+
+if [ -e "$RANDROP_BUILD/caffe/build/test/test_engine.testbin" ]; then
+  echo "==> Caffe's own layer tests, over oneDNN"
+  (cd "$RANDROP_BUILD/caffe" && GLOG_minloglevel=2 \
+    build/test/test_engine.testbin --gtest_filter="-*GPU*" 2>&1 | tail -n 3)
+fi
 
 echo "==> Style"
 python="$RANDROP_BUILD/venv/bin/python"

@@ -159,7 +159,9 @@ def train(
         command += ["-weights", str(weights)]
     variables = {**environment(), "GLOG_logtostderr": "1", "GLOG_minloglevel": "0"}
     if threads:
-        variables |= {"OPENBLAS_NUM_THREADS": str(threads)}
+        variables |= {
+            name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        }
     curves = Curves()
     log_path = run / "log.txt"
     if snapshot and log_path.exists():

@@ -20,6 +20,7 @@ _PRODUCTS = {
     "caffe.bin": "build/tools/caffe",
     "pycaffe": "python/caffe/_caffe.so",
     "test.testbin": "build/test/test.testbin",
+    "test_engine.testbin": "build/test/test_engine.testbin",
 }
 _PERCENT = re.compile(r"^\[ *(\d+)%\]")
 _ERROR = re.compile(r"\b(?:fatal )?error\b|undefined reference|\*\*\* ", re.IGNORECASE)
@@ -48,6 +49,7 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
         "-Dpython_version=3",
         f"-DPYTHON_EXECUTABLE={python}",
         "-DUSE_LEVELDB=OFF",
+        "-DUSE_OPENMP=ON",
         "-DBUILD_docs=OFF",
         "-DBUILD_python=ON",
         "-DBUILD_python_layer=ON",

@@ -35,6 +35,11 @@ class Mend:
             plain = re.sub(pattern, replacement, plain, flags=re.MULTILINE)
         return plain.replace("\n", newline)
 
+    def fits(self, text: str) -> bool:
+        """Tell whether the text has the place of every change."""
+        plain = text.replace("\r\n", "\n")
+        return all(re.search(p, plain, re.MULTILINE) for p, _ in self.changes)
+
 
 def _guarded(statement: str) -> tuple[str, str]:
     """Leave a statement out with CUDA 13; not twice."""

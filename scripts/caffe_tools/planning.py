@@ -9,6 +9,7 @@ from pathlib import Path
 
 from caffe_tools import proto
 from caffe_tools.errors import ToolError
+from caffe_tools.hooks import HOOKS
 from caffe_tools.mends import MENDS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -81,16 +82,42 @@ def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[
     if not mends_only:
         changes.append(_proto_change(before(PROTO), numbers))
         changes += _layer_changes(root, before)
-    for mend in MENDS:
-        content = before(mend.path)
+    mends = MENDS
+    if not mends_only and not _without_place(before):
+        mends = (*MENDS, *HOOKS)
+    for path in dict.fromkeys(mend.path for mend in mends):
+        content = before(path)
         if content is None:
             continue
-        after = mend.apply(decode(content)).encode("utf-8", "surrogateescape")
-        if after != content:
-            changes.append(
-                Change(mend.path, content, after, f"{mend.name}: {mend.why}")
-            )
+        text, whys = decode(content), []
+        for mend in (mend for mend in mends if mend.path == path):
+            mended = mend.apply(text)
+            if mended != text:
+                whys.append(f"{mend.name}: {mend.why}")
+            text = mended
+        if whys:
+            after = text.encode("utf-8", "surrogateescape")
+            changes.append(Change(path, content, after, "; ".join(whys)))
     return changes
+
+
+def engine_left_out(root: Path) -> list[str]:
+    """Return the files of the tree in which the CPU engine does not find its place.
+
+    If there is one, the tree keeps Caffe's own layers.
+    """
+    originals = read_originals(root)
+
+    def before(path: str) -> bytes | None:
+        return originals[path] if path in originals else read_file(root / path)
+
+    return _without_place(before)
+
+
+def _without_place(before: Callable[[str], bytes | None]) -> list[str]:
+    return [
+        hook.path for hook in HOOKS if not hook.fits(decode(before(hook.path) or b""))
+    ]
 
 
 def _proto_change(before: bytes, numbers: dict[str, int]) -> Change:

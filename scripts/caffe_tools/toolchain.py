@@ -26,6 +26,7 @@ PACKAGES = (
     "liblmdb-dev",
     "libopenblas-dev",
     "libopencv-dev",
+    "libdnnl-dev",
     "libprotobuf-dev",
     "protobuf-compiler",
     "python3-dev",

@@ -1,0 +1,59 @@
+#ifndef CAFFE_ONEDNN_CONV_LAYER_HPP_
+#define CAFFE_ONEDNN_CONV_LAYER_HPP_
+#ifdef USE_ONEDNN
+
+#include <vector>
+
+#include "caffe/layers/conv_layer.hpp"
+#include "caffe/layers/deconv_layer.hpp"
+#include "caffe/util/onednn_conv.hpp"
+
+namespace caffe {
+
+/**
+ * @brief Convolution or deconvolution through oneDNN on the CPU: Base with
+ *        other Forward_cpu and Backward_cpu.
+ *
+ * What oneDNN cannot do, Base does: numbers in double, more than three spatial
+ * axes, or another axis of channels than 1.
+ */
+template <typename Dtype, typename Base, typename Primitives>
+class OnednnBaseConvolutionLayer : public Base {
+ public:
+  explicit OnednnBaseConvolutionLayer(const LayerParameter& param)
+      : Base(param) {}
+
+ protected:
+  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+ private:
+  bool Prepare(const Blob<Dtype>& bottom, const Blob<Dtype>& top);
+
+  onednn::Convolver<Primitives> convolver_;
+};
+
+template <typename Dtype>
+class OnednnConvolutionLayer : public OnednnBaseConvolutionLayer<Dtype,
+    ConvolutionLayer<Dtype>, onednn::ConvolutionPrimitives> {
+ public:
+  explicit OnednnConvolutionLayer(const LayerParameter& param)
+      : OnednnBaseConvolutionLayer<Dtype, ConvolutionLayer<Dtype>,
+        onednn::ConvolutionPrimitives>(param) {}
+};
+
+template <typename Dtype>
+class OnednnDeconvolutionLayer : public OnednnBaseConvolutionLayer<Dtype,
+    DeconvolutionLayer<Dtype>, onednn::DeconvolutionPrimitives> {
+ public:
+  explicit OnednnDeconvolutionLayer(const LayerParameter& param)
+      : OnednnBaseConvolutionLayer<Dtype, DeconvolutionLayer<Dtype>,
+        onednn::DeconvolutionPrimitives>(param) {}
+};
+
+}  // namespace caffe
+
+#endif  // USE_ONEDNN
+#endif  // CAFFE_ONEDNN_CONV_LAYER_HPP_

@@ -1,0 +1,40 @@
+#ifndef CAFFE_ONEDNN_POOLING_LAYER_HPP_
+#define CAFFE_ONEDNN_POOLING_LAYER_HPP_
+#ifdef USE_ONEDNN
+
+#include <vector>
+
+#include "caffe/layers/pooling_layer.hpp"
+#include "caffe/util/onednn.hpp"
+
+namespace caffe {
+
+/// @brief Pooling through oneDNN on the CPU; stochastic pooling and a mask as
+///        second top are Caffe's.
+template <typename Dtype>
+class OnednnPoolingLayer : public PoolingLayer<Dtype> {
+ public:
+  explicit OnednnPoolingLayer(const LayerParameter& param)
+      : PoolingLayer<Dtype>(param) {}
+
+ protected:
+  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+ private:
+  /// @brief Prepares for data in this layout; false if that is Caffe's to do.
+  bool Prepare(const Blob<Dtype>& bottom, const vector<Blob<Dtype>*>& top);
+
+  onednn::Layout layout_;
+  vector<int> top_shape_;
+  dnnl::pooling_forward::primitive_desc forward_;
+  dnnl::pooling_backward::primitive_desc backward_;
+  dnnl::memory workspace_;
+};
+
+}  // namespace caffe
+
+#endif  // USE_ONEDNN
+#endif  // CAFFE_ONEDNN_POOLING_LAYER_HPP_

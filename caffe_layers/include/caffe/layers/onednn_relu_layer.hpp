@@ -1,0 +1,37 @@
+#ifndef CAFFE_ONEDNN_RELU_LAYER_HPP_
+#define CAFFE_ONEDNN_RELU_LAYER_HPP_
+#ifdef USE_ONEDNN
+
+#include <vector>
+
+#include "caffe/layers/relu_layer.hpp"
+#include "caffe/util/onednn.hpp"
+
+namespace caffe {
+
+/// @brief ReLU through oneDNN on the CPU.
+template <typename Dtype>
+class OnednnReLULayer : public ReLULayer<Dtype> {
+ public:
+  explicit OnednnReLULayer(const LayerParameter& param)
+      : ReLULayer<Dtype>(param) {}
+
+ protected:
+  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+ private:
+  /// @brief Prepares for data in this layout.
+  void Prepare(const onednn::Layout& layout, float slope);
+
+  onednn::Layout layout_;
+  dnnl::eltwise_forward::primitive_desc forward_;
+  dnnl::eltwise_backward::primitive_desc backward_;
+};
+
+}  // namespace caffe
+
+#endif  // USE_ONEDNN
+#endif  // CAFFE_ONEDNN_RELU_LAYER_HPP_

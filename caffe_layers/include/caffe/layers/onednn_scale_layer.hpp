@@ -1,0 +1,39 @@
+#ifndef CAFFE_ONEDNN_SCALE_LAYER_HPP_
+#define CAFFE_ONEDNN_SCALE_LAYER_HPP_
+#ifdef USE_ONEDNN
+
+#include <vector>
+
+#include "caffe/layers/scale_layer.hpp"
+#include "caffe/util/onednn.hpp"
+
+namespace caffe {
+
+/**
+ * @brief Scale of channels by learnt factors, with or without a bias, on data
+ *        in Caffe's layout or in oneDNN's blocked ones; other scales are
+ *        Caffe's. oneDNN itself has no such operation.
+ */
+template <typename Dtype>
+class OnednnScaleLayer : public ScaleLayer<Dtype> {
+ public:
+  explicit OnednnScaleLayer(const LayerParameter& param)
+      : ScaleLayer<Dtype>(param) {}
+
+ protected:
+  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
+      const vector<Blob<Dtype>*>& top);
+  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+
+ private:
+  /// @brief Whether it is one of channels.
+  bool Suits(const vector<Blob<Dtype>*>& bottom) const;
+
+  onednn::Keeper keeper_;
+};
+
+}  // namespace caffe
+
+#endif  // USE_ONEDNN
+#endif  // CAFFE_ONEDNN_SCALE_LAYER_HPP_

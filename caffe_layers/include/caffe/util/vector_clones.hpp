@@ -1,0 +1,17 @@
+#ifndef CAFFE_UTIL_VECTOR_CLONES_HPP_
+#define CAFFE_UTIL_VECTOR_CLONES_HPP_
+
+/**
+ * @brief Before a function: it is compiled for several sets of vector
+ *        instructions, and the processor chooses when the program starts.
+ */
+#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && \
+    defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
+#define CAFFE_VECTOR_CLONES \
+    __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", \
+        "default")))
+#else
+#define CAFFE_VECTOR_CLONES
+#endif
+
+#endif  // CAFFE_UTIL_VECTOR_CLONES_HPP_

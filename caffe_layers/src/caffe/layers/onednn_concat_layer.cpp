@@ -1,0 +1,79 @@
+#ifdef USE_ONEDNN
+
+#include <algorithm>
+#include <vector>
+
+#include "caffe/layers/onednn_concat_layer.hpp"
+#include "caffe/util/math_functions.hpp"
+
+namespace caffe {
+
+using onednn::AsFloat;
+using onednn::DATA;
+using onednn::DIFF;
+
+template <typename Dtype>
+bool OnednnConcatLayer<Dtype>::Suits(const vector<Blob<Dtype>*>& bottom) const {
+  for (int i = 0; i < bottom.size(); ++i) {
+    if (!AsFloat(bottom[i]) || bottom[i]->count() == 0 ||
+        bottom[i]->num_axes() > 6) {
+      return false;
+    }
+  }
+  return bottom.size() > 1;
+}
+
+template <typename Dtype>
+void OnednnConcatLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
+    const vector<Blob<Dtype>*>& top) {
+  if (!Suits(bottom)) {
+    ConcatLayer<Dtype>::Forward_cpu(bottom, top);
+    return;
+  }
+  onednn::Arguments arguments;
+  std::vector<onednn::Layout> layouts;
+  for (int i = 0; i < bottom.size(); ++i) {
+    const dnnl::memory memory = onednn::Read(*AsFloat(bottom[i]), DATA);
+    layouts.push_back(memory.get_desc());
+    arguments[DNNL_ARG_MULTIPLE_SRC + i] = memory;
+  }
+#if DNNL_VERSION_MAJOR >= 3
+  const dnnl::concat::primitive_desc description(onednn::Engine(),
+      this->concat_axis_, layouts);
+#else
+  const dnnl::concat::primitive_desc description(this->concat_axis_, layouts,
+      onednn::Engine());
+#endif
+  onednn::Output out(AsFloat(top[0]), DATA, description.dst_desc());
+  arguments[DNNL_ARG_DST] = out.memory();
+  onednn::Execute(dnnl::concat(description), arguments);
+  out.Done();
+}
+
+template <typename Dtype>
+void OnednnConcatLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
+    const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom) {
+  if (!Suits(bottom)) {
+    ConcatLayer<Dtype>::Backward_cpu(top, propagate_down, bottom);
+    return;
+  }
+  onednn::Dims offset(top[0]->num_axes(), 0);
+  for (int i = 0; i < bottom.size(); ++i) {
+    const onednn::Dims dims = onednn::DimsOf(bottom[i]->shape());
+    if (propagate_down[i]) {
+      // In the layout of the data, which what comes before has.
+      onednn::Output out(AsFloat(bottom[i]), DIFF,
+          onednn::Read(*AsFloat(bottom[i]), DATA).get_desc());
+      onednn::Reorder(onednn::SliceOf(*AsFloat(top[0]), DIFF, dims, offset),
+          out.memory());
+      out.Done();
+    }
+    offset[this->concat_axis_] += dims[this->concat_axis_];
+  }
+}
+
+INSTANTIATE_CLASS(OnednnConcatLayer);
+
+}  // namespace caffe
+
+#endif  // USE_ONEDNN

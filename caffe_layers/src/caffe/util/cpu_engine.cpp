@@ -1,0 +1,100 @@
+#include "caffe/util/cpu_engine.hpp"
+
+#include "caffe/layer.hpp"
+#include "caffe/proto/caffe.pb.h"
+
+#ifdef USE_ONEDNN
+
+#include <cstdlib>
+#include <map>
+#include <string>
+
+#include "caffe/layers/onednn_batch_norm_layer.hpp"
+#include "caffe/layers/onednn_concat_layer.hpp"
+#include "caffe/layers/onednn_conv_layer.hpp"
+#include "caffe/layers/onednn_eltwise_layer.hpp"
+#include "caffe/layers/onednn_pooling_layer.hpp"
+#include "caffe/layers/onednn_relu_layer.hpp"
+#include "caffe/layers/onednn_scale_layer.hpp"
+#include "caffe/layers/onednn_softmax_layer.hpp"
+#include "caffe/layers/onednn_split_layer.hpp"
+
+namespace caffe {
+
+namespace {
+
+bool EnvironmentAsksForCaffe() {
+  const char* engine = std::getenv("RANDROP_ENGINE");
+  if (!engine || !*engine || string(engine) == "ONEDNN") {
+    return false;
+  }
+  CHECK_EQ(string(engine), "CAFFE")
+      << "RANDROP_ENGINE is CAFFE or ONEDNN (the default).";
+  return true;
+}
+
+/// Whether the layer's own parameters name no other engine.
+bool IsForUs(const LayerParameter& param) {
+  return param.randrop_engine_param().engine() !=
+          RandropEngineParameter_Engine_CAFFE &&
+      param.convolution_param().engine() ==
+          ConvolutionParameter_Engine_DEFAULT &&
+      param.pooling_param().engine() == PoolingParameter_Engine_DEFAULT &&
+      param.relu_param().engine() == ReLUParameter_Engine_DEFAULT &&
+      param.softmax_param().engine() == SoftmaxParameter_Engine_DEFAULT;
+}
+
+template <typename Made>
+Layer<float>* Make(const LayerParameter& param) {
+  return new Made(param);
+}
+
+}  // namespace
+
+template <>
+Layer<float>* NewCpuEngineLayer<float>(const LayerParameter& param) {
+  static const bool never = EnvironmentAsksForCaffe();
+  if (never || Caffe::mode() != Caffe::CPU || !IsForUs(param)) {
+    return NULL;
+  }
+  static const std::map<string, Layer<float>* (*)(const LayerParameter&)>
+      makers = {
+    {"BatchNorm", Make<OnednnBatchNormLayer<float> >},
+    {"Concat", Make<OnednnConcatLayer<float> >},
+    {"Convolution", Make<OnednnConvolutionLayer<float> >},
+    {"Deconvolution", Make<OnednnDeconvolutionLayer<float> >},
+    {"Eltwise", Make<OnednnEltwiseLayer<float> >},
+    {"Pooling", Make<OnednnPoolingLayer<float> >},
+    {"ReLU", Make<OnednnReLULayer<float> >},
+    {"Scale", Make<OnednnScaleLayer<float> >},
+    {"Softmax", Make<OnednnSoftmaxLayer<float> >},
+    {"Split", Make<OnednnSplitLayer<float> >},
+  };
+  const auto maker = makers.find(param.type());
+  return maker == makers.end() ? NULL : maker->second(param);
+}
+
+template <>
+Layer<double>* NewCpuEngineLayer<double>(const LayerParameter& param) {
+  return NULL;
+}
+
+}  // namespace caffe
+
+#else
+
+namespace caffe {
+
+template <>
+Layer<float>* NewCpuEngineLayer<float>(const LayerParameter& param) {
+  return NULL;
+}
+
+template <>
+Layer<double>* NewCpuEngineLayer<double>(const LayerParameter& param) {
+  return NULL;
+}
+
+}  // namespace caffe
+
+#endif  // USE_ONEDNN

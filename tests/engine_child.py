@@ -1,0 +1,87 @@
+"""Two passes through a network, all that is in it then, as .npz, for test_engine.py.
+
+In a process of its own, as the engine is chosen when Caffe is loaded.
+"""
+
+import dataclasses
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from randrop import nets
+from randrop.caffe_build import import_caffe
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Data and labels that the test puts into the inputs, as a Feed."""
+
+    shape: tuple[int, ...]
+    label: tuple[int, ...]
+
+    @property
+    def batch(self):
+        return self.shape[0]
+
+    def layer(self, caffe, subset, phase):
+        shapes = [{"dim": list(shape)} for shape in (self.shape, self.label)]
+        return caffe.layers.Input(
+            input_param={"shape": shapes}, include={"phase": phase}, ntop=2
+        )
+
+
+def unet(base):
+    """Return a U-Net, whose channels are multiples of a vector or are not."""
+    shape = (2, 3, 40, 48)
+    feed = Given(shape, (2, 2, 40, 48))
+    losses = nets.parse_losses("random-drop:LOG", "SIGMOID")
+    return nets.unet(2, feed, losses, base_channels=base, depth=3), feed
+
+
+def volumes():
+    """Return the network for volumes."""
+    feed = Given((1, 1, 16, 16, 16), (1, 1, 16, 16, 16))
+    losses = nets.parse_losses("exp-log", "SOFTMAX")
+    return nets.explog3d(5, feed, losses, shape=feed.shape[1:]), feed
+
+
+NETS = {
+    "unet16": lambda: unet(16),
+    "unet5": lambda: unet(5),
+    "explog3d": volumes,
+}
+
+
+def main():
+    """Write what is in a network after training passes."""
+    name, out = sys.argv[1:]
+    caffe = import_caffe()
+    text, feed = NETS[name]()
+    caffe.set_random_seed(3)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net.prototxt")
+        path.write_text(text)
+        net = caffe.Net(str(path), caffe.TRAIN)
+    rng = np.random.default_rng(0)
+    found = {}
+    # The first pass finds out who wants which data; later ones go by that.
+    for turn in range(3):
+        net.blobs["data"].data[...] = rng.normal(0, 1, feed.shape)
+        net.blobs["label"].data[...] = rng.random(feed.label) < 0.1
+        net.clear_param_diffs()
+        net.forward()
+        net.backward()
+        found[f"{turn} loss"] = net.blobs["loss"].data.copy()
+    for key, blobs in net.params.items():
+        for i, blob in enumerate(blobs):
+            found[f"param {key} {i}"] = blob.data.copy()
+            found[f"param diff {key} {i}"] = blob.diff.copy()
+    for key, blob in net.blobs.items():
+        found[f"blob {key}"], found[f"blob diff {key}"] = blob.data, blob.diff
+    np.savez(out, **{key.replace("/", " "): value for key, value in found.items()})
+
+
+if __name__ == "__main__":
+    main()

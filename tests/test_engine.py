@@ -1,0 +1,134 @@
+"""Whole networks through oneDNN give what they give through Caffe's own layers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+HERE = Path(__file__).parent
+NO_ENGINE = "this Caffe was built without oneDNN"
+
+
+def has_engine():
+    from randrop.caffe_build import caffe_root
+
+    return (caffe_root() / "build" / "test" / "test_engine.testbin").exists()
+
+
+def run(net, out, engine):
+    subprocess.run(
+        [sys.executable, HERE / "engine_child.py", net, out],
+        env={
+            **os.environ,
+            "RANDROP_ENGINE": engine,
+            "PYTHONPATH": str(HERE.parent / "python_layers"),
+            "GLOG_minloglevel": "2",
+        },
+        check=True,
+    )
+    return np.load(out)
+
+
+@pytest.mark.parametrize("net", ["unet16", "unet5", "explog3d"])
+def test_a_network_is_the_same_through_onednn(caffe, tmp_path, net):
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    ours = run(net, tmp_path / "ours.npz", "ONEDNN")
+    caffes = run(net, tmp_path / "caffes.npz", "CAFFE")
+    assert set(ours.files) == set(caffes.files)
+    off = {
+        name: np.linalg.norm(ours[name] - caffes[name])
+        / max(np.linalg.norm(caffes[name]), 1e-6)
+        for name in caffes.files
+    }
+    # A number that is 0 but for rounding passes a ReLU or does not, and with it a
+    # gradient: some of these may be further off than rounding goes.
+    for name, error in off.items():
+        forward = name.startswith("blob ") and not name.startswith("blob diff")
+        assert error < (1e-4 if forward else 2e-2), name
+    assert np.median(list(off.values())) < 1e-6
+
+
+def test_an_engine_that_is_none_is_named(caffe, tmp_path):
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    with pytest.raises(subprocess.CalledProcessError):
+        run("unet5", tmp_path / "none.npz", "CUDNN")
+
+
+SHARED = """
+layer {{ name: "data" type: "Input" top: "data"
+  input_param {{ shape {{ dim: 1 dim: 16 dim: 8 dim: 8 }} }} }}
+layer {{ name: "a" type: "Convolution" bottom: "data" top: "a"
+  convolution_param {{ num_output: 16 kernel_size: 3 pad: 1
+    weight_filler {{ type: "msra" }} {engine} }} }}
+layer {{ name: "b" type: "Convolution" bottom: "a" top: "b"
+  convolution_param {{ num_output: 16 kernel_size: 3 pad: 1
+    weight_filler {{ type: "msra" }} {engine} }} }}
+"""
+
+
+def test_a_view_of_a_blob_stays_one(caffe, tmp_path):
+    """Who has once asked for a blob's data sees what later passes write there."""
+    path = tmp_path / "net.prototxt"
+    path.write_text(SHARED.format(engine=""))
+    net = caffe.Net(str(path), caffe.TEST)
+    net.blobs["data"].data[...] = 1
+    net.forward()
+    view = net.blobs["a"].data
+    before = view.copy()
+    net.blobs["data"].data[...] = 2
+    net.forward()
+    np.testing.assert_allclose(view, 2 * before, rtol=1e-5)
+    np.testing.assert_array_equal(view, net.blobs["a"].data)
+
+
+def test_what_is_written_between_two_layers_is_used(caffe, tmp_path):
+    nets = []
+    for engine in ("", "engine: CAFFE"):
+        path = tmp_path / f"net{len(nets)}.prototxt"
+        path.write_text(SHARED.format(engine=engine))
+        nets.append(caffe.Net(str(path), caffe.TEST))
+    for ours, caffes in zip(
+        nets[0].params.values(), nets[1].params.values(), strict=True
+    ):
+        for mine, theirs in zip(ours, caffes, strict=True):
+            theirs.data[...] = mine.data
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1, (1, 16, 8, 8))
+    for net in nets:
+        net.blobs["data"].data[...] = rng.normal(0, 1, (1, 16, 8, 8))
+        for _ in range(2):
+            net.forward(end="a")
+            net.blobs["a"].data[...] = values
+            net.forward(start="b")
+    np.testing.assert_allclose(
+        nets[0].blobs["b"].data, nets[1].blobs["b"].data, rtol=1e-4, atol=1e-5
+    )
+    # A weight that is changed by hand counts at once.
+    for net in nets:
+        net.params["b"][0].data[...] *= 2
+        net.forward(start="b")
+    np.testing.assert_allclose(
+        nets[0].blobs["b"].data, nets[1].blobs["b"].data, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_reshaping_keeps_the_data_right(caffe, tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(SHARED.format(engine=""))
+    net = caffe.Net(str(path), caffe.TEST)
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1, (3, 16, 12, 20)).astype(np.float32)
+    alone = []
+    for image in x:
+        net.blobs["data"].reshape(1, 16, 12, 20)
+        net.blobs["data"].data[...] = image
+        alone.append(net.forward()["b"].copy())
+    net.blobs["data"].reshape(3, 16, 12, 20)
+    net.blobs["data"].data[...] = x
+    together = net.forward()["b"]
+    np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4, atol=1e-5)
