@@ -53,6 +53,9 @@ struct BalancedDiff {
   }
 };
 
+/// @brief The same for elements begin to end - 1, in vectors.
+bool InVectors(const BalancedDiff<float>& op, int begin, int end);
+
 /**
  * @brief What the losses share that select elements and take the sigmoid
  *        cross-entropy of those, weighed by how many they are in a group: a

@@ -10,61 +10,9 @@
 #include "caffe/layers/pixel_loss_layer.hpp"
 #include "caffe/util/hardest_pixels.hpp"
 #include "caffe/util/softmax_pixel.hpp"
+#include "caffe/util/softmax_top_k.hpp"
 
 namespace caffe {
-
-/// @brief Writes the cross-entropy of a pixel, and whether it may be selected.
-template <typename Dtype>
-struct SoftmaxCrossEntropy {
-  SoftmaxInput<Dtype> input;
-  Dtype* cross_entropy;
-  unsigned char* selection;
-
-  CAFFE_HOST_DEVICE inline void operator()(int j, PixelSums* sums) const {
-    const int own = input.Class(j);
-    selection[j] = IGNORED;
-    cross_entropy[j] = 0;
-    if (sums->Count(own, j)) {
-      selection[j] = LEFT_OUT;
-      cross_entropy[j] = SoftmaxPixel<Dtype>(input, j, own).CrossEntropy();
-    }
-  }
-};
-
-/// @brief Adds up the cross-entropy of the selected pixels.
-template <typename Dtype>
-struct SumHardestPixels {
-  const Dtype* cross_entropy;
-  const unsigned char* selection;
-
-  CAFFE_HOST_DEVICE inline void operator()(int j, PixelSums* sums) const {
-    if (selection[j] == POSITIVE) {
-      ++sums->taking_part;
-      sums->loss += cross_entropy[j];
-    }
-  }
-};
-
-/// @brief Writes the gradient of the cross-entropy of the selected pixels.
-template <typename Dtype>
-struct SoftmaxTopKDiff {
-  SoftmaxInput<Dtype> input;
-  const unsigned char* selection;
-  Dtype scale;
-  Dtype* diff;
-
-  CAFFE_HOST_DEVICE inline void operator()(int j) const {
-    if (selection[j] != POSITIVE) {
-      ClearPixel(input, j, diff);
-      return;
-    }
-    const SoftmaxPixel<Dtype> pixel(input, j, input.Class(j));
-    for (int c = 0, i = input.Offset(j); c < input.classes;
-         ++c, i += input.area) {
-      diff[i] = scale * pixel.CrossEntropyDiff(c);
-    }
-  }
-};
 
 /**
  * @brief Softmax cross-entropy of the hardest pixels alone: the mean over the

@@ -63,8 +63,27 @@ struct GroupSums {
   }
   /// Adds an element to the sums; returns what it is now.
   template <typename Dtype>
-  CAFFE_HOST_DEVICE inline int AddElement(int selection, Dtype logit,
-      int index);
+  CAFFE_HOST_DEVICE inline int AddElement(int selection,
+      const SigmoidPixel<Dtype>& pixel, int index) {
+    switch (selection) {
+    case POSITIVE:
+      ++positives;
+      positive_loss += pixel.PositiveLoss();
+      return selection;
+    case NEGATIVE:
+      ++negatives;
+      negative_loss += pixel.NegativeLoss();
+      return selection;
+    case IGNORED:
+      ++ignored;
+      return selection;
+    case LEFT_OUT:
+      return selection;
+    default:
+      bad_label = FirstIndex(bad_label, index);
+      return IGNORED;
+    }
+  }
 };
 
 /// @brief How the elements of a group weigh.
@@ -132,29 +151,6 @@ struct BatchSums {
 template <typename Dtype>
 CAFFE_HOST_DEVICE inline Dtype SelectedLoss(int selection, Dtype logit) {
   return Softplus(selection == POSITIVE ? -logit : logit);
-}
-
-template <typename Dtype>
-CAFFE_HOST_DEVICE inline int GroupSums::AddElement(int selection, Dtype logit,
-    int index) {
-  switch (selection) {
-  case POSITIVE:
-    ++positives;
-    positive_loss += SelectedLoss(selection, logit);
-    return selection;
-  case NEGATIVE:
-    ++negatives;
-    negative_loss += SelectedLoss(selection, logit);
-    return selection;
-  case IGNORED:
-    ++ignored;
-    return selection;
-  case LEFT_OUT:
-    return selection;
-  default:
-    bad_label = FirstIndex(bad_label, index);
-    return IGNORED;
-  }
 }
 
 /// @brief Its derivative by the logit, p - t, in the form that keeps the

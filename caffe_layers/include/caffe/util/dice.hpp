@@ -69,17 +69,19 @@ struct SigmoidProbabilities {
 };
 
 /**
- * @brief The sums of Dice's D = (2 sum p y + s) / (size + s), as 1 - D =
- *        error / (size + s): no difference of large numbers where D is near 1.
+ * @brief The sums of Dice's D = (2 overlap + s) / (size + s), with which 1 - D =
+ *        error / (size + s): no difference of large numbers at either end.
  */
 struct DiceSums {
-  double error;  // sum (p - y)^2; without squares sum |p - y|
-  double size;   // sum p^2 + y^2; without squares sum p + y
+  double error;    // sum (p - y)^2; without squares sum |p - y|
+  double size;     // sum p^2 + y^2; without squares sum p + y
+  double overlap;  // sum p y
 
-  CAFFE_HOST_DEVICE inline void Clear() { error = size = 0; }
+  CAFFE_HOST_DEVICE inline void Clear() { error = size = overlap = 0; }
   CAFFE_HOST_DEVICE inline void Add(const DiceSums& other) {
     error += other.error;
     size += other.size;
+    overlap += other.overlap;
   }
 };
 
@@ -88,8 +90,11 @@ struct DiceSums {
 struct DiceTerm {
   double loss;
   double by_error, by_size;
+  double by_both;  // their sum, which is near 0 where D is
 
-  CAFFE_HOST_DEVICE inline void Clear() { loss = by_error = by_size = 0; }
+  CAFFE_HOST_DEVICE inline void Clear() {
+    loss = by_error = by_size = by_both = 0;
+  }
   CAFFE_HOST_DEVICE inline void Add(const DiceTerm& other) {
     loss += other.loss;
   }
@@ -118,8 +123,7 @@ struct DiceInput {
     return selection[j] == POSITIVE ||
         (foreground && selection[j] == LEFT_OUT && !truth);
   }
-  /// The derivative of a group's loss by the probability of element i; its two
-  /// parts may all but cancel.
+  /// The derivative of a group's loss by the probability of element i.
   CAFFE_HOST_DEVICE inline double Slope(int i, int j, const DiceTerm* terms)
       const {
     const bool truth = Truth(i, j);
@@ -128,8 +132,8 @@ struct DiceInput {
     }
     const DiceTerm& term = terms[i / input.area];
     const double p = probability[i];
-    return squared ? 2 * ((p - truth) * term.by_error + p * term.by_size) :
-        (truth ? -1 : 1) * term.by_error + term.by_size;
+    return squared ? 2 * (p * term.by_both - truth * term.by_error) :
+        truth ? term.by_size - term.by_error : term.by_both;
   }
 };
 
@@ -146,6 +150,7 @@ struct SumDice {
       const double error = truth ? 1 - p : p;
       sums->error += dice.squared ? error * error : error;
       sums->size += (dice.squared ? p * p : p) + truth;
+      sums->overlap += truth ? p : 0;
     }
   }
 };
@@ -180,6 +185,7 @@ struct WriteDiceTerm {
         term.loss = batch && group >= classes ? 0 : share * error;
         term.by_error = share / size;
         term.by_size = -share * error / size;
+        term.by_both = share * (2 * whole.overlap + smooth) / size / size;
       }
     }
     terms[group] = term;

@@ -14,16 +14,21 @@ namespace caffe {
 const double kLeastLog = 1e-7;
 
 /// @brief value^gamma of a value of -ln.
-CAFFE_HOST_DEVICE inline double ExpLogPower(double value, double gamma) {
-  using std::pow;
-  return pow(gamma < 1 && value < kLeastLog ? kLeastLog : value, gamma);
+template <typename Real>
+CAFFE_HOST_DEVICE inline Real ExpLogPower(Real value,
+    typename ScalarOf<Real>::Type gamma) {
+  const typename ScalarOf<Real>::Type least = kLeastLog;
+  return PowOf(gamma < 1 ? (value < least ? Real() + least : value) : value,
+      gamma);
 }
 
 /// @brief Its derivative, 0 where the value is held.
-CAFFE_HOST_DEVICE inline double ExpLogPowerDiff(double value, double gamma) {
-  using std::pow;
-  return gamma < 1 && value < kLeastLog ? 0 :
-      gamma * pow(value, gamma - 1);
+template <typename Real>
+CAFFE_HOST_DEVICE inline Real ExpLogPowerDiff(Real value,
+    typename ScalarOf<Real>::Type gamma) {
+  const typename ScalarOf<Real>::Type least = kLeastLog;
+  const Real slope = gamma * PowOf(value, gamma - 1);
+  return gamma < 1 ? (value < least ? Real() : slope) : slope;
 }
 
 /**
@@ -174,7 +179,7 @@ struct SumExpLogCross {
     if (selection[j] != IGNORED) {
       ++sums->taking_part;
       sums->loss += weights[static_cast<int>(input.label[j])] *
-          ExpLogPower(cross_entropy[j], gamma);
+          ExpLogPower<double>(cross_entropy[j], gamma);
     }
   }
 };
@@ -214,7 +219,7 @@ struct WriteExpLogDiff {
     WriteSoftmaxDiff(input, j, probability, slopes, scale, diff);
     const SoftmaxPixel<Dtype> pixel(input, j, own);
     const Dtype factor = scale * cross * weights[own] *
-        ExpLogPowerDiff(pixel.CrossEntropy(), gamma_cross);
+        ExpLogPowerDiff<double>(pixel.CrossEntropy(), gamma_cross);
     for (int c = 0, i = input.Offset(j); c < input.classes;
          ++c, i += input.area) {
       diff[i] += factor * pixel.CrossEntropyDiff(c);

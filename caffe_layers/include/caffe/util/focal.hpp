@@ -11,46 +11,50 @@
 namespace caffe {
 
 /// @brief (1 - p)^gamma of 1 - p in [0, 1].
-template <typename Dtype>
-CAFFE_HOST_DEVICE inline Dtype FocalModulation(Dtype complement, Dtype gamma) {
-  using std::pow;
-  return gamma == 2 ? complement * complement : pow(complement, gamma);
+template <typename Real>
+CAFFE_HOST_DEVICE inline Real FocalModulation(Real complement,
+    typename ScalarOf<Real>::Type gamma) {
+  if (gamma == 0) {
+    return Real() + 1;
+  }
+  return gamma == 2 ? complement * complement : PowOf(complement, gamma);
 }
 
 /// @brief (1 - p)^gamma (-log p) with p = sigmoid(-z): z is the logit of a
 ///        negative, and minus that of a positive.
-template <typename Dtype>
-CAFFE_HOST_DEVICE inline Dtype SigmoidFocal(Dtype z, Dtype gamma) {
-  return FocalModulation(Logistic(z), gamma) * Softplus(z);
+template <typename Real>
+CAFFE_HOST_DEVICE inline Real SigmoidFocal(const SigmoidPixel<Real>& z,
+    typename ScalarOf<Real>::Type gamma) {
+  return FocalModulation(z.P(), gamma) * z.NegativeLoss();
 }
 
 /// @brief Its derivative by z: the modulation, too, depends on z.
-template <typename Dtype>
-CAFFE_HOST_DEVICE inline Dtype SigmoidFocalDiff(Dtype z, Dtype gamma) {
-  const Dtype complement = Logistic(z);
-  return FocalModulation(complement, gamma) *
-      (complement + gamma * Logistic(-z) * Softplus(z));
+template <typename Real>
+CAFFE_HOST_DEVICE inline Real SigmoidFocalDiff(const SigmoidPixel<Real>& z,
+    typename ScalarOf<Real>::Type gamma) {
+  return FocalModulation(z.P(), gamma) *
+      (z.P() + gamma * z.Complement() * z.NegativeLoss());
 }
 
 /// @brief The same for the true class of a softmax.
-template <typename Dtype>
-CAFFE_HOST_DEVICE inline Dtype SoftmaxFocal(const SoftmaxPixel<Dtype>& pixel,
-    Dtype gamma) {
+template <typename Real>
+CAFFE_HOST_DEVICE inline Real SoftmaxFocal(const SoftmaxPixel<Real>& pixel,
+    typename ScalarOf<Real>::Type gamma) {
   return FocalModulation(pixel.Complement(), gamma) * pixel.CrossEntropy();
 }
 
 /// @brief What multiplies the derivative of the cross-entropy, p_c - [c is the
 ///        true class], to give that of the focal loss: (1 - p)^gamma +
 ///        gamma p (1 - p)^(gamma - 1) (-log p).
-template <typename Dtype>
-CAFFE_HOST_DEVICE inline Dtype SoftmaxFocalFactor(
-    const SoftmaxPixel<Dtype>& pixel, int own, Dtype gamma) {
-  const Dtype complement = pixel.Complement();
+template <typename Real>
+CAFFE_HOST_DEVICE inline Real SoftmaxFocalFactor(
+    const SoftmaxPixel<Real>& pixel, typename ScalarOf<Real>::Type gamma) {
+  const Real complement = pixel.Complement();
   // -log(p) / (1 - p) tends to 1 with p; what is left of it at 1 is 0 below.
-  const Dtype ratio =
-      complement > 0 ? pixel.CrossEntropy() / complement : Dtype(1);
+  const Real ratio =
+      complement > 0 ? pixel.CrossEntropy() / complement : Real() + 1;
   return FocalModulation(complement, gamma) *
-      (1 + gamma * pixel.Probability(own) * ratio);
+      (1 + gamma * pixel.OwnProbability() * ratio);
 }
 
 /// @brief How many positives and negatives a group has.
@@ -123,7 +127,8 @@ struct SumSigmoidFocal {
     if (own == POSITIVE || own == NEGATIVE) {
       const Dtype z = own == POSITIVE ? -input.logits[i] : input.logits[i];
       ++sums->taking_part;
-      sums->loss += input.Alpha(i, own) * SigmoidFocal(z, input.gamma);
+      sums->loss += input.Alpha(i, own) *
+          SigmoidFocal(SigmoidPixel<Dtype>(z), input.gamma);
     } else if (own != IGNORED) {
       sums->bad_label = FirstIndex(sums->bad_label, i);
     }
@@ -145,7 +150,8 @@ struct WriteSigmoidFocalDiff {
     }
     const Dtype sign = own == POSITIVE ? -1 : 1;
     diff[i] = scale * sign * input.Alpha(i, own) *
-        SigmoidFocalDiff(sign * input.logits[i], input.gamma);
+        SigmoidFocalDiff(SigmoidPixel<Dtype>(sign * input.logits[i]),
+            input.gamma);
   }
 };
 
@@ -182,7 +188,7 @@ struct WriteSoftmaxFocalDiff {
     }
     const SoftmaxPixel<Dtype> pixel(input, j, own);
     const Dtype factor =
-        scale * alpha[own] * SoftmaxFocalFactor(pixel, own, gamma);
+        scale * alpha[own] * SoftmaxFocalFactor(pixel, gamma);
     for (int c = 0, i = input.Offset(j); c < input.classes;
          ++c, i += input.area) {
       diff[i] = factor * pixel.CrossEntropyDiff(c);

@@ -9,6 +9,8 @@
 #include "caffe/syncedmem.hpp"
 #include "caffe/util/hardest.hpp"
 #include "caffe/util/host_device.hpp"
+#include "caffe/util/pieces.hpp"
+#include "caffe/util/pixel_kernels.hpp"
 
 namespace caffe {
 
@@ -29,6 +31,15 @@ class ScratchMemory {
  private:
   shared_ptr<SyncedMemory> memory_;
 };
+
+/// @brief Runs an operation on elements begin to end - 1 in vectors; false if
+///        it has none, which is so unless it overloads this.
+template <typename Operation>
+inline bool InVectors(const Operation& op, int begin, int end) { return false; }
+template <typename Operation, typename Sums>
+inline bool InVectors(const Operation& op, int begin, int end, Sums* sums) {
+  return false;
+}
 
 /**
  * @brief The loops that losses over pixels are made of, on the CPU.
@@ -61,9 +72,14 @@ struct OnCpu {
   /// @brief Calls op(i) for i from 0 to count - 1, in any order.
   template <typename Operation>
   static void ForEach(int count, const Operation& op) {
-    for (int i = 0; i < count; ++i) {
-      op(i);
-    }
+    InPieces(0, count, [&op](int begin, int end) {
+      if (InVectors(op, begin, end)) {
+        return;
+      }
+      for (int i = begin; i < end; ++i) {
+        op(i);
+      }
+    });
   }
 
   /// @brief Calls op(i, &sums[segment]) for every element; Sums has Clear()
@@ -71,13 +87,16 @@ struct OnCpu {
   template <typename Sums, typename Operation>
   static void Reduce(int segments, int size, const Operation& op, Sums* sums,
       ScratchMemory* scratch) {
-    for (int s = 0, i = 0; s < segments; ++s) {
-      Sums mine;
-      mine.Clear();
-      for (int end = i + size; i < end; ++i) {
-        op(i, &mine);
-      }
-      sums[s] = mine;
+    for (int s = 0; s < segments; ++s) {
+      InPieces(s * size, (s + 1) * size, [&op](int begin, int end,
+          Sums* mine) {
+        if (InVectors(op, begin, end, mine)) {
+          return;
+        }
+        for (int i = begin; i < end; ++i) {
+          op(i, mine);
+        }
+      }, sums + s);
     }
   }
 
@@ -94,17 +113,27 @@ struct OnCpu {
       const int* wanted, ScratchMemory* scratch) {
     const int kDigitBits = 11;
     const int kDigits = 1 << kDigitBits;
+    const int kTop = (sizeof(Key) * 8 - 1) / kDigitBits * kDigitBits;
+    std::vector<Key> matching;
     std::vector<int> histogram(kDigits);
     for (int s = 0; s < segments; ++s) {
       const int begin = s * size, end = begin + size;
       Cut<Key> cut(wanted[s]);
-      for (int shift = (sizeof(Key) * 8 - 1) / kDigitBits * kDigitBits;
-           shift >= 0; shift -= kDigitBits) {
+      // The first digit leaves a small part of the keys to look at.
+      CountDigits<Key>(begin, end, op, kTop, kDigits, &histogram);
+      cut.Narrow(&histogram[0], kDigits, kTop);
+      matching.clear();
+      for (int i = begin; i < end; ++i) {
+        Key key;
+        if (op.Key(i, &key) && cut.Matches(key, kTop)) {
+          matching.push_back(key);
+        }
+      }
+      for (int shift = kTop - kDigitBits; shift >= 0; shift -= kDigitBits) {
         std::fill(histogram.begin(), histogram.end(), 0);
-        for (int i = begin; i < end; ++i) {
-          Key key;
-          if (op.Key(i, &key) && cut.Matches(key, shift + kDigitBits)) {
-            ++histogram[(key >> shift) & (kDigits - 1)];
+        for (size_t k = 0; k < matching.size(); ++k) {
+          if (cut.Matches(matching[k], shift + kDigitBits)) {
+            ++histogram[(matching[k] >> shift) & (kDigits - 1)];
           }
         }
         cut.Narrow(&histogram[0], kDigits, shift);
@@ -116,6 +145,29 @@ struct OnCpu {
           op.Mark(i, cut.Takes(key, ties));
           ties += key == cut.prefix;
         }
+      }
+    }
+  }
+
+ private:
+  /// Counts the highest digits of the keys.
+  template <typename Key, typename Operation>
+  static void CountDigits(int begin, int end, const Operation& op, int shift,
+      int digits, std::vector<int>* histogram) {
+    // Neighbours often have the same digit: each adds to a count of its own, or
+    // would wait for the other's.
+    const int kWays = 4;
+    std::vector<int> counts(kWays * digits);
+    for (int i = begin; i < end; ++i) {
+      Key key;
+      if (op.Key(i, &key)) {
+        ++counts[i % kWays * digits + (key >> shift)];
+      }
+    }
+    for (int digit = 0; digit < digits; ++digit) {
+      (*histogram)[digit] = 0;
+      for (int way = 0; way < kWays; ++way) {
+        (*histogram)[digit] += counts[way * digits + digit];
       }
     }
   }

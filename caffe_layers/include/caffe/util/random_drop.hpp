@@ -1,12 +1,19 @@
 #ifndef CAFFE_UTIL_RANDOM_DROP_HPP_
 #define CAFFE_UTIL_RANDOM_DROP_HPP_
 
-#include "caffe/proto/caffe.pb.h"
 #include "caffe/util/class_balance.hpp"
 #include "caffe/util/host_device.hpp"
 #include "caffe/util/logistic.hpp"
 
 namespace caffe {
+
+/// @brief d(p), as SigmoidRandomDropCELossParameter numbers them.
+enum DropSchedule {
+  DROP_LINEAR = 0,
+  DROP_SQU = 1,
+  DROP_LOG = 2,
+  DROP_NONE = 3
+};
 
 /**
  * @brief The probability d(p) with which a negative at this logit is dropped:
@@ -14,19 +21,20 @@ namespace caffe {
  *        (at most 0 from p = 0.9 on, where nothing is dropped), NONE 0.
  *        NaN for a NaN logit, which so is kept and shows in the loss.
  */
-template <typename Dtype>
-CAFFE_HOST_DEVICE inline Dtype DropProbability(int schedule, Dtype logit) {
+template <typename Real>
+CAFFE_HOST_DEVICE inline Real DropProbability(int schedule,
+    const SigmoidPixel<Real>& pixel) {
   switch (schedule) {
-  case SigmoidRandomDropCELossParameter_ScheduleType_LINEAR:
-    return Logistic(-logit);
-  case SigmoidRandomDropCELossParameter_ScheduleType_SQU: {
-    const Dtype q = Logistic(-logit);
-    return q * q;
+  case DROP_LINEAR:
+    return pixel.Complement();
+  case DROP_SQU:
+    return pixel.Complement() * pixel.Complement();
+  case DROP_LOG: {
+    const typename ScalarOf<Real>::Type per_ln = 0.43429448190325182765;
+    return 1 - pixel.NegativeLoss() * per_ln;
   }
-  case SigmoidRandomDropCELossParameter_ScheduleType_LOG:
-    return 1 - Softplus(logit) * Dtype(0.43429448190325182765);  // 1 / ln 10
   default:
-    return 0;
+    return Real();
   }
 }
 
@@ -34,8 +42,8 @@ CAFFE_HOST_DEVICE inline Dtype DropProbability(int schedule, Dtype logit) {
 ///        uniform number.
 template <typename Dtype>
 CAFFE_HOST_DEVICE inline int DropOrKeep(int schedule, int label_class,
-    Dtype logit, float uniform) {
-  return label_class == NEGATIVE && uniform < DropProbability(schedule, logit) ?
+    const SigmoidPixel<Dtype>& pixel, float uniform) {
+  return label_class == NEGATIVE && uniform < DropProbability(schedule, pixel) ?
       LEFT_OUT : label_class;
 }
 

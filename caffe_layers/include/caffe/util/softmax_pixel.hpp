@@ -46,55 +46,62 @@ struct SoftmaxInput {
  *        cross-entropy and of 1 - p where the true class is all but certain:
  *        the other classes are summed by themselves.
  */
-template <typename Dtype>
+template <typename Real>
 class SoftmaxPixel {
  public:
-  CAFFE_HOST_DEVICE inline SoftmaxPixel(const SoftmaxInput<Dtype>& input, int j,
-      int own)
+  typedef typename ScalarOf<Real>::Type Number;
+  typedef typename IndexOf<Real>::Type Index;
+
+  CAFFE_HOST_DEVICE inline SoftmaxPixel(const SoftmaxInput<Number>& input,
+      int j, Index own)
       : x_(input.logits + input.Offset(j)), stride_(input.area), own_(own) {
-    using std::exp;
-    max_ = x_[0];
+    max_ = At(0);
     for (int c = 1; c < input.classes; ++c) {
-      max_ = x_[c * stride_] > max_ ? x_[c * stride_] : max_;
+      max_ = At(c) > max_ ? At(c) : max_;
     }
-    others_ = 0;
+    others_ = own_exp_ = own_x_ = Real();
     for (int c = 0; c < input.classes; ++c) {
-      if (c != own) {
-        others_ += exp(x_[c * stride_] - max_);
-      }
+      const Real x = At(c);
+      const Real e = ExpOfNegative(x - max_);
+      others_ += own == c ? Real() : e;
+      own_exp_ = own == c ? e : own_exp_;
+      own_x_ = own == c ? x : own_x_;
     }
-    own_exp_ = exp(x_[own * stride_] - max_);
     total_ = others_ + own_exp_;
   }
 
-  CAFFE_HOST_DEVICE inline Dtype Probability(int c) const {
-    using std::exp;
-    return c == own_ ? own_exp_ / total_ : exp(x_[c * stride_] - max_) / total_;
+  CAFFE_HOST_DEVICE inline Real Probability(int c) const {
+    return ExpOfNegative(At(c) - max_) / total_;
+  }
+  CAFFE_HOST_DEVICE inline Real OwnProbability() const {
+    return own_exp_ / total_;
   }
   /// 1 - p of the true class
-  CAFFE_HOST_DEVICE inline Dtype Complement() const {
+  CAFFE_HOST_DEVICE inline Real Complement() const {
     return others_ / total_;
   }
   /// -log p of the true class; finite where the difference of two logits is
   /// not, so that its products with p = 0 are
-  CAFFE_HOST_DEVICE inline Dtype CrossEntropy() const {
-    using std::log;
-    using std::log1p;
-    const Dtype most = sizeof(Dtype) == 4 ? FLT_MAX : DBL_MAX;
-    const Dtype x = x_[own_ * stride_];
-    const Dtype value = x == max_ ? log1p(others_) : max_ - x + log(total_);
-    return value > most ? most : value;
+  CAFFE_HOST_DEVICE inline Real CrossEntropy() const {
+    const Number most = sizeof(Number) == 4 ? FLT_MAX : DBL_MAX;
+    const Real value = own_x_ == max_ ? Log1pOf(others_) :
+        max_ - own_x_ + LogOf(total_);
+    return value > most ? Real() + most : value;
   }
   /// Its derivative by the logit of class c, p_c - [c is the true class]
-  CAFFE_HOST_DEVICE inline Dtype CrossEntropyDiff(int c) const {
-    return c == own_ ? -Complement() : Probability(c);
+  CAFFE_HOST_DEVICE inline Real CrossEntropyDiff(int c) const {
+    return own_ == c ? -Complement() : Probability(c);
   }
 
  private:
-  const Dtype* x_;
+  CAFFE_HOST_DEVICE inline Real At(int c) const {
+    return LoadAs<Real>(x_ + c * stride_);
+  }
+
+  const Number* x_;
   int stride_;
-  int own_;
-  Dtype max_, others_, own_exp_, total_;
+  Index own_;
+  Real max_, others_, own_exp_, own_x_, total_;
 };
 
 /// @brief The sum of a loss over pixels, and what is known of their labels.

@@ -11,16 +11,21 @@ namespace caffe {
 /// @brief Bins of the bin loss: p in [0, 0.2), [0.2, 0.4), ... [0.8, 1].
 const int kHardnessBins = 5;
 
-/// @brief The bin of a logit's probability, by the logits of the bounds.
+/// @brief Where bin b ends, as a logit: log(p / (1 - p)).
+CAFFE_HOST_DEVICE inline float HardnessBound(int b) {
+  const float bounds[] = {-1.38629436f, -0.405465108f, 0.405465108f,
+      1.38629436f};
+  return bounds[b];
+}
+
+/// @brief The bin of a logit's probability.
 template <typename Dtype>
 CAFFE_HOST_DEVICE inline int HardnessBin(Dtype logit) {
-  if (logit < Dtype(-0.40546510810816438198)) {  // log(0.4 / 0.6)
-    return logit < Dtype(-1.38629436111989061883) ? 0 : 1;  // log(0.2 / 0.8)
+  int bin = 0;
+  while (bin < kHardnessBins - 1 && !(logit < HardnessBound(bin))) {
+    ++bin;
   }
-  if (logit < Dtype(0.40546510810816438198)) {
-    return 2;
-  }
-  return logit < Dtype(1.38629436111989061883) ? 3 : 4;
+  return bin;
 }
 
 /// @brief Counts of a group before negatives are selected.
@@ -168,7 +173,10 @@ struct SumSelected {
   CAFFE_HOST_DEVICE inline void operator()(int i, GroupSums* sums) const {
     // A label that is not allowed was stored as -1, one byte.
     const int selected = selection[i] == 255 ? -1 : selection[i];
-    selection[i] = sums->AddElement(selected, logits[i], i);
+    if (selected != LEFT_OUT) {
+      selection[i] = sums->AddElement(selected,
+          SigmoidPixel<Dtype>(logits[i]), i);
+    }
   }
 };
 

@@ -3,6 +3,8 @@
 #include "caffe/layers/sigmoid_random_drop_ce_loss_layer.hpp"
 #include "caffe/util/math_functions.hpp"
 #include "caffe/util/philox.hpp"
+#include "caffe/util/pieces.hpp"
+#include "caffe/util/pixel_kernels.hpp"
 #include "caffe/util/random_drop.hpp"
 
 namespace caffe {
@@ -21,33 +23,55 @@ void SigmoidRandomDropCELossLayer<Dtype>::LayerSetUp(
   forward_ = param_.first_iteration();
 }
 
+namespace {
+
+/// Selects elements begin to end - 1 and adds them up.
+template <typename Dtype>
+void SelectPiece(const RandomDropPass<Dtype>& pass, int begin, int end,
+    GroupSums* sums) {
+  float uniform[kPhiloxTile];
+  for (int i = begin; i < end; ++i) {
+    if (i == begin || i % kPhiloxTile == 0) {
+      PhiloxUniformTile(pass.seed, i / kPhiloxTile, pass.forward, uniform);
+    }
+    const SigmoidPixel<Dtype> pixel(pass.logits[i]);
+    const int selected = DropOrKeep(pass.schedule, LabelClass(pass.label[i],
+        pass.has_ignore_label, pass.ignore_label), pixel,
+        uniform[i % kPhiloxTile]);
+    pass.selection[i] = sums->AddElement(selected, pixel, i);
+  }
+}
+
+/// The same in vectors, if there are any.
+void Select(const RandomDropPass<float>& pass, int begin, int end,
+    GroupSums* sums) {
+  if (const PixelKernels* kernels = FastestPixelKernels()) {
+    kernels->random_drop(pass, begin, end, sums);
+  } else {
+    SelectPiece(pass, begin, end, sums);
+  }
+}
+
+void Select(const RandomDropPass<double>& pass, int begin, int end,
+    GroupSums* sums) {
+  SelectPiece(pass, begin, end, sums);
+}
+
+}  // namespace
+
 template <typename Dtype>
 void SigmoidRandomDropCELossLayer<Dtype>::Forward_cpu(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  const Dtype* logits = bottom[0]->cpu_data();
-  const Dtype* label = bottom[1]->cpu_data();
-  unsigned char* selection = this->template Selection<OnCpu>();
-  GroupSums* group_sums = this->template GroupSumsOn<OnCpu>();
-  const int schedule = Schedule();
-  const bool drops =
-      schedule != SigmoidRandomDropCELossParameter_ScheduleType_NONE;
-  float uniform[kPhiloxTile];
-  for (int g = 0, i = 0; g < this->groups_; ++g) {
-    GroupSums sums;
-    sums.Clear();
-    for (int end = i + this->group_size_; i < end; ++i) {
-      if (drops && i % kPhiloxTile == 0) {
-        PhiloxUniformTile(seed_, i / kPhiloxTile, forward_, uniform);
-      }
-      int selected = LabelClass(label[i], this->has_ignore_label_,
-          this->ignore_label_);
-      if (drops) {
-        selected = DropOrKeep(schedule, selected, logits[i],
-            uniform[i % kPhiloxTile]);
-      }
-      selection[i] = sums.AddElement(selected, logits[i], i);
-    }
-    group_sums[g] = sums;
+  const RandomDropPass<Dtype> pass = {bottom[0]->cpu_data(),
+      bottom[1]->cpu_data(), this->template Selection<OnCpu>(),
+      this->has_ignore_label_, this->ignore_label_, Schedule(), seed_,
+      forward_};
+  GroupSums* sums = this->template GroupSumsOn<OnCpu>();
+  for (int group = 0; group < this->groups_; ++group) {
+    const int begin = group * this->group_size_;
+    InPieces(begin, begin + this->group_size_, [&pass](int first, int last,
+        GroupSums* piece) { Select(pass, first, last, piece); },
+        sums + group);
   }
   this->template EndForward<OnCpu>(bottom, top);
   ++forward_;

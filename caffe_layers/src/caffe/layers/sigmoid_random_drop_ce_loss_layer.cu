@@ -39,12 +39,13 @@ __global__ void RandomDropForwardGPU(const int group_size,
       if (i < begin || i >= end) {
         continue;
       }
-      const Dtype x = logits[i];
+      const SigmoidPixel<Dtype> pixel(logits[i]);
       int selected = LabelClass(label[i], has_ignore_label, ignore_label);
       if (drops) {
-        selected = DropOrKeep(schedule, selected, x, PhiloxUniform(word[w]));
+        selected = DropOrKeep(schedule, selected, pixel,
+            PhiloxUniform(word[w]));
       }
-      selection[i] = mine.AddElement(selected, x, static_cast<int>(i));
+      selection[i] = mine.AddElement(selected, pixel, static_cast<int>(i));
     }
   }
   const GroupSums sum = BlockReduce(mine);

@@ -1,0 +1,120 @@
+#ifndef CAFFE_UTIL_PIXEL_KERNELS_HPP_
+#define CAFFE_UTIL_PIXEL_KERNELS_HPP_
+
+#include <stdint.h>
+
+#include "caffe/util/class_balance.hpp"
+#include "caffe/util/vector_sets.hpp"
+
+// No templates of the standard library or of protobuf in here: the linker
+// would take one that is compiled for some processors for all.
+namespace caffe {
+
+/// @brief What a random drop pass reads and writes.
+template <typename Dtype>
+struct RandomDropPass {
+  const Dtype* logits;
+  const Dtype* label;
+  unsigned char* selection;
+  bool has_ignore_label;
+  int ignore_label;
+  int schedule;  // DropSchedule
+  uint64_t seed, forward;
+};
+
+/// @brief What the gradient of selected elements is made of.
+template <typename Dtype>
+struct BalancedDiffPass {
+  const Dtype* logits;
+  const unsigned char* selection;
+  Dtype* diff;
+};
+
+// The operations, from their own headers.
+template <typename Dtype> struct SumSigmoidFocal;
+template <typename Dtype> struct WriteSigmoidFocalDiff;
+template <typename Dtype> struct SoftmaxProbabilities;
+template <typename Dtype> struct SigmoidProbabilities;
+template <typename Dtype> struct SumDice;
+template <typename Dtype> struct WriteDiceDiff;
+template <typename Dtype> struct SoftmaxCrossEntropy;
+template <typename Dtype> struct SoftmaxTopKDiff;
+template <typename Dtype> struct SumSoftmaxFocal;
+template <typename Dtype> struct WriteSoftmaxFocalDiff;
+template <typename Dtype> struct SumExpLog;
+template <typename Dtype> struct SumExpLogCross;
+template <typename Dtype> struct WriteExpLogDiff;
+template <typename Dtype> struct ClassifyLabels;
+template <typename Dtype> struct SumSelected;
+struct CandidateSums;
+struct PixelSums;
+struct DiceSums;
+struct ExpLogSums;
+
+// F(operation, kernel) for each that writes, and F(operation, sums, kernel) for
+// each that adds up, too.
+#define CAFFE_WRITING_KERNELS(F) \
+    F(WriteSigmoidFocalDiff, sigmoid_focal_diff) \
+    F(WriteDiceDiff, dice_diff) \
+    F(SoftmaxTopKDiff, softmax_top_k_diff) \
+    F(WriteSoftmaxFocalDiff, softmax_focal_diff) \
+    F(WriteExpLogDiff, exp_log_diff)
+#define CAFFE_SUMMING_KERNELS(F) \
+    F(ClassifyLabels, CandidateSums, classify_labels) \
+    F(SumSelected, GroupSums, sum_selected) \
+    F(SumSigmoidFocal, PixelSums, sum_sigmoid_focal) \
+    F(SoftmaxProbabilities, PixelSums, softmax_probabilities) \
+    F(SigmoidProbabilities, PixelSums, sigmoid_probabilities) \
+    F(SumDice, DiceSums, sum_dice) \
+    F(SoftmaxCrossEntropy, PixelSums, softmax_cross_entropy) \
+    F(SumSoftmaxFocal, PixelSums, sum_softmax_focal) \
+    F(SumExpLog, ExpLogSums, sum_exp_log) \
+    F(SumExpLogCross, PixelSums, sum_exp_log_cross)
+
+/**
+ * @brief The passes over the elements of a loss in vectors of floats, each for
+ *        elements begin to end - 1; what they add to may be summed in any
+ *        order.
+ */
+struct PixelKernels {
+  const char* name;  // of the set of instructions
+  void (*random_drop)(const RandomDropPass<float>& pass, int begin, int end,
+      GroupSums* sums);
+  void (*balanced_diff)(const BalancedDiffPass<float>& pass, int begin, int end,
+      const float weight[2]);
+  // False where there are fewer elements than a vector holds.
+#define CAFFE_KERNEL(Operation, kernel) \
+  bool (*kernel)(const Operation<float>& op, int begin, int end);
+  CAFFE_WRITING_KERNELS(CAFFE_KERNEL)
+#undef CAFFE_KERNEL
+#define CAFFE_KERNEL(Operation, Sums, kernel) \
+  bool (*kernel)(const Operation<float>& op, int begin, int end, Sums* sums);
+  CAFFE_SUMMING_KERNELS(CAFFE_KERNEL)
+#undef CAFFE_KERNEL
+};
+
+// What the loops of pixel_loops.hpp look for.
+#define CAFFE_KERNEL(Operation, kernel) \
+bool InVectors(const Operation<float>& op, int begin, int end);
+CAFFE_WRITING_KERNELS(CAFFE_KERNEL)
+#undef CAFFE_KERNEL
+#define CAFFE_KERNEL(Operation, Sums, kernel) \
+bool InVectors(const Operation<float>& op, int begin, int end, Sums* sums);
+CAFFE_SUMMING_KERNELS(CAFFE_KERNEL)
+#undef CAFFE_KERNEL
+
+/// @brief Those for this processor; NULL where the compiler has no vectors.
+///        RANDROP_VECTORS, the name of a set, asks for another that it has.
+const PixelKernels* FastestPixelKernels();
+
+#ifdef CAFFE_VECTOR_KERNELS
+extern const PixelKernels kPlainPixelKernels;
+#endif
+#ifdef CAFFE_X86_KERNELS
+extern const PixelKernels kAvx2PixelKernels;
+extern const PixelKernels kAvx512PixelKernels;
+#endif
+
+}  // namespace caffe
+
+#endif  // CAFFE_UTIL_PIXEL_KERNELS_HPP_

@@ -1,0 +1,59 @@
+#include "caffe/util/pixel_kernels.hpp"
+
+#include <cstdlib>
+#include <string>
+
+#include "caffe/common.hpp"
+
+namespace caffe {
+
+namespace {
+
+const PixelKernels* Choose() {
+  const char* variable = std::getenv("RANDROP_VECTORS");
+  const string wanted = variable ? variable : "";
+#ifdef CAFFE_X86_KERNELS
+  const bool avx2 = __builtin_cpu_supports("avx2") &&
+      __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+      __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  if (avx512 && (wanted.empty() || wanted == "AVX512")) {
+    return &kAvx512PixelKernels;
+  }
+  if (avx2 && (wanted.empty() || wanted == "AVX2")) {
+    return &kAvx2PixelKernels;
+  }
+#endif
+  CHECK(wanted.empty() || wanted == "PLAIN") << "RANDROP_VECTORS is " << wanted
+      << ": this processor and build have no such kernels; leave it unset.";
+#ifdef CAFFE_VECTOR_KERNELS
+  return &kPlainPixelKernels;
+#else
+  return NULL;
+#endif
+}
+
+}  // namespace
+
+const PixelKernels* FastestPixelKernels() {
+  static const PixelKernels* const kernels = Choose();
+  return kernels;
+}
+
+#define CAFFE_KERNEL(Operation, kernel) \
+bool InVectors(const Operation<float>& op, int begin, int end) { \
+  const PixelKernels* kernels = FastestPixelKernels(); \
+  return kernels && kernels->kernel(op, begin, end); \
+}
+CAFFE_WRITING_KERNELS(CAFFE_KERNEL)
+#undef CAFFE_KERNEL
+#define CAFFE_KERNEL(Operation, Sums, kernel) \
+bool InVectors(const Operation<float>& op, int begin, int end, Sums* sums) { \
+  const PixelKernels* kernels = FastestPixelKernels(); \
+  return kernels && kernels->kernel(op, begin, end, sums); \
+}
+CAFFE_SUMMING_KERNELS(CAFFE_KERNEL)
+#undef CAFFE_KERNEL
+
+}  // namespace caffe

@@ -1,0 +1,33 @@
+#include <stdint.h>
+#include <string.h>
+
+#include <cfloat>
+#include <cmath>
+
+#include "caffe/util/vector_sets.hpp"
+
+#ifdef CAFFE_X86_KERNELS
+
+#include <immintrin.h>
+
+#pragma GCC diagnostic ignored "-Wpsabi"
+// From here on; what is included before is for any processor.
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi2")
+#pragma GCC target("prefer-vector-width=512")
+#define CAFFE_LANES 16
+#include "caffe/util/loss_kernels_impl.hpp"
+#include "caffe/util/pixel_kernels_impl.hpp"
+
+namespace caffe {
+
+#define CAFFE_WRITING(Operation, kernel) Operation##Kernel,
+#define CAFFE_SUMMING(Operation, Sums, kernel) Operation##Kernel,
+extern const PixelKernels kAvx512PixelKernels = {
+  "AVX512", RandomDropKernel, BalancedDiffKernel,
+  CAFFE_WRITING_KERNELS(CAFFE_WRITING)
+  CAFFE_SUMMING_KERNELS(CAFFE_SUMMING)
+};
+
+}  // namespace caffe
+
+#endif  // CAFFE_X86_KERNELS
