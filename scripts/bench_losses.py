@@ -1,9 +1,13 @@
-"""Time the losses, forward and backward, against Caffe's own cross-entropy."""
+"""Time the losses, forward and backward, against Caffe's, PyTorch's and others'."""
 
 import argparse
+import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from randrop import cli
-from randrop.caffe_build import import_caffe
+from randrop.caffe_build import build_dir, import_caffe
 from randrop.errors import UserError
 from randrop.files import write_json
 from randrop.nets.losses import loss_layers, parse_losses
@@ -31,112 +35,327 @@ LOSSES = {
 }
 # Python layers sort and allocate as NumPy does: one of each activation tells enough.
 PYTHON = {"SIGMOID": "random-drop:LOG", "SOFTMAX": "exp-log"}
+SHAPES = {
+    "SIGMOID": ([1, 1, 1024, 1024], [8, 4, 256, 256]),
+    "SOFTMAX": ([1, 4, 1024, 1024], [8, 4, 256, 256]),
+}
+CONTENDERS = ("native", "pytorch", "full sort", "MONAI, nnU-Net", "copy")
+GROWTH = [64, 128, 256, 512, 1024, 2048, 4096, 8192]
+POSITIVES = [0.0, 0.0001, 0.001, 0.01, 0.1, 0.5]
+Pass = Callable[[], None]
 
 
-def loss_net(
-    folder: str, text: str, activation: str, shape: tuple[int, ...], python: bool
-) -> Any:
-    """Return a net that is logits, label and one loss."""
+def arrays(
+    activation: str, shape: list[int], positives: float = 0.001
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return logits and labels."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(-2, 2, shape).astype(np.float32)
+    if activation == "SIGMOID":
+        return logits, (rng.random(shape) < positives).astype(np.float32)
+    size = (shape[0], 1, *shape[2:])
+    label = (rng.random(size) < positives) * rng.integers(1, shape[1], size)
+    return logits, label.astype(np.float32)
+
+
+def caffe_pass(
+    name: str,
+    activation: str,
+    logits: np.ndarray,
+    label: np.ndarray,
+    python: bool = False,
+) -> Pass:
+    """Return what runs a loss layer forward and backward."""
     caffe = import_caffe()
-    label = shape if activation == "SIGMOID" else (shape[0], 1, *shape[2:])
     net = caffe.NetSpec()
-    net.x = caffe.layers.Input(input_param={"shape": {"dim": list(shape)}})
-    net.label = caffe.layers.Input(input_param={"shape": {"dim": list(label)}})
+    net.x = caffe.layers.Input(input_param={"shape": {"dim": list(logits.shape)}})
+    net.label = caffe.layers.Input(input_param={"shape": {"dim": list(label.shape)}})
     # A learnt factor of 1, so that the loss has something to train.
     net.score = caffe.layers.Scale(net.x, axis=0, num_axes=0)
-    loss_layers(caffe, net, parse_losses(text, activation, python=python), None)
-    path = Path(folder, "net.prototxt")
-    path.write_text(str(net.to_proto()))
-    return caffe.Net(str(path), caffe.TRAIN)
-
-
-def measure(
-    activation: str, shape: tuple[int, ...], repeats: int, seed: int
-) -> dict[str, dict[str, float]]:
-    """Time every loss on the same logits and label, in turn, `repeats` times.
-
-    Returns
-    -------
-    dict
-        For each loss the median, least and greatest time, ns per pixel, and the ratio
-        of the medians to Caffe's loss.
-    """
-    rng = np.random.default_rng(seed)
-    logits = rng.normal(-2, 2, shape)
-    label = (rng.random((shape[0], 1, *shape[2:])) < 0.001).astype(int)
-    if activation == "SIGMOID":
-        label = rng.random(shape) < 0.001
-    elif shape[1] > 2:
-        label *= rng.integers(1, shape[1], label.shape)
-    names = {name: (name, False) for name in LOSSES[activation]}
-    names[f"{PYTHON[activation]}, Python layer"] = (PYTHON[activation], True)
-    nets = {}
+    loss_layers(caffe, net, parse_losses(name, activation, python=python), None)
     with tempfile.TemporaryDirectory() as folder:
-        for name, (text, python) in names.items():
-            net = nets[name] = loss_net(folder, text, activation, shape, python)
-            net.blobs["x"].data[...] = logits
-            net.blobs["label"].data[...] = label
-            net.forward()
-            net.backward()
-    seconds: dict[str, list[float]] = {name: [] for name in nets}
-    for _ in tqdm(range(repeats), f"{activation.lower()}", unit="round"):
-        for name, net in nets.items():
+        path = Path(folder, "net.prototxt")
+        path.write_text(str(net.to_proto()))
+        made = caffe.Net(str(path), caffe.TRAIN)
+    made.blobs["x"].data[...], made.blobs["label"].data[...] = logits, label
+    made.forward()
+    made.backward()
+
+    def run() -> None:
+        made.forward(start="loss")
+        made.backward(end="loss")
+
+    return run
+
+
+def torch_passes(
+    kind: str, activation: str, logits: np.ndarray, label: np.ndarray, threads: int
+) -> dict[str, Pass]:
+    """Return what runs each loss of PyTorch forward and backward."""
+    sys.path.append(str(build_dir() / "judges"))
+    import torch
+
+    import _torch_losses
+
+    torch.set_num_threads(threads)
+    x = torch.from_numpy(logits).requires_grad_()
+    t = torch.from_numpy(label)
+    losses = {
+        "pytorch": _torch_losses.of_pytorch,
+        "full sort": _torch_losses.by_a_full_sort,
+        "MONAI, nnU-Net": _torch_losses.of_others,
+    }[kind]()[activation]
+
+    def timed(loss: Any) -> Pass:
+        def run() -> None:
+            x.grad = None
+            loss(x, t).backward()
+
+        return run
+
+    return {name: timed(loss) for name, loss in losses.items()}
+
+
+def copy_pass(activation: str, logits: np.ndarray, label: np.ndarray) -> Pass:
+    """Return what moves as many bytes as a loss must, as copies of arrays.
+
+    Forward logits and label are read, backward logits and label are read and the
+    gradient is written.
+    """
+    read = 2 * (logits.size + label.size)
+    source = np.ones((read + logits.size) // 2, np.float32)
+    target = np.empty_like(source)
+    return lambda: np.copyto(target, source)
+
+
+def child(task: dict[str, Any]) -> dict[str, float]:
+    """Return ns per pixel of each loss of a contender, timed in turn."""
+    activation, shape = task["activation"], task["shape"]
+    logits, label = arrays(activation, shape, task.get("positives", 0.001))
+    if task["contender"] == "native":
+        names = task.get("losses", LOSSES[activation])
+        passes = {n: caffe_pass(n, activation, logits, label) for n in names}
+        if "losses" not in task:
+            name = PYTHON[activation]
+            passes[f"{name}, Python layer"] = caffe_pass(
+                name, activation, logits, label, python=True
+            )
+    elif task["contender"] == "copy":
+        passes = {"copy": copy_pass(activation, logits, label)}
+    else:
+        passes = torch_passes(
+            task["contender"], activation, logits, label, task["threads"]
+        )
+    times: dict[str, list[float]] = {name: [] for name in passes}
+    for turn in range(task["repeats"] + 1):
+        for name, run in passes.items():
             start = time.perf_counter()
-            net.forward(start="loss")
-            net.backward(end="loss")
-            seconds[name].append(time.perf_counter() - start)
-    scale = 1e9 / (logits.size / (1 if activation == "SIGMOID" else shape[1]))
-    base = np.median(seconds["cross-entropy"])
-    return {
-        name: {
-            "ns_per_pixel": round(float(np.median(times)) * scale, 2),
-            "least": round(min(times) * scale, 2),
-            "greatest": round(max(times) * scale, 2),
-            "ratio_to_caffe": round(float(np.median(times) / base), 2),
+            run()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    scale = 1e9 / label.size
+    return {name: float(np.median(values)) * scale for name, values in times.items()}
+
+
+def measure(**task: Any) -> dict[str, float]:
+    """Run a contender in a process of its own.
+
+    Raises
+    ------
+    UserError
+        When it fails; with its last words.
+    """
+    threads = str(task["threads"])
+    result = subprocess.run(
+        [sys.executable, __file__, "--child", json.dumps(task)],
+        env={
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "GLOG_minloglevel": "2",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        last = "\n".join(result.stderr.strip().splitlines()[-3:])
+        raise UserError(f"{task} failed: {last}")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def compare(options: argparse.Namespace, contenders: list[str]) -> list[dict[str, Any]]:
+    """Time all contenders at every shape and number of threads, in turn."""
+    cells = [
+        (activation, shape, threads)
+        for activation, shapes in SHAPES.items()
+        for shape in shapes
+        for threads in options.threads
+    ]
+    content = []
+    for activation, shape, threads in tqdm(cells, "shapes", unit="shape"):
+        rounds = [
+            {
+                who: measure(
+                    contender=who,
+                    activation=activation,
+                    shape=shape,
+                    threads=threads,
+                    repeats=options.repeats,
+                )
+                for who in contenders
+            }
+            for _ in range(options.rounds)
+        ]
+        figures = {
+            who: {
+                name: round(float(np.median([r[who][name] for r in rounds])), 2)
+                for name in rounds[0][who]
+            }
+            for who in contenders
         }
-        for name, times in seconds.items()
-    }
+        limit = figures.pop("copy")["copy"]
+        native = figures.pop("native")
+        losses = {}
+        for name, value in native.items():
+            losses[name] = {
+                "ns_per_pixel": value,
+                "ratio_to_caffes_cross_entropy": round(
+                    value / native["cross-entropy"], 3
+                ),
+                "ratio_to_copy": round(value / limit, 2),
+                "times_faster_than": {
+                    who: round(others[name] / value, 1)
+                    for who, others in figures.items()
+                    if name in others
+                },
+            }
+        content.append(
+            {
+                "activation": activation,
+                "shape": shape,
+                "threads": threads,
+                "copy_ns_per_pixel": limit,
+                "losses": losses,
+                "others": figures,
+            }
+        )
+        show(content[-1])
+    return content
+
+
+def show(cell: dict[str, Any]) -> None:
+    """Print a table."""
+    shape = " x ".join(map(str, cell["shape"]))
+    print(f"\n{cell['activation'].lower()} {shape}, {cell['threads']} threads")
+    print(f"{'':32} ns/pixel  of copy  times faster than")
+    for name, figure in cell["losses"].items():
+        faster = figure["times_faster_than"]
+        print(
+            f"{name:32} {figure['ns_per_pixel']:8.2f} {figure['ratio_to_copy']:8.1f}  "
+            + ", ".join(f"{who} {times}" for who, times in faster.items())
+        )
+
+
+def growth(options: argparse.Namespace) -> dict[str, Any]:
+    """Time random drop as pixels or positives grow, and top-k as k does."""
+    common = {"contender": "native", "threads": 1, "activation": "SIGMOID"}
+    square = [1, 1, 1024, 1024]
+    result: dict[str, Any] = {"pixels": [], "positives": [], "k_percent": []}
+    for side in tqdm(GROWTH, "growth", unit="size"):
+        times = measure(
+            **common,
+            shape=[1, 1, side, side],
+            repeats=5 if side > 2048 else options.repeats,
+            losses=["random-drop:LOG"],
+        )
+        result["pixels"].append([side * side, round(times["random-drop:LOG"], 2)])
+    for share in POSITIVES:
+        times = measure(
+            **common, shape=square, repeats=options.repeats, positives=share,
+            losses=["random-drop:LOG"],
+        )  # fmt: skip
+        result["positives"].append([share, round(times["random-drop:LOG"], 2)])
+    names = {k: f"top-k:selection=PERCENT,k_percent={k}" for k in (1, 10, 50, 90)}
+    times = measure(
+        **common, shape=square, repeats=options.repeats, losses=list(names.values())
+    )
+    result["k_percent"] = [[k, round(times[name], 2)] for k, name in names.items()]
+    return result
+
+
+def draw(content: dict[str, Any], path: Path) -> None:
+    """Draw the first shape of each activation, and the growth with pixels."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    cells = [c for c in content["shapes"] if c["threads"] == 1]
+    cells = [next(c for c in cells if c["activation"] == a) for a in SHAPES]
+    figure, axes = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
+    for ax, cell in zip(axes, cells, strict=False):
+        names = list(cell["losses"])
+        series = {"ours": {n: cell["losses"][n]["ns_per_pixel"] for n in names}}
+        series |= cell["others"]
+        for offset, (who, times) in enumerate(series.items()):
+            have = [n for n in names if n in times]
+            at = [names.index(n) + 0.2 * offset for n in have]
+            ax.barh(at, [times[n] for n in have], height=0.2, label=who)
+        ax.axvline(cell["copy_ns_per_pixel"], color="k", ls="--", label="copy")
+        ax.set(xscale="log", xlabel="ns per pixel, one thread")
+        ax.set_yticks(range(len(names)), names)
+        ax.set_title(f"{cell['activation'].lower()} {cell['shape']}")
+        ax.invert_yaxis()
+        ax.legend(fontsize=7)
+    pixels, times = zip(*content["growth"]["pixels"], strict=True)
+    axes[2].plot(pixels, times, "o-")
+    axes[2].set(
+        xscale="log", ylim=(0, None), xlabel="pixels", ylabel="ns per pixel",
+        title="random-drop:LOG, one thread",
+    )  # fmt: skip
+    figure.savefig(path, dpi=90)
 
 
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.parser(
-        __doc__, "  scripts/bench_losses.py --out results/bench_losses.json"
+        f"{__doc__} PyTorch, MONAI and nnU-Net are those of build/judges "
+        "(scripts/build_caffe.py --judges). The copy is of the bytes that a loss must "
+        "move.",
+        "  scripts/bench_losses.py --out results/bench_losses.json",
     )
     add = parser.add_argument
-    add("--sigmoid", type=int, nargs="+", default=[1, 1, 1024, 1024], metavar="N",
-        help="shape of the logits")  # fmt: skip
-    add("--softmax", type=int, nargs="+", default=[1, 4, 1024, 1024], metavar="N",
-        help="shape of the logits")  # fmt: skip
-    add("--repeats", type=int, default=20)
-    add("--seed", type=int, default=0)
-    add("--out", type=Path, help="write the figures there as JSON")
+    add("--threads", type=int, nargs="+", default=[1, 2])
+    add("--repeats", type=int, default=15, help="passes timed in each process")
+    add("--rounds", type=int, default=2, help="processes of each contender")
+    add("--without-pytorch", action="store_true", help="time ours and Caffe's alone")
+    add("--out", type=Path, help="write the figures there as NAME.json, and NAME.png")
+    add("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
 def main() -> None:
-    """Time the losses on one thread and print a table."""
+    """Time everything and print tables."""
     options = arguments()
-    if options.repeats < 1:
-        raise UserError("--repeats must be at least 1")
-    content = {}
-    for activation in ("SIGMOID", "SOFTMAX"):
-        shape = tuple(getattr(options, activation.lower()))
-        if len(shape) < 2 or min(shape) < 1 or (activation, shape[1]) == ("SOFTMAX", 1):
-            raise UserError(
-                f"--{activation.lower()} {' '.join(map(str, shape))}: N, C and spatial "
-                "axes; a softmax wants two classes or more"
-            )
-        figures = measure(activation, shape, options.repeats, options.seed)
-        content[activation.lower()] = {"shape": list(shape), "losses": figures}
-        print(f"{activation.lower() + ', one thread':32} ns/pixel  ratio to Caffe's")
-        for name, figure in figures.items():
-            print(f"{name:32} {figure['ns_per_pixel']:8} {figure['ratio_to_caffe']:6}")
+    if options.child:
+        print(json.dumps(child(json.loads(options.child))))
+        return
+    if min(options.repeats, options.rounds, *options.threads) < 1:
+        raise UserError("--repeats, --rounds and --threads must be at least 1")
+    contenders = list(CONTENDERS)
+    if options.without_pytorch:
+        contenders = ["native", "copy"]
+    elif not (build_dir() / "judges/torch").exists():
+        raise UserError(
+            "there is no PyTorch in build/judges: run scripts/build_caffe.py --judges, "
+            "or give --without-pytorch"
+        )
+    content = {"shapes": compare(options, contenders), "growth": growth(options)}
     if options.out:
         write_json(options.out, content)
+        draw(content, options.out.with_suffix(".png"))
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     cli.run(main)

@@ -1,0 +1,252 @@
+"""Time training iterations: Caffe through oneDNN, Caffe as it was, and PyTorch."""
+
+import argparse
+import dataclasses
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import _start  # noqa: F401
+
+import numpy as np
+from tqdm import tqdm
+
+from randrop import cli, nets
+from randrop.caffe_build import build_dir, import_caffe
+from randrop.errors import UserError
+from randrop.files import write_json
+
+CONTENDERS = ("oneDNN", "caffe", "pytorch")
+SETTINGS = {
+    f"unet{base}-batch{batch}": {"base": base, "shape": [batch, 3, 256, 256]}
+    for base in (16, 32)
+    for batch in (2, 8)
+}
+SETTINGS["explog3d-32"] = {"base": 8, "shape": [1, 1, 32, 32, 32]}
+LABELS_3D = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """Data and labels that stay in the net's inputs, as a Feed."""
+
+    shape: tuple[int, ...]
+    channels: int
+
+    @property
+    def batch(self) -> int:
+        """Return the number of images."""
+        return self.shape[0]
+
+    def layer(self, caffe: Any, subset: str, phase: int) -> Any:
+        """Return data and label."""
+        label = (self.shape[0], self.channels, *self.shape[2:])
+        shapes = [{"dim": list(self.shape)}, {"dim": list(label)}]
+        return caffe.layers.Input(
+            input_param={"shape": shapes}, include={"phase": phase}, ntop=2
+        )
+
+
+def arrays(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the data and labels that all contenders train on."""
+    rng = np.random.default_rng(0)
+    data = rng.normal(0, 1, shape).astype(np.float32)
+    size = (shape[0], 1, *shape[2:])
+    if len(shape) == 4:
+        return data, (rng.random(size) < 0.001).astype(np.float32)
+    return data, rng.integers(0, LABELS_3D, size).astype(np.float32)
+
+
+def caffe_step(setting: dict[str, Any], folder: Path) -> tuple[Any, Any]:
+    """Return what makes one iteration with Caffe, and its net."""
+    caffe = import_caffe()
+    caffe.set_mode_cpu()
+    shape = tuple(setting["shape"])
+    feed = Given(shape, 1)
+    if len(shape) == 4:
+        losses = nets.parse_losses("random-drop:LOG", "SIGMOID")
+        text = nets.unet(1, feed, losses, base_channels=setting["base"])
+    else:
+        losses = nets.parse_losses("exp-log", "SOFTMAX")
+        text = nets.explog3d(LABELS_3D, feed, losses, shape=shape[1:])
+    net, solver = folder / "net.prototxt", folder / "solver.prototxt"
+    net.write_text(text)
+    lines = nets.solver(str(net), 10**6, 1, str(folder / "s")).splitlines()
+    out = ("test_", "snapshot:", "display:")
+    solver.write_text("\n".join(x for x in lines if not x.startswith(out)))
+    made = caffe.get_solver(str(solver))
+    made.net.blobs["data"].data[...], made.net.blobs["label"].data[...] = arrays(shape)
+    return lambda: made.step(1), made.net
+
+
+def torch_step(setting: dict[str, Any], threads: int) -> Any:
+    """Return what makes one iteration with PyTorch."""
+    sys.path.append(str(build_dir() / "judges"))
+    import torch
+
+    import _torch_losses
+    import _torch_nets
+
+    torch.set_num_threads(threads)
+    torch.manual_seed(1)
+    shape = tuple(setting["shape"])
+    data, label = map(torch.from_numpy, arrays(shape))
+    if len(shape) == 4:
+        net, loss = _torch_nets.UNet(1, setting["base"]), _torch_losses.random_drop
+    else:
+        net, loss = _torch_nets.ExpLog3d(LABELS_3D), _torch_losses.exp_log
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-5)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        value = loss(net(data), label)
+        value.backward()
+        optimizer.step()
+        value.item()
+
+    return step
+
+
+def shares(net: Any, step: float) -> dict[str, float]:
+    """Return how many ms the loss takes of an iteration, and what is left of it."""
+    seconds = {"loss": 0.0, "all layers": 0.0}
+    for way, order in ((net._forward, 1), (net._backward, -1)):
+        for i in list(range(len(net.layers)))[::order]:
+            start = time.perf_counter()
+            way(i, i)
+            spent = time.perf_counter() - start
+            seconds["all layers"] += spent
+            seconds["loss"] += spent * (net._layer_names[i] == "loss")
+    return {name: 1e3 * value for name, value in seconds.items()}
+
+
+def child(options: argparse.Namespace) -> dict[str, float]:
+    """Time one contender in this process."""
+    setting = SETTINGS[options.settings[0]]
+    with tempfile.TemporaryDirectory() as folder:
+        net = None
+        if options.child == "pytorch":
+            step = torch_step(setting, options.threads[0])
+        else:
+            step, net = caffe_step(setting, Path(folder))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        step()
+        times: list[float] = []
+        while len(times) < options.repeats:
+            start = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - start)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        result = {
+            "ms": 1e3 * float(np.median(times)),
+            "least": 1e3 * min(times),
+            "peak_MB": peak / 1024,
+            "of_that_MB": (peak - before) / 1024,
+        }
+        if net is not None:
+            parts = [shares(net, min(times)) for _ in range(3)][1:]
+            for name in parts[0]:
+                result[f"{name} ms"] = min(part[name] for part in parts)
+        return result
+
+
+def measure(name: str, contender: str, threads: int, repeats: int) -> dict[str, float]:
+    """Run a contender in a process of its own.
+
+    Raises
+    ------
+    UserError
+        When it fails; with its last words.
+    """
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "RANDROP_ENGINE": "CAFFE" if contender == "caffe" else "ONEDNN",
+        "GLOG_minloglevel": "2",
+    }
+    command = [
+        *(sys.executable, __file__, "--child", contender, "--settings", name),
+        *("--threads", str(threads), "--repeats", str(repeats)),
+    ]
+    result = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        last = "\n".join(result.stderr.strip().splitlines()[-3:])
+        raise UserError(f"{contender} at {name} failed: {last}")
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = cli.parser(
+        f"{__doc__} PyTorch is that of build/judges (scripts/build_caffe.py --judges).",
+        "  scripts/bench_training.py --out results/bench_training.json",
+    )
+    add = parser.add_argument
+    add("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    add("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    add("--threads", type=int, nargs="+", default=[1, 2])
+    add("--repeats", type=int, default=7, help="iterations timed in each round")
+    add("--rounds", type=int, default=3, help="processes of each contender")
+    add("--out", type=Path, help="write the figures there as JSON")
+    add("--child", choices=CONTENDERS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Time all contenders at all settings, in turn, and print a table."""
+    options = arguments()
+    if min(options.repeats, options.rounds, *options.threads) < 1:
+        raise UserError("--repeats, --rounds and --threads must be at least 1")
+    if options.child:
+        print(json.dumps(child(options)))
+        return
+    if "pytorch" in options.contenders and not (build_dir() / "judges/torch").exists():
+        raise UserError(
+            "there is no PyTorch in build/judges: run scripts/build_caffe.py --judges, "
+            "or leave it out with --contenders oneDNN caffe"
+        )
+    runs = [
+        (name, threads, contender)
+        for name in options.settings
+        for threads in options.threads
+        for _ in range(options.rounds)
+        for contender in options.contenders
+    ]
+    found: dict[tuple[str, int, str], list[dict[str, float]]] = {}
+    for run in tqdm(runs, unit="run"):
+        name, threads, contender = run
+        figures = measure(name, contender, threads, options.repeats)
+        found.setdefault(run, []).append(figures)
+    content = []
+    for (name, threads, contender), figures in found.items():
+        median = {
+            key: round(float(np.median([f[key] for f in figures])), 1)
+            for key in figures[0]
+        }
+        peer = found.get((name, threads, "pytorch"))
+        entry = {"setting": name, "threads": threads, "contender": contender, **median}
+        if peer:
+            entry["ratio_to_pytorch"] = round(
+                median["ms"] / float(np.median([f["ms"] for f in peer])), 2
+            )
+        content.append(entry)
+        print(
+            f"{name:16} {threads} threads  {contender:8} {entry['ms']:8.1f} ms  "
+            f"{entry.get('ratio_to_pytorch', '-')!s:>5} of PyTorch  "
+            f"{entry['peak_MB']:6.0f} MB"
+        )
+    if options.out:
+        write_json(options.out, content)
+
+
+if __name__ == "__main__":
+    cli.run(main)
