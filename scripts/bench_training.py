@@ -1,7 +1,6 @@
 """Time training iterations: Caffe through oneDNN, Caffe as it was, and PyTorch."""
 
 import argparse
-import dataclasses
 import json
 import os
 import resource
@@ -32,27 +31,6 @@ SETTINGS["explog3d-32"] = {"base": 8, "shape": [1, 1, 32, 32, 32]}
 LABELS_3D = 20
 
 
-@dataclasses.dataclass(frozen=True)
-class Given:
-    """Data and labels that stay in the net's inputs, as a Feed."""
-
-    shape: tuple[int, ...]
-    channels: int
-
-    @property
-    def batch(self) -> int:
-        """Return the number of images."""
-        return self.shape[0]
-
-    def layer(self, caffe: Any, subset: str, phase: int) -> Any:
-        """Return data and label."""
-        label = (self.shape[0], self.channels, *self.shape[2:])
-        shapes = [{"dim": list(self.shape)}, {"dim": list(label)}]
-        return caffe.layers.Input(
-            input_param={"shape": shapes}, include={"phase": phase}, ntop=2
-        )
-
-
 def arrays(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Return the data and labels that all contenders train on."""
     rng = np.random.default_rng(0)
@@ -68,7 +46,7 @@ def caffe_step(setting: dict[str, Any], folder: Path) -> tuple[Any, Any]:
     caffe = import_caffe()
     caffe.set_mode_cpu()
     shape = tuple(setting["shape"])
-    feed = Given(shape, 1)
+    feed = nets.InputFeed(shape, (shape[0], 1, *shape[2:]))
     if len(shape) == 4:
         losses = nets.parse_losses("random-drop:LOG", "SIGMOID")
         text = nets.unet(1, feed, losses, base_channels=setting["base"])

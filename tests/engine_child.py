@@ -3,7 +3,6 @@
 In a process of its own, as the engine is chosen when Caffe is loaded.
 """
 
-import dataclasses
 import sys
 import tempfile
 from pathlib import Path
@@ -14,35 +13,17 @@ from randrop import nets
 from randrop.caffe_build import import_caffe
 
 
-@dataclasses.dataclass(frozen=True)
-class Given:
-    """Data and labels that the test puts into the inputs, as a Feed."""
-
-    shape: tuple[int, ...]
-    label: tuple[int, ...]
-
-    @property
-    def batch(self):
-        return self.shape[0]
-
-    def layer(self, caffe, subset, phase):
-        shapes = [{"dim": list(shape)} for shape in (self.shape, self.label)]
-        return caffe.layers.Input(
-            input_param={"shape": shapes}, include={"phase": phase}, ntop=2
-        )
-
-
 def unet(base):
     """Return a U-Net, whose channels are multiples of a vector or are not."""
     shape = (2, 3, 40, 48)
-    feed = Given(shape, (2, 2, 40, 48))
+    feed = nets.InputFeed(shape, (2, 2, 40, 48))
     losses = nets.parse_losses("random-drop:LOG", "SIGMOID")
     return nets.unet(2, feed, losses, base_channels=base, depth=3), feed
 
 
 def volumes():
     """Return the network for volumes."""
-    feed = Given((1, 1, 16, 16, 16), (1, 1, 16, 16, 16))
+    feed = nets.InputFeed((1, 1, 16, 16, 16), (1, 1, 16, 16, 16))
     losses = nets.parse_losses("exp-log", "SOFTMAX")
     return nets.explog3d(5, feed, losses, shape=feed.shape[1:]), feed
 
@@ -69,7 +50,7 @@ def main():
     # The first pass finds out who wants which data; later ones go by that.
     for turn in range(3):
         net.blobs["data"].data[...] = rng.normal(0, 1, feed.shape)
-        net.blobs["label"].data[...] = rng.random(feed.label) < 0.1
+        net.blobs["label"].data[...] = rng.random(feed.label_shape) < 0.1
         net.clear_param_diffs()
         net.forward()
         net.backward()

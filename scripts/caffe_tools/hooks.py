@@ -135,10 +135,13 @@ HOOKS = (
                 "# ---[ oneDNN: fast layers on the CPU\n"
                 'option(USE_ONEDNN "Layers through oneDNN, where it is found" ON)\n'
                 "if(USE_ONEDNN)\n"
-                "  find_package(dnnl CONFIG QUIET)\n"
-                "  if(TARGET DNNL::dnnl)\n"
-                '    message(STATUS "Found oneDNN ${dnnl_VERSION}")\n'
-                "    list(APPEND Caffe_LINKER_LIBS PUBLIC DNNL::dnnl)\n"
+                # Not by its package file, which may want OpenCL's headers, too.
+                "  find_path(DNNL_INCLUDE_DIR dnnl.hpp)\n"
+                "  find_library(DNNL_LIBRARY dnnl)\n"
+                "  if(DNNL_INCLUDE_DIR AND DNNL_LIBRARY)\n"
+                '    message(STATUS "Found oneDNN: ${DNNL_LIBRARY}")\n'
+                "    list(APPEND Caffe_INCLUDE_DIRS PUBLIC ${DNNL_INCLUDE_DIR})\n"
+                "    list(APPEND Caffe_LINKER_LIBS PUBLIC ${DNNL_LIBRARY})\n"
                 "    list(APPEND Caffe_DEFINITIONS PUBLIC -DUSE_ONEDNN)\n"
                 "  endif()\n"
                 "endif()\n\n"
@@ -154,7 +157,7 @@ HOOKS = (
             (
                 r"^# ---\[ Adding runtest\n",
                 "# ---[ The same tests over the layers through oneDNN\n"
-                "if(TARGET DNNL::dnnl)\n"
+                "if(USE_ONEDNN AND DNNL_INCLUDE_DIR AND DNNL_LIBRARY)\n"
                 "  set(engine_srcs test_caffe_main.cpp)\n"
                 "  foreach(layer batch_norm concat convolution deconvolution eltwise "
                 "neuron\n"

@@ -1,13 +1,14 @@
 """Networks, generated with pycaffe's NetSpec, their losses, and the solver."""
 
 from randrop.nets.explog3d import explog3d
-from randrop.nets.feeds import PatchFeed, VolumeFeed
+from randrop.nets.feeds import InputFeed, PatchFeed, VolumeFeed
 from randrop.nets.losses import KINDS, Loss, parse_losses
 from randrop.nets.solver import solver
 from randrop.nets.unet import unet
 
 __all__ = [
     "KINDS",
+    "InputFeed",
     "Loss",
     "PatchFeed",
     "VolumeFeed",

@@ -60,7 +60,33 @@ class VolumeFeed:
         )
 
 
-Feed = PatchFeed | VolumeFeed
+@dataclasses.dataclass(frozen=True)
+class InputFeed:
+    """Data and labels that a program puts into the network's inputs.
+
+    Attributes
+    ----------
+    shape, label_shape : tuple of int
+        Of the blobs data and label.
+    """
+
+    shape: tuple[int, ...]
+    label_shape: tuple[int, ...]
+
+    @property
+    def batch(self) -> int:
+        """Return the number of images."""
+        return self.shape[0]
+
+    def layer(self, caffe: Any, subset: str, phase: int) -> tuple[Any, Any]:
+        """Return data and label, for a NetSpec."""
+        shapes = [{"dim": list(shape)} for shape in (self.shape, self.label_shape)]
+        return caffe.layers.Input(
+            input_param={"shape": shapes}, include={"phase": phase}, ntop=2
+        )
+
+
+Feed = PatchFeed | VolumeFeed | InputFeed
 
 
 def feed_layers(caffe: Any, feed: Feed) -> tuple[str, tuple[Any, Any]]:
