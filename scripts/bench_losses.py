@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from randrop import cli
-from randrop.caffe_build import build_dir, import_caffe
+from randrop.caffe_build import PATIENCE, build_dir, import_caffe
 from randrop.errors import UserError
 from randrop.files import write_json
 from randrop.nets.losses import loss_layers, parse_losses
@@ -173,6 +173,7 @@ def measure(**task: Any) -> dict[str, float]:
             "OMP_NUM_THREADS": threads,
             "OPENBLAS_NUM_THREADS": threads,
             "GLOG_minloglevel": "2",
+        **PATIENCE,
         },
         capture_output=True,
         text=True,

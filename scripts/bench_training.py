@@ -17,7 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from randrop import cli, nets
-from randrop.caffe_build import build_dir, import_caffe
+from randrop.caffe_build import PATIENCE, build_dir, import_caffe
 from randrop.errors import UserError
 from randrop.files import write_json
 
@@ -148,6 +148,7 @@ def measure(name: str, contender: str, threads: int, repeats: int) -> dict[str, 
         "OPENBLAS_NUM_THREADS": str(threads),
         "RANDROP_ENGINE": "CAFFE" if contender == "caffe" else "ONEDNN",
         "GLOG_minloglevel": "2",
+        **PATIENCE,
     }
     command = [
         *(sys.executable, __file__, "--child", contender, "--settings", name),

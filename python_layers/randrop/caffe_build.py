@@ -38,6 +38,11 @@ def caffe_binary() -> Path:
     )
 
 
+PATIENCE = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait for others sleep: where programs compete for the processors, those
+that turn round instead hold up the ones that they wait for, up to fifty times longer."""
+
+
 def environment() -> dict[str, str]:
     """Return an environment in which `caffe` finds our Python layers and pycaffe.
 
@@ -48,6 +53,7 @@ def environment() -> dict[str, str]:
     paths += [Path(p) for p in sys.path if p.endswith("-packages")]
     known = os.environ.get("PYTHONPATH")
     return {
+        **PATIENCE,
         **os.environ,
         "PYTHONPATH": os.pathsep.join([*map(str, paths), *([known] if known else [])]),
         "RANDROP_PYTHON": sys.executable,
@@ -62,7 +68,8 @@ def import_caffe() -> ModuleType:
     UserError
         When pycaffe cannot be imported.
     """
-    os.environ.setdefault("GLOG_minloglevel", "2")
+    for name, value in {"GLOG_minloglevel": "2", **PATIENCE}.items():
+        os.environ.setdefault(name, value)
     folder = str(caffe_root() / "python")
     if folder not in sys.path:
         sys.path.insert(0, folder)
