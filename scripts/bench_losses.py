@@ -173,7 +173,7 @@ def measure(**task: Any) -> dict[str, float]:
             "OMP_NUM_THREADS": threads,
             "OPENBLAS_NUM_THREADS": threads,
             "GLOG_minloglevel": "2",
-        **PATIENCE,
+            **PATIENCE,
         },
         capture_output=True,
         text=True,

@@ -40,7 +40,7 @@ def caffe_binary() -> Path:
 
 PATIENCE = {"OMP_WAIT_POLICY": "PASSIVE"}
 """Threads that wait for others sleep: where programs compete for the processors, those
-that turn round instead hold up the ones that they wait for, up to fifty times longer."""
+that turn round instead hold up the ones that they wait for, many times longer."""
 
 
 def environment() -> dict[str, str]:
