@@ -59,7 +59,7 @@ settings=(--lesions MA HE)
 if [ -n "$phantom" ]; then
   step "2/5 Data: synthetic fundus photographs with lesions (10 seconds)"
   "$python" scripts/make_phantom.py "$data" --images 32 --size 512 --seed 0
-  # Small enough for five minutes on two cores.
+  # Small enough for a minute or two on two cores.
   settings+=(--iterations 1200 --patch 128 --batch 4 --base-channels 8 --depth 3)
   settings+=(--test-interval 200 --test-iterations 8)
 else
@@ -67,7 +67,7 @@ else
   out="$RANDROP_BUILD/quickstart-data"
 fi
 
-step "3/5 Training: caffe train with the random drop loss (3 to 5 minutes on 2 cores)"
+step "3/5 Training: caffe train with the random drop loss (1 to 2 minutes on 2 cores)"
 resume=()
 if compgen -G "$out/run/snapshots/*.solverstate" > /dev/null &&
     [ ! -e "$out/run/final.caffemodel" ]; then
