@@ -8,8 +8,7 @@
 #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && \
     defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)
 #define CAFFE_VECTOR_CLONES \
-    __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", \
-        "default")))
+    __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define CAFFE_VECTOR_CLONES
 #endif
