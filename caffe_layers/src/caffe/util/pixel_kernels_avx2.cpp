@@ -14,8 +14,10 @@
 // From here on; what is included before is for any processor.
 #pragma GCC target("avx2,fma,bmi2")
 #define CAFFE_LANES 8
-#include "caffe/util/loss_kernels_impl.hpp"
+#include "caffe/util/dice_kernels_impl.hpp"
 #include "caffe/util/pixel_kernels_impl.hpp"
+#include "caffe/util/sigmoid_kernels_impl.hpp"
+#include "caffe/util/softmax_kernels_impl.hpp"
 
 namespace caffe {
 

@@ -15,8 +15,10 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi2")
 #pragma GCC target("prefer-vector-width=512")
 #define CAFFE_LANES 16
-#include "caffe/util/loss_kernels_impl.hpp"
+#include "caffe/util/dice_kernels_impl.hpp"
 #include "caffe/util/pixel_kernels_impl.hpp"
+#include "caffe/util/sigmoid_kernels_impl.hpp"
+#include "caffe/util/softmax_kernels_impl.hpp"
 
 namespace caffe {
 

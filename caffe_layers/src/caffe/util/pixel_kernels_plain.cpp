@@ -14,8 +14,10 @@
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 #define CAFFE_LANES 4
-#include "caffe/util/loss_kernels_impl.hpp"
+#include "caffe/util/dice_kernels_impl.hpp"
 #include "caffe/util/pixel_kernels_impl.hpp"
+#include "caffe/util/sigmoid_kernels_impl.hpp"
+#include "caffe/util/softmax_kernels_impl.hpp"
 
 namespace caffe {
 

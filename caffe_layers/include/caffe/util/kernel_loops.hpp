@@ -1,0 +1,165 @@
+#ifndef CAFFE_UTIL_KERNEL_LOOPS_HPP_
+#define CAFFE_UTIL_KERNEL_LOOPS_HPP_
+
+#include "caffe/util/class_balance.hpp"
+#include "caffe/util/softmax_pixel.hpp"
+#include "caffe/util/vector.hpp"
+
+// What the kernels of the losses share: loops over vectors, sums, labels.
+namespace caffe {
+namespace {
+
+/// Calls body(first, inside) for vectors of elements begin to end - 1, none of
+/// them across a multiple of area. The last of an area may begin before the
+/// end of that before it: `inside` tells its new elements; what it writes of
+/// the others they have already.
+template <typename Body>
+inline bool OverAreas(int area, int begin, int end, const Body& body) {
+  if (area < CAFFE_LANES) {
+    return false;
+  }
+  const Ints all = Ints() - 1;
+  while (begin < end) {
+    const int start = begin / area * area;
+    const int last = end - start < area ? end : start + area;
+    int i = begin;
+    for (; i + CAFFE_LANES <= last; i += CAFFE_LANES) {
+      body(i, all);
+    }
+    if (i < last) {
+      const int first =
+          last - CAFFE_LANES < start ? start : last - CAFFE_LANES;
+      const Ints index = Numbers() + first;
+      body(first, (index >= i) & (index < last));
+    }
+    begin = last;
+  }
+  return true;
+}
+
+/// The same for elements that any neighbours may be beside.
+template <typename Body>
+inline bool OverElements(int begin, int end, const Body& body) {
+  if (end < CAFFE_LANES) {
+    return false;
+  }
+  const Ints all = Ints() - 1;
+  int i = begin;
+  for (; i + CAFFE_LANES <= end; i += CAFFE_LANES) {
+    body(i, all);
+  }
+  if (i < end) {
+    body(end - CAFFE_LANES, Numbers() + (end - CAFFE_LANES) >= i);
+  }
+  return true;
+}
+
+/// A sum in floats that do not get far from what is added to them.
+class LongSum {
+ public:
+  LongSum() : part_(Floats()), added_(0), total_(0) {}
+  inline void Add(Floats values) {
+    part_ += values;
+    if (++added_ == 64) {
+      total_ += SumOf(part_);
+      part_ = Floats();
+      added_ = 0;
+    }
+  }
+  inline double Total() const { return total_ + SumOf(part_); }
+
+ private:
+  Floats part_;
+  int added_;
+  double total_;
+};
+
+inline Floats Where(Ints mask, Floats values) {
+  return mask ? values : Floats();
+}
+
+/// Binary labels.
+struct LabelMasks {
+  Ints positive, negative, ignored;
+
+  inline LabelMasks(const float* label, bool has_ignore_label,
+      int ignore_label) {
+    const Floats values = LoadAs<Floats>(label);
+    ignored = has_ignore_label ?
+        values == static_cast<float>(ignore_label) : Ints();
+    positive = ~ignored & (values == 1);
+    negative = ~ignored & (values == 0);
+  }
+  inline Ints Valid() const { return positive | negative; }
+};
+
+/// What PixelSums knows of the labels.
+struct LabelCount {
+  Ints taking_part, bad;
+
+  LabelCount() : taking_part(Ints()), bad(Ints()) {}
+  inline void Add(Ints valid, Ints allowed) {
+    taking_part -= valid;
+    bad |= ~allowed;
+  }
+  inline void AddTo(PixelSums* sums) const {
+    sums->taking_part += static_cast<int>(SumOf(taking_part));
+  }
+  inline bool AnyBad() const { return SumOf(bad) != 0; }
+};
+
+inline void FindBadBinary(const float* label, bool has_ignore_label,
+    int ignore_label, int begin, int end, PixelSums* sums) {
+  for (int i = begin; i < end && sums->bad_label < 0; ++i) {
+    const float value = label[i];
+    if (!(value == 0 || value == 1 ||
+        (has_ignore_label && value == ignore_label))) {
+      sums->bad_label = i;
+    }
+  }
+}
+
+/// Classes of softmax labels: IGNORED_PIXEL and BAD_LABEL as for one.
+inline Ints Classes(const SoftmaxInput<float>& input, int j) {
+  const Floats values = LoadAs<Floats>(input.label + j);
+  const Ints in_range = (values >= 0) &
+      (values < static_cast<float>(input.classes));
+  const Ints whole = __builtin_convertvector(
+      in_range ? values : Floats(), Ints);
+  const Ints good =
+      in_range & (__builtin_convertvector(whole, Floats) == values);
+  const Ints own = good ? whole : Ints() + static_cast<int>(BAD_LABEL);
+  if (!input.has_ignore_label) {
+    return own;
+  }
+  return values == static_cast<float>(input.ignore_label) ?
+      Ints() + static_cast<int>(IGNORED_PIXEL) : own;
+}
+
+inline void FindBadClass(const SoftmaxInput<float>& input, int begin, int end,
+    PixelSums* sums) {
+  for (int j = begin; j < end && sums->bad_label < 0; ++j) {
+    const float value = input.label[j];
+    if (!(input.has_ignore_label && value == input.ignore_label) &&
+        !(value >= 0 && value < input.classes &&
+        static_cast<int>(value) == value)) {
+      sums->bad_label = j;
+    }
+  }
+}
+
+/// Whether any lane is.
+inline bool Any(Ints mask) {
+  Ints both = mask;
+  for (int half = CAFFE_LANES / 2; half > 0; half /= 2) {
+    for (int lane = 0; lane < half; ++lane) {
+      both[lane] |= both[lane + half];
+    }
+  }
+  return both[0] != 0;
+}
+
+}  // namespace
+}  // namespace caffe
+
+#endif  // CAFFE_UTIL_KERNEL_LOOPS_HPP_

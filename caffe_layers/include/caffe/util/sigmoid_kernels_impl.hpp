@@ -1,0 +1,135 @@
+#ifndef CAFFE_UTIL_SIGMOID_KERNELS_IMPL_HPP_
+#define CAFFE_UTIL_SIGMOID_KERNELS_IMPL_HPP_
+
+#include "caffe/util/focal.hpp"
+#include "caffe/util/kernel_loops.hpp"
+#include "caffe/util/pixel_kernels.hpp"
+#include "caffe/util/top_k_ce.hpp"
+#include "caffe/util/vector.hpp"
+
+// Top-k and focal loss of a sigmoid in vectors; as pixel_kernels_impl.hpp.
+namespace caffe {
+namespace {
+
+// --- top-k, sigmoid
+
+inline bool ClassifyLabelsKernel(const ClassifyLabels<float>& op, int begin,
+    int end, CandidateSums* sums) {
+  Ints positives = Ints(), negatives = Ints();
+  Ints from_bin[kHardnessBins - 1] = {Ints()};
+  const bool done = OverElements(begin, end, [&](int i, Ints inside) {
+    const LabelMasks label(op.label + i, op.has_ignore_label, op.ignore_label);
+    // A label that is not allowed is stored as -1, one byte.
+    const Ints selection =
+        (label.positive & static_cast<int>(POSITIVE)) |
+        (label.negative & static_cast<int>(NEGATIVE)) |
+        (label.ignored & static_cast<int>(IGNORED)) |
+        (~(label.Valid() | label.ignored) & 255);
+    Store(selection, op.selection + i);
+    const Ints negative = inside & label.negative;
+    positives -= inside & label.positive;
+    negatives -= negative;
+    const Floats x = LoadAs<Floats>(op.logits + i);
+    for (int b = 0; b < kHardnessBins - 1; ++b) {
+      from_bin[b] -= negative & ~(x < HardnessBound(b));
+    }
+  });
+  if (done) {
+    sums->positives += static_cast<int>(SumOf(positives));
+    int above = static_cast<int>(SumOf(negatives));
+    sums->negatives += above;
+    for (int b = 0; b < kHardnessBins - 1; ++b) {
+      const int from_next = static_cast<int>(SumOf(from_bin[b]));
+      sums->bins[b] += above - from_next;
+      above = from_next;
+    }
+    sums->bins[kHardnessBins - 1] += above;
+  }
+  return done;
+}
+
+inline bool SumSelectedKernel(const SumSelected<float>& op, int begin, int end,
+    GroupSums* sums) {
+  LongSum positive_loss, negative_loss;
+  Ints positives = Ints(), negatives = Ints(), ignored = Ints();
+  const bool done = OverElements(begin, end, [&](int i, Ints inside) {
+    const Ints selection = Load(op.selection + i);
+    const Ints bad = inside & (selection == 255);
+    if (Any(bad)) {
+      for (int lane = CAFFE_LANES - 1; lane >= 0; --lane) {
+        if (bad[lane]) {
+          sums->bad_label = FirstIndex(sums->bad_label, i + lane);
+          op.selection[i + lane] = IGNORED;
+        }
+      }
+    }
+    const Ints positive = inside & (selection == static_cast<int>(POSITIVE));
+    const Ints negative = inside & (selection == static_cast<int>(NEGATIVE));
+    ignored -= inside & (selection == static_cast<int>(IGNORED));
+    if (Any(positive | negative)) {
+      const SigmoidPixel<Floats> pixel(LoadAs<Floats>(op.logits + i));
+      positive_loss.Add(Where(positive, pixel.PositiveLoss()));
+      negative_loss.Add(Where(negative, pixel.NegativeLoss()));
+      positives -= positive;
+      negatives -= negative;
+    }
+  });
+  if (done) {
+    sums->positive_loss += positive_loss.Total();
+    sums->negative_loss += negative_loss.Total();
+    sums->positives += static_cast<int>(SumOf(positives));
+    sums->negatives += static_cast<int>(SumOf(negatives));
+    sums->ignored += static_cast<int>(SumOf(ignored));
+  }
+  return done;
+}
+
+// --- focal, sigmoid
+
+inline bool SumSigmoidFocalKernel(const SumSigmoidFocal<float>& op, int begin,
+    int end, PixelSums* sums) {
+  const SigmoidFocalInput<float>& in = op.input;
+  LongSum loss;
+  LabelCount count;
+  const bool done = OverAreas(in.group_size, begin, end,
+      [&](int i, Ints inside) {
+    const LabelMasks label(in.label + i, in.has_ignore_label, in.ignore_label);
+    const float alpha = in.alpha[i / in.group_size];
+    const Floats x = LoadAs<Floats>(in.logits + i);
+    const SigmoidPixel<Floats> z(label.positive ? -x : x);
+    const Floats weight = label.positive ? Floats() + alpha :
+        Floats() + (1 - alpha);
+    const Ints valid = inside & label.Valid();
+    loss.Add(Where(valid, weight * SigmoidFocal(z, in.gamma)));
+    count.Add(valid, label.Valid() | label.ignored);
+  });
+  if (done) {
+    sums->loss += loss.Total();
+    count.AddTo(sums);
+    if (count.AnyBad()) {
+      FindBadBinary(in.label, in.has_ignore_label, in.ignore_label, begin, end,
+          sums);
+    }
+  }
+  return done;
+}
+
+inline bool WriteSigmoidFocalDiffKernel(const WriteSigmoidFocalDiff<float>& op,
+    int begin, int end) {
+  const SigmoidFocalInput<float>& in = op.input;
+  return OverAreas(in.group_size, begin, end, [&](int i, Ints) {
+    const LabelMasks label(in.label + i, in.has_ignore_label, in.ignore_label);
+    const float alpha = in.alpha[i / in.group_size];
+    const Floats x = LoadAs<Floats>(in.logits + i);
+    const SigmoidPixel<Floats> z(label.positive ? -x : x);
+    const Floats weight = label.positive ? Floats() - op.scale * alpha :
+        Floats() + op.scale * (1 - alpha);
+    Store(Where(label.Valid(), weight * SigmoidFocalDiff(z, in.gamma)),
+        op.diff + i);
+  });
+}
+
+}  // namespace
+}  // namespace caffe
+
+#endif  // CAFFE_UTIL_SIGMOID_KERNELS_IMPL_HPP_
