@@ -28,6 +28,7 @@ def run(net, out, engine):
             "GLOG_minloglevel": "2",
         },
         check=True,
+        stderr=subprocess.PIPE,
     )
     return np.load(out)
 
@@ -55,8 +56,9 @@ def test_a_network_is_the_same_through_onednn(caffe, tmp_path, net):
 def test_an_engine_that_is_none_is_named(caffe, tmp_path):
     if not has_engine():
         pytest.skip(NO_ENGINE)
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(subprocess.CalledProcessError) as failed:
         run("unet5", tmp_path / "none.npz", "CUDNN")
+    assert b"RANDROP_ENGINE is CAFFE or ONEDNN" in failed.value.stderr
 
 
 SHARED = """

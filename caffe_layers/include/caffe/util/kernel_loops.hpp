@@ -108,8 +108,9 @@ struct LabelCount {
   inline bool AnyBad() const { return SumOf(bad) != 0; }
 };
 
+template <typename Sums>
 inline void FindBadBinary(const float* label, bool has_ignore_label,
-    int ignore_label, int begin, int end, PixelSums* sums) {
+    int ignore_label, int begin, int end, Sums* sums) {
   for (int i = begin; i < end && sums->bad_label < 0; ++i) {
     const float value = label[i];
     if (!(value == 0 || value == 1 ||

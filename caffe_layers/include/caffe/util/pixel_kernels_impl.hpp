@@ -1,6 +1,7 @@
 #ifndef CAFFE_UTIL_PIXEL_KERNELS_IMPL_HPP_
 #define CAFFE_UTIL_PIXEL_KERNELS_IMPL_HPP_
 
+#include "caffe/util/kernel_loops.hpp"
 #include "caffe/util/philox.hpp"
 #include "caffe/util/pixel_kernels.hpp"
 #include "caffe/util/random_drop.hpp"
@@ -187,13 +188,8 @@ void RandomDrop(const RandomDropPass<float>& pass, int begin, int end,
   }
   Flush(lanes, sums);
   if (SumOf(bad | lanes.bad) != 0) {
-    for (int i = begin; i < end && sums->bad_label < 0; ++i) {
-      const float label = pass.label[i];
-      if (!(label == 0 || label == 1 ||
-          (pass.has_ignore_label && label == pass.ignore_label))) {
-        sums->bad_label = i;
-      }
-    }
+    FindBadBinary(pass.label, pass.has_ignore_label, pass.ignore_label, begin,
+        end, sums);
   }
 }
 

@@ -144,7 +144,7 @@ dnnl::memory ReadAs(const Blob<float>& blob, Part part, const Layout& layout) {
 
 Output::Output(Blob<float>* blob, Part part, const Layout& layout)
     : target_(PartOf(*blob, part)), dims_(DimsOf(blob->shape())),
-      plain_wanted_(target_->plain_wanted() || layout == Plain(dims_)) {
+      plain_wanted_(target_->plain_wanted()) {
   if (layout == Plain(dims_)) {
     memory_ = View(layout,
         static_cast<float*>(target_->overwrite_cpu_data()));
