@@ -140,6 +140,35 @@ def softmax_dice(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     return overlap(torch.softmax(logits, 1), onehot(label, logits.shape[1]))
 
 
+def hardest_half(loss: torch.Tensor) -> torch.Tensor:
+    """Return 1 for the pixels (N, C, ...) with the highest loss of each channel."""
+    flat = loss.detach().flatten(2)
+    chosen = flat.topk(flat.shape[-1] // 2, -1, sorted=False).indices
+    return torch.zeros_like(flat).scatter_(-1, chosen, 1).view_as(loss)
+
+
+def top_k_dice(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Return the Dice loss of a sigmoid's hardest pixels."""
+    mask = hardest_half(bce(logits, label, mean=False))
+    return overlap(torch.sigmoid(logits) * mask, label * mask)
+
+
+def softmax_top_k_dice(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Return the Dice loss of a softmax's hardest pixels."""
+    mask = hardest_half(ce(logits, label, mean=False)[:, None])
+    truth = onehot(label, logits.shape[1])
+    return overlap(torch.softmax(logits, 1) * mask, truth * mask)
+
+
+def weighted_ce(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+    """Return cross-entropy weighted by the root of each class's inverse frequency."""
+    own = label[:, 0].long()
+    count = torch.bincount(own.flatten(), minlength=logits.shape[1])
+    weight = (count.sum() / count.clamp(min=1)).sqrt() * (count > 0)
+    loss = functional.cross_entropy(logits, own, weight.float(), reduction="sum")
+    return loss / own.numel()
+
+
 def exp_log(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
     """Return the exponential logarithmic loss with weights counted in the batch."""
     log_p = functional.log_softmax(logits, 1)
@@ -168,13 +197,16 @@ def of_pytorch() -> dict[str, dict[str, Loss]]:
             "bin": bins,
             "focal": focal,
             "dice": dice,
+            "top-k-dice": top_k_dice,
         },
         "SOFTMAX": {
             "cross-entropy": ce,
             "top-k": hardest(ce),
             "focal": softmax_focal,
             "dice": softmax_dice,
+            "top-k-dice": softmax_top_k_dice,
             "exp-log": exp_log,
+            "weighted-cross-entropy": weighted_ce,
         },
     }
 

@@ -2,12 +2,8 @@
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +12,9 @@ import _start  # noqa: F401
 import numpy as np
 from tqdm import tqdm
 
+from _bench import Pass, check_judges, in_a_process, median, use_judges
 from randrop import cli
-from randrop.caffe_build import PATIENCE, build_dir, import_caffe
+from randrop.caffe_build import import_caffe
 from randrop.errors import UserError
 from randrop.files import write_json
 from randrop.nets.losses import loss_layers, parse_losses
@@ -42,7 +39,6 @@ SHAPES = {
 CONTENDERS = ("native", "pytorch", "full sort", "MONAI, nnU-Net", "copy")
 GROWTH = [64, 128, 256, 512, 1024, 2048, 4096, 8192]
 POSITIVES = [0.0, 0.0001, 0.001, 0.01, 0.1, 0.5]
-Pass = Callable[[], None]
 
 
 def arrays(
@@ -92,7 +88,7 @@ def torch_passes(
     kind: str, activation: str, logits: np.ndarray, label: np.ndarray, threads: int
 ) -> dict[str, Pass]:
     """Return what runs each loss of PyTorch forward and backward."""
-    sys.path.append(str(build_dir() / "judges"))
+    use_judges()
     import torch
 
     import _torch_losses
@@ -158,31 +154,8 @@ def child(task: dict[str, Any]) -> dict[str, float]:
 
 
 def measure(**task: Any) -> dict[str, float]:
-    """Run a contender in a process of its own.
-
-    Raises
-    ------
-    UserError
-        When it fails; with its last words.
-    """
-    threads = str(task["threads"])
-    result = subprocess.run(
-        [sys.executable, __file__, "--child", json.dumps(task)],
-        env={
-            **os.environ,
-            "OMP_NUM_THREADS": threads,
-            "OPENBLAS_NUM_THREADS": threads,
-            "GLOG_minloglevel": "2",
-            **PATIENCE,
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if result.returncode:
-        last = "\n".join(result.stderr.strip().splitlines()[-3:])
-        raise UserError(f"{task} failed: {last}")
-    return json.loads(result.stdout.splitlines()[-1])
+    """Run a contender in a process of its own."""
+    return in_a_process(__file__, task, task["threads"])
 
 
 def compare(options: argparse.Namespace, contenders: list[str]) -> list[dict[str, Any]]:
@@ -208,13 +181,7 @@ def compare(options: argparse.Namespace, contenders: list[str]) -> list[dict[str
             }
             for _ in range(options.rounds)
         ]
-        figures = {
-            who: {
-                name: round(float(np.median([r[who][name] for r in rounds])), 2)
-                for name in rounds[0][who]
-            }
-            for who in contenders
-        }
+        figures = {who: median([r[who] for r in rounds]) for who in contenders}
         limit = figures.pop("copy")["copy"]
         native = figures.pop("native")
         losses = {}
@@ -347,11 +314,8 @@ def main() -> None:
     contenders = list(CONTENDERS)
     if options.without_pytorch:
         contenders = ["native", "copy"]
-    elif not (build_dir() / "judges/torch").exists():
-        raise UserError(
-            "there is no PyTorch in build/judges: run scripts/build_caffe.py --judges, "
-            "or give --without-pytorch"
-        )
+    else:
+        check_judges("torch", "give --without-pytorch")
     content = {"shapes": compare(options, contenders), "growth": growth(options)}
     if options.out:
         write_json(options.out, content)

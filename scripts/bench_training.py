@@ -2,10 +2,7 @@
 
 import argparse
 import json
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -16,8 +13,10 @@ import _start  # noqa: F401
 import numpy as np
 from tqdm import tqdm
 
+from _bench import check_judges, in_a_process, median, use_judges
 from randrop import cli, nets
-from randrop.caffe_build import PATIENCE, build_dir, import_caffe
+from randrop.caffe_build import import_caffe
+from randrop.data.phantom_set import write_phantom
 from randrop.errors import UserError
 from randrop.files import write_json
 
@@ -65,7 +64,7 @@ def caffe_step(setting: dict[str, Any], folder: Path) -> tuple[Any, Any]:
 
 def torch_step(setting: dict[str, Any], threads: int) -> Any:
     """Return what makes one iteration with PyTorch."""
-    sys.path.append(str(build_dir() / "judges"))
+    use_judges()
     import torch
 
     import _torch_losses
@@ -104,19 +103,39 @@ def shares(net: Any, step: float) -> dict[str, float]:
     return {name: 1e3 * value for name, value in seconds.items()}
 
 
-def child(options: argparse.Namespace) -> dict[str, float]:
+def data_share(setting: dict[str, Any], data: Path, folder: Path) -> float:
+    """Return how many ms an iteration waits for patches that a worker cuts ahead."""
+    caffe = import_caffe()
+    feed = nets.PatchFeed(
+        {"root": str(data), "lesions": ["MA"], "batch_size": setting["shape"][0]}
+    )
+    losses = nets.parse_losses("random-drop:LOG", "SIGMOID")
+    path = folder / "fed.prototxt"
+    path.write_text(nets.unet(1, feed, losses, base_channels=setting["base"]))
+    net = caffe.Net(str(path), caffe.TRAIN)
+    waited = []
+    for _ in range(6):
+        start = time.perf_counter()
+        net._forward(0, 0)
+        waited.append(1e3 * (time.perf_counter() - start))
+        net._forward(1, len(net.layers) - 1)
+        net.backward()
+    return float(np.median(waited[1:]))
+
+
+def child(task: dict[str, Any]) -> dict[str, float]:
     """Time one contender in this process."""
-    setting = SETTINGS[options.settings[0]]
+    setting, threads = SETTINGS[task["setting"]], task["threads"]
     with tempfile.TemporaryDirectory() as folder:
         net = None
-        if options.child == "pytorch":
-            step = torch_step(setting, options.threads[0])
+        if task["contender"] == "pytorch":
+            step = torch_step(setting, threads)
         else:
             step, net = caffe_step(setting, Path(folder))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         step()
         times: list[float] = []
-        while len(times) < options.repeats:
+        while len(times) < task["repeats"]:
             start = time.perf_counter()
             step()
             times.append(time.perf_counter() - start)
@@ -131,36 +150,11 @@ def child(options: argparse.Namespace) -> dict[str, float]:
             parts = [shares(net, min(times)) for _ in range(3)][1:]
             for name in parts[0]:
                 result[f"{name} ms"] = min(part[name] for part in parts)
+            if task["data"] and len(setting["shape"]) == 4:
+                result["data ms"] = data_share(
+                    setting, Path(task["data"]), Path(folder)
+                )
         return result
-
-
-def measure(name: str, contender: str, threads: int, repeats: int) -> dict[str, float]:
-    """Run a contender in a process of its own.
-
-    Raises
-    ------
-    UserError
-        When it fails; with its last words.
-    """
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": str(threads),
-        "RANDROP_ENGINE": "CAFFE" if contender == "caffe" else "ONEDNN",
-        "GLOG_minloglevel": "2",
-        **PATIENCE,
-    }
-    command = [
-        *(sys.executable, __file__, "--child", contender, "--settings", name),
-        *("--threads", str(threads), "--repeats", str(repeats)),
-    ]
-    result = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False
-    )
-    if result.returncode:
-        last = "\n".join(result.stderr.strip().splitlines()[-3:])
-        raise UserError(f"{contender} at {name} failed: {last}")
-    return json.loads(result.stdout.splitlines()[-1])
 
 
 def arguments() -> argparse.Namespace:
@@ -176,7 +170,7 @@ def arguments() -> argparse.Namespace:
     add("--repeats", type=int, default=7, help="iterations timed in each round")
     add("--rounds", type=int, default=3, help="processes of each contender")
     add("--out", type=Path, help="write the figures there as JSON")
-    add("--child", choices=CONTENDERS, help=argparse.SUPPRESS)
+    add("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -186,13 +180,10 @@ def main() -> None:
     if min(options.repeats, options.rounds, *options.threads) < 1:
         raise UserError("--repeats, --rounds and --threads must be at least 1")
     if options.child:
-        print(json.dumps(child(options)))
+        print(json.dumps(child(json.loads(options.child))))
         return
-    if "pytorch" in options.contenders and not (build_dir() / "judges/torch").exists():
-        raise UserError(
-            "there is no PyTorch in build/judges: run scripts/build_caffe.py --judges, "
-            "or leave it out with --contenders oneDNN caffe"
-        )
+    if "pytorch" in options.contenders:
+        check_judges("torch", "leave it out with --contenders oneDNN caffe")
     runs = [
         (name, threads, contender)
         for name in options.settings
@@ -201,21 +192,33 @@ def main() -> None:
         for contender in options.contenders
     ]
     found: dict[tuple[str, int, str], list[dict[str, float]]] = {}
-    for run in tqdm(runs, unit="run"):
-        name, threads, contender = run
-        figures = measure(name, contender, threads, options.repeats)
-        found.setdefault(run, []).append(figures)
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder, "phantom")
+        write_phantom(data, images=8, size=1024, lesions=["MA"])
+        for run in tqdm(runs, unit="run"):
+            name, threads, contender = run
+            task = {
+                "setting": name,
+                "threads": threads,
+                "contender": contender,
+                "repeats": options.repeats,
+                "data": str(data) if contender == "oneDNN" else "",
+            }
+            figures = in_a_process(
+                __file__,
+                task,
+                threads,
+                RANDROP_ENGINE="CAFFE" if contender == "caffe" else "ONEDNN",
+            )
+            found.setdefault(run, []).append(figures)
     content = []
     for (name, threads, contender), figures in found.items():
-        median = {
-            key: round(float(np.median([f[key] for f in figures])), 1)
-            for key in figures[0]
-        }
+        middle = median(figures, 1)
         peer = found.get((name, threads, "pytorch"))
-        entry = {"setting": name, "threads": threads, "contender": contender, **median}
+        entry = {"setting": name, "threads": threads, "contender": contender, **middle}
         if peer:
             entry["ratio_to_pytorch"] = round(
-                median["ms"] / float(np.median([f["ms"] for f in peer])), 2
+                middle["ms"] / float(np.median([f["ms"] for f in peer])), 2
             )
         content.append(entry)
         print(

@@ -43,8 +43,8 @@ tests+=":PlatformTest*:CommonTest*:SolverTest*:SGDSolverTest*:SyncedMem*:BlobSim
 if ! nvidia-smi -L > /dev/null 2>&1; then
   tests+=":-*GPU*"
 fi
-# Threads that wait by turning round are in the way of other programs.
-export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"
+# Threads that wait by turning round for long are in the way of other programs.
+export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-10000}"
 echo "==> Layer tests inside Caffe"
 (cd "$RANDROP_BUILD/caffe" && GLOG_minloglevel=2 \
   build/test/test.testbin --gtest_filter="$tests" 2>&1 | grep -v "Death tests use fork")

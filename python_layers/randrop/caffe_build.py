@@ -38,9 +38,10 @@ def caffe_binary() -> Path:
     )
 
 
-PATIENCE = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that wait for others sleep: where programs compete for the processors, those
-that turn round instead hold up the ones that they wait for, many times longer."""
+PATIENCE = {"GOMP_SPINCOUNT": "10000"}
+"""Threads that wait for others turn round for some ten microseconds, then sleep: to be
+woken takes longer than a small loop, and where programs compete for the processors,
+threads that never sleep hold up the ones that they wait for."""
 
 
 def environment() -> dict[str, str]:

@@ -59,10 +59,6 @@ class ExpLogLossLayer : public PixelLossLayer<Dtype> {
   virtual bool IsSoftmax() const { return true; }
 
   template <typename Device>
-  unsigned char* Selection() {
-    return selection_.Get<Device, unsigned char>(this->labels_);
-  }
-  template <typename Device>
   void ForwardOn(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
   template <typename Device>
@@ -70,48 +66,39 @@ class ExpLogLossLayer : public PixelLossLayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
   RandropExpLogParameter param_;
-  Blob<Dtype> probability_;
-  Blob<double> frequency_, class_weights_;
+  Blob<double> frequency_;
+  Blob<Dtype> class_weights_;
   double cross_;
-  ScratchMemory selection_, cross_entropy_, pixel_sums_, sums_, terms_;
+  ScratchMemory sums_, terms_, total_;
 };
 
 template <typename Dtype>
 template <typename Device>
 void ExpLogLossLayer<Dtype>::ForwardOn(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  const SoftmaxInput<Dtype> input = this->template Input<Device>(bottom);
   const int images = this->images_, classes = this->classes_;
   const int groups = images * classes;
-  Dtype* ce = cross_entropy_.Get<Device, Dtype>(this->labels_);
-  PixelSums* pixels = pixel_sums_.Get<Device, PixelSums>(1);
-  const SoftmaxProbabilities<Dtype> compute = {input,
-      Device::MutableData(&probability_), ce, Selection<Device>()};
-  Device::Reduce(1, this->labels_, compute, pixels, &this->loops_);
-  this->CheckLabel(*bottom[1], Device::Read(pixels).bad_label);
-
   ExpLogSums* sums = sums_.Get<Device, ExpLogSums>(groups);
-  const SumExpLog<Dtype> sum = {input, Device::Data(probability_),
-      Selection<Device>()};
-  Device::Reduce(groups, this->area_, sum, sums, &this->loops_);
-  ExpLogTerm* terms = terms_.Get<Device, ExpLogTerm>(groups + 1) + 1;
-  const WriteExpLogTerm write = {sums, images, classes, param_.batch(),
+  const SumExpLog<Dtype> sum = {this->template Input<Device>(bottom),
+      param_.gamma_cross()};
+  Device::ReduceClasses(images, classes, this->area_, sum, sums,
+      &this->loops_);
+  ExpLogTerm<Dtype>* terms = terms_.Get<Device, ExpLogTerm<Dtype> >(groups);
+  const WriteExpLogTerm<Dtype> write = {sums, images, classes, param_.batch(),
       param_.epsilon(), param_.gamma_dice(), param_.weight_dice(), terms};
   Device::ForEach(groups, write);
-  const SumExpLogTerms sum_terms = {terms};
-  Device::Reduce(1, groups, sum_terms, terms - 1, &this->loops_);
-
-  const WriteClassWeight weigh = {
+  const WriteClassWeight<Dtype> weigh = {
       frequency_.count() > 0 ? Device::Data(frequency_) : NULL, sums, images,
       classes, Device::MutableData(&class_weights_)};
   Device::ForEach(classes, weigh);
-  const SumExpLogCross<Dtype> sum_cross = {input, ce, Selection<Device>(),
-      Device::Data(class_weights_), param_.gamma_cross()};
-  Device::Reduce(1, this->labels_, sum_cross, pixels, &this->loops_);
-  const PixelSums cross = Device::Read(pixels);
-  cross_ = param_.weight_cross() / std::max(1, cross.taking_part);
-  top[0]->mutable_cpu_data()[0] =
-      Device::Read(terms - 1).loss + cross_ * cross.loss;
+  const SumExpLogTerms<Dtype> sum_terms = {sums, terms,
+      Device::Data(class_weights_), classes};
+  ExpLogTotal* total = total_.Get<Device, ExpLogTotal>(1);
+  Device::Reduce(1, groups, sum_terms, total, &this->loops_);
+  const ExpLogTotal found = Device::Read(total);
+  this->CheckLabel(*bottom[1], found.bad_label);
+  cross_ = param_.weight_cross() / std::max(1, found.pixels);
+  top[0]->mutable_cpu_data()[0] = found.dice + cross_ * found.cross;
 }
 
 template <typename Dtype>
@@ -122,10 +109,8 @@ void ExpLogLossLayer<Dtype>::BackwardOn(
   if (!this->GoesDown(propagate_down)) {
     return;
   }
-  const int groups = this->images_ * this->classes_;
   const WriteExpLogDiff<Dtype> write = {this->template Input<Device>(bottom),
-      Device::Data(probability_), Selection<Device>(),
-      terms_.Get<Device, ExpLogTerm>(groups + 1) + 1,
+      terms_.Get<Device, ExpLogTerm<Dtype> >(this->images_ * this->classes_),
       Device::Data(class_weights_), param_.gamma_cross(), cross_,
       top[0]->cpu_diff()[0], Device::MutableDiff(bottom[0])};
   Device::ForEach(this->labels_, write);

@@ -10,6 +10,7 @@
 #include "caffe/layers/pixel_loss_layer.hpp"
 #include "caffe/util/dice.hpp"
 #include "caffe/util/hardest_pixels.hpp"
+#include "caffe/util/softmax_top_k.hpp"
 
 namespace caffe {
 
@@ -72,8 +73,8 @@ class SoftDiceLossLayer : public PixelLossLayer<Dtype> {
   template <typename Device>
   DiceInput<Dtype> Dice(const vector<Blob<Dtype>*>& bottom) {
     const DiceInput<Dtype> dice = {this->template Input<Device>(bottom),
-        IsSoftmax(), param_.squared(), IsForeground(),
-        Device::Data(probability_), Selection<Device>()};
+        param_.squared(), IsForeground(),
+        IsTopK() ? Selection<Device>() : NULL};
     return dice;
   }
   /// @brief Runs op over the labels, an image (SIGMOID: a channel) a segment.
@@ -88,74 +89,66 @@ class SoftDiceLossLayer : public PixelLossLayer<Dtype> {
   void ForwardOn(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
   template <typename Device>
-  void SelectHardest(const Blob<Dtype>& label, const Dtype* cross_entropy,
-      PixelSums* sums);
+  void SelectHardest(const vector<Blob<Dtype>*>& bottom);
   template <typename Device>
   void BackwardOn(const vector<Blob<Dtype>*>& top,
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
   RandropDiceParameter param_;
-  Blob<Dtype> probability_;
   ScratchMemory selection_, cross_entropy_, pixel_sums_, wanted_;
-  ScratchMemory dice_sums_, terms_;
-};
-
-/// @brief Adds up what segments know of their labels.
-struct SumPixelSums {
-  const PixelSums* sums;
-
-  CAFFE_HOST_DEVICE inline void operator()(int s, PixelSums* total) const {
-    total->Add(sums[s]);
-  }
+  ScratchMemory dice_sums_, terms_, total_;
 };
 
 template <typename Dtype>
 template <typename Device>
 void SoftDiceLossLayer<Dtype>::ForwardOn(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  const SoftmaxInput<Dtype> input = this->template Input<Device>(bottom);
-  const int groups = this->images_ * this->classes_;
-  Dtype* probability = Device::MutableData(&probability_);
-  Dtype* ce = IsTopK() ?
-      cross_entropy_.Get<Device, Dtype>(this->labels_) : NULL;
-  PixelSums* pixels = pixel_sums_.Get<Device, PixelSums>(Segments() + 1);
-  if (IsSoftmax()) {
-    const SoftmaxProbabilities<Dtype> compute = {input, probability, ce,
-        Selection<Device>()};
-    ReduceLabels<Device>(compute, pixels + 1);
-  } else {
-    const SigmoidProbabilities<Dtype> compute = {input, probability, ce,
-        Selection<Device>()};
-    ReduceLabels<Device>(compute, pixels + 1);
-  }
-  const SumPixelSums sum_pixels = {pixels + 1};
-  Device::Reduce(1, Segments(), sum_pixels, pixels, &this->loops_);
-  this->CheckLabel(*bottom[1], Device::Read(pixels).bad_label);
   if (IsTopK()) {
-    SelectHardest<Device>(*bottom[1], ce, pixels + 1);
+    SelectHardest<Device>(bottom);
   }
-
+  const int groups = this->images_ * this->classes_;
   DiceSums* sums = dice_sums_.Get<Device, DiceSums>(groups);
-  const SumDice<Dtype> sum = {Dice<Device>(bottom)};
-  Device::Reduce(groups, this->area_, sum, sums, &this->loops_);
-  DiceTerm* terms = terms_.Get<Device, DiceTerm>(groups + 1) + 1;
-  const WriteDiceTerm write = {sums, this->images_, this->classes_,
+  if (IsSoftmax()) {
+    const SumSoftmaxDice<Dtype> sum = {Dice<Device>(bottom)};
+    Device::ReduceClasses(this->images_, this->classes_, this->area_, sum, sums,
+        &this->loops_);
+  } else {
+    const SumSigmoidDice<Dtype> sum = {Dice<Device>(bottom)};
+    Device::Reduce(groups, this->area_, sum, sums, &this->loops_);
+  }
+  DiceTerm<Dtype>* terms = terms_.Get<Device, DiceTerm<Dtype> >(groups);
+  const WriteDiceTerm<Dtype> write = {sums, this->images_, this->classes_,
       param_.batch(), param_.include_background() ? 0 : 1, param_.smooth(),
-      terms};
+      param_.squared(), terms};
   Device::ForEach(groups, write);
-  const SumDiceTerms sum_terms = {terms};
-  Device::Reduce(1, groups, sum_terms, terms - 1, &this->loops_);
-  top[0]->mutable_cpu_data()[0] = Device::Read(terms - 1).loss;
+  const SumDiceTerms<Dtype> sum_terms = {sums, terms};
+  GroupedLoss* total = total_.Get<Device, GroupedLoss>(1);
+  Device::Reduce(1, groups, sum_terms, total, &this->loops_);
+  const GroupedLoss found = Device::Read(total);
+  this->CheckLabel(*bottom[1], found.bad_label);
+  top[0]->mutable_cpu_data()[0] = found.loss;
 }
 
 template <typename Dtype>
 template <typename Device>
-void SoftDiceLossLayer<Dtype>::SelectHardest(const Blob<Dtype>& label,
-    const Dtype* cross_entropy, PixelSums* sums) {
+void SoftDiceLossLayer<Dtype>::SelectHardest(
+    const vector<Blob<Dtype>*>& bottom) {
   typedef typename OrderedKey<Dtype>::Type Key;
+  const SoftmaxInput<Dtype> input = this->template Input<Device>(bottom);
+  Dtype* ce = cross_entropy_.Get<Device, Dtype>(this->labels_);
+  PixelSums* sums = pixel_sums_.Get<Device, PixelSums>(Segments());
+  if (IsSoftmax()) {
+    const SoftmaxCrossEntropy<Dtype> compute = {input, ce,
+        Selection<Device>()};
+    ReduceLabels<Device>(compute, sums);
+  } else {
+    const SigmoidCrossEntropy<Dtype> compute = {input, ce,
+        Selection<Device>()};
+    ReduceLabels<Device>(compute, sums);
+  }
   int* wanted = wanted_.Get<Device, int>(Segments());
   const WantShareOfPixels want = {sums, param_.k_percent(), wanted};
-  const HardestPixels<Dtype> hardest = {cross_entropy, Selection<Device>()};
+  const HardestPixels<Dtype> hardest = {ce, Selection<Device>()};
   if (!IsForeground()) {
     Device::ForEach(Segments(), want);
     Device::template Select<Key>(Segments(), this->area_, hardest, wanted,
@@ -164,11 +157,10 @@ void SoftDiceLossLayer<Dtype>::SelectHardest(const Blob<Dtype>& label,
   }
   for (int own = IsSoftmax() ? 0 : 1;
        own < (IsSoftmax() ? this->classes_ : 2); ++own) {
-    const CountClass<Dtype> count = {Selection<Device>(), Device::Data(label),
-        own};
+    const CountClass<Dtype> count = {Selection<Device>(), input.label, own};
     ReduceLabels<Device>(count, sums);
     Device::ForEach(Segments(), want);
-    const HardestOfClass<Dtype> of_class = {hardest, Device::Data(label), own};
+    const HardestOfClass<Dtype> of_class = {hardest, input.label, own};
     Device::template Select<Key>(Segments(), this->area_, of_class, wanted,
         &this->loops_);
   }
@@ -182,11 +174,19 @@ void SoftDiceLossLayer<Dtype>::BackwardOn(
   if (!this->GoesDown(propagate_down)) {
     return;
   }
-  const int groups = this->images_ * this->classes_;
-  const WriteDiceDiff<Dtype> write = {Dice<Device>(bottom),
-      terms_.Get<Device, DiceTerm>(groups + 1) + 1, top[0]->cpu_diff()[0],
-      Device::MutableDiff(bottom[0])};
-  Device::ForEach(this->labels_, write);
+  const DiceTerm<Dtype>* terms = terms_.Get<Device, DiceTerm<Dtype> >(
+      this->images_ * this->classes_);
+  const Dtype scale = top[0]->cpu_diff()[0];
+  Dtype* diff = Device::MutableDiff(bottom[0]);
+  if (IsSoftmax()) {
+    const WriteSoftmaxDiceDiff<Dtype> write = {Dice<Device>(bottom), terms,
+        scale, diff};
+    Device::ForEach(this->labels_, write);
+  } else {
+    const WriteSigmoidDiceDiff<Dtype> write = {Dice<Device>(bottom), terms,
+        scale, diff};
+    Device::ForEach(this->labels_, write);
+  }
 }
 
 }  // namespace caffe

@@ -93,8 +93,10 @@ void SoftmaxTopKLossLayer<Dtype>::ForwardOn(
     const WriteMask<Dtype> write = {selection, Device::MutableData(top[1])};
     Device::ForEach(pixels, write);
   }
-  this->CheckLabel(*bottom[1], Device::Read(sums).bad_label);
+  const CarryBadLabel carry = {sums};
+  Device::ForEach(1, carry);
   const PixelSums total = Device::Read(sums + 1);
+  this->CheckLabel(*bottom[1], total.bad_label);
   this->WriteLoss(total.loss, total.taking_part, top[0]);
 }
 

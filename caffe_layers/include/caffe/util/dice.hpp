@@ -8,66 +8,6 @@
 
 namespace caffe {
 
-/// @brief Writes the probabilities of a softmax pixel, its cross-entropy if
-///        asked for, and whether it takes part.
-template <typename Dtype>
-struct SoftmaxProbabilities {
-  SoftmaxInput<Dtype> input;
-  Dtype* probability;    // N x C x area
-  Dtype* cross_entropy;  // of each label, or NULL
-  unsigned char* selection;
-
-  CAFFE_HOST_DEVICE inline void operator()(int j, PixelSums* sums) const {
-    const int own = input.Class(j);
-    selection[j] = IGNORED;
-    if (!sums->Count(own, j)) {
-      ClearPixel(input, j, probability);
-      if (cross_entropy) {
-        cross_entropy[j] = 0;
-      }
-      return;
-    }
-    selection[j] = POSITIVE;
-    const SoftmaxPixel<Dtype> pixel(input, j, own);
-    for (int c = 0, i = input.Offset(j); c < input.classes;
-         ++c, i += input.area) {
-      probability[i] = pixel.Probability(c);
-    }
-    if (cross_entropy) {
-      cross_entropy[j] = pixel.CrossEntropy();
-    }
-  }
-};
-
-/// @brief The same for elements of a sigmoid.
-template <typename Dtype>
-struct SigmoidProbabilities {
-  SoftmaxInput<Dtype> input;
-  Dtype* probability;
-  Dtype* cross_entropy;
-  unsigned char* selection;
-
-  CAFFE_HOST_DEVICE inline void operator()(int i, PixelSums* sums) const {
-    const int own = LabelClass(input.label[i], input.has_ignore_label,
-        input.ignore_label);
-    selection[i] = IGNORED;
-    probability[i] = 0;
-    if (cross_entropy) {
-      cross_entropy[i] = 0;
-    }
-    if (own == POSITIVE || own == NEGATIVE) {
-      ++sums->taking_part;
-      selection[i] = POSITIVE;
-      probability[i] = Logistic(input.logits[i]);
-      if (cross_entropy) {
-        cross_entropy[i] = SelectedLoss(own, input.logits[i]);
-      }
-    } else if (own != IGNORED) {
-      sums->bad_label = FirstIndex(sums->bad_label, i);
-    }
-  }
-};
-
 /**
  * @brief The sums of Dice's D = (2 overlap + s) / (size + s), with which 1 - D =
  *        error / (size + s): no difference of large numbers at either end.
@@ -76,98 +16,125 @@ struct DiceSums {
   double error;    // sum (p - y)^2; without squares sum |p - y|
   double size;     // sum p^2 + y^2; without squares sum p + y
   double overlap;  // sum p y
+  int bad_label;   // index of the first label that is not allowed; -1: none
 
-  CAFFE_HOST_DEVICE inline void Clear() { error = size = overlap = 0; }
+  CAFFE_HOST_DEVICE inline void Clear() {
+    error = size = overlap = 0;
+    bad_label = -1;
+  }
   CAFFE_HOST_DEVICE inline void Add(const DiceSums& other) {
     error += other.error;
     size += other.size;
     overlap += other.overlap;
+    bad_label = FirstIndex(bad_label, other.bad_label);
+  }
+  /// Adds an element with the probability p of its class, and 1 - p.
+  CAFFE_HOST_DEVICE inline void AddElement(double p, double complement,
+      bool truth, bool squared) {
+    const double wrong = truth ? complement : p;
+    error += squared ? wrong * wrong : wrong;
+    size += (squared ? p * p : p) + truth;
+    overlap += truth ? p : 0;
   }
 };
 
-/// @brief What a group, one class of one image or of the batch, adds: to the
-///        loss, and to the gradient by the slopes of its sums.
+/// @brief What a group, one class of one image or of the batch, adds to the
+///        loss, and its slopes by p, for its own pixels and for others:
+///        constant, or for squared sums constant + by_p * p.
+template <typename Number>
 struct DiceTerm {
   double loss;
-  double by_error, by_size;
-  double by_both;  // their sum, which is near 0 where D is
+  Number own, others, by_p;
 
-  CAFFE_HOST_DEVICE inline void Clear() {
-    loss = by_error = by_size = by_both = 0;
-  }
-  CAFFE_HOST_DEVICE inline void Add(const DiceTerm& other) {
-    loss += other.loss;
+  template <typename Real>
+  CAFFE_HOST_DEVICE inline Real Slope(Real p,
+      typename IndexOf<Real>::Type truth) const {
+    return (truth ? Real() + own : Real() + others) + by_p * p;
   }
 };
 
-/// @brief Probabilities, truth, and the elements that the sums run over.
+/// @brief Logits, truth, and the elements that the sums run over.
 template <typename Dtype>
 struct DiceInput {
   SoftmaxInput<Dtype> input;
-  bool softmax;
   bool squared;
   /// Elements of a class that were not selected still count for the others.
   bool foreground;
-  const Dtype* probability;
-  const unsigned char* selection;
+  const unsigned char* selection;  // of labels; NULL: all take part
 
-  /// The label of element i of N x C x area.
-  CAFFE_HOST_DEVICE inline int Label(int i) const {
-    return !softmax ? i :
-        i / (input.classes * input.area) * input.area + i % input.area;
+  /// Whether an element takes part, given what was selected of its pixel.
+  template <typename Index>
+  CAFFE_HOST_DEVICE inline Index IsPart(Index selected, Index truth) const {
+    const Index part = selected == static_cast<int>(POSITIVE);
+    return !foreground ? part :
+        part | ((selected == static_cast<int>(LEFT_OUT)) & ~truth);
   }
-  CAFFE_HOST_DEVICE inline bool Truth(int i, int j) const {
-    return input.label[j] == (softmax ? i / input.area % input.classes : 1);
-  }
-  CAFFE_HOST_DEVICE inline bool TakesPart(int j, bool truth) const {
-    return selection[j] == POSITIVE ||
-        (foreground && selection[j] == LEFT_OUT && !truth);
-  }
-  /// The derivative of a group's loss by the probability of element i.
-  CAFFE_HOST_DEVICE inline double Slope(int i, int j, const DiceTerm* terms)
-      const {
-    const bool truth = Truth(i, j);
-    if (!TakesPart(j, truth)) {
-      return 0;
-    }
-    const DiceTerm& term = terms[i / input.area];
-    const double p = probability[i];
-    return squared ? 2 * (p * term.by_both - truth * term.by_error) :
-        truth ? term.by_size - term.by_error : term.by_both;
+  CAFFE_HOST_DEVICE inline int Selected(int j) const {
+    return selection ? selection[j] : POSITIVE;
   }
 };
 
-/// @brief Adds up the sums of a group.
+/// @brief Adds up the sums of a group of a sigmoid: element i.
 template <typename Dtype>
-struct SumDice {
+struct SumSigmoidDice {
   DiceInput<Dtype> dice;
 
   CAFFE_HOST_DEVICE inline void operator()(int i, DiceSums* sums) const {
-    const int j = dice.Label(i);
-    const bool truth = dice.Truth(i, j);
-    if (dice.TakesPart(j, truth)) {
-      const double p = dice.probability[i];
-      const double error = truth ? 1 - p : p;
-      sums->error += dice.squared ? error * error : error;
-      sums->size += (dice.squared ? p * p : p) + truth;
-      sums->overlap += truth ? p : 0;
+    const int own = LabelClass(dice.input.label[i],
+        dice.input.has_ignore_label, dice.input.ignore_label);
+    const int truth = own == POSITIVE;
+    if (own != POSITIVE && own != NEGATIVE) {
+      sums->bad_label = own == IGNORED ? sums->bad_label :
+          FirstIndex(sums->bad_label, i);
+    } else if (dice.IsPart(dice.Selected(i), truth)) {
+      const SigmoidPixel<Dtype> pixel(dice.input.logits[i]);
+      sums->AddElement(pixel.P(), pixel.Complement(), truth, dice.squared);
+    }
+  }
+};
+
+/// @brief Adds up the sums of the classes of a softmax: pixel j's part of
+///        those from `first` on, of as many as there are up to `most`.
+template <typename Dtype>
+struct SumSoftmaxDice {
+  DiceInput<Dtype> dice;
+
+  template <int most>
+  CAFFE_HOST_DEVICE inline void AddClasses(int j, int first, DiceSums* sums)
+      const {
+    const int own = dice.input.Class(j);
+    if (own == BAD_LABEL) {
+      sums[0].bad_label = FirstIndex(sums[0].bad_label, j);
+    }
+    if (own < 0) {
+      return;
+    }
+    const SoftmaxPixel<Dtype> pixel(dice.input, j, own);
+    for (int k = 0; k < most; ++k) {
+      const int c = first + k;
+      const int truth = c == own;
+      if (c < dice.input.classes && dice.IsPart(dice.Selected(j), truth)) {
+        sums[k].AddElement(pixel.Probability(c), pixel.Complement(), truth,
+            dice.squared);
+      }
     }
   }
 };
 
 /// @brief Writes the term of a group, one class of one image; with batch, the
 ///        class's sums over all images are in each of them.
+template <typename Dtype>
 struct WriteDiceTerm {
   const DiceSums* sums;
   int images, classes;
   bool batch;
   int first_class;  // that is in the mean
   double smooth;
-  DiceTerm* terms;
+  bool squared;
+  DiceTerm<Dtype>* terms;
 
   CAFFE_HOST_DEVICE inline void operator()(int group) const {
-    DiceTerm term;
-    term.Clear();
+    DiceTerm<Dtype> term = {0, 0, 0, 0};
     if (group % classes >= first_class) {
       DiceSums whole = sums[group];
       if (batch) {
@@ -183,56 +150,106 @@ struct WriteDiceTerm {
       if (!(size == 0)) {
         const double error = whole.error / size;
         term.loss = batch && group >= classes ? 0 : share * error;
-        term.by_error = share / size;
-        term.by_size = -share * error / size;
-        term.by_both = share * (2 * whole.overlap + smooth) / size / size;
+        const double by_error = share / size, by_size = -share * error / size;
+        // Their sum, which is near 0 where D is.
+        const double by_both =
+            share * (2 * whole.overlap + smooth) / size / size;
+        term.own = squared ? -2 * by_error : by_size - by_error;
+        term.others = squared ? 0 : by_both;
+        term.by_p = squared ? 2 * by_both : 0;
       }
     }
     terms[group] = term;
   }
 };
 
-/// @brief Adds the terms of the groups up.
+/// @brief What a loss that is made of groups comes to.
+struct GroupedLoss {
+  double loss;
+  int bad_label;  // as in DiceSums
+
+  CAFFE_HOST_DEVICE inline void Clear() {
+    loss = 0;
+    bad_label = -1;
+  }
+  CAFFE_HOST_DEVICE inline void Add(const GroupedLoss& other) {
+    loss += other.loss;
+    bad_label = FirstIndex(bad_label, other.bad_label);
+  }
+};
+
+/// @brief Adds the groups up.
+template <typename Dtype>
 struct SumDiceTerms {
-  const DiceTerm* terms;
+  const DiceSums* sums;
+  const DiceTerm<Dtype>* terms;
 
-  CAFFE_HOST_DEVICE inline void operator()(int group, DiceTerm* total) const {
-    total->Add(terms[group]);
+  CAFFE_HOST_DEVICE inline void operator()(int group, GroupedLoss* total)
+      const {
+    total->loss += terms[group].loss;
+    total->bad_label = FirstIndex(total->bad_label, sums[group].bad_label);
   }
 };
 
-/// @brief The slopes of the classes of pixel j.
+/// @brief Writes the gradient by the logit of element i of a sigmoid.
 template <typename Dtype>
-struct DiceSlopes {
-  const DiceInput<Dtype>& dice;
-  const DiceTerm* terms;
-  int j;
-
-  CAFFE_HOST_DEVICE inline double operator()(int i, int) const {
-    return dice.Slope(i, j, terms);
-  }
-};
-
-/// @brief Writes the gradient by the logits: of label j's pixel for a softmax,
-///        of one element for a sigmoid.
-template <typename Dtype>
-struct WriteDiceDiff {
+struct WriteSigmoidDiceDiff {
   DiceInput<Dtype> dice;
-  const DiceTerm* terms;
+  const DiceTerm<Dtype>* terms;
+  Dtype scale;
+  Dtype* diff;
+
+  CAFFE_HOST_DEVICE inline void operator()(int i) const {
+    const int own = LabelClass(dice.input.label[i],
+        dice.input.has_ignore_label, dice.input.ignore_label);
+    const int truth = own == POSITIVE;
+    diff[i] = 0;
+    if ((truth || own == NEGATIVE) && dice.IsPart(dice.Selected(i), truth)) {
+      const SigmoidPixel<Dtype> pixel(dice.input.logits[i]);
+      diff[i] = scale * terms[i / dice.input.area].Slope(pixel.P(), truth) *
+          pixel.P() * pixel.Complement();
+    }
+  }
+};
+
+/// @brief The slopes of the classes of a softmax pixel.
+template <typename Real>
+struct DiceSlopes {
+  typedef typename ScalarOf<Real>::Type Number;
+  typedef typename IndexOf<Real>::Type Index;
+  const DiceInput<Number>& dice;
+  const DiceTerm<Number>* terms;  // of the pixel's image
+  const SoftmaxPixel<Real>& pixel;
+  Index own, selected;
+
+  CAFFE_HOST_DEVICE inline Real operator()(int c) const {
+    const Index truth = own == c;
+    return dice.IsPart(selected, truth) ?
+        terms[c].Slope(pixel.Probability(c), truth) : Real();
+  }
+};
+
+/// @brief Writes the gradient by the logits of pixel j of a softmax.
+template <typename Dtype>
+struct WriteSoftmaxDiceDiff {
+  DiceInput<Dtype> dice;
+  const DiceTerm<Dtype>* terms;
   Dtype scale;
   Dtype* diff;
 
   CAFFE_HOST_DEVICE inline void operator()(int j) const {
-    const bool ignored = dice.selection[j] == IGNORED;
-    if (!dice.softmax) {
-      const Dtype x = dice.input.logits[j];
-      diff[j] = ignored ? Dtype(0) : Dtype(scale *
-          dice.Slope(j, j, terms) * Logistic(x) * Logistic(-x));
-    } else if (ignored) {
-      ClearPixel(dice.input, j, diff);
-    } else {
-      const DiceSlopes<Dtype> slopes = {dice, terms, j};
-      WriteSoftmaxDiff(dice.input, j, dice.probability, slopes, scale, diff);
+    const SoftmaxInput<Dtype>& in = dice.input;
+    const int own = in.Class(j);
+    if (own < 0) {
+      ClearPixel(in, j, diff);
+      return;
+    }
+    const SoftmaxPixel<Dtype> pixel(in, j, own);
+    const DiceSlopes<Dtype> slope = {dice, terms + j / in.area * in.classes,
+        pixel, own, dice.Selected(j)};
+    const SoftmaxSlopes<Dtype> slopes(pixel, in.classes, slope);
+    for (int c = 0, i = in.Offset(j); c < in.classes; ++c, i += in.area) {
+      diff[i] = scale * slopes.Diff(pixel, c, slope(c));
     }
   }
 };

@@ -39,65 +39,72 @@ CAFFE_HOST_DEVICE inline Real ExpLogPowerDiff(Real value,
 struct ExpLogSums {
   double overlap;  // sum of p over the class's own pixels
   double error;    // sum of 1 - p over those, and of p over the others
+  double cross;    // sum of (-ln p)^gamma over the class's own pixels
   int own;         // how many those are
+  int bad_label;   // index of the first label that is not allowed; -1: none
 
   CAFFE_HOST_DEVICE inline void Clear() {
-    overlap = error = 0;
+    overlap = error = cross = 0;
     own = 0;
+    bad_label = -1;
   }
   CAFFE_HOST_DEVICE inline void Add(const ExpLogSums& other) {
     overlap += other.overlap;
     error += other.error;
+    cross += other.cross;
     own += other.own;
+    bad_label = FirstIndex(bad_label, other.bad_label);
   }
 };
 
-/// @brief Adds up the sums of a class of an image, element i of N x C x area.
+/// @brief Adds up the sums of the classes: pixel j's part of those from `first`
+///        on, of as many as there are up to `most`.
 template <typename Dtype>
 struct SumExpLog {
   SoftmaxInput<Dtype> input;
-  const Dtype* probability;
-  const unsigned char* selection;
+  double gamma_cross;
 
-  CAFFE_HOST_DEVICE inline void operator()(int i, ExpLogSums* sums) const {
-    const int j = i / (input.classes * input.area) * input.area +
-        i % input.area;
-    if (selection[j] == IGNORED) {
+  template <int most>
+  CAFFE_HOST_DEVICE inline void AddClasses(int j, int first, ExpLogSums* sums)
+      const {
+    const int own = input.Class(j);
+    if (own == BAD_LABEL) {
+      sums[0].bad_label = FirstIndex(sums[0].bad_label, j);
+    }
+    if (own < 0) {
       return;
     }
-    if (input.label[j] != i / input.area % input.classes) {
-      sums->error += probability[i];
-      return;
-    }
-    ++sums->own;
-    sums->overlap += probability[i];
-    // 1 - p, exactly where p is all but 1
-    for (int c = 0, k = input.Offset(j); c < input.classes;
-         ++c, k += input.area) {
-      sums->error += k == i ? 0 : probability[k];
+    const SoftmaxPixel<Dtype> pixel(input, j, own);
+    for (int k = 0; k < most; ++k) {
+      if (first + k == own) {
+        ++sums[k].own;
+        sums[k].overlap += pixel.OwnProbability();
+        sums[k].error += pixel.Complement();
+        sums[k].cross +=
+            ExpLogPower<double>(pixel.CrossEntropy(), gamma_cross);
+      } else if (first + k < input.classes) {
+        sums[k].error += pixel.Probability(first + k);
+      }
     }
   }
 };
 
 /// @brief What a class of an image adds to the Dice term, and the slopes of
 ///        that by the probabilities of its own pixels and of the others.
+template <typename Number>
 struct ExpLogTerm {
   double loss;
-  double by_own, by_others;
-
-  CAFFE_HOST_DEVICE inline void Clear() { loss = by_own = by_others = 0; }
-  CAFFE_HOST_DEVICE inline void Add(const ExpLogTerm& other) {
-    loss += other.loss;
-  }
+  Number by_own, by_others;
 };
 
 /// @brief Writes the terms; with batch, sums run over all images.
+template <typename Dtype>
 struct WriteExpLogTerm {
   const ExpLogSums* sums;
   int images, classes;
   bool batch;
   double epsilon, gamma, weight;
-  ExpLogTerm* terms;
+  ExpLogTerm<Dtype>* terms;
 
   CAFFE_HOST_DEVICE inline void operator()(int group) const {
     ExpLogSums whole;
@@ -110,8 +117,7 @@ struct WriteExpLogTerm {
         pixels += sums[n * classes + c].own;
       }
     }
-    ExpLogTerm term;
-    term.Clear();
+    ExpLogTerm<Dtype> term = {0, 0, 0};
     // Where all is ignored, there is no loss.
     if (pixels > 0) {
       const double overlap = 2 * whole.overlap + epsilon;
@@ -120,30 +126,22 @@ struct WriteExpLogTerm {
       term.loss = batch && group >= classes ? 0 :
           share * ExpLogPower(value, gamma);
       const double slope = share * ExpLogPowerDiff(value, gamma);
-      term.by_others = slope / (overlap + whole.error);
-      term.by_own = term.by_others - slope * 2 / overlap;
+      const double by_others = slope / (overlap + whole.error);
+      term.by_others = by_others;
+      term.by_own = by_others - slope * 2 / overlap;
     }
     terms[group] = term;
   }
 };
 
-/// @brief Adds the terms up.
-struct SumExpLogTerms {
-  const ExpLogTerm* terms;
-
-  CAFFE_HOST_DEVICE inline void operator()(int group, ExpLogTerm* total)
-      const {
-    total->Add(terms[group]);
-  }
-};
-
 /// @brief Writes the weight of a class, (sum f / f_l)^0.5: of the frequencies
 ///        that are given, or of the counts.
+template <typename Dtype>
 struct WriteClassWeight {
   const double* frequency;  // or NULL
   const ExpLogSums* sums;
   int images, classes;
-  double* weights;
+  Dtype* weights;
 
   CAFFE_HOST_DEVICE inline double Frequency(int c) const {
     if (frequency) {
@@ -166,33 +164,50 @@ struct WriteClassWeight {
   }
 };
 
-/// @brief Adds up the cross term.
-template <typename Dtype>
-struct SumExpLogCross {
-  SoftmaxInput<Dtype> input;
-  const Dtype* cross_entropy;
-  const unsigned char* selection;
-  const double* weights;
-  double gamma;
+/// @brief What the groups come to.
+struct ExpLogTotal {
+  double dice, cross;
+  int pixels;
+  int bad_label;  // as in ExpLogSums
 
-  CAFFE_HOST_DEVICE inline void operator()(int j, PixelSums* sums) const {
-    if (selection[j] != IGNORED) {
-      ++sums->taking_part;
-      sums->loss += weights[static_cast<int>(input.label[j])] *
-          ExpLogPower<double>(cross_entropy[j], gamma);
-    }
+  CAFFE_HOST_DEVICE inline void Clear() {
+    dice = cross = 0;
+    pixels = 0;
+    bad_label = -1;
+  }
+  CAFFE_HOST_DEVICE inline void Add(const ExpLogTotal& other) {
+    dice += other.dice;
+    cross += other.cross;
+    pixels += other.pixels;
+    bad_label = FirstIndex(bad_label, other.bad_label);
+  }
+};
+
+/// @brief Adds the groups up.
+template <typename Dtype>
+struct SumExpLogTerms {
+  const ExpLogSums* sums;
+  const ExpLogTerm<Dtype>* terms;
+  const Dtype* weights;
+  int classes;
+
+  CAFFE_HOST_DEVICE inline void operator()(int group, ExpLogTotal* total)
+      const {
+    total->dice += terms[group].loss;
+    total->cross += weights[group % classes] * sums[group].cross;
+    total->pixels += sums[group].own;
+    total->bad_label = FirstIndex(total->bad_label, sums[group].bad_label);
   }
 };
 
 /// @brief The slopes of the Dice term by the probabilities of a pixel.
+template <typename Real>
 struct ExpLogSlopes {
-  const ExpLogTerm* terms;
-  int area;
-  int own;
+  const ExpLogTerm<typename ScalarOf<Real>::Type>* terms;  // of its image
+  typename IndexOf<Real>::Type own;
 
-  CAFFE_HOST_DEVICE inline double operator()(int i, int c) const {
-    const ExpLogTerm& term = terms[i / area];
-    return c == own ? term.by_own : term.by_others;
+  CAFFE_HOST_DEVICE inline Real operator()(int c) const {
+    return own == c ? Real() + terms[c].by_own : Real() + terms[c].by_others;
   }
 };
 
@@ -200,29 +215,29 @@ struct ExpLogSlopes {
 template <typename Dtype>
 struct WriteExpLogDiff {
   SoftmaxInput<Dtype> input;
-  const Dtype* probability;
-  const unsigned char* selection;
-  const ExpLogTerm* terms;
-  const double* weights;
+  const ExpLogTerm<Dtype>* terms;
+  const Dtype* weights;
   double gamma_cross;
   double cross;  // weight of the cross term over the number of pixels
   Dtype scale;
   Dtype* diff;
 
   CAFFE_HOST_DEVICE inline void operator()(int j) const {
-    if (selection[j] == IGNORED) {
+    const int own = input.Class(j);
+    if (own < 0) {
       ClearPixel(input, j, diff);
       return;
     }
-    const int own = static_cast<int>(input.label[j]);
-    const ExpLogSlopes slopes = {terms, input.area, own};
-    WriteSoftmaxDiff(input, j, probability, slopes, scale, diff);
     const SoftmaxPixel<Dtype> pixel(input, j, own);
-    const Dtype factor = scale * cross * weights[own] *
+    const ExpLogSlopes<Dtype> slope = {
+        terms + j / input.area * input.classes, own};
+    const SoftmaxSlopes<Dtype> slopes(pixel, input.classes, slope);
+    const Dtype factor = cross * weights[own] *
         ExpLogPowerDiff<double>(pixel.CrossEntropy(), gamma_cross);
     for (int c = 0, i = input.Offset(j); c < input.classes;
          ++c, i += input.area) {
-      diff[i] += factor * pixel.CrossEntropyDiff(c);
+      diff[i] = scale * (slopes.Diff(pixel, c, slope(c)) +
+          factor * pixel.CrossEntropyDiff(c));
     }
   }
 };

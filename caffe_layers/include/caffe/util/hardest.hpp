@@ -73,6 +73,24 @@ struct Cut {
   }
 };
 
+/// @brief Keys between which a cut is looked for; 0 is below all keys.
+template <typename Key>
+struct KeyRange {
+  Key low, high;
+};
+
+/// @brief How many keys are where.
+struct KeyCounts {
+  int above, high, between, low;
+
+  void Add(const KeyCounts& other) {
+    above += other.above;
+    high += other.high;
+    between += other.between;
+    low += other.low;
+  }
+};
+
 /// @brief How many of `count` pixels the hardest k_percent are: rounded down,
 ///        but at least one.
 CAFFE_HOST_DEVICE inline int ShareOf(double k_percent, int count) {

@@ -19,6 +19,27 @@ struct WantShareOfPixels {
   }
 };
 
+/// @brief Writes the cross-entropy of an element of a sigmoid, and whether it
+///        takes part.
+template <typename Dtype>
+struct SigmoidCrossEntropy {
+  SoftmaxInput<Dtype> input;
+  Dtype* cross_entropy;
+  unsigned char* selection;
+
+  CAFFE_HOST_DEVICE inline void operator()(int i, PixelSums* sums) const {
+    const int own = LabelClass(input.label[i], input.has_ignore_label,
+        input.ignore_label);
+    selection[i] = IGNORED;
+    cross_entropy[i] = 0;
+    if (own == POSITIVE || own == NEGATIVE) {
+      ++sums->taking_part;
+      selection[i] = POSITIVE;
+      cross_entropy[i] = SelectedLoss(own, input.logits[i]);
+    }
+  }
+};
+
 /// @brief Marks the pixels with the highest cross-entropy.
 template <typename Dtype>
 struct HardestPixels {

@@ -9,8 +9,13 @@
 namespace caffe {
 namespace {
 
-/// Calls body(first, inside) for vectors of elements begin to end - 1, none of
-/// them across a multiple of area. The last of an area may begin before the
+/// What a kernel is: all that it calls is put into it, or what is in registers
+/// would be written and read at every call.
+#define CAFFE_FLAT __attribute__((flatten))
+
+/// Calls body(number, first, inside) for vectors of elements begin to end - 1,
+/// none of them across a multiple of area, that before them being number *
+/// area. The last of an area may begin before the
 /// end of that before it: `inside` tells its new elements; what it writes of
 /// the others they have already.
 template <typename Body>
@@ -18,19 +23,19 @@ inline bool OverAreas(int area, int begin, int end, const Body& body) {
   if (area < CAFFE_LANES) {
     return false;
   }
-  const Ints all = Ints() - 1;
   while (begin < end) {
-    const int start = begin / area * area;
+    const int number = begin / area, start = number * area;
     const int last = end - start < area ? end : start + area;
-    int i = begin;
-    for (; i + CAFFE_LANES <= last; i += CAFFE_LANES) {
-      body(i, all);
-    }
-    if (i < last) {
-      const int first =
-          last - CAFFE_LANES < start ? start : last - CAFFE_LANES;
-      const Ints index = Numbers() + first;
-      body(first, (index >= i) & (index < last));
+    // One call alone, so that the compiler puts the body here.
+    for (int i = begin; i < last; i += CAFFE_LANES) {
+      int first = i;
+      Ints inside = Ints() - 1;
+      if (i + CAFFE_LANES > last) {
+        first = last - CAFFE_LANES < start ? start : last - CAFFE_LANES;
+        const Ints index = Numbers() + first;
+        inside = (index >= i) & (index < last);
+      }
+      body(number, first, inside);
     }
     begin = last;
   }
@@ -43,15 +48,47 @@ inline bool OverElements(int begin, int end, const Body& body) {
   if (end < CAFFE_LANES) {
     return false;
   }
-  const Ints all = Ints() - 1;
-  int i = begin;
-  for (; i + CAFFE_LANES <= end; i += CAFFE_LANES) {
-    body(i, all);
-  }
-  if (i < end) {
-    body(end - CAFFE_LANES, Numbers() + (end - CAFFE_LANES) >= i);
+  for (int i = begin; i < end; i += CAFFE_LANES) {
+    const int first = i + CAFFE_LANES <= end ? i : end - CAFFE_LANES;
+    body(first, Numbers() + first >= i);
   }
   return true;
+}
+
+/// A vector of pixels of a softmax.
+struct PixelsAt {
+  int image;
+  int j;      // the first of them
+  int first;  // where its class 0 is
+  Ints inside;
+};
+
+/// Calls body(input, at) for vectors of pixels of a softmax as OverAreas does;
+/// compiled for each of some usual numbers of classes, as then what it keeps of
+/// each is in registers.
+template <typename Body>
+inline bool OverPixels(SoftmaxInput<float> input, int begin, int end,
+    const Body& body) {
+#define CAFFE_OVER_PIXELS \
+  OverAreas(input.area, begin, end, [&](int image, int j, Ints inside) { \
+    const PixelsAt at = \
+        {image, j, j + image * (input.classes - 1) * input.area, inside}; \
+    body(input, at); \
+  })
+#define CAFFE_CASE(number) \
+  case number: \
+    input.classes = number; \
+    return CAFFE_OVER_PIXELS
+  switch (input.classes) {
+  CAFFE_CASE(2);
+  CAFFE_CASE(3);
+  CAFFE_CASE(4);
+  CAFFE_CASE(5);
+  default:
+    return CAFFE_OVER_PIXELS;
+  }
+#undef CAFFE_CASE
+#undef CAFFE_OVER_PIXELS
 }
 
 /// A sum in floats that do not get far from what is added to them.
@@ -137,8 +174,9 @@ inline Ints Classes(const SoftmaxInput<float>& input, int j) {
       Ints() + static_cast<int>(IGNORED_PIXEL) : own;
 }
 
+template <typename Sums>
 inline void FindBadClass(const SoftmaxInput<float>& input, int begin, int end,
-    PixelSums* sums) {
+    Sums* sums) {
   for (int j = begin; j < end && sums->bad_label < 0; ++j) {
     const float value = input.label[j];
     if (!(input.has_ignore_label && value == input.ignore_label) &&
@@ -150,15 +188,7 @@ inline void FindBadClass(const SoftmaxInput<float>& input, int begin, int end,
 }
 
 /// Whether any lane is.
-inline bool Any(Ints mask) {
-  Ints both = mask;
-  for (int half = CAFFE_LANES / 2; half > 0; half /= 2) {
-    for (int lane = 0; lane < half; ++lane) {
-      both[lane] |= both[lane + half];
-    }
-  }
-  return both[0] != 0;
-}
+inline bool Any(Ints mask) { return BitsOf(mask) != 0; }
 
 }  // namespace
 }  // namespace caffe

@@ -18,6 +18,11 @@ struct ScalarOf { typedef Real Type; };
 template <typename Real>
 struct IndexOf { typedef int Type; };
 
+/// @brief Of how many classes a softmax keeps the exponentials rather than take
+///        them again; a GPU's thread has no room for any.
+template <typename Real>
+struct KeptClasses { static const int kCount = 0; };
+
 /// @brief As many numbers as a Real has.
 template <typename Real>
 CAFFE_HOST_DEVICE inline Real LoadAs(
@@ -29,6 +34,12 @@ template <typename Real>
 CAFFE_HOST_DEVICE inline Real Abs(Real x) {
   using std::fabs;
   return fabs(x);
+}
+
+/// @brief a > b ? a : b, so b where either is NaN.
+template <typename Real>
+CAFFE_HOST_DEVICE inline Real LargerOf(Real a, Real b) {
+  return a > b ? a : b;
 }
 
 /// @brief exp(x) of x <= 0.
@@ -77,11 +88,11 @@ struct SigmoidPixel {
 
   /// p
   CAFFE_HOST_DEVICE inline Real P() const {
-    return (x >= 0 ? Real() + 1 : e) / (1 + e);
+    return (x >= 0 ? Real() + 1 : e) * (1 / (1 + e));
   }
   /// 1 - p
   CAFFE_HOST_DEVICE inline Real Complement() const {
-    return (x <= 0 ? Real() + 1 : e) / (1 + e);
+    return (x <= 0 ? Real() + 1 : e) * (1 / (1 + e));
   }
   /// -log p
   CAFFE_HOST_DEVICE inline Real PositiveLoss() const {

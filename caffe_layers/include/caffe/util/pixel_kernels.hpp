@@ -33,29 +33,40 @@ struct BalancedDiffPass {
 // The operations, from their own headers.
 template <typename Dtype> struct SumSigmoidFocal;
 template <typename Dtype> struct WriteSigmoidFocalDiff;
-template <typename Dtype> struct SoftmaxProbabilities;
-template <typename Dtype> struct SigmoidProbabilities;
-template <typename Dtype> struct SumDice;
-template <typename Dtype> struct WriteDiceDiff;
+template <typename Dtype> struct SumSigmoidDice;
+template <typename Dtype> struct SumSoftmaxDice;
+template <typename Dtype> struct WriteSigmoidDiceDiff;
+template <typename Dtype> struct WriteSoftmaxDiceDiff;
+template <typename Dtype> struct SigmoidCrossEntropy;
 template <typename Dtype> struct SoftmaxCrossEntropy;
 template <typename Dtype> struct SoftmaxTopKDiff;
 template <typename Dtype> struct SumSoftmaxFocal;
 template <typename Dtype> struct WriteSoftmaxFocalDiff;
 template <typename Dtype> struct SumExpLog;
-template <typename Dtype> struct SumExpLogCross;
 template <typename Dtype> struct WriteExpLogDiff;
 template <typename Dtype> struct ClassifyLabels;
 template <typename Dtype> struct SumSelected;
+template <typename Dtype> struct KeepBins;
+template <typename Dtype> struct SumHardestPixels;
+template <typename Dtype> struct HardestNegatives;
+template <typename Dtype> struct HardestElements;
+template <typename Dtype> struct HardestPixels;
+template <typename Dtype> struct HardestOfClass;
+template <typename Key> struct KeyRange;
+struct KeyCounts;
 struct CandidateSums;
 struct PixelSums;
 struct DiceSums;
 struct ExpLogSums;
 
-// F(operation, kernel) for each that writes, and F(operation, sums, kernel) for
-// each that adds up, too.
+// F(operation, kernel) for each that writes, F(operation, sums, kernel) for each
+// that adds up, too, or adds up the sums of classes, and F(operation, kernel)
+// for each that selects.
 #define CAFFE_WRITING_KERNELS(F) \
     F(WriteSigmoidFocalDiff, sigmoid_focal_diff) \
-    F(WriteDiceDiff, dice_diff) \
+    F(WriteSigmoidDiceDiff, sigmoid_dice_diff) \
+    F(WriteSoftmaxDiceDiff, softmax_dice_diff) \
+    F(KeepBins, keep_bins) \
     F(SoftmaxTopKDiff, softmax_top_k_diff) \
     F(WriteSoftmaxFocalDiff, softmax_focal_diff) \
     F(WriteExpLogDiff, exp_log_diff)
@@ -63,13 +74,19 @@ struct ExpLogSums;
     F(ClassifyLabels, CandidateSums, classify_labels) \
     F(SumSelected, GroupSums, sum_selected) \
     F(SumSigmoidFocal, PixelSums, sum_sigmoid_focal) \
-    F(SoftmaxProbabilities, PixelSums, softmax_probabilities) \
-    F(SigmoidProbabilities, PixelSums, sigmoid_probabilities) \
-    F(SumDice, DiceSums, sum_dice) \
+    F(SigmoidCrossEntropy, PixelSums, sigmoid_cross_entropy) \
+    F(SumSigmoidDice, DiceSums, sum_sigmoid_dice) \
     F(SoftmaxCrossEntropy, PixelSums, softmax_cross_entropy) \
-    F(SumSoftmaxFocal, PixelSums, sum_softmax_focal) \
-    F(SumExpLog, ExpLogSums, sum_exp_log) \
-    F(SumExpLogCross, PixelSums, sum_exp_log_cross)
+    F(SumHardestPixels, PixelSums, sum_hardest_pixels) \
+    F(SumSoftmaxFocal, PixelSums, sum_softmax_focal)
+#define CAFFE_CLASSES_KERNELS(F) \
+    F(SumSoftmaxDice, DiceSums, sum_softmax_dice) \
+    F(SumExpLog, ExpLogSums, sum_exp_log)
+#define CAFFE_SELECTING_KERNELS(F) \
+    F(HardestNegatives, hardest_negatives) \
+    F(HardestElements, hardest_elements) \
+    F(HardestPixels, hardest_pixels) \
+    F(HardestOfClass, hardest_of_class)
 
 /**
  * @brief The passes over the elements of a loss in vectors of floats, each for
@@ -90,6 +107,16 @@ struct PixelKernels {
 #define CAFFE_KERNEL(Operation, Sums, kernel) \
   bool (*kernel)(const Operation<float>& op, int begin, int end, Sums* sums);
   CAFFE_SUMMING_KERNELS(CAFFE_KERNEL)
+  // Of pixels of one image; sums of each class.
+  CAFFE_CLASSES_KERNELS(CAFFE_KERNEL)
+#undef CAFFE_KERNEL
+  // What select_on_cpu.hpp looks for.
+#define CAFFE_KERNEL(Operation, kernel) \
+  int (*collect_##kernel)(const Operation<float>& op, int begin, int end, \
+      const KeyRange<uint32_t>& range, KeyCounts* counts, uint32_t* between); \
+  int (*mark_##kernel)(const Operation<float>& op, int begin, int end, \
+      uint32_t least, int* ties);
+  CAFFE_SELECTING_KERNELS(CAFFE_KERNEL)
 #undef CAFFE_KERNEL
 };
 
@@ -101,6 +128,18 @@ CAFFE_WRITING_KERNELS(CAFFE_KERNEL)
 #define CAFFE_KERNEL(Operation, Sums, kernel) \
 bool InVectors(const Operation<float>& op, int begin, int end, Sums* sums);
 CAFFE_SUMMING_KERNELS(CAFFE_KERNEL)
+#undef CAFFE_KERNEL
+#define CAFFE_KERNEL(Operation, Sums, kernel) \
+bool ClassesInVectors(const Operation<float>& op, int begin, int end, \
+    Sums* sums);
+CAFFE_CLASSES_KERNELS(CAFFE_KERNEL)
+#undef CAFFE_KERNEL
+#define CAFFE_KERNEL(Operation, kernel) \
+int CollectInVectors(const Operation<float>& op, int begin, int end, \
+    const KeyRange<uint32_t>& range, KeyCounts* counts, uint32_t* between); \
+int MarkInVectors(const Operation<float>& op, int begin, int end, \
+    uint32_t least, int* ties);
+CAFFE_SELECTING_KERNELS(CAFFE_KERNEL)
 #undef CAFFE_KERNEL
 
 /// @brief Those for this processor; NULL where the compiler has no vectors.

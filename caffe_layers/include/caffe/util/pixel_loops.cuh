@@ -57,6 +57,34 @@ __global__ void FoldGPU(const int blocks_a_segment, const Sums* block_sums,
   }
 }
 
+/// Classes from `first` on of the images' pixels; a block has one image's.
+template <typename Sums, typename Operation>
+__global__ void ReduceClassesGPU(const int classes, const int first,
+    const int area, const int blocks_an_image, const Operation op, Sums* out) {
+  const int image = blockIdx.x / blocks_an_image;
+  const int block = blockIdx.x % blocks_an_image;
+  Sums mine[kClassesAtOnce];
+#pragma unroll
+  for (int k = 0; k < kClassesAtOnce; ++k) {
+    mine[k].Clear();
+  }
+  for (int64_t j = block * blockDim.x + threadIdx.x; j < area;
+       j += blocks_an_image * blockDim.x) {
+    op.template AddClasses<kClassesAtOnce>(
+        static_cast<int>(static_cast<int64_t>(image) * area + j), first, mine);
+  }
+#pragma unroll
+  for (int k = 0; k < kClassesAtOnce; ++k) {
+    if (first + k < classes) {
+      const Sums sum = BlockReduce(mine[k]);
+      if (threadIdx.x == 0) {
+        out[(image * classes + first + k) * blocks_an_image + block] = sum;
+      }
+      __syncthreads();
+    }
+  }
+}
+
 template <typename Key>
 __global__ void BeginSelectGPU(const int segments, const int* wanted,
     Cut<Key>* cuts, int* histograms) {
@@ -248,6 +276,21 @@ struct OnGpu {
     // NOLINT_NEXT_LINE(whitespace/operators)
     FoldGPU<<<segments, kReduceThreads>>>(blocks_a_segment, block_sums, sums);
     CUDA_POST_KERNEL_CHECK;
+  }
+
+  template <typename Sums, typename Operation>
+  static void ReduceClasses(int images, int classes, int area,
+      const Operation& op, Sums* sums, ScratchMemory* scratch) {
+    const int spread = BlocksASegment(images, area);
+    Sums* block_sums =
+        scratch->Get<OnGpu, Sums>(images * classes * spread);
+    for (int first = 0; first < classes; first += kClassesAtOnce) {
+      // NOLINT_NEXT_LINE(whitespace/operators)
+      ReduceClassesGPU<<<images * spread, kReduceThreads>>>(classes, first,
+          area, spread, op, block_sums);
+    }
+    CUDA_POST_KERNEL_CHECK;
+    Fold(images * classes, spread, block_sums, sums);
   }
 
   template <typename Key, typename Operation>

@@ -7,10 +7,10 @@
 #include "caffe/blob.hpp"
 #include "caffe/common.hpp"
 #include "caffe/syncedmem.hpp"
-#include "caffe/util/hardest.hpp"
 #include "caffe/util/host_device.hpp"
 #include "caffe/util/pieces.hpp"
 #include "caffe/util/pixel_kernels.hpp"
+#include "caffe/util/select_on_cpu.hpp"
 
 namespace caffe {
 
@@ -40,6 +40,16 @@ template <typename Operation, typename Sums>
 inline bool InVectors(const Operation& op, int begin, int end, Sums* sums) {
   return false;
 }
+
+template <typename Operation, typename Sums>
+inline bool ClassesInVectors(const Operation& op, int begin, int end,
+    Sums* sums) {
+  return false;
+}
+
+/// @brief Classes whose sums a pass over the pixels adds up, where it can not
+///        do all.
+const int kClassesAtOnce = 8;
 
 /**
  * @brief The loops that losses over pixels are made of, on the CPU.
@@ -111,63 +121,55 @@ struct OnCpu {
   template <typename Key, typename Operation>
   static void Select(int segments, int size, const Operation& op,
       const int* wanted, ScratchMemory* scratch) {
-    const int kDigitBits = 11;
-    const int kDigits = 1 << kDigitBits;
-    const int kTop = (sizeof(Key) * 8 - 1) / kDigitBits * kDigitBits;
-    std::vector<Key> matching;
-    std::vector<int> histogram(kDigits);
+    Key* aside = scratch->Get<OnCpu, Key>(size);
     for (int s = 0; s < segments; ++s) {
-      const int begin = s * size, end = begin + size;
-      Cut<Key> cut(wanted[s]);
-      // The first digit leaves a small part of the keys to look at.
-      CountDigits<Key>(begin, end, op, kTop, kDigits, &histogram);
-      cut.Narrow(&histogram[0], kDigits, kTop);
-      matching.clear();
-      for (int i = begin; i < end; ++i) {
-        Key key;
-        if (op.Key(i, &key) && cut.Matches(key, kTop)) {
-          matching.push_back(key);
-        }
-      }
-      for (int shift = kTop - kDigitBits; shift >= 0; shift -= kDigitBits) {
-        std::fill(histogram.begin(), histogram.end(), 0);
-        for (size_t k = 0; k < matching.size(); ++k) {
-          if (cut.Matches(matching[k], shift + kDigitBits)) {
-            ++histogram[(matching[k] >> shift) & (kDigits - 1)];
-          }
-        }
-        cut.Narrow(&histogram[0], kDigits, shift);
-      }
-      int ties = 0;
-      for (int i = begin; i < end; ++i) {
-        Key key;
-        if (op.Key(i, &key)) {
-          op.Mark(i, cut.Takes(key, ties));
-          ties += key == cut.prefix;
-        }
-      }
+      const SelectOnCpu<Key, Operation> select(op, s * size, size, aside);
+      select.Mark(wanted[s]);
     }
   }
 
- private:
-  /// Counts the highest digits of the keys.
-  template <typename Key, typename Operation>
-  static void CountDigits(int begin, int end, const Operation& op, int shift,
-      int digits, std::vector<int>* histogram) {
-    // Neighbours often have the same digit: each adds to a count of its own, or
-    // would wait for the other's.
-    const int kWays = 4;
-    std::vector<int> counts(kWays * digits);
-    for (int i = begin; i < end; ++i) {
-      Key key;
-      if (op.Key(i, &key)) {
-        ++counts[i % kWays * digits + (key >> shift)];
-      }
-    }
-    for (int digit = 0; digit < digits; ++digit) {
-      (*histogram)[digit] = 0;
-      for (int way = 0; way < kWays; ++way) {
-        (*histogram)[digit] += counts[way * digits + digit];
+  /**
+   * @brief Adds up sums of each class of each image, in one pass over the
+   *        pixels.
+   *
+   * @param op op.AddClasses<most>(j, first, &sums) adds pixel j's part of the
+   *        classes from first on, of at most so many; j is less than
+   *        images * area
+   * @param sums images x classes of them
+   */
+  template <typename Sums, typename Operation>
+  static void ReduceClasses(int images, int classes, int area,
+      const Operation& op, Sums* sums, ScratchMemory* scratch) {
+    const int pieces = (area + kPiece - 1) / kPiece;
+    std::vector<Sums> parts(static_cast<size_t>(pieces) * classes);
+    for (int n = 0; n < images; ++n) {
+      const int image = n * area;
+      InPieces(image, image + area, [&](int begin, int end) {
+        Sums* mine = &parts[(begin - image) / kPiece * classes];
+        for (int c = 0; c < classes; ++c) {
+          mine[c].Clear();
+        }
+        if (ClassesInVectors(op, begin, end, mine)) {
+          return;
+        }
+        for (int first = 0; first < classes; first += kClassesAtOnce) {
+          const int most = std::min(kClassesAtOnce, classes - first);
+          Sums some[kClassesAtOnce];
+          for (int k = 0; k < kClassesAtOnce; ++k) {
+            some[k].Clear();
+          }
+          for (int j = begin; j < end; ++j) {
+            op.template AddClasses<kClassesAtOnce>(j, first, some);
+          }
+          std::copy(some, some + most, mine + first);
+        }
+      });
+      for (int c = 0; c < classes; ++c) {
+        Sums* total = sums + n * classes + c;
+        total->Clear();
+        for (int piece = 0; piece < pieces; ++piece) {
+          total->Add(parts[piece * classes + c]);
+        }
       }
     }
   }

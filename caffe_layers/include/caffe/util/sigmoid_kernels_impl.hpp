@@ -2,6 +2,7 @@
 #define CAFFE_UTIL_SIGMOID_KERNELS_IMPL_HPP_
 
 #include "caffe/util/focal.hpp"
+#include "caffe/util/hardest_pixels.hpp"
 #include "caffe/util/kernel_loops.hpp"
 #include "caffe/util/pixel_kernels.hpp"
 #include "caffe/util/top_k_ce.hpp"
@@ -13,7 +14,7 @@ namespace {
 
 // --- top-k, sigmoid
 
-inline bool ClassifyLabelsKernel(const ClassifyLabels<float>& op, int begin,
+CAFFE_FLAT bool ClassifyLabelsKernel(const ClassifyLabels<float>& op, int begin,
     int end, CandidateSums* sums) {
   Ints positives = Ints(), negatives = Ints();
   Ints from_bin[kHardnessBins - 1] = {Ints()};
@@ -48,31 +49,36 @@ inline bool ClassifyLabelsKernel(const ClassifyLabels<float>& op, int begin,
   return done;
 }
 
-inline bool SumSelectedKernel(const SumSelected<float>& op, int begin, int end,
-    GroupSums* sums) {
+CAFFE_FLAT bool KeepBinsKernel(const KeepBins<float>& op, int begin, int end) {
+  return OverAreas(op.group_size, begin, end, [&](int group, int i, Ints) {
+    const int lowest = op.lowest[group];
+    if (lowest == 0) {
+      return;
+    }
+    // Beyond the last bin, none is kept.
+    const Ints below = lowest == kHardnessBins ? Ints() - 1 :
+        LoadAs<Floats>(op.logits + i) < HardnessBound(lowest - 1);
+    const Ints selection = Load(op.selection + i);
+    Store((selection == static_cast<int>(NEGATIVE)) & below ?
+        Ints() + static_cast<int>(LEFT_OUT) : selection, op.selection + i);
+  });
+}
+
+CAFFE_FLAT bool SumSelectedKernel(const SumSelected<float>& op, int begin,
+    int end, GroupSums* sums) {
   LongSum positive_loss, negative_loss;
-  Ints positives = Ints(), negatives = Ints(), ignored = Ints();
+  Ints positives = Ints(), negatives = Ints(), ignored = Ints(), bad = Ints();
   const bool done = OverElements(begin, end, [&](int i, Ints inside) {
     const Ints selection = Load(op.selection + i);
-    const Ints bad = inside & (selection == 255);
-    if (Any(bad)) {
-      for (int lane = CAFFE_LANES - 1; lane >= 0; --lane) {
-        if (bad[lane]) {
-          sums->bad_label = FirstIndex(sums->bad_label, i + lane);
-          op.selection[i + lane] = IGNORED;
-        }
-      }
-    }
     const Ints positive = inside & (selection == static_cast<int>(POSITIVE));
     const Ints negative = inside & (selection == static_cast<int>(NEGATIVE));
+    const SigmoidPixel<Floats> pixel(LoadAs<Floats>(op.logits + i));
+    positive_loss.Add(Where(positive, pixel.PositiveLoss()));
+    negative_loss.Add(Where(negative, pixel.NegativeLoss()));
+    positives -= positive;
+    negatives -= negative;
     ignored -= inside & (selection == static_cast<int>(IGNORED));
-    if (Any(positive | negative)) {
-      const SigmoidPixel<Floats> pixel(LoadAs<Floats>(op.logits + i));
-      positive_loss.Add(Where(positive, pixel.PositiveLoss()));
-      negative_loss.Add(Where(negative, pixel.NegativeLoss()));
-      positives -= positive;
-      negatives -= negative;
-    }
+    bad |= inside & (selection == 255);
   });
   if (done) {
     sums->positive_loss += positive_loss.Total();
@@ -81,20 +87,45 @@ inline bool SumSelectedKernel(const SumSelected<float>& op, int begin, int end,
     sums->negatives += static_cast<int>(SumOf(negatives));
     sums->ignored += static_cast<int>(SumOf(ignored));
   }
+  for (int i = end - 1; done && Any(bad) && i >= begin; --i) {
+    if (op.selection[i] == 255) {
+      sums->bad_label = i;
+      op.selection[i] = IGNORED;
+    }
+  }
+  return done;
+}
+
+CAFFE_FLAT bool SigmoidCrossEntropyKernel(const SigmoidCrossEntropy<float>& op,
+    int begin, int end, PixelSums* sums) {
+  const SoftmaxInput<float>& in = op.input;
+  LabelCount count;
+  const bool done = OverElements(begin, end, [&](int i, Ints inside) {
+    const LabelMasks label(in.label + i, in.has_ignore_label, in.ignore_label);
+    const Floats x = LoadAs<Floats>(in.logits + i);
+    const SigmoidPixel<Floats> pixel(label.positive ? -x : x);
+    Store(Where(label.Valid(), pixel.NegativeLoss()), op.cross_entropy + i);
+    Store(label.Valid() ? Ints() + static_cast<int>(POSITIVE) :
+        Ints() + static_cast<int>(IGNORED), op.selection + i);
+    count.Add(inside & label.Valid(), inside);
+  });
+  if (done) {
+    count.AddTo(sums);
+  }
   return done;
 }
 
 // --- focal, sigmoid
 
-inline bool SumSigmoidFocalKernel(const SumSigmoidFocal<float>& op, int begin,
+CAFFE_FLAT bool SumSigmoidFocalKernel(const SumSigmoidFocal<float>& op, int begin,
     int end, PixelSums* sums) {
   const SigmoidFocalInput<float>& in = op.input;
   LongSum loss;
   LabelCount count;
   const bool done = OverAreas(in.group_size, begin, end,
-      [&](int i, Ints inside) {
+      [&](int group, int i, Ints inside) {
     const LabelMasks label(in.label + i, in.has_ignore_label, in.ignore_label);
-    const float alpha = in.alpha[i / in.group_size];
+    const float alpha = in.alpha[group];
     const Floats x = LoadAs<Floats>(in.logits + i);
     const SigmoidPixel<Floats> z(label.positive ? -x : x);
     const Floats weight = label.positive ? Floats() + alpha :
@@ -114,12 +145,12 @@ inline bool SumSigmoidFocalKernel(const SumSigmoidFocal<float>& op, int begin,
   return done;
 }
 
-inline bool WriteSigmoidFocalDiffKernel(const WriteSigmoidFocalDiff<float>& op,
+CAFFE_FLAT bool WriteSigmoidFocalDiffKernel(const WriteSigmoidFocalDiff<float>& op,
     int begin, int end) {
   const SigmoidFocalInput<float>& in = op.input;
-  return OverAreas(in.group_size, begin, end, [&](int i, Ints) {
+  return OverAreas(in.group_size, begin, end, [&](int group, int i, Ints) {
     const LabelMasks label(in.label + i, in.has_ignore_label, in.ignore_label);
-    const float alpha = in.alpha[i / in.group_size];
+    const float alpha = in.alpha[group];
     const Floats x = LoadAs<Floats>(in.logits + i);
     const SigmoidPixel<Floats> z(label.positive ? -x : x);
     const Floats weight = label.positive ? Floats() - op.scale * alpha :

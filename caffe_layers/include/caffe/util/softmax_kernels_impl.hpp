@@ -1,7 +1,7 @@
 #ifndef CAFFE_UTIL_SOFTMAX_KERNELS_IMPL_HPP_
 #define CAFFE_UTIL_SOFTMAX_KERNELS_IMPL_HPP_
 
-#include "caffe/util/dice_kernels_impl.hpp"
+#include "caffe/util/class_tiles.hpp"
 #include "caffe/util/exp_log.hpp"
 #include "caffe/util/focal.hpp"
 #include "caffe/util/kernel_loops.hpp"
@@ -16,45 +16,63 @@ namespace {
 
 // --- softmax top-k
 
-inline bool SoftmaxCrossEntropyKernel(const SoftmaxCrossEntropy<float>& op,
+CAFFE_FLAT bool SoftmaxCrossEntropyKernel(const SoftmaxCrossEntropy<float>& op,
     int begin, int end, PixelSums* sums) {
-  const SoftmaxInput<float>& in = op.input;
   LabelCount count;
-  const bool done = OverAreas(in.area, begin, end, [&](int j, Ints inside) {
-    const Ints own = Classes(in, j);
+  const bool done = OverPixels(op.input, begin, end,
+      [&](const SoftmaxInput<float>& in, const PixelsAt& at) {
+    const Ints own = Classes(in, at.j);
     const Ints valid = own >= 0;
-    Store(Where(valid, SoftmaxPixel<Floats>(in, j, own).CrossEntropy()),
-        op.cross_entropy + j);
+    const SoftmaxPixel<Floats> pixel =
+        SoftmaxPixel<Floats>::At(in, at.first, own);
+    Store(Where(valid, pixel.CrossEntropy()), op.cross_entropy + at.j);
     Store(valid ? Ints() + static_cast<int>(LEFT_OUT) :
-        Ints() + static_cast<int>(IGNORED), op.selection + j);
-    count.Add(inside & valid, own > static_cast<int>(BAD_LABEL));
+        Ints() + static_cast<int>(IGNORED), op.selection + at.j);
+    count.Add(at.inside & valid, own > static_cast<int>(BAD_LABEL));
   });
   if (done) {
     count.AddTo(sums);
     if (count.AnyBad()) {
-      FindBadClass(in, begin, end, sums);
+      FindBadClass(op.input, begin, end, sums);
     }
   }
   return done;
 }
 
-inline bool SoftmaxTopKDiffKernel(const SoftmaxTopKDiff<float>& op, int begin,
-    int end) {
-  const SoftmaxInput<float>& in = op.input;
-  return OverAreas(in.area, begin, end, [&](int j, Ints) {
+CAFFE_FLAT bool SumHardestPixelsKernel(const SumHardestPixels<float>& op, int begin,
+    int end, PixelSums* sums) {
+  LongSum loss;
+  LabelCount count;
+  const bool done = OverElements(begin, end, [&](int j, Ints inside) {
     const Ints selected =
-        Load(op.selection + j) == static_cast<int>(POSITIVE);
-    const int first = in.Offset(j);
+        inside & (Load(op.selection + j) == static_cast<int>(POSITIVE));
+    loss.Add(Where(selected, LoadAs<Floats>(op.cross_entropy + j)));
+    count.Add(selected, inside);
+  });
+  if (done) {
+    sums->loss += loss.Total();
+    count.AddTo(sums);
+  }
+  return done;
+}
+
+CAFFE_FLAT bool SoftmaxTopKDiffKernel(const SoftmaxTopKDiff<float>& op, int begin,
+    int end) {
+  return OverPixels(op.input, begin, end,
+      [&](const SoftmaxInput<float>& in, const PixelsAt& at) {
+    const Ints selected =
+        Load(op.selection + at.j) == static_cast<int>(POSITIVE);
     if (!Any(selected)) {
       for (int c = 0; c < in.classes; ++c) {
-        Store(Floats(), op.diff + first + c * in.area);
+        Store(Floats(), op.diff + at.first + c * in.area);
       }
       return;
     }
-    const SoftmaxPixel<Floats> pixel(in, j, Classes(in, j));
+    const SoftmaxPixel<Floats> pixel =
+        SoftmaxPixel<Floats>::At(in, at.first, Classes(in, at.j));
     for (int c = 0; c < in.classes; ++c) {
       Store(Where(selected, op.scale * pixel.CrossEntropyDiff(c)),
-          op.diff + first + c * in.area);
+          op.diff + at.first + c * in.area);
     }
   });
 }
@@ -70,15 +88,16 @@ inline Floats OfClass(const float* values, int classes, Ints own) {
   return result;
 }
 
-inline bool SumSoftmaxFocalKernel(const SumSoftmaxFocal<float>& op, int begin,
+CAFFE_FLAT bool SumSoftmaxFocalKernel(const SumSoftmaxFocal<float>& op, int begin,
     int end, PixelSums* sums) {
-  const SoftmaxInput<float>& in = op.input;
   LongSum loss;
   LabelCount count;
-  const bool done = OverAreas(in.area, begin, end, [&](int j, Ints inside) {
-    const Ints own = Classes(in, j);
-    const SoftmaxPixel<Floats> pixel(in, j, own);
-    const Ints valid = inside & (own >= 0);
+  const bool done = OverPixels(op.input, begin, end,
+      [&](const SoftmaxInput<float>& in, const PixelsAt& at) {
+    const Ints own = Classes(in, at.j);
+    const SoftmaxPixel<Floats> pixel =
+        SoftmaxPixel<Floats>::At(in, at.first, own);
+    const Ints valid = at.inside & (own >= 0);
     loss.Add(Where(valid, OfClass(op.alpha, in.classes, own) *
         SoftmaxFocal(pixel, op.gamma)));
     count.Add(valid, own > static_cast<int>(BAD_LABEL));
@@ -87,22 +106,23 @@ inline bool SumSoftmaxFocalKernel(const SumSoftmaxFocal<float>& op, int begin,
     sums->loss += loss.Total();
     count.AddTo(sums);
     if (count.AnyBad()) {
-      FindBadClass(in, begin, end, sums);
+      FindBadClass(op.input, begin, end, sums);
     }
   }
   return done;
 }
 
-inline bool WriteSoftmaxFocalDiffKernel(const WriteSoftmaxFocalDiff<float>& op,
+CAFFE_FLAT bool WriteSoftmaxFocalDiffKernel(const WriteSoftmaxFocalDiff<float>& op,
     int begin, int end) {
-  const SoftmaxInput<float>& in = op.input;
-  return OverAreas(in.area, begin, end, [&](int j, Ints) {
-    const Ints own = Classes(in, j);
+  return OverPixels(op.input, begin, end,
+      [&](const SoftmaxInput<float>& in, const PixelsAt& at) {
+    const Ints own = Classes(in, at.j);
     const Ints valid = own >= 0;
-    const SoftmaxPixel<Floats> pixel(in, j, own);
+    const SoftmaxPixel<Floats> pixel =
+        SoftmaxPixel<Floats>::At(in, at.first, own);
     const Floats factor = op.scale * OfClass(op.alpha, in.classes, own) *
         SoftmaxFocalFactor(pixel, op.gamma);
-    for (int c = 0, i = in.Offset(j); c < in.classes; ++c, i += in.area) {
+    for (int c = 0, i = at.first; c < in.classes; ++c, i += in.area) {
       Store(Where(valid, factor * pixel.CrossEntropyDiff(c)), op.diff + i);
     }
   });
@@ -110,88 +130,49 @@ inline bool WriteSoftmaxFocalDiffKernel(const WriteSoftmaxFocalDiff<float>& op,
 
 // --- exponential logarithmic loss
 
-inline bool SumExpLogKernel(const SumExpLog<float>& op, int begin, int end,
+CAFFE_FLAT bool SumExpLogKernel(const SumExpLog<float>& op, int begin, int end,
     ExpLogSums* sums) {
-  const SoftmaxInput<float>& in = op.input;
-  LongSum overlap, error;
-  Ints owned = Ints();
-  const bool done = OverAreas(in.area, begin, end, [&](int i, Ints inside) {
-    const int j = i / (in.classes * in.area) * in.area + i % in.area;
-    const int c = i / in.area % in.classes;
-    const Ints valid = inside &
-        (Load(op.selection + j) != static_cast<int>(IGNORED));
-    const Ints own = valid &
-        (LoadAs<Floats>(in.label + j) == static_cast<float>(c));
-    const Floats p = LoadAs<Floats>(op.probability + i);
-    Floats wrong = p;
-    if (Any(own)) {
-      // 1 - p, exactly where p is all but 1
-      Floats others = Floats();
-      for (int k = 0, at = in.Offset(j); k < in.classes; ++k, at += in.area) {
-        others += k == c ? Floats() : LoadAs<Floats>(op.probability + at);
-      }
-      wrong = own ? others : p;
+  const float gamma = op.gamma_cross;
+  return OverClasses(op.input, begin, end, sums,
+      [&](const SoftmaxInput<float>& in, int,
+          const SoftmaxPixel<Floats>& pixel, Ints own,
+          ClassTile* tile) {
+    tile->Add(pixel, in.classes, own, Ints(),
+        ExpLogPower(pixel.CrossEntropy(), gamma));
+  }, [&](const ClassTile& tile, int c, ExpLogSums* of_class) {
+    LongSum overlap, error, cross;
+    Ints owned = Ints();
+    for (int v = 0; v < tile.vectors(); ++v) {
+      const Ints own = tile.Own(v) == c;
+      const Floats p = tile.P(c, v);
       overlap.Add(Where(own, p));
+      error.Add(Where(tile.Own(v) >= 0, own ? tile.Complement(v) : p));
+      cross.Add(Where(own, tile.Extra(v)));
       owned -= own;
     }
-    error.Add(Where(valid, wrong));
+    of_class->overlap += overlap.Total();
+    of_class->error += error.Total();
+    of_class->cross += cross.Total();
+    of_class->own += static_cast<int>(SumOf(owned));
   });
-  if (done) {
-    sums->overlap += overlap.Total();
-    sums->error += error.Total();
-    sums->own += static_cast<int>(SumOf(owned));
-  }
-  return done;
 }
 
-/// The weights of the classes in floats.
-inline Floats WeightOf(const double* weights, int classes, Ints own) {
-  Floats result = Floats();
-  for (int c = 0; c < classes; ++c) {
-    result = own == c ? Floats() + static_cast<float>(weights[c]) : result;
-  }
-  return result;
-}
-
-inline bool SumExpLogCrossKernel(const SumExpLogCross<float>& op, int begin,
-    int end, PixelSums* sums) {
-  LongSum loss;
-  LabelCount count;
-  const float gamma = op.gamma;
-  const bool done = OverElements(begin, end, [&](int j, Ints inside) {
-    const Ints own = Classes(op.input, j);
-    const Ints valid = inside & (own >= 0);
-    const Floats ce = LoadAs<Floats>(op.cross_entropy + j);
-    loss.Add(Where(valid, WeightOf(op.weights, op.input.classes, own) *
-        ExpLogPower(ce, gamma)));
-    count.Add(valid, Ints() - 1);
-  });
-  if (done) {
-    sums->loss += loss.Total();
-    count.AddTo(sums);
-  }
-  return done;
-}
-
-inline bool WriteExpLogDiffKernel(const WriteExpLogDiff<float>& op, int begin,
+CAFFE_FLAT bool WriteExpLogDiffKernel(const WriteExpLogDiff<float>& op, int begin,
     int end) {
-  const SoftmaxInput<float>& in = op.input;
-  const float gamma = op.gamma_cross;
-  const float cross = op.scale * op.cross;
-  return OverAreas(in.area, begin, end, [&](int j, Ints) {
-    const Ints own = Classes(in, j);
-    const Ints valid = own >= 0;
-    const ExpLogTerm* terms = op.terms + j / in.area * in.classes;
-    WriteSoftmaxDiffVector(in, j, op.probability, [&](int c, Floats) {
-      return own == c ? Floats() + static_cast<float>(terms[c].by_own) :
-          Floats() + static_cast<float>(terms[c].by_others);
-    }, op.scale, valid, op.diff);
-    const SoftmaxPixel<Floats> pixel(in, j, own);
-    const Floats factor = cross * WeightOf(op.weights, in.classes, own) *
+  const float gamma = op.gamma_cross, cross = op.cross;
+  return OverPixels(op.input, begin, end,
+      [&](const SoftmaxInput<float>& in, const PixelsAt& at) {
+    const Ints own = Classes(in, at.j);
+    const SoftmaxPixel<Floats> pixel =
+        SoftmaxPixel<Floats>::At(in, at.first, own);
+    const ExpLogSlopes<Floats> slope = {
+        op.terms + at.image * in.classes, own};
+    const SoftmaxSlopes<Floats> slopes(pixel, in.classes, slope);
+    const Floats factor = cross * OfClass(op.weights, in.classes, own) *
         ExpLogPowerDiff(pixel.CrossEntropy(), gamma);
-    for (int c = 0, i = in.Offset(j); c < in.classes; ++c, i += in.area) {
-      Store(LoadAs<Floats>(op.diff + i) +
-          Where(valid, factor * pixel.CrossEntropyDiff(c)), op.diff + i);
+    for (int c = 0, i = at.first; c < in.classes; ++c, i += in.area) {
+      Store(Where(own >= 0, op.scale * (slopes.Diff(pixel, c, slope(c)) +
+          factor * pixel.CrossEntropyDiff(c))), op.diff + i);
     }
   });
 }

@@ -55,30 +55,27 @@ class SoftmaxPixel {
   CAFFE_HOST_DEVICE inline SoftmaxPixel(const SoftmaxInput<Number>& input,
       int j, Index own)
       : x_(input.logits + input.Offset(j)), stride_(input.area), own_(own) {
-    max_ = At(0);
-    for (int c = 1; c < input.classes; ++c) {
-      max_ = At(c) > max_ ? At(c) : max_;
-    }
-    others_ = own_exp_ = own_x_ = Real();
-    for (int c = 0; c < input.classes; ++c) {
-      const Real x = At(c);
-      const Real e = ExpOfNegative(x - max_);
-      others_ += own == c ? Real() : e;
-      own_exp_ = own == c ? e : own_exp_;
-      own_x_ = own == c ? x : own_x_;
-    }
-    total_ = others_ + own_exp_;
+    Compute(input.classes);
+  }
+  /// Of the pixel whose class 0 is element `first`, where that is known.
+  CAFFE_HOST_DEVICE static inline SoftmaxPixel At(
+      const SoftmaxInput<Number>& input, int first, Index own) {
+    return SoftmaxPixel(input.logits + first, input, own);
   }
 
   CAFFE_HOST_DEVICE inline Real Probability(int c) const {
-    return ExpOfNegative(At(c) - max_) / total_;
+    return (c < kKept ? kept_[c] : ExpOfNegative(Logit(c) - max_)) * inverse_;
   }
   CAFFE_HOST_DEVICE inline Real OwnProbability() const {
-    return own_exp_ / total_;
+    return own_exp_ * inverse_;
   }
   /// 1 - p of the true class
   CAFFE_HOST_DEVICE inline Real Complement() const {
-    return others_ / total_;
+    return others_ * inverse_;
+  }
+  /// Whether no class is likelier than c.
+  CAFFE_HOST_DEVICE inline Index IsLikeliest(int c) const {
+    return Logit(c) == max_;
   }
   /// -log p of the true class; finite where the difference of two logits is
   /// not, so that its products with p = 0 are
@@ -94,14 +91,41 @@ class SoftmaxPixel {
   }
 
  private:
-  CAFFE_HOST_DEVICE inline Real At(int c) const {
+  CAFFE_HOST_DEVICE inline SoftmaxPixel(const Number* x,
+      const SoftmaxInput<Number>& input, Index own)
+      : x_(x), stride_(input.area), own_(own) {
+    Compute(input.classes);
+  }
+  CAFFE_HOST_DEVICE inline void Compute(int classes) {
+    max_ = Logit(0);
+    for (int c = 1; c < classes; ++c) {
+      max_ = LargerOf(Logit(c), max_);
+    }
+    others_ = own_exp_ = own_x_ = Real();
+    for (int c = 0; c < classes; ++c) {
+      const Real x = Logit(c);
+      const Real e = ExpOfNegative(x - max_);
+      if (c < kKept) {
+        kept_[c] = e;
+      }
+      others_ += own_ == c ? Real() : e;
+      own_exp_ = own_ == c ? e : own_exp_;
+      own_x_ = own_ == c ? x : own_x_;
+    }
+    total_ = others_ + own_exp_;
+    inverse_ = 1 / total_;
+  }
+  CAFFE_HOST_DEVICE inline Real Logit(int c) const {
     return LoadAs<Real>(x_ + c * stride_);
   }
+
+  static const int kKept = KeptClasses<Real>::kCount;
 
   const Number* x_;
   int stride_;
   Index own_;
-  Real max_, others_, own_exp_, own_x_, total_;
+  Real max_, others_, own_exp_, own_x_, total_, inverse_;
+  Real kept_[kKept > 0 ? kKept : 1];
 };
 
 /// @brief The sum of a loss over pixels, and what is known of their labels.
@@ -141,34 +165,35 @@ CAFFE_HOST_DEVICE inline void ClearPixel(const SoftmaxInput<Dtype>& input,
 }
 
 /**
- * @brief Writes the gradient of pixel j by its logits, p_c (s_c - sum p_k s_k)
- *        times scale, given the slopes s by its probabilities: Slope(i, c) of
- *        class c, element i.
+ * @brief What of a pixel's slopes s by its probabilities its gradient by the
+ *        logits, p_c (s_c - sum p_k s_k), is made of.
  *
- * It is the same for the slopes against that of the likeliest class, and then
- * has no 1 - p in it.
+ * It is the same for the slopes against that of a likeliest class, and then has
+ * no 1 - p in it.
  */
-template <typename Dtype, typename Slope>
-CAFFE_HOST_DEVICE inline void WriteSoftmaxDiff(const SoftmaxInput<Dtype>& input,
-    int j, const Dtype* probability, const Slope& slope, Dtype scale,
-    Dtype* diff) {
-  const int first = input.Offset(j);
-  int likeliest = 0;
-  for (int c = 1; c < input.classes; ++c) {
-    if (probability[first + c * input.area] >
-        probability[first + likeliest * input.area]) {
-      likeliest = c;
+template <typename Real>
+struct SoftmaxSlopes {
+  Real origin;  // the slope of a likeliest class
+  Real mean;    // sum of p_k (s_k - origin)
+
+  /// slope(c) is that by the probability of class c.
+  template <typename Slope>
+  CAFFE_HOST_DEVICE inline SoftmaxSlopes(const SoftmaxPixel<Real>& pixel,
+      int classes, const Slope& slope) {
+    origin = slope(0);
+    for (int c = 1; c < classes; ++c) {
+      origin = pixel.IsLikeliest(c) ? slope(c) : origin;
+    }
+    mean = Real();
+    for (int c = 0; c < classes; ++c) {
+      mean += pixel.Probability(c) * (slope(c) - origin);
     }
   }
-  const double origin = slope(first + likeliest * input.area, likeliest);
-  double mean = 0;
-  for (int c = 0, i = first; c < input.classes; ++c, i += input.area) {
-    mean += probability[i] * (slope(i, c) - origin);
+  CAFFE_HOST_DEVICE inline Real Diff(const SoftmaxPixel<Real>& pixel, int c,
+      Real slope) const {
+    return pixel.Probability(c) * (slope - origin - mean);
   }
-  for (int c = 0, i = first; c < input.classes; ++c, i += input.area) {
-    diff[i] = scale * (probability[i] * (slope(i, c) - origin - mean));
-  }
-}
+};
 
 }  // namespace caffe
 

@@ -39,6 +39,15 @@ struct SumHardestPixels {
   }
 };
 
+/// @brief Writes what sums[0] know of the labels to sums[1], too.
+struct CarryBadLabel {
+  PixelSums* sums;
+
+  CAFFE_HOST_DEVICE inline void operator()(int) const {
+    sums[1].bad_label = sums[0].bad_label;
+  }
+};
+
 /// @brief Writes the gradient of the cross-entropy of the selected pixels.
 template <typename Dtype>
 struct SoftmaxTopKDiff {

@@ -39,7 +39,6 @@ void ExpLogLossLayer<Dtype>::Reshape(
     }
   }
   class_weights_.Reshape(vector<int>(1, this->classes_));
-  probability_.ReshapeLike(*bottom[0]);
 }
 
 template <typename Dtype>

@@ -25,7 +25,6 @@ void SoftDiceLossLayer<Dtype>::Reshape(
   PixelLossLayer<Dtype>::Reshape(bottom, top);
   CHECK(param_.include_background() || this->classes_ > 1) << this->Title()
       << ": include_background: false leaves nothing of one class.";
-  probability_.ReshapeLike(*bottom[0]);
 }
 
 template <typename Dtype>

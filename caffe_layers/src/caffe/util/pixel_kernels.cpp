@@ -55,5 +55,28 @@ bool InVectors(const Operation<float>& op, int begin, int end, Sums* sums) { \
 }
 CAFFE_SUMMING_KERNELS(CAFFE_KERNEL)
 #undef CAFFE_KERNEL
+#define CAFFE_KERNEL(Operation, Sums, kernel) \
+bool ClassesInVectors(const Operation<float>& op, int begin, int end, \
+    Sums* sums) { \
+  const PixelKernels* kernels = FastestPixelKernels(); \
+  return kernels && kernels->kernel(op, begin, end, sums); \
+}
+CAFFE_CLASSES_KERNELS(CAFFE_KERNEL)
+#undef CAFFE_KERNEL
+#define CAFFE_KERNEL(Operation, kernel) \
+int CollectInVectors(const Operation<float>& op, int begin, int end, \
+    const KeyRange<uint32_t>& range, KeyCounts* counts, uint32_t* between) { \
+  const PixelKernels* kernels = FastestPixelKernels(); \
+  return !kernels ? begin : \
+      kernels->collect_##kernel(op, begin, end, range, counts, between); \
+} \
+int MarkInVectors(const Operation<float>& op, int begin, int end, \
+    uint32_t least, int* ties) { \
+  const PixelKernels* kernels = FastestPixelKernels(); \
+  return !kernels ? begin : \
+      kernels->mark_##kernel(op, begin, end, least, ties); \
+}
+CAFFE_SELECTING_KERNELS(CAFFE_KERNEL)
+#undef CAFFE_KERNEL
 
 }  // namespace caffe

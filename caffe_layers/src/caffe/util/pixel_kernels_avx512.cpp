@@ -17,6 +17,7 @@
 #define CAFFE_LANES 16
 #include "caffe/util/dice_kernels_impl.hpp"
 #include "caffe/util/pixel_kernels_impl.hpp"
+#include "caffe/util/select_kernels_impl.hpp"
 #include "caffe/util/sigmoid_kernels_impl.hpp"
 #include "caffe/util/softmax_kernels_impl.hpp"
 
@@ -24,10 +25,14 @@ namespace caffe {
 
 #define CAFFE_WRITING(Operation, kernel) Operation##Kernel,
 #define CAFFE_SUMMING(Operation, Sums, kernel) Operation##Kernel,
+#define CAFFE_SELECTING(Operation, kernel) \
+    CollectKernel<Operation<float> >, MarkKernel<Operation<float> >,
 extern const PixelKernels kAvx512PixelKernels = {
   "AVX512", RandomDropKernel, BalancedDiffKernel,
   CAFFE_WRITING_KERNELS(CAFFE_WRITING)
   CAFFE_SUMMING_KERNELS(CAFFE_SUMMING)
+  CAFFE_CLASSES_KERNELS(CAFFE_SUMMING)
+  CAFFE_SELECTING_KERNELS(CAFFE_SELECTING)
 };
 
 }  // namespace caffe
