@@ -82,7 +82,7 @@ def test_interrupted_it_snapshots_and_resumes(caffe, phantom, tmp_path):
 
 def test_interrupted_twice_it_ends_at_once(caffe, phantom, tmp_path):
     """While caffe is in an iteration of seconds, and has no snapshot yet."""
-    large = ["--patch", 256, "--batch", 8, "--base-channels", 16, "--depth", 3]
+    large = ["--patch", 256, "--batch", 8, "--base-channels", 64, "--depth", 3]
     process = start(phantom, tmp_path, *large, until="Iteration 0 ", iterations=500)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
