@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from randrop.caffe_build import PATIENCE, build_dir
+from randrop.caffe_build import PATIENCE, build_dir, import_caffe
 from randrop.errors import UserError
+from randrop.nets.losses import loss_layers, parse_losses
 
 Pass = Callable[[], Any]
 
@@ -63,6 +67,36 @@ def check_judges(package: str, otherwise: str) -> None:
             f"there is no {package} in build/judges: run scripts/build_caffe.py "
             f"--judges, or {otherwise}"
         )
+
+
+def made_net(net: Any) -> Any:
+    """Return the network of a NetSpec, in the TRAIN phase."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net.prototxt")
+        path.write_text(str(net.to_proto()))
+        return import_caffe().Net(str(path), import_caffe().TRAIN)
+
+
+def loss_net(
+    name: str,
+    activation: str,
+    logits: NDArray[np.float32],
+    label: NDArray[np.float32],
+    python: bool = False,
+) -> Any:
+    """Return a network that ends in a loss, after one pass forward and backward."""
+    caffe = import_caffe()
+    net = caffe.NetSpec()
+    net.x = caffe.layers.Input(input_param={"shape": {"dim": list(logits.shape)}})
+    net.label = caffe.layers.Input(input_param={"shape": {"dim": list(label.shape)}})
+    # A learnt factor of 1, so that the loss has something to train.
+    net.score = caffe.layers.Scale(net.x, axis=0, num_axes=0)
+    loss_layers(caffe, net, parse_losses(name, activation, python=python), None)
+    made = made_net(net)
+    made.blobs["x"].data[...], made.blobs["label"].data[...] = logits, label
+    made.forward()
+    made.backward()
+    return made
 
 
 def median(figures: list[dict[str, float]], digits: int = 2) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,10 @@ import _start  # noqa: F401
 import numpy as np
 from tqdm import tqdm
 
-from _bench import Pass, check_judges, in_a_process, median, use_judges
+from _bench import Pass, check_judges, in_a_process, loss_net, median, use_judges
 from randrop import cli
-from randrop.caffe_build import import_caffe
 from randrop.errors import UserError
 from randrop.files import write_json
-from randrop.nets.losses import loss_layers, parse_losses
 
 LOSSES = {
     "SIGMOID": (
@@ -62,20 +59,7 @@ def caffe_pass(
     python: bool = False,
 ) -> Pass:
     """Return what runs a loss layer forward and backward."""
-    caffe = import_caffe()
-    net = caffe.NetSpec()
-    net.x = caffe.layers.Input(input_param={"shape": {"dim": list(logits.shape)}})
-    net.label = caffe.layers.Input(input_param={"shape": {"dim": list(label.shape)}})
-    # A learnt factor of 1, so that the loss has something to train.
-    net.score = caffe.layers.Scale(net.x, axis=0, num_axes=0)
-    loss_layers(caffe, net, parse_losses(name, activation, python=python), None)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "net.prototxt")
-        path.write_text(str(net.to_proto()))
-        made = caffe.Net(str(path), caffe.TRAIN)
-    made.blobs["x"].data[...], made.blobs["label"].data[...] = logits, label
-    made.forward()
-    made.backward()
+    made = loss_net(name, activation, logits, label, python)
 
     def run() -> None:
         made.forward(start="loss")

@@ -5,9 +5,10 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from randrop.caffe_build import REPOSITORY, caffe_root, import_caffe
 from randrop.errors import UserError
+from randrop.folding import fold
 
 TRAINING_LAYER = re.compile(
     r'\btype\s*:\s*["\'](Python|Accuracy|\w*Data|\w*Loss(?:Layer|Parameter)?)["\']'
@@ -157,7 +159,7 @@ def _load_caffe(deploy: Path, weights: Path, gpu: bool) -> Network:
         caffe.set_device(0)
     else:
         caffe.set_mode_cpu()
-    net = caffe.Net(str(deploy), str(weights), caffe.TEST)
+    net = _folded_net(caffe, deploy, weights)
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         blob = net.blobs[facts["input"]]
@@ -168,6 +170,18 @@ def _load_caffe(deploy: Path, weights: Path, gpu: bool) -> Network:
         return net.forward()[facts["output"]].copy()
 
     return Network("caffe", facts["channels"], _stride(facts["sides"]), forward)
+
+
+def _folded_net(caffe: Any, deploy: Path, weights: Path) -> Any:
+    """Return the network without its batch normalisation, which OpenCV folds itself."""
+    folded = fold(deploy, weights)
+    if folded is None:
+        return caffe.Net(str(deploy), str(weights), caffe.TEST)
+    with tempfile.TemporaryDirectory() as folder:
+        deploy, weights = Path(folder, "deploy"), Path(folder, "weights")
+        deploy.write_text(folded.deploy)
+        weights.write_bytes(folded.weights)
+        return caffe.Net(str(deploy), str(weights), caffe.TEST)
 
 
 def _probe_caffe(deploy: Path, weights: Path, gpu: bool) -> dict:

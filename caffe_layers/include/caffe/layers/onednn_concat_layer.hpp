@@ -25,6 +25,9 @@ class OnednnConcatLayer : public ConcatLayer<Dtype> {
  private:
   /// @brief Whether it is one for oneDNN.
   bool Suits(const vector<Blob<Dtype>*>& bottom) const;
+  /// @brief Whether channels are joined whose data lie in blocks of one size,
+  ///        none of them in part: rows, but for the channels, are those of each.
+  bool WholeBlocks(const vector<Blob<Dtype>*>& bottom, ChannelRows* rows) const;
 };
 
 }  // namespace caffe

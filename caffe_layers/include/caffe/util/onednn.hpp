@@ -50,6 +50,8 @@ inline float* Values(const dnnl::memory& memory) {
 }
 /// @brief Data of this layout and shape as rows; false if it cannot be.
 bool RowsOf(const Layout& layout, const vector<int>& shape, ChannelRows* rows);
+/// @brief The layout of rows with blocks of 1 (Caffe's), 8 or 16 channels.
+Layout InBlocks(const vector<int>& shape, int block);
 
 /// @brief A blob's data in another layout.
 class OtherData : public SyncedMemory::OtherLayout {

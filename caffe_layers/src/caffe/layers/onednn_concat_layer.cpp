@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "caffe/layers/onednn_concat_layer.hpp"
-#include "caffe/util/math_functions.hpp"
+#include "caffe/util/pieces.hpp"
 
 namespace caffe {
 
@@ -24,10 +24,62 @@ bool OnednnConcatLayer<Dtype>::Suits(const vector<Blob<Dtype>*>& bottom) const {
 }
 
 template <typename Dtype>
+bool OnednnConcatLayer<Dtype>::WholeBlocks(
+    const vector<Blob<Dtype>*>& bottom, ChannelRows* rows) const {
+  if (this->concat_axis_ != 1) {
+    return false;
+  }
+  for (int i = 0; i < bottom.size(); ++i) {
+    ChannelRows mine;
+    if (!onednn::RowsOf(onednn::Read(*AsFloat(bottom[i]), DATA).get_desc(),
+            bottom[i]->shape(), &mine) ||
+        mine.channels % mine.block != 0 ||
+        (i > 0 && mine.block != rows->block)) {
+      return false;
+    }
+    *rows = mine;
+  }
+  return true;
+}
+
+namespace {
+
+/// Copies to or from the part of each image that begins `offset` channels on.
+void CopyChannels(const ChannelRows& rows, int channels, int offset,
+    int all_channels, float* part, float* whole, bool to_whole) {
+  const int count = channels * rows.area;
+  for (int n = 0; n < rows.images; ++n) {
+    float* mine = part + static_cast<size_t>(n) * count;
+    float* its = whole +
+        (static_cast<size_t>(n) * all_channels + offset) * rows.area;
+    InPieces(0, count, [&](int first, int last) {
+      std::copy((to_whole ? mine : its) + first,
+          (to_whole ? mine : its) + last, (to_whole ? its : mine) + first);
+    });
+  }
+}
+
+}  // namespace
+
+template <typename Dtype>
 void OnednnConcatLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
     const vector<Blob<Dtype>*>& top) {
   if (!Suits(bottom)) {
     ConcatLayer<Dtype>::Forward_cpu(bottom, top);
+    return;
+  }
+  ChannelRows rows;
+  if (WholeBlocks(bottom, &rows)) {
+    onednn::Output out(AsFloat(top[0]), DATA,
+        onednn::InBlocks(top[0]->shape(), rows.block));
+    int offset = 0;
+    for (int i = 0; i < bottom.size(); ++i) {
+      CopyChannels(rows, bottom[i]->shape(1), offset, top[0]->shape(1),
+          onednn::Values(onednn::Read(*AsFloat(bottom[i]), DATA)),
+          onednn::Values(out.memory()), true);
+      offset += bottom[i]->shape(1);
+    }
+    out.Done();
     return;
   }
   onednn::Arguments arguments;
@@ -57,6 +109,8 @@ void OnednnConcatLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
     ConcatLayer<Dtype>::Backward_cpu(top, propagate_down, bottom);
     return;
   }
+  ChannelRows rows;
+  const bool in_blocks = WholeBlocks(bottom, &rows);
   onednn::Dims offset(top[0]->num_axes(), 0);
   for (int i = 0; i < bottom.size(); ++i) {
     const onednn::Dims dims = onednn::DimsOf(bottom[i]->shape());
@@ -64,8 +118,15 @@ void OnednnConcatLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
       // In the layout of the data, which what comes before has.
       onednn::Output out(AsFloat(bottom[i]), DIFF,
           onednn::Read(*AsFloat(bottom[i]), DATA).get_desc());
-      onednn::Reorder(onednn::SliceOf(*AsFloat(top[0]), DIFF, dims, offset),
-          out.memory());
+      if (in_blocks) {
+        CopyChannels(rows, dims[1], offset[1], top[0]->shape(1),
+            onednn::Values(out.memory()),
+            onednn::Values(onednn::ReadAs(*AsFloat(top[0]), DIFF,
+                onednn::InBlocks(top[0]->shape(), rows.block))), false);
+      } else {
+        onednn::Reorder(onednn::SliceOf(*AsFloat(top[0]), DIFF, dims, offset),
+            out.memory());
+      }
       out.Done();
     }
     offset[this->concat_axis_] += dims[this->concat_axis_];

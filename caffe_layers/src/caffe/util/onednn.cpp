@@ -42,28 +42,32 @@ dnnl::memory View(const Layout& layout, const float* data) {
   return dnnl::memory(layout, Engine(), const_cast<float*>(data));
 }
 
-bool RowsOf(const Layout& layout, const vector<int>& shape, ChannelRows* rows) {
+Layout InBlocks(const vector<int>& shape, int block) {
   typedef dnnl::memory::format_tag Tag;
-  const dnnl::memory::data_type type = dnnl::memory::data_type::f32;
-  const Dims dims = DimsOf(shape);
-  const int axes = dims.size();
-  rows->images = shape[0];
-  rows->channels = shape[1];
-  rows->area = 1;
-  for (int axis = 2; axis < axes; ++axis) {
-    rows->area *= shape[axis];
-  }
-  rows->block = 1;
-  if (layout == Plain(dims)) {
-    return true;
-  }
-  if (axes < 3 || axes > 5) {
-    return false;
+  if (block == 1) {
+    return Plain(DimsOf(shape));
   }
   const Tag by_8[] = {Tag::aBc8b, Tag::aBcd8b, Tag::aBcde8b};
   const Tag by_16[] = {Tag::aBc16b, Tag::aBcd16b, Tag::aBcde16b};
-  rows->block = layout == Layout(dims, type, by_16[axes - 3]) ? 16 : 8;
-  return rows->block == 16 || layout == Layout(dims, type, by_8[axes - 3]);
+  return Layout(DimsOf(shape), dnnl::memory::data_type::f32,
+      (block == 16 ? by_16 : by_8)[shape.size() - 3]);
+}
+
+bool RowsOf(const Layout& layout, const vector<int>& shape, ChannelRows* rows) {
+  rows->images = shape[0];
+  rows->channels = shape[1];
+  rows->area = 1;
+  for (int axis = 2; axis < shape.size(); ++axis) {
+    rows->area *= shape[axis];
+  }
+  const int blocks[] = {1, 16, 8};
+  for (int i = 0; i < (shape.size() < 3 || shape.size() > 5 ? 1 : 3); ++i) {
+    rows->block = blocks[i];
+    if (layout == InBlocks(shape, rows->block)) {
+      return true;
+    }
+  }
+  return false;
 }
 
 void Reorder(const dnnl::memory& from, const dnnl::memory& to) {
