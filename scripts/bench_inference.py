@@ -33,8 +33,9 @@ def photograph(
     """
     y, x = np.ogrid[:height, :width]
     inside = (y - height / 2) ** 2 + (x - width / 2) ** 2 < (height / 2) ** 2
-    noise = np.random.default_rng(0).normal(0, 0.3, (3, height, width))
-    return (noise * inside).astype(np.float32), inside
+    noise = np.random.default_rng(0).standard_normal((3, height, width), np.float32)
+    noise *= inside
+    return noise, inside
 
 
 def deploy_files(folder: Path, base: int) -> tuple[Path, Path]:

@@ -23,7 +23,10 @@ Measure probability maps against the masks of a data set.
 Writes into OUT:
   metrics.json      per lesion type: AUPR as the IDRiD challenge has it, average
                     precision with a 95 % interval, largest F1 with threshold, IoU,
-                    sensitivity and precision at it, prevalence; and by photograph
+                    sensitivity and precision at it, prevalence; and by photograph.
+                    By lesion: FROC score (mean sensitivity at 1/8 to 8 false alarms a
+                    photograph) with a 95 % interval; of exudates also how many regions
+                    are covered by more than 20 %, as for e-ophtha
   pr_curves.png     precision over recall
   overlays/<LESION>/<name>.png   what was found, missed and invented, with close-ups
   report.html       all of it on one page that needs no other file
@@ -34,6 +37,7 @@ program wrote to <folder>/<LESION>/<name>.png.
 
 EXAMPLES = """\
   evaluate.py --probabilities build/maps --data ~/IDRiD --out build/evaluation
+  evaluate.py --probabilities build/log --against build/ce --data ~/IDRiD --out out
   evaluate.py --probabilities build/maps --data ~/IDRiD --subset test \\
               --run build/runs/log --out build/evaluation
 """
@@ -50,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     check_lesions(lesions)
     cases = read_dataset(options.data, options.split).subset(options.subset)
     measured = evaluation.measure(cases, lesions, root)
+    against = options.against and evaluation.measure(cases, lesions, options.against)
     content = {
         "data": options.data.resolve().name,
         "subset": options.subset,
@@ -58,6 +63,11 @@ def main(arguments: list[str] | None = None) -> int:
         "prediction": prediction,
         "lesions": measured.lesions,
     }
+    if against:
+        content["against"] = {
+            "probabilities": options.against.resolve().name,
+            "better_by": evaluation.compare(measured, against),
+        }
     plots.pr_curves(out / "pr_curves.png", measured.histograms)
     shown = _draw(cases, measured.lesions, root, out / "overlays", options.overlays)
     report.write(
@@ -72,6 +82,13 @@ def main(arguments: list[str] | None = None) -> int:
     write_json(out / "metrics.json", content)
     for lesion, result in measured.lesions.items():
         log.info("%s: %s", lesion, _sentence(result))
+    for lesion, better in content.get("against", {}).get("better_by", {}).items():
+        interval = better["average_precision_95"]
+        words = f"[{interval[0]:+.4f}, {interval[1]:+.4f}]" if interval else "none"
+        log.info(
+            "%s: average precision %+.4f against %s, 95 %% interval %s",
+            *(lesion, better["average_precision"], options.against, words),
+        )
     log.info("Report: %s", out / "report.html")
     return 0
 
@@ -87,6 +104,7 @@ def _draw(
             lesion
             for lesion, result in results.items()
             if result["positives"]
+            and lesion not in case.unknown
             and (which == "all" or case.name in chosen[lesion].values())
         ]
         if not wanted:
@@ -129,7 +147,8 @@ def _sentence(result: dict) -> str:
     return (
         f"average precision {result['average_precision']:.4f}, AUPR (33 thresholds) "
         f"{result['aupr_challenge']:.4f}, prevalence {result['prevalence']:.2g}, "
-        f"F1 {result['best_f1']:.3f} at {result['threshold']:.3g}"
+        f"F1 {result['best_f1']:.3f} at {result['threshold']:.3g}, "
+        f"FROC {result['froc']['score']:.3f} of {result['froc']['lesions']} lesions"
     )
 
 
@@ -141,6 +160,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--split", type=Path, help="JSON file of the subsets")
     add("--subset", default="validation", help="train, validation, all, ...")
     add("--lesions", nargs="+", help="lesion types; by default those of the maps")
+    add("--against", type=Path, metavar="MAPS",
+        help="maps of another network for the same photographs: what is better, with "
+        "intervals of the difference")  # fmt: skip
     add("--run", type=Path, help="folder of the training, to show it in the report")
     add("--overlays", choices=("all", "telling"), default="all",
         help="of all photographs, or of the best, median and worst")  # fmt: skip

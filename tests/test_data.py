@@ -197,7 +197,7 @@ def test_splits_that_cannot_be(copy, split, message):
 def test_folders_without_images(tmp_path):
     with pytest.raises(UserError, match="is no folder"):
         read_dataset(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="neither a folder 'images'"):
+    with pytest.raises(UserError, match="images/ and masks/MA"):
         read_dataset(tmp_path)
     (tmp_path / "images").mkdir()
     with pytest.raises(UserError, match="has no image"):
@@ -292,7 +292,13 @@ def test_outside_of_the_field_of_view_is_ignored(phantom):
 # --- Workers and the layer
 
 LAYER = {"split": None, "subset": "train", "lesions": ["MA", "HE"], "patch": 32}
-LAYER |= {"lesion_share": 0.5, "augment": True, "ignore_label": 255, "seed": 1}
+LAYER |= {
+    "lesion_share": 0.5,
+    "lesion_weights": None,
+    "augment": True,
+    "ignore_label": 255,
+    "seed": 1,
+}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])

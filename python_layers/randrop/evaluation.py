@@ -12,6 +12,16 @@ from tqdm import tqdm
 from randrop import maps, metrics
 from randrop.data import Case
 from randrop.errors import UserError
+from randrop.lesions import (
+    RATES,
+    Detections,
+    detect,
+    froc,
+    froc_interval,
+    froc_score,
+    overlap,
+    sensitivities,
+)
 
 log = logging.getLogger("randrop")
 
@@ -25,17 +35,24 @@ class Measured(NamedTuple):
         Lesion type to its measures; see `metrics.summary`.
     histograms : dict
         Lesion type to the pooled histogram, (2, 65536).
+    coarse : dict
+        Lesion type to the coarse histogram of each photograph.
+    detections : dict
+        Lesion type to the `lesions.Detections` of each photograph.
     """
 
     lesions: dict[str, dict]
     histograms: dict[str, NDArray[np.int64]]
+    coarse: dict[str, list[NDArray[np.int64]]]
+    detections: dict[str, list[Detections]]
 
 
 def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measured:
     """Measure the maps `root/<lesion>/<name>.png` against the masks of `cases`.
 
     All pixels of all photographs are pooled for a lesion type. Photographs without a
-    mask of it count: everything that is found there is a false alarm.
+    mask of it count: everything that is found there is a false alarm; those in which
+    nobody looked for it do not.
 
     Raises
     ------
@@ -45,10 +62,13 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
     check_maps(cases, lesions, root)
     pooled = {name: np.zeros((2, maps.LEVELS), np.int64) for name in lesions}
     coarse: dict[str, list] = {name: [] for name in lesions}
+    detections: dict[str, list] = {name: [] for name in lesions}
     images: dict[str, dict] = {name: {} for name in lesions}
     bits = set()
     for case in tqdm(cases, desc="evaluate", unit="photo", disable=None):
-        for lesion, mask in zip(lesions, case.masks(lesions), strict=True):
+        looked_for = [lesion for lesion in lesions if lesion not in case.unknown]
+        masks = case.masks(looked_for) if looked_for else ()
+        for lesion, mask in zip(looked_for, masks, strict=True):
             path = maps.path_of(root, lesion, case.name)
             levels, depth = maps.read_map(path)
             try:
@@ -58,6 +78,7 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
             bits.add(depth)
             pooled[lesion] += counts
             coarse[lesion].append(metrics.coarse(counts))
+            detections[lesion].append(detect(levels, mask))
             own = metrics.summary(counts)
             images[lesion][case.name] = {
                 key: own[key] for key in ("positives", "average_precision")
@@ -79,12 +100,75 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
         results[lesion] = {
             **metrics.summary(counts),
             "average_precision_95": metrics.interval(coarse[lesion]),
+            "mean_average_precision": _mean(
+                [image["average_precision"] for image in own]
+            ),
+            "froc": _froc(detections[lesion]),
             "images": len(own),
             "images_with_lesion": sum(image["positives"] > 0 for image in own),
             "map_bits": sorted(bits),
             "per_image": images[lesion],
         }
-    return Measured(results, pooled)
+    if "EX" in results and results["EX"]["positives"]:
+        results["EX"]["overlap"] = _overlap(cases, root, results["EX"]["threshold"])
+    return Measured(results, pooled, coarse, detections)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean over the photographs with lesions."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _froc(found: Sequence[Detections]) -> dict | None:
+    """Return the lesion-level measures of a type; None without a lesion."""
+    count = sum(one.lesions.size for one in found)
+    if not count:
+        return None
+    return {
+        "score": froc_score(found),
+        "score_95": froc_interval(found),
+        "alarms_per_photograph": RATES,
+        "sensitivity": sensitivities(froc(found)).tolist(),
+        "lesions": count,
+    }
+
+
+def _overlap(cases: Sequence[Case], root: Path, threshold: float) -> dict:
+    """Measure exudates as regions, at the threshold of the largest F1."""
+    level = round(threshold * (maps.LEVELS - 1))
+    total = np.zeros(4, int)
+    for case in cases:
+        if "EX" not in case.unknown:
+            levels, _ = maps.read_map(maps.path_of(root, "EX", case.name))
+            total += overlap(levels >= level, case.masks(("EX",))[0])
+    hits, lesions, right, regions = map(int, total)
+    return {
+        "sensitivity": hits / max(lesions, 1),
+        "precision": right / regions if regions else 1.0,
+        "lesions": lesions,
+        "regions": regions,
+    }
+
+
+def compare(ours: Measured, theirs: Measured) -> dict[str, dict]:
+    """Return for each lesion type by how much ours is better, with 95 % intervals.
+
+    Both were measured on the same photographs; see `metrics.paired_interval`.
+    """
+    result = {}
+    for lesion, own in ours.lesions.items():
+        other = theirs.lesions.get(lesion)
+        if other is None or not own["positives"]:
+            continue
+        result[lesion] = {
+            "average_precision": own["average_precision"] - other["average_precision"],
+            "average_precision_95": metrics.paired_interval(
+                ours.coarse[lesion], theirs.coarse[lesion]
+            ),
+            "froc_score": own["froc"]["score"] - other["froc"]["score"],
+        }
+    return result
 
 
 def check_maps(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> None:

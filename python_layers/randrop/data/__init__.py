@@ -3,15 +3,14 @@
 Nothing here imports Caffe; the data layer for it is in `randrop.data.layer`.
 """
 
-from randrop.data.datasets import (
+from randrop.data.cases import (
     IGNORE_LABEL,
     LESIONS,
     STRUCTURES,
     Case,
-    Dataset,
     check_lesions,
-    read_dataset,
 )
+from randrop.data.datasets import Dataset, read_dataset
 from randrop.data.preprocessing import (
     INPUT_LIMIT,
     field_of_view,

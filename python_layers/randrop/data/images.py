@@ -59,7 +59,7 @@ def read_image(path: Path) -> np.ndarray:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """Read a binary mask; 0 is background, 1 or 255 is lesion.
+    """Read a binary mask; 0 is background, 1, 255 or (16 bits) 65535 is lesion.
 
     Palette images (IDRiD's TIFFs) count by their index. In a colour mask the brightest
     channel counts, so red on black is a mask, too. Other values are refused: they come
@@ -88,7 +88,7 @@ def read_mask(path: Path) -> np.ndarray:
         return pixels.astype(np.uint8)
     top = int(pixels.max(initial=0))
     mask = (pixels == top) & (top > 0)
-    if top not in (0, 1, 255) or np.any((pixels != 0) & ~mask):
+    if top not in (0, 1, 255, 65535) or np.any((pixels != 0) & ~mask):
         values = np.unique(pixels)
         shown = ", ".join(map(str, values[:6])) + (", ..." if values.size > 6 else "")
         raise UserError(

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from randrop.data.datasets import IGNORE_LABEL
+from randrop.data.cases import IGNORE_LABEL
 from randrop.data.worker import Workers, source_of
 from randrop.errors import UserError
 from randrop.python_layer import PythonLayer, parse_options
@@ -21,10 +21,12 @@ class LesionPatchDataLayer(PythonLayer):
     the channel's type, 0 elsewhere, the ignore label outside the field of view.
 
     `param_str` is JSON: `root` and `lesions` (wanted), `split`, `subset`, `patch`,
-    `batch_size`, `lesion_share`, `augment`, `ignore_label`, `workers` (processes that
-    cut ahead; 0 cuts in the solver's own), `seed`, `first_patch` (number of the first
-    patch, to go on with a training) and `cycle` (begin again after so many patches; by
-    default never in training, and for validation after one pass, see below).
+    `batch_size`, `lesion_share`, `lesion_weights` (how often a patch near a lesion is
+    near one of each type, in proportion: {"MA": 3, "HE": 1}), `augment`,
+    `ignore_label`, `workers` (processes that cut ahead; 0 cuts in the solver's own),
+    `seed`, `first_patch` (number of the first patch, to go on with a training) and
+    `cycle` (begin again after so many patches; by default never in training, and for
+    validation after one pass, see below).
 
     In a TEST phase patches begin again from the first after each `cycle`, so that each
     validation sees the same ones. How long the solver waited for patches is written to
@@ -39,6 +41,7 @@ class LesionPatchDataLayer(PythonLayer):
         "patch": 256,
         "batch_size": 2,
         "lesion_share": 0.5,
+        "lesion_weights": None,
         "augment": True,
         "ignore_label": IGNORE_LABEL,
         "workers": 1,

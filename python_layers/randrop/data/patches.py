@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from randrop.data.datasets import IGNORE_LABEL, Case, Dataset
+from randrop.data.cases import IGNORE_LABEL, Case
+from randrop.data.datasets import Dataset
 from randrop.data.preprocessing import INPUT_LIMIT, field_of_view, network_input
 from randrop.errors import UserError
 
@@ -33,6 +34,9 @@ class Options:
     lesion_share : float
         Share of patches centred near a lesion; the rest lie anywhere in the field of
         view.
+    lesion_weights : tuple of float or None
+        How often such a patch is near a lesion of each type, in proportion; None:
+        equally often. Types that no mask has are passed over.
     augment : bool
         Turn, scale, mirror and recolour the patches, anew each time. Without it patch k
         is always the same.
@@ -45,6 +49,7 @@ class Options:
     lesions: tuple[str, ...]
     patch: int = 256
     lesion_share: float = 0.5
+    lesion_weights: tuple[float, ...] | None = None
     augment: bool = True
     seed: int = 1
     ignore_label: int = IGNORE_LABEL
@@ -56,6 +61,7 @@ class _Ready:
 
     image: np.ndarray
     masks: np.ndarray
+    unknown: tuple[bool, ...]  # of the types
     field: np.ndarray
     lesion_pixels: tuple[np.ndarray, ...]
 
@@ -92,6 +98,7 @@ class PatchSource:
                 "empty. Check the folders of the masks and --lesions"
             )
         self.present = [c for c, count in enumerate(counts) if count]
+        self.chances = _chances(options, self.present)
 
     def patch(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return patch k.
@@ -127,6 +134,8 @@ class PatchSource:
                 flags=flags,
             )
             label[c] = covered >= _SOLID * _COVERED
+            if case.unknown[c]:
+                label[c] = options.ignore_label
         inside = cv2.warpAffine(
             case.field,
             matrix,
@@ -145,6 +154,8 @@ class PatchSource:
         size = self.options.patch
         if rng.random() < self.options.lesion_share:
             c = self.present[rng.integers(len(self.present))]
+            if self.chances is not None:
+                c = self.present[rng.choice(len(self.present), p=self.chances)]
             cases = [case for case in self.ready if case.lesion_pixels[c].size]
             case = cases[rng.integers(len(cases))]
             pixels = case.lesion_pixels[c]
@@ -155,6 +166,25 @@ class PatchSource:
             jitter = np.zeros(2)
         y, x = divmod(int(pixels[rng.integers(pixels.size)]), case.field.shape[1])
         return case, np.array([x, y]) + jitter
+
+
+def _chances(options: Options, present: Sequence[int]) -> np.ndarray | None:
+    """Return how often a patch near a lesion is near each of the types there are."""
+    weights = options.lesion_weights
+    if weights is None:
+        return None
+    if len(weights) != len(options.lesions) or min(weights) < 0:
+        raise UserError(
+            f"lesion_weights is {list(weights)}: give a weight of at least 0 for each "
+            f"of {', '.join(options.lesions)}"
+        )
+    there = np.array([weights[c] for c in present], float)
+    if not there.sum() > 0:
+        raise UserError(
+            f"lesion_weights is {list(weights)}: no type with a lesion in any mask has "
+            "a weight above 0"
+        )
+    return there / there.sum()
 
 
 def _all_ready(cases: Sequence[Case], options: Options) -> list[_Ready]:
@@ -174,12 +204,14 @@ def _all_ready(cases: Sequence[Case], options: Options) -> list[_Ready]:
 
 def _make_ready(case: Case, lesions: tuple[str, ...]) -> _Ready:
     image = case.image()
-    masks = case.masks(lesions)
+    unknown = tuple(lesion in case.unknown for lesion in lesions)
+    masks = (case.masks(lesions) == 1).astype(np.uint8)
     field = field_of_view(image)
     levels = np.rint(network_input(image, field) * _LEVELS + _ZERO).astype(np.uint8)
     return _Ready(
         image=np.ascontiguousarray(levels.transpose(1, 2, 0)),
         masks=masks * np.uint8(_SOLID),
+        unknown=unknown,
         field=field.astype(np.uint8),
         lesion_pixels=tuple(np.flatnonzero(mask * field) for mask in masks),
     )

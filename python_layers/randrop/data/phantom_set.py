@@ -11,7 +11,7 @@ import numpy as np
 from skimage.measure import label as regions
 from tqdm import tqdm
 
-from randrop.data.datasets import LESIONS
+from randrop.data.cases import LESIONS
 from randrop.data.phantom import fundus
 from randrop.errors import UserError
 from randrop.files import building, write_json

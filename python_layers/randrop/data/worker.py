@@ -36,11 +36,26 @@ def source_of(options: dict[str, Any]) -> PatchSource:
             lesions=tuple(options["lesions"]),
             patch=options["patch"],
             lesion_share=options["lesion_share"],
+            lesion_weights=_weights(options),
             augment=options["augment"],
             seed=options["seed"],
             ignore_label=options["ignore_label"],
         ),
     )
+
+
+def _weights(options: dict[str, Any]) -> tuple[float, ...] | None:
+    """Return the weights of the lesion types, in the order of the channels."""
+    given = options["lesion_weights"]
+    if given is None:
+        return None
+    lesions = options["lesions"]
+    if not isinstance(given, dict) or set(given) - set(lesions):
+        raise UserError(
+            f"lesion_weights is {given!r}: name types out of {', '.join(lesions)}, as "
+            f'{{"{lesions[0]}": 2}}; the others have 1'
+        )
+    return tuple(float(given.get(lesion, 1)) for lesion in lesions)
 
 
 class Workers:

@@ -44,7 +44,18 @@ inline Ints Selected(const DiceInput<float>& dice, int j) {
       Ints() + static_cast<int>(POSITIVE);
 }
 
-CAFFE_FLAT bool SumSigmoidDiceKernel(const SumSigmoidDice<float>& op, int begin,
+/// What is usual, in constants: a loop without what else there may be.
+inline DiceInput<float> Usual(DiceInput<float> dice) {
+  dice.squared = true;
+  dice.foreground = dice.input.has_ignore_label = false;
+  dice.selection = NULL;
+  return dice;
+}
+inline bool IsUsual(const DiceInput<float>& dice) {
+  return dice.squared && !dice.input.has_ignore_label && !dice.selection;
+}
+
+inline bool SumSigmoidDiceOf(const SumSigmoidDice<float>& op, int begin,
     int end, DiceSums* sums) {
   const DiceInput<float>& dice = op.dice;
   const SoftmaxInput<float>& in = dice.input;
@@ -68,6 +79,15 @@ CAFFE_FLAT bool SumSigmoidDiceKernel(const SumSigmoidDice<float>& op, int begin,
   return done;
 }
 
+CAFFE_FLAT bool SumSigmoidDiceKernel(const SumSigmoidDice<float>& op, int begin,
+    int end, DiceSums* sums) {
+  if (!IsUsual(op.dice)) {
+    return SumSigmoidDiceOf(op, begin, end, sums);
+  }
+  const SumSigmoidDice<float> usual = {Usual(op.dice)};
+  return SumSigmoidDiceOf(usual, begin, end, sums);
+}
+
 CAFFE_FLAT bool SumSoftmaxDiceKernel(const SumSoftmaxDice<float>& op, int begin,
     int end, DiceSums* sums) {
   const DiceInput<float>& dice = op.dice;
@@ -87,7 +107,7 @@ CAFFE_FLAT bool SumSoftmaxDiceKernel(const SumSoftmaxDice<float>& op, int begin,
   });
 }
 
-CAFFE_FLAT bool WriteSigmoidDiceDiffKernel(const WriteSigmoidDiceDiff<float>& op,
+inline bool WriteSigmoidDiceDiffOf(const WriteSigmoidDiceDiff<float>& op,
     int begin, int end) {
   const DiceInput<float>& dice = op.dice;
   const SoftmaxInput<float>& in = dice.input;
@@ -100,6 +120,16 @@ CAFFE_FLAT bool WriteSigmoidDiceDiffKernel(const WriteSigmoidDiceDiff<float>& op
         op.terms[group].Slope(pixel.P(), label.positive) *
         pixel.P() * pixel.Complement()), op.diff + i);
   });
+}
+
+CAFFE_FLAT bool WriteSigmoidDiceDiffKernel(const WriteSigmoidDiceDiff<float>& op,
+    int begin, int end) {
+  if (!IsUsual(op.dice)) {
+    return WriteSigmoidDiceDiffOf(op, begin, end);
+  }
+  const WriteSigmoidDiceDiff<float> usual = {Usual(op.dice), op.terms, op.scale,
+      op.diff};
+  return WriteSigmoidDiceDiffOf(usual, begin, end);
 }
 
 CAFFE_FLAT bool WriteSoftmaxDiceDiffKernel(const WriteSoftmaxDiceDiff<float>& op,

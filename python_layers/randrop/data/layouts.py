@@ -1,0 +1,321 @@
+"""How data sets lie on disk as they are distributed: from folders to cases."""
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from randrop.data.cases import STRUCTURES, Case
+from randrop.errors import UserError
+
+log = logging.getLogger("randrop")
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")
+
+Groups = dict[str, list[Case]]
+"""Subset to cases; "train" holds all where the distribution has no subsets."""
+
+
+class Layout(NamedTuple):
+    """A way in which a data set is distributed."""
+
+    name: str
+    files: str  # what is looked for, for the user
+    find: Callable[[Path], Path | None]  # the folder that has it, at or below a root
+    read: Callable[[Path], Groups]
+
+
+# --- IDRiD
+
+# Words in the names of IDRiD's ground truth folders, such as "3. Hard Exudates".
+_IDRID_WORDS = {
+    "MA": "microaneurysm",
+    "HE": "haemorrhage",
+    "EX": "hard exudate",
+    "SE": "soft exudate",
+    "OD": "optic disc",
+}
+
+
+def _find_idrid(root: Path) -> Path | None:
+    idrid = find_folder(root, "segmentation") or root
+    return idrid if find_folder(idrid, "original images") else None
+
+
+def _read_idrid(root: Path) -> Groups:
+    photographs = find_folder(root, "original images")
+    truths = find_folder(root, "groundtruth")
+    groups = {}
+    for subset, word in (("train", "training"), ("test", "testing")):
+        images = photographs and find_folder(photographs, word)
+        truth = truths and find_folder(truths, word)
+        folders = {
+            lesion: truth and find_folder(truth, text)
+            for lesion, text in _IDRID_WORDS.items()
+        }
+        if images:
+            groups[subset] = _read_cases(images, folders)
+    return groups
+
+
+# --- e-ophtha: one set for microaneurysms, one for exudates, a folder a patient
+
+
+def _eophtha_parts(root: Path) -> dict[str, Path]:
+    """Return for each lesion type the folder that has its annotations."""
+    parts = {}
+    for lesion in ("MA", "EX"):
+        for place in (root, *_folders(root)):
+            if find_folder(place, f"annotation_{lesion.lower()}"):
+                parts.setdefault(lesion, place)
+    return parts
+
+
+def _find_eophtha(root: Path) -> Path | None:
+    return root if _eophtha_parts(root) else None
+
+
+def _read_eophtha(root: Path) -> Groups:
+    images: dict[str, Path] = {}
+    masks: dict[str, dict[str, Path]] = {}
+    looked_for: dict[str, set[str]] = {}
+    parts = _eophtha_parts(root)
+    for lesion, part in parts.items():
+        truth = find_folder(part, f"annotation_{lesion.lower()}")
+        ill = [p for p in _folders(part) if p.name.upper() == lesion]
+        healthy = [p for p in _folders(part) if p.name.lower() == "healthy"]
+        for kind in (*ill, *healthy):
+            for patient in _folders(kind):
+                for stem, path in files(patient, IMAGE_SUFFIXES).items():
+                    name = f"{patient.name}_{stem}"
+                    images.setdefault(name, path)
+                    looked_for.setdefault(name, set()).add(lesion)
+        for patient in _folders(truth) if truth else []:
+            for stem, path in files(patient, MASK_SUFFIXES).items():
+                name = f"{patient.name}_{stem.removesuffix(f'_{lesion}')}"
+                if name not in images:
+                    log.warning("%s belongs to no photograph and is left out", path)
+                    continue
+                masks.setdefault(name, {})[lesion] = path
+        for kind in ill:
+            for patient in _folders(kind):
+                for stem, path in files(patient, IMAGE_SUFFIXES).items():
+                    if lesion not in masks.get(f"{patient.name}_{stem}", {}):
+                        raise UserError(
+                            f"{path} has no mask below {truth}, but is not among the "
+                            "healthy: unpack the data set again"
+                        )
+    cases = [
+        Case(
+            name,
+            path,
+            masks.get(name, {}),
+            frozenset(STRUCTURES) - looked_for[name],
+            name.split("_")[0],
+        )
+        for name, path in sorted(images.items())
+    ]
+    return {"train": cases}
+
+
+# --- DDR
+
+
+def _find_ddr(root: Path) -> Path | None:
+    for place in (find_folder(root, "lesion_segmentation") or root, root):
+        train = place / "train"
+        if (train / "image").is_dir() and find_folder(train, "label"):
+            return place
+    return None
+
+
+def _read_ddr(root: Path) -> Groups:
+    groups = {}
+    for subset, word in (("train", "train"), ("validation", "valid"), ("test", "test")):
+        folder = root / word
+        truth = find_folder(folder, "label") if folder.is_dir() else None
+        if truth:
+            folders = {lesion: truth / lesion for lesion in STRUCTURES}
+            groups[subset] = [
+                # DDR has no masks of the optic disc.
+                Case(c.name, c.image_path, c.mask_paths, frozenset({"OD"}))
+                for c in _read_cases(folder / "image", folders)
+            ]
+    return groups
+
+
+# --- Plain folders
+
+
+def _find_plain(root: Path) -> Path | None:
+    return root if (root / "images").is_dir() else None
+
+
+def _read_plain(root: Path) -> Groups:
+    folders = {lesion: root / "masks" / lesion for lesion in STRUCTURES}
+    known = _manifest(root)
+    cases = []
+    for case in _read_cases(root / "images", folders):
+        facts = known.get(case.name, {})
+        unknown = frozenset(facts.get("unknown", ()))
+        cases.append(
+            Case(
+                case.name,
+                case.image_path,
+                case.mask_paths,
+                unknown,
+                facts.get("patient"),
+            )
+        )
+    return {"train": cases}
+
+
+def _manifest(root: Path) -> dict:
+    """Return what scripts/prepare.py wrote of the cases, if it wrote the set."""
+    path = root / "manifest.json"
+    try:
+        cases = json.loads(path.read_text(encoding="utf-8")).get("cases", {})
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}): prepare the set anew, or remove that file"
+        ) from error
+    return cases if isinstance(cases, dict) else {}
+
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout(
+            "idrid",
+            "'1. Original Images' and '2. All Segmentation Groundtruths', in "
+            "'A. Segmentation' or not",
+            _find_idrid,
+            _read_idrid,
+        ),
+        Layout(
+            "ddr",
+            "train, valid and test with image/ and label/MA, HE, EX, SE, in "
+            "lesion_segmentation or not",
+            _find_ddr,
+            _read_ddr,
+        ),
+        Layout(
+            "eophtha",
+            "MA, healthy and Annotation_MA, or EX, healthy and Annotation_EX, each "
+            "with a folder a patient, in e_optha_MA and e_optha_EX or not",
+            _find_eophtha,
+            _read_eophtha,
+        ),
+        Layout(
+            "folder",
+            "images/ and masks/MA, masks/HE, ...",
+            _find_plain,
+            _read_plain,
+        ),
+    )
+}
+"""By name, in the order in which they are tried."""
+
+
+def read_groups(root: Path, layout: str | None = None) -> Groups:
+    """Read the cases of a data set in a layout, or in the first that fits.
+
+    Raises
+    ------
+    UserError
+        When the folder has not the layout, or none that is known, or no image.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root} is no folder: give the folder of the data set")
+    tried = [LAYOUTS[layout]] if layout else list(LAYOUTS.values())
+    for candidate in tried:
+        place = candidate.find(root)
+        if place is None:
+            continue
+        groups = candidate.read(place)
+        if not any(groups.values()):
+            raise UserError(
+                f"{place} has no image ({', '.join(IMAGE_SUFFIXES)}): "
+                "put the photographs into its images folder"
+            )
+        check_unique((c.name, c.image_path) for cases in groups.values() for c in cases)
+        return groups
+    wanted = "; or ".join(candidate.files for candidate in tried)
+    raise UserError(
+        f"{root} has not the folders of a data set. Looked for: {wanted}. Give the "
+        "folder that has them, or put photographs into images/ and masks into "
+        "masks/MA, masks/HE, ..."
+    )
+
+
+def _read_cases(images: Path, folders: dict[str, Path | None]) -> list[Case]:
+    photographs = files(images, IMAGE_SUFFIXES)
+    masks: dict[str, dict[str, Path]] = {name: {} for name in photographs}
+    stray = []
+    for lesion, folder in folders.items():
+        if folder is None or not folder.is_dir():
+            continue
+        found = []
+        for stem, path in files(folder, MASK_SUFFIXES).items():
+            name = stem if stem in photographs else stem.removesuffix(f"_{lesion}")
+            if name in photographs:
+                found.append((name, path))
+                masks[name][lesion] = path
+            else:
+                stray.append(path)
+        check_unique(found)
+    if stray:
+        log.warning(
+            "%d mask(s) belong to no image in %s and are left out, the first is %s",
+            len(stray),
+            images,
+            stray[0],
+        )
+    return [Case(name, photographs[name], masks[name]) for name in sorted(photographs)]
+
+
+def find_folder(parent: Path, words: str) -> Path | None:
+    """Return the first folder of `parent` with these words in its name."""
+    for path in _folders(parent):
+        if words in path.name.lower():
+            return path
+    return None
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(path for path in parent.iterdir() if path.is_dir())
+
+
+def files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Return the files of a folder by their stems.
+
+    Names with a leading dot are litter: temporary files, macOS's resource forks.
+    """
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    ]
+    check_unique((path.stem, path) for path in paths)
+    return {path.stem: path for path in paths}
+
+
+def check_unique(named: Iterable[tuple[str, Path]]) -> None:
+    """Refuse a name that stands for two files.
+
+    Raises
+    ------
+    UserError
+        Naming both.
+    """
+    seen: dict[str, Path] = {}
+    for name, path in named:
+        if name in seen:
+            raise UserError(
+                f"both {seen[name]} and {path} stand for '{name}': remove or rename one"
+            )
+        seen[name] = path

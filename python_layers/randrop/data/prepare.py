@@ -1,0 +1,327 @@
+"""From a data set as distributed to one that is ready: cropped, scaled, listed."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+from skimage.measure import label as regions
+from tqdm import tqdm
+
+from randrop.data.cases import STRUCTURES, Case
+from randrop.data.layouts import Groups
+from randrop.data.preprocessing import field_of_view, rescale_masks
+from randrop.errors import UserError
+from randrop.files import write_bytes, write_json
+
+log = logging.getLogger("randrop")
+
+VERSION = 1
+"""Rises when the same settings give other files."""
+
+MARGIN = 0.01
+"""Of the field's width, left around it."""
+
+
+class Settings(NamedTuple):
+    """What a prepared set depends on beside its sources."""
+
+    layout: str
+    width: int  # of the field of view with its margin, in pixels
+    validation_share: float
+    seed: int
+
+
+def prepare(
+    groups: Groups, out: Path, settings: Settings, workers: int = 2
+) -> dict[str, Any]:
+    """Write photographs and masks, cropped to the field of view and made smaller.
+
+    `out` gets images/ and masks/<type>/ (PNG, so lossless), split.json and
+    manifest.json: a set that `read_dataset` reads. Photographs are averaged over areas;
+    a mask's pixel is lesion if any of the pixels that it covers is, so that none
+    vanishes. What is narrower than the width keeps its size. An empty mask is not
+    written: of a type that was looked for, no file means that there is none.
+
+    Work goes to a folder beside `out` and is given its name at the end; begun again
+    after an interruption, it goes on with the photographs that are missing.
+
+    Parameters
+    ----------
+    groups : dict of str to list of Case
+        From `layouts.read_groups`.
+    out : Path
+    settings : Settings
+    workers : int
+        Processes.
+
+    Returns
+    -------
+    dict
+        The manifest: the settings, and for each case its source file and SHA-256,
+        subset, patient, unknown types, crop box and scale, and for each type its pixels
+        and how many lesions (regions connected over eight neighbours) they are.
+
+    Raises
+    ------
+    UserError
+        When settings are out of range, `out` holds something else, or sources cannot be
+        read: all of them are named, and those that can are kept for the next run.
+    """
+    _check(settings)
+    known = _settings_of(out)
+    wanted = {"version": VERSION, **settings._asdict()}
+    if known is not None and known != wanted:
+        raise UserError(
+            f"{out} was prepared with {known}, not {wanted}: choose a new folder"
+        )
+    if known is None and out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} holds something else: choose a new folder")
+    subsets = split(groups, settings)
+    cases = [case for group in groups.values() for case in group]
+    half = out.parent / f".{out.name}.unfinished"
+    if known is not None:
+        half = out
+    elif (half / "settings.json").exists() and (
+        json.loads((half / "settings.json").read_text()) != wanted
+    ):
+        shutil.rmtree(half)
+    for folder in ("images", "cases", *(f"masks/{s}" for s in STRUCTURES)):
+        (half / folder).mkdir(parents=True, exist_ok=True)
+    write_json(half / "settings.json", wanted)
+    facts = _all_prepared(cases, half, settings, workers)
+    of = {name: subset for subset, names in subsets.items() for name in names}
+    manifest = {
+        "generator": "randrop prepare",
+        **wanted,
+        "cases": {name: {"subset": of[name], **facts[name]} for name in sorted(facts)},
+    }
+    # A photograph that has left the source leaves the set.
+    for path in (half / "images").iterdir():
+        if path.stem not in facts:
+            path.unlink()
+    for folder in (half / "masks").iterdir():
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    write_json(half / "split.json", subsets)
+    write_json(half / "manifest.json", manifest)
+    if half != out:
+        if out.exists():
+            out.rmdir()
+        half.rename(out)
+    return manifest
+
+
+def split(groups: Groups, settings: Settings) -> dict[str, list[str]]:
+    """Return the names of each subset: the distribution's, or by chance.
+
+    Where the distribution has no validation set, patients (photographs, where no
+    patient is known) are drawn from its training set until the share is reached.
+
+    Raises
+    ------
+    UserError
+        When there is but one to draw from.
+    """
+    subsets = {name: sorted(c.name for c in group) for name, group in groups.items()}
+    if "validation" in subsets or settings.validation_share == 0:
+        return subsets
+    train = sorted(groups.get("train", []), key=lambda case: case.name)
+    owners = sorted({case.patient or case.name for case in train})
+    if len(owners) < 2:
+        raise UserError(
+            f"there is {len(owners)} patient to train with: none can be held out for "
+            "validation; give --validation-share 0"
+        )
+    wanted = settings.validation_share * len(train)
+    held_out: set[str] = set()
+    chosen: list[str] = []
+    for k in np.random.default_rng(settings.seed).permutation(len(owners))[:-1]:
+        if len(chosen) >= wanted:
+            break
+        held_out.add(owners[k])
+        chosen = [c.name for c in train if (c.patient or c.name) in held_out]
+    kept = [case.name for case in train if case.name not in set(chosen)]
+    return {"train": kept, "validation": chosen} | {
+        name: names for name, names in subsets.items() if name != "train"
+    }
+
+
+def _check(settings: Settings) -> None:
+    if settings.width < 64:
+        raise UserError(f"width is {settings.width}: give at least 64 pixels")
+    if not 0 <= settings.validation_share < 1:
+        raise UserError(
+            f"validation share is {settings.validation_share}: give a share of at "
+            "least 0, below 1"
+        )
+    if settings.seed < 0:
+        raise UserError(f"seed is {settings.seed}: give a number of at least 0")
+
+
+def _settings_of(folder: Path) -> dict[str, Any] | None:
+    """Return the settings of a prepared set, if the folder holds one."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return None
+    if manifest.get("generator") != "randrop prepare":
+        return None
+    return {key: manifest.get(key) for key in ("version", *Settings._fields)}
+
+
+def _all_prepared(
+    cases: Sequence[Case], half: Path, settings: Settings, workers: int
+) -> dict[str, Any]:
+    facts, errors = {}, []
+    arguments = [(case, half, settings.width) for case in cases]
+    with ProcessPoolExecutor(workers) as pool:
+        done = pool.map(_prepared, arguments)
+        for case, (found, error) in zip(
+            cases, tqdm(done, "prepare", len(cases), unit="photo"), strict=True
+        ):
+            if error:
+                errors.append(error)
+            else:
+                facts[case.name] = found
+    if errors:
+        raise UserError(
+            f"{len(errors)} of {len(cases)} photographs cannot be used:\n"
+            + "\n".join(errors)
+            + "\nThe others are kept: put these right, or take them out, and run the "
+            "same command again"
+        )
+    return facts
+
+
+def _prepared(arguments: tuple[Case, Path, int]) -> tuple[dict, str]:
+    """Prepare one case; return its facts, or what is wrong with it."""
+    case, half, width = arguments
+    record = half / "cases" / f"{case.name}.json"
+    try:
+        sources = {
+            str(path): _sha256(path)
+            for path in (case.image_path, *case.mask_paths.values())
+        }
+        known = _read_record(record)
+        if known and known["sources"] == sources:
+            return known["facts"], ""
+        facts = prepare_case(case, half, width)
+        facts["sha256"] = sources[str(case.image_path)]
+        write_json(record, {"sources": sources, "facts": facts})
+    except (UserError, OSError) as error:
+        return {}, str(error)
+    return facts, ""
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
+    """Write one photograph and its masks below `folder`, and return its facts.
+
+    Raises
+    ------
+    UserError
+        When a file is damaged, or no mask at all.
+    """
+    for name in STRUCTURES:
+        (folder / "masks" / name / f"{case.name}.png").unlink(missing_ok=True)
+    image = case.image()
+    types = [name for name in STRUCTURES if name in case.mask_paths]
+    masks = case.masks(types) if types else np.zeros((0, *image.shape[:2]), np.uint8)
+    top, bottom, left, right = box = crop_box(field_of_view(image))
+    image, masks = image[top:bottom, left:right], masks[:, top:bottom, left:right]
+    height, wide = image.shape[:2]
+    scale = min(1.0, width / wide)
+    size = (max(1, round(height * scale)), max(1, round(wide * scale)))
+    if scale < 1:
+        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
+    before, masks = masks, rescale_masks(masks, size)
+    lesions = {}
+    for name, old, mask in zip(types, before, masks, strict=True):
+        pixels = int(mask.sum())
+        lesions[name] = {
+            "pixels": pixels,
+            "count": int(regions(mask, connectivity=2).max(initial=0)),
+            "source_pixels": int(old.sum()),
+        }
+        if pixels:
+            _write_png(folder / "masks" / name / f"{case.name}.png", mask * 255)
+    _write_png(folder / "images" / f"{case.name}.png", image[..., ::-1])
+    return {
+        "source": case.image_path.name,
+        "patient": case.patient,
+        "unknown": sorted(case.unknown),
+        "box": [int(n) for n in box],
+        "scale": scale,
+        "size": list(size),
+        "lesions": lesions,
+    }
+
+
+def crop_box(field: np.ndarray) -> tuple[int, int, int, int]:
+    """Return top, bottom, left and right of a field of view with a margin."""
+    rows, columns = (np.flatnonzero(field.any(axis=axis)) for axis in (1, 0))
+    margin = round(MARGIN * (columns[-1] - columns[0]))
+    return (
+        max(0, rows[0] - margin),
+        min(field.shape[0], rows[-1] + 1 + margin),
+        max(0, columns[0] - margin),
+        min(field.shape[1], columns[-1] + 1 + margin),
+    )
+
+
+def statistics(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Count photographs, lesions and pixels of each type in each subset.
+
+    `share` is that of the pixels of the photographs in which it was looked for: class
+    weights come from it.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for case in manifest["cases"].values():
+        for name in STRUCTURES:
+            if name in case["unknown"]:
+                continue
+            own = case["lesions"].get(name, {"pixels": 0, "count": 0})
+            line = found.setdefault(name, {}).setdefault(
+                case["subset"],
+                {"photographs": 0, "with": 0, "lesions": 0, "pixels": 0, "of": 0},
+            )
+            line["photographs"] += 1
+            line["with"] += own["pixels"] > 0
+            line["lesions"] += own["count"]
+            line["pixels"] += own["pixels"]
+            line["of"] += case["size"][0] * case["size"][1]
+    for lines in found.values():
+        for line in lines.values():
+            line["share"] = line["pixels"] / line.pop("of")
+    return {
+        name: lines
+        for name, lines in found.items()
+        if any(line["pixels"] for line in lines.values())
+    }
+
+
+def _write_png(path: Path, pixels: np.ndarray) -> None:
+    done, content = cv2.imencode(".png", pixels)
+    if not done:
+        raise UserError(f"cannot encode {path}")
+    write_bytes(path, content.tobytes())
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,109 @@
+"""Prepare a data set for training: crop, scale, split, list."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import _start  # noqa: F401
+
+from randrop import cli
+from randrop.data.contact_sheet import contact_sheet
+from randrop.data.layouts import LAYOUTS, read_groups
+from randrop.data.prepare import Settings, prepare, statistics
+from randrop.errors import UserError
+from randrop.files import write_json
+
+log = logging.getLogger("randrop")
+
+DESCRIPTION = """\
+Prepare a data set of fundus photographs with lesion masks.
+
+Reads the layout as distributed and writes into OUT:
+  images/<name>.png            cropped to the field of view and scaled by areas
+  masks/<LESION>/<name>.png    a pixel is lesion if any that it covers is
+  split.json                   train, validation and, if there is one, test
+  manifest.json                of each photograph its source, SHA-256, crop and scale,
+                               and how many lesions and pixels of each type it has
+  statistics.json              the same by type and subset, with each type's share
+  contact.png                  all of them with their lesions outlined
+
+Layouts:
+"""
+
+EXAMPLES = """\
+  prepare.py idrid ~/IDRiD/"A. Segmentation" build/idrid --width 1440
+  prepare.py eophtha ~/e-ophtha build/eophtha
+  prepare.py ddr ~/DDR build/ddr --width 1024
+  prepare.py folder ~/mine build/mine --validation-share 0.25 --seed 1
+
+Interrupted, the same command goes on. Then: train.py --data OUT ...
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Prepare and write; return 0."""
+    options = _parse(arguments)
+    if options.workers < 1:
+        raise UserError(f"--workers is {options.workers}: give at least 1")
+    source, out = options.source.resolve(), options.out.resolve()
+    if out == source or source in out.parents:
+        raise UserError(
+            f"{out} lies in {source}, which is only read: choose a folder elsewhere"
+        )
+    groups = read_groups(source, options.layout)
+    for subset, cases in groups.items():
+        log.info("%s: %d photographs", subset, len(cases))
+        _tell_of_missing_masks(cases)
+    settings = Settings(
+        options.layout, options.width, options.validation_share, options.seed
+    )
+    manifest = prepare(groups, out, settings, options.workers)
+    contact_sheet(out, manifest, out / "contact.png")
+    found = statistics(manifest)
+    write_json(out / "statistics.json", found)
+    for lesion, lines in found.items():
+        for subset, line in lines.items():
+            log.info(
+                "%-2s %-10s %4d of %4d photographs, %6d lesions, %.3g of the pixels",
+                *(lesion, subset, line["with"], line["photographs"]),
+                *(line["lesions"], line["share"]),
+            )
+    log.info("Look at %s", out / "contact.png")
+    log.info("Train: train.py --data %s --lesions %s", out, " ".join(found))
+    return 0
+
+
+def _tell_of_missing_masks(cases: list) -> None:
+    types = {lesion for case in cases for lesion in case.mask_paths}
+    for lesion in sorted(types):
+        count = sum(
+            lesion not in case.mask_paths and lesion not in case.unknown
+            for case in cases
+        )
+        if count:
+            log.info(
+                "%s: %d photographs have no mask, so none of these lesions",
+                lesion,
+                count,
+            )
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    layouts = "\n".join(f"  {k:8} {layout.files}" for k, layout in LAYOUTS.items())
+    parser = cli.parser(DESCRIPTION + layouts, EXAMPLES)
+    add = parser.add_argument
+    add("layout", choices=LAYOUTS, help="of the source")
+    add("source", type=Path, help="folder of the data set, which is only read")
+    add("out", type=Path, help="folder to write")
+    add("--width", type=int, default=1440, metavar="PIXELS",
+        help="of the field of view; what is narrower keeps its size")  # fmt: skip
+    add("--validation-share", type=float, default=0.2, metavar="SHARE",
+        help="of the training set, where the data set has no validation set; no "
+        "patient is in both")  # fmt: skip
+    add("--seed", type=int, default=0, help="of the draw of those")
+    add("--workers", type=int, default=2, help="processes")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,342 @@
+"""scripts/prepare.py: every layout in, one layout out, nothing lost on the way."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from randrop.caffe_build import REPOSITORY
+from randrop.data import read_dataset
+from randrop.data.layouts import read_groups
+from randrop.data.patches import Options, PatchSource
+from randrop.data.prepare import Settings, prepare, split
+from randrop.errors import UserError
+
+SHARED = REPOSITORY.parent / "shared" / "data"
+SIZE = (150, 200)
+
+
+def photograph(path, seed=0, colour=(180, 90, 40)):
+    """Write a disc of one colour on black, as a photograph of the fundus."""
+    rng = np.random.default_rng(seed)
+    y, x = np.ogrid[: SIZE[0], : SIZE[1]]
+    eye = np.hypot(y - SIZE[0] / 2, x - SIZE[1] / 2) < 65
+    image = np.where(eye[..., None], colour, 3).astype(float)
+    image += rng.normal(0, 2, image.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path, quality=95)
+
+
+def mask(path, *pixels, value=255):
+    """Write a mask with these pixels (y, x)."""
+    content = np.zeros(SIZE, np.uint8)
+    for pixel in pixels:
+        content[pixel] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(content).save(path)
+
+
+def folder(root, count=5):
+    for k in range(count):
+        photograph(root / "images" / f"eye{k}.jpg", k)
+        mask(root / "masks/MA" / f"eye{k}_MA.png", (60 + k, 80), (75, 101 + 2 * k))
+    return root
+
+
+def eophtha(root):
+    for lesion, patients in (("MA", ("E01", "E02")), ("EX", ("E02", "E03"))):
+        part = root / f"e_optha_{lesion}"
+        for patient in patients:
+            photograph(part / lesion / patient / "C1.jpg")
+            suffix = "" if lesion == "MA" else "_EX"
+            mask(part / f"Annotation_{lesion}" / patient / f"C1{suffix}.png", (70, 99))
+        photograph(part / "healthy" / f"H{lesion}" / "DS1.JPG")
+    return root
+
+
+def ddr(root):
+    for subset, labels in (
+        ("train", "label"), ("valid", "segmentation label"), ("test", "label"),
+    ):  # fmt: skip
+        for k in range(2):
+            name = f"{subset}{k}"
+            photograph(root / "lesion_segmentation" / subset / "image" / f"{name}.jpg")
+            for lesion in ("MA", "HE", "EX", "SE"):
+                where = root / "lesion_segmentation" / subset / labels / lesion
+                mask(where / f"{name}.tif", *([(70, 99)] if lesion == "EX" else []))
+    return root
+
+
+def settings(layout="folder", width=1440, share=0.4, seed=0):
+    return Settings(layout, width, share, seed)
+
+
+def made(source, out, **options):
+    own = settings(**options)
+    return prepare(read_groups(source, own.layout), out, own, workers=1)
+
+
+# --- What comes out
+
+
+@pytest.mark.parametrize("width", [66, 100, 1440])
+def test_no_lesion_of_one_pixel_vanishes(tmp_path, width):
+    manifest = made(folder(tmp_path / "in"), tmp_path / "out", width=width)
+    for name, case in manifest["cases"].items():
+        assert case["lesions"]["MA"]["source_pixels"] == 2
+        assert case["lesions"]["MA"]["pixels"] >= 2
+        assert case["lesions"]["MA"]["count"] >= 1
+        content = cv2.imread(str(tmp_path / f"out/masks/MA/{name}.png"), -1)
+        assert np.count_nonzero(content) == case["lesions"]["MA"]["pixels"]
+        assert max(case["size"]) <= max(width, SIZE[1])
+
+
+def test_photographs_are_cropped_to_the_field_of_view_with_their_masks(tmp_path):
+    manifest = made(folder(tmp_path / "in", 2), tmp_path / "out")
+    case = manifest["cases"]["eye0"]
+    top, bottom, left, right = case["box"]
+    assert (bottom - top, right - left) == tuple(case["size"])
+    assert 128 <= right - left <= 140
+    whole = np.asarray(Image.open(tmp_path / "in/images/eye0.jpg"))
+    cropped = np.asarray(Image.open(tmp_path / "out/images/eye0.png"))
+    np.testing.assert_array_equal(cropped, whole[top:bottom, left:right])
+    found = np.argwhere(read_dataset(tmp_path / "out").cases[0].masks(("MA",))[0])
+    np.testing.assert_array_equal(np.add(found, (top, left)), [(60, 80), (75, 101)])
+
+
+def test_red_is_red(tmp_path):
+    photograph(tmp_path / "in/images/eye.png", colour=(200, 60, 20))
+    made(tmp_path / "in", tmp_path / "out", share=0)
+    image = read_dataset(tmp_path / "out").cases[0].image()
+    centre = image[image.shape[0] // 2, image.shape[1] // 2].astype(int)
+    assert np.abs(centre - (200, 60, 20)).max() < 12
+
+
+def test_a_prepared_set_trains(tmp_path):
+    made(folder(tmp_path / "in"), tmp_path / "out")
+    source = PatchSource(
+        read_dataset(tmp_path / "out"), "train", Options(("MA",), 32, 1.0)
+    )
+    assert any((source.patch(k)[1] == 1).any() for k in range(10))
+
+
+# --- Layouts
+
+
+def test_eophtha_knows_what_nobody_looked_for(tmp_path):
+    groups = read_groups(eophtha(tmp_path / "in"))
+    cases = {case.name: case for case in groups["train"]}
+    assert set(cases) == {"E01_C1", "E02_C1", "E03_C1", "HMA_DS1", "HEX_DS1"}
+    assert {"EX", "HE", "SE"} <= cases["E01_C1"].unknown
+    assert "MA" not in cases["E01_C1"].unknown
+    assert not {"MA", "EX"} & cases["E02_C1"].unknown
+    assert "MA" in cases["HEX_DS1"].unknown
+    assert cases["E01_C1"].patient == "E01"
+    one, other, _ = cases["E01_C1"].masks(("MA", "EX", "HE"))
+    assert one.sum() == 1
+    assert (other == 255).all()
+
+
+def test_unknown_types_go_through_prepare_into_the_labels(tmp_path):
+    made(eophtha(tmp_path / "in"), tmp_path / "out", layout="eophtha", share=0)
+    dataset = read_dataset(tmp_path / "out", validation_share=0.2)
+    by_name = {case.name: case for case in dataset.cases}
+    assert "EX" in by_name["E01_C1"].unknown
+    only = type(dataset)(dataset.root, (by_name["E01_C1"],), {"train": ("E01_C1",)})
+    source = PatchSource(only, "train", Options(("MA", "EX"), 32, 1.0))
+    label = source.patch(0)[1]
+    assert (label[1] == 255).all()
+    assert (label[0] == 0).any()
+
+
+def test_a_mask_that_eophtha_lacks_is_named(tmp_path):
+    (eophtha(tmp_path) / "e_optha_MA/Annotation_MA/E01/C1.png").unlink()
+    with pytest.raises(UserError, match=r"E01.C1.jpg has no mask"):
+        read_groups(tmp_path)
+
+
+def test_ddr_has_its_own_subsets(tmp_path):
+    manifest = made(ddr(tmp_path / "in"), tmp_path / "out", layout="ddr")
+    dataset = read_dataset(tmp_path / "out")
+    assert {k: len(v) for k, v in dataset.splits.items()} == {
+        "train": 2, "validation": 2, "test": 2,
+    }  # fmt: skip
+    case = manifest["cases"]["valid0"]
+    assert case["lesions"]["EX"]["pixels"] == 1
+    assert case["lesions"]["HE"]["pixels"] == 0
+    assert not (tmp_path / "out/masks/HE").exists()
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="no IDRiD images here")
+def test_idrid_as_distributed(tmp_path):
+    manifest = made(
+        SHARED / "idrid_original", tmp_path / "out", layout="idrid", width=1000
+    )
+    assert set(manifest["cases"]) == {"IDRiD_03", "IDRiD_08", "IDRiD_44"}
+    case = manifest["cases"]["IDRiD_03"]
+    assert case["size"][1] == 1000
+    assert case["lesions"]["MA"]["count"] > 20
+    assert case["lesions"]["SE"]["pixels"] > 0
+
+
+# --- Subsets
+
+
+def test_no_patient_is_in_two_subsets(tmp_path):
+    groups = read_groups(eophtha(tmp_path))
+    for seed in range(5):
+        subsets = split(groups, settings(share=0.5, seed=seed))
+        owners = [{name.split("_")[0] for name in names} for names in subsets.values()]
+        assert not owners[0] & owners[1]
+        assert all(owners)
+
+
+def test_the_seed_decides_the_subsets(tmp_path):
+    groups = read_groups(folder(tmp_path, 9))
+    drawn = [tuple(split(groups, settings(seed=k))["validation"]) for k in (0, 0, 1, 2)]
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn)) > 1
+    assert len(drawn[0]) == 4
+
+
+# --- What is refused, and what is kept
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("truncated", "eye1.jpg cannot be decoded"),
+        ("noise", "a mask holds 0 and 1"),
+        ("size", "must be of one size"),
+        ("grey", "eye1.jpg has mode L"),
+        ("twice", "both .* stand for 'eye1'"),
+    ],
+)
+def test_bad_files_are_named_and_the_next_run_goes_on(tmp_path, change, message):
+    source, out = folder(tmp_path / "in"), tmp_path / "out"
+    image, truth = source / "images/eye1.jpg", source / "masks/MA/eye1_MA.png"
+    kept = tmp_path / "kept.jpg"
+    shutil.copy(image, kept)
+    if change == "truncated":
+        image.write_bytes(image.read_bytes()[:900])
+    elif change == "noise":
+        mask(truth, (50, 50), (51, 51), value=250)
+    elif change == "size":
+        Image.new("L", (20, 20)).save(truth)
+    elif change == "grey":
+        Image.open(image).convert("L").save(image)
+    else:
+        shutil.copy(image, image.with_suffix(".jpeg"))
+    with pytest.raises(UserError, match=message):
+        made(source, out)
+    assert not out.exists()
+    shutil.copy(kept, image)
+    mask(truth, (50, 50))
+    image.with_suffix(".jpeg").unlink(missing_ok=True)
+    half = tmp_path / ".out.unfinished/images/eye0.png"
+    before = half.stat().st_mtime_ns if half.exists() else None
+    made(source, out)
+    assert len(read_dataset(out).cases) == 5
+    if before:
+        assert (out / "images/eye0.png").stat().st_mtime_ns == before
+    assert not half.parent.exists()
+
+
+def test_a_prepared_set_follows_its_source(tmp_path):
+    source, out = folder(tmp_path / "in"), tmp_path / "out"
+    made(source, out)
+    untouched = (out / "images/eye0.png").stat().st_mtime_ns
+    mask(source / "masks/MA/eye2_MA.png")
+    (source / "images/eye4.jpg").unlink()
+    (source / "masks/MA/eye4_MA.png").unlink()
+    manifest = made(source, out)
+    assert set(manifest["cases"]) == {"eye0", "eye1", "eye2", "eye3"}
+    assert not (out / "masks/MA/eye2.png").exists()
+    assert (out / "images/eye0.png").stat().st_mtime_ns == untouched
+    assert len(read_dataset(out).cases) == 4
+
+
+def test_another_folder_is_never_written_over(tmp_path):
+    source, out = folder(tmp_path / "in"), tmp_path / "out"
+    made(source, out)
+    with pytest.raises(UserError, match="choose a new folder"):
+        made(source, out, width=99)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="holds something else"):
+        made(source, tmp_path / "other")
+
+
+def test_names_with_spaces_and_signs_of_any_alphabet(tmp_path):
+    source = tmp_path / "eyes of Müller 眼"
+    photograph(source / "images/left ä 1.jpg")
+    mask(source / "masks/HE/left ä 1.png", (70, 99))
+    photograph(source / "images/.hidden.jpg")
+    (source / "images/notes.txt").write_text("stray")
+    made(source, tmp_path / "aus gabe", share=0)
+    (case,) = read_dataset(tmp_path / "aus gabe").cases
+    assert case.name == "left ä 1"
+    assert case.masks(("HE",)).sum() == 1
+
+
+@pytest.mark.parametrize("mode", ["palette", "bits", "sixteen"])
+def test_masks_of_other_formats(tmp_path, mode):
+    photograph(tmp_path / "in/images/eye.jpg")
+    content = np.zeros(SIZE, np.uint8)
+    content[70, 99] = 1
+    path = tmp_path / "in/masks/MA/eye.png"
+    path.parent.mkdir(parents=True)
+    if mode == "palette":
+        image = Image.fromarray(content, "P")
+        image.putpalette([0, 0, 0, 255, 0, 0])
+        image.save(path)
+    elif mode == "bits":
+        Image.fromarray(content.astype(bool)).save(path)
+    else:
+        Image.fromarray(content.astype(np.uint16) * 65535).save(path)
+    made(tmp_path / "in", tmp_path / "out", share=0)
+    assert read_dataset(tmp_path / "out").cases[0].masks(("MA",)).sum() == 1
+
+
+# --- The script
+
+
+def run(*words):
+    return subprocess.run(
+        [sys.executable, REPOSITORY / "scripts/prepare.py", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_script_writes_a_sheet_and_statistics(tmp_path):
+    source, out = folder(tmp_path / "in"), tmp_path / "out"
+    result = run("folder", source, out, "--validation-share", 0.4, "--workers", 1)
+    assert result.returncode == 0, result.stderr
+    sheet = cv2.imread(str(out / "contact.png"))
+    assert (sheet == (0, 0, 255)).all(axis=2).any()
+    found = json.loads((out / "statistics.json").read_text())
+    assert found["MA"]["train"]["photographs"] == 3
+    assert found["MA"]["train"]["lesions"] == 6
+    assert "MA train" in result.stderr + result.stdout
+
+
+def test_the_script_names_what_is_wrong(tmp_path):
+    source = folder(tmp_path / "in", 2)
+    for words, message in (
+        (("folder", source, source / "out"), "which is only read"),
+        (("idrid", source, tmp_path / "out"), "1. Original Images"),
+        (("folder", tmp_path / "none", tmp_path / "out"), "is no folder"),
+        (("folder", source, tmp_path / "out", "--width", 3), "at least 64"),
+        (("folder", source, tmp_path / "out", "--validation-share", 2), "below 1"),
+    ):
+        result = run(*words)
+        assert result.returncode == 2
+        assert message in result.stderr
+    assert not (tmp_path / "out").exists()
