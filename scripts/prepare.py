@@ -57,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     settings = Settings(
         options.layout, options.width, options.validation_share, options.seed
     )
-    manifest = prepare(groups, out, settings, options.workers)
+    own = source / "split.json"
+    chosen = options.split or (own if own.is_file() else None)
+    manifest = prepare(groups, out, settings, options.workers, chosen)
     contact_sheet(out, manifest, out / "contact.png")
     found = statistics(manifest)
     write_json(out / "statistics.json", found)
@@ -97,6 +99,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("out", type=Path, help="folder to write")
     add("--width", type=int, default=1440, metavar="PIXELS",
         help="of the field of view; what is narrower keeps its size")  # fmt: skip
+    add("--split", type=Path, metavar="FILE",
+        help='JSON, {"train": [names], "validation": [names]}; who is not '
+        "named is left out (default: split.json of the source, or by chance)",
+        )  # fmt: skip
     add("--validation-share", type=float, default=0.2, metavar="SHARE",
         help="of the training set, where the data set has no validation set; no "
         "patient is in both")  # fmt: skip

@@ -204,6 +204,17 @@ def test_the_seed_decides_the_subsets(tmp_path):
     assert len(drawn[0]) == 4
 
 
+def test_a_split_file_decides_the_subsets(tmp_path):
+    source = folder(tmp_path / "in")
+    subsets = {"train": ["eye3"], "validation": ["eye1", "eye0"]}
+    (source / "split.json").write_text(json.dumps(subsets))
+    result = run("folder", source, tmp_path / "out", "--workers", 1)
+    assert result.returncode == 0, result.stderr
+    found = read_dataset(tmp_path / "out").splits
+    assert {k: list(v) for k, v in found.items()} == subsets
+    assert len(list((tmp_path / "out/images").iterdir())) == 3
+
+
 # --- What is refused, and what is kept
 
 

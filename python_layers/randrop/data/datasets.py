@@ -110,7 +110,7 @@ def read_dataset(
     own = root / "split.json"
     path = Path(split) if split is not None else own if own.is_file() else None
     if path is not None:
-        splits = _read_split(path, {case.name for case in cases})
+        splits = read_split(path, {case.name for case in cases})
     elif "validation" in groups:
         splits = {
             subset: tuple(c.name for c in groups.get(subset, ()))
@@ -124,7 +124,15 @@ def read_dataset(
     return Dataset(root, cases, splits)
 
 
-def _read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
+def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
+    """Read subsets, each a list of names out of `known`, from a JSON file.
+
+    Raises
+    ------
+    UserError
+        When it is not readable, has another form, an empty subset, a name twice, or one
+        that is not known.
+    """
     form = '{"train": [names], "validation": [names]}'
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

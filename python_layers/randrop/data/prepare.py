@@ -15,6 +15,7 @@ from skimage.measure import label as regions
 from tqdm import tqdm
 
 from randrop.data.cases import STRUCTURES, Case
+from randrop.data.datasets import read_split
 from randrop.data.layouts import Groups
 from randrop.data.preprocessing import field_of_view, rescale_masks
 from randrop.errors import UserError
@@ -39,7 +40,11 @@ class Settings(NamedTuple):
 
 
 def prepare(
-    groups: Groups, out: Path, settings: Settings, workers: int = 2
+    groups: Groups,
+    out: Path,
+    settings: Settings,
+    workers: int = 2,
+    split_file: Path | None = None,
 ) -> dict[str, Any]:
     """Write photographs and masks, cropped to the field of view and made smaller.
 
@@ -60,6 +65,8 @@ def prepare(
     settings : Settings
     workers : int
         Processes.
+    split_file : Path, optional
+        JSON file of the subsets; by default see `split`.
 
     Returns
     -------
@@ -83,8 +90,14 @@ def prepare(
         )
     if known is None and out.exists() and any(out.iterdir()):
         raise UserError(f"{out} holds something else: choose a new folder")
-    subsets = split(groups, settings)
     cases = [case for group in groups.values() for case in group]
+    if split_file is None:
+        subsets = split(groups, settings)
+    else:
+        given = read_split(split_file, {case.name for case in cases})
+        subsets = {name: list(names) for name, names in given.items()}
+        chosen = {name for names in subsets.values() for name in names}
+        cases = [case for case in cases if case.name in chosen]
     half = out.parent / f".{out.name}.unfinished"
     if known is not None:
         half = out
