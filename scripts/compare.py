@@ -16,6 +16,7 @@ import _start  # noqa: F401
 from tqdm import tqdm
 
 from randrop import cli, comparison
+from randrop.data import read_dataset
 from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import write_json, write_text
@@ -24,6 +25,9 @@ SCRIPTS = Path(__file__).resolve().parent
 EXAMPLES = """\
   scripts/compare.py --data data/idrid --losses random-drop:LOG cross-entropy \\
       --seeds 1 2 --out build/compare -- --iterations 4000 --patch 256
+  scripts/compare.py --data build/idrid --losses cross-entropy random-drop:LOG \\
+      --learning-rates 3e-4 1e-3 3e-3 --search-iterations 800 --seeds 1 2 \\
+      --out build/compare-lr -- --iterations 4000
   scripts/compare.py --data build/organs2d --losses cross-entropy cross-entropy+dice \\
       --seeds 1 2 3 --out build/compare-organs -- --iterations 1500 --batch 2
 
@@ -31,6 +35,10 @@ Losses are those of scripts/train.py --help; what follows -- goes to train.py. T
 command again goes on where it was stopped, and leaves alone what is done. OUT gets a
 folder a run, summary.json, summary.md (mean and spread over seeds, and differences to
 the first loss or the --reference, paired by seed) and summary.png.
+
+With --learning-rates each loss gets the best of them by itself: it is trained with each
+on the first four fifths of the training photographs, and the mean average precision on
+the last fifth decides. The validation photographs have no part in it.
 """
 
 
@@ -42,6 +50,7 @@ def folder_of(out: Path, loss: str, seed: int) -> Path:
 def steps_of(options: argparse.Namespace, loss: str, seed: int) -> dict[str, list[str]]:
     """Return the arguments of each script that makes up a run."""
     folder = folder_of(options.out, loss, seed)
+    rates = getattr(options, "chosen", {})
     run, data = folder / "run", ["--data", options.data]
     train = ["--loss", loss, "--seed", seed, "--out", run]
     if (
@@ -70,6 +79,8 @@ def steps_of(options: argparse.Namespace, loss: str, seed: int) -> dict[str, lis
         }
     # One process a core: unless told otherwise, each keeps to one.
     steps["train"] += ["--threads", 1, *options.training]
+    if loss in rates:
+        steps["train"] += ["--lr", rates[loss]]
     return {name: [str(a) for a in arguments] for name, arguments in steps.items()}
 
 
@@ -116,6 +127,60 @@ def run_one(options: argparse.Namespace, loss: str, seed: int) -> dict[str, Any]
     }
 
 
+def run_all(
+    options: argparse.Namespace, jobs: list[tuple[argparse.Namespace, str, int]]
+) -> tuple[dict, dict[tuple[Path, str, int], str]]:
+    """Run jobs, --jobs at a time, and go on after failures.
+
+    Returns
+    -------
+    done, failed : dict
+        By (folder, loss, seed): what `run_one` returns, and what went wrong.
+    """
+    done, failed = {}, {}
+    with ThreadPoolExecutor(options.jobs) as pool:
+        futures = {pool.submit(run_one, *job): job for job in jobs}
+        try:
+            for future in tqdm(as_completed(futures), total=len(jobs), unit="run"):
+                own, loss, seed = futures[future]
+                try:
+                    done[own.out, loss, seed] = future.result()
+                except UserError as error:
+                    failed[own.out, loss, seed] = str(error)
+                    trial = "" if own.out == options.out else f" at {own.out.name}"
+                    said = f"error: {loss}, seed {seed}{trial}: {error}"
+                    tqdm.write(said, file=sys.stderr)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return done, failed
+
+
+def search(options: argparse.Namespace) -> dict[str, dict[str, float | None]]:
+    """Return each loss's score at each learning rate, None where it failed."""
+    names = [c.name for c in read_dataset(options.data, options.split).subset("train")]
+    border = len(names) - max(1, len(names) // 5)
+    folder = options.out / "search"
+    split = folder / "split.json"
+    write_json(split, {"train": names[:border], "validation": names[border:]})
+    jobs = []
+    for rate in options.learning_rates:
+        own = argparse.Namespace(**vars(options))
+        own.out, own.split = folder / f"lr{rate:g}", split
+        own.training = [
+            *options.training,
+            *("--iterations", str(options.search_iterations), "--lr", f"{rate:g}"),
+        ]
+        jobs += [(own, loss, options.seeds[0]) for loss in options.losses]
+    done, _ = run_all(options, jobs)
+    scores: dict[str, dict[str, float | None]] = {loss: {} for loss in options.losses}
+    for own, loss, seed in jobs:
+        run = done.get((own.out, loss, seed))
+        found = run and comparison.mean_average_precision(run["measures"])
+        scores[loss][own.out.name.removeprefix("lr")] = found or None
+    return scores
+
+
 def arguments() -> argparse.Namespace:
     """Parse the command line; what follows `--` goes to train.py."""
     parser = cli.parser(__doc__, EXAMPLES)
@@ -124,6 +189,9 @@ def arguments() -> argparse.Namespace:
     add("--split", type=Path, help="of photographs, as in train.py")
     add("--lesions", nargs="+", default=["MA", "HE"], help="of photographs")
     add("--losses", nargs="+", required=True, help="as --loss of train.py")
+    add("--learning-rates", type=float, nargs="+", default=[], metavar="LR",
+        help="each loss gets the best of these; photographs only")  # fmt: skip
+    add("--search-iterations", type=int, default=800, help="of each trial of a rate")
     add("--seeds", type=int, nargs="+", default=[1])
     add("--out", type=Path, required=True)
     add("--reference", metavar="LOSS", help="differences are to it; default the first")
@@ -143,32 +211,35 @@ def main() -> int:
         raise UserError(f"--reference {options.reference} is none of the --losses")
     if options.jobs < 1:
         raise UserError("--jobs must be at least 1")
-    jobs = list(dict.fromkeys((n, s) for s in options.seeds for n in options.losses))
-    done, failed = {}, {}
-    with ThreadPoolExecutor(options.jobs) as pool:
-        futures = {pool.submit(run_one, options, *job): job for job in jobs}
-        try:
-            for future in tqdm(as_completed(futures), total=len(jobs), unit="run"):
-                loss, seed = job = futures[future]
-                try:
-                    done[job] = future.result()
-                except UserError as error:
-                    failed[job] = str(error)
-                    said = f"error: {loss}, seed {seed}: {error}"
-                    tqdm.write(said, file=sys.stderr)
-        except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
-            raise
-    order = [(loss, seed) for loss in options.losses for seed in options.seeds]
+    scores = {}
+    if options.learning_rates:
+        if is_labelled(options.data):
+            raise UserError("--learning-rates is for photographs")
+        if "--lr" in options.training:
+            raise UserError("give --learning-rates, or --lr after --, not both")
+        scores = search(options)
+        options.chosen = {
+            loss: max(known, key=known.get)
+            for loss, by_rate in scores.items()
+            if (known := {rate: s for rate, s in by_rate.items() if s is not None})
+        }
+    pairs = list(dict.fromkeys((n, s) for s in options.seeds for n in options.losses))
+    done, failed = run_all(options, [(options, *pair) for pair in pairs])
+    order = [
+        (options.out, loss, seed) for loss in options.losses for seed in options.seeds
+    ]
     runs = [done[job] for job in order if job in done]
     content = {
         "data": options.data.resolve().name,
         "training": options.training,
+        "search": scores,
+        "learning_rates": getattr(options, "chosen", {}),
         "runs": runs,
         "failed": [
-            {"loss": loss, "seed": seed, "error": failed[loss, seed]}
-            for loss, seed in order
-            if (loss, seed) in failed
+            {"loss": loss, "seed": seed, "error": failed[job]}
+            for job in order
+            if job in failed
+            for _, loss, seed in [job]
         ],
         **comparison.summary(runs, options.reference),
     }

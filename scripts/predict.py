@@ -68,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     cases = _cases(options, run)
 
     network = inference.load(deploy, weights, options.backend, options.gpu)
+    if network.channels == len(channels) + 1:
+        network = without_background(network)
     if network.channels != len(channels):
         raise UserError(
             f"{deploy} gives {network.channels} channel(s), but the lesion types are "
@@ -141,6 +143,14 @@ def read_run(folder: Path) -> dict:
             f"{folder} holds no run.json of a training ({error}): name the folder that "
             "scripts/train.py wrote, or pass --deploy, --weights and --lesions"
         ) from error
+
+
+def without_background(network: inference.Network) -> inference.Network:
+    """Return a softmax network without its first channel, that of no lesion."""
+    return network._replace(
+        channels=network.channels - 1,
+        forward=lambda batch: network.forward(batch)[:, 1:],
+    )
 
 
 def _probability(

@@ -11,7 +11,7 @@ from randrop import cli, curves, run_files, training
 from randrop.data import check_lesions, read_dataset
 from randrop.data.labelled import is_labelled, read_labelled
 from randrop.errors import UserError
-from randrop.nets.losses import GRAMMAR, KINDS
+from randrop.nets.losses import ACTIVATIONS, GRAMMAR, KINDS, activation_of
 
 log = logging.getLogger("randrop")
 
@@ -24,8 +24,8 @@ EXAMPLES = f"""\
   scripts/train.py --data build/organs2d --loss cross-entropy+top-k-dice:50 \\
       --batch 2 --out build/run-organs
 
-data: fundus photographs and masks (a U-Net on patches, a sigmoid channel a lesion
-type), or a labelled set of scripts/make_organs.py (whole images, a softmax).
+data: fundus photographs and masks (a U-Net on patches, a sigmoid channel a lesion type
+or a softmax), or a labelled set of scripts/make_organs.py (whole images, a softmax).
 
 losses: {GRAMMAR}
 {_LOSSES}
@@ -43,6 +43,7 @@ _OF_PHOTOGRAPHS = {
     "prior": 0.01,
     "lesion_share": 0.5,
     "workers": 1,
+    "activation": None,
 }
 
 
@@ -65,6 +66,9 @@ def arguments() -> argparse.Namespace:
     add("--depth", type=int, help="levels; by default unet 4, explog3d 3")
     add("--prior", type=float, help="first probability of every pixel")
     add("--lr", type=float, default=1e-3, help="first learning rate; falls to 0")
+    add("--activation", choices=ACTIVATIONS, help="of photographs: a sigmoid a lesion "
+        "type, or a softmax over them and background; by default a sigmoid if the loss "
+        "has one")  # fmt: skip
     add("--lesion-share", type=float, help="patches centred on a lesion")
     add("--seed", type=int, default=1, help="of weights, patches and masks")
     add("--workers", type=int, help="processes that cut patches")
@@ -112,7 +116,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     for name in ("iterations", "batch", "test_interval", "test_iterations", "snapshot"):
         if settings[name] < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1")
-    run_files.losses_of(settings, "SOFTMAX" if labelled else "SIGMOID")
+    run_files.losses_of(settings, settings.get("activation", "SOFTMAX"))
     if not labelled:
         settings["stride"] = stride = 2 ** (settings["depth"] - 1)
         if options.patch < 1 or options.patch % stride:
@@ -128,6 +132,8 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     if options.net == "explog3d":
         raise UserError("--net explog3d is for volumes; photographs want unet")
     settings["net"] = "unet"
+    if options.activation is None:
+        settings["activation"] = activation_of(options.loss)
     if options.test_iterations is None:
         settings["test_iterations"] = 20
     check_lesions(options.lesions)

@@ -155,6 +155,31 @@ def test_a_comparison_goes_on_after_a_failure(caffe, organs, tmp_path):
     assert np.isfinite(dice).all()
 
 
+def test_each_loss_gets_the_learning_rate_that_suits_it(caffe, phantom, tmp_path):
+    out = tmp_path / "out"
+    command = [
+        *("--data", phantom, "--losses", "cross-entropy", "exp-log", "--out", out),
+        *("--learning-rates", 1e-9, 1e-2, "--search-iterations", 40, "--jobs", 2),
+        *("--", "--iterations", 10, "--base-channels", 2, "--depth", 2),
+        *("--patch", 32, "--test-interval", 10, "--test-iterations", 1),
+    ]
+    result = compare(*command)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((out / "summary.json").read_text())
+    for loss, by_rate in summary["search"].items():
+        assert set(by_rate) == {"1e-09", "0.01"}
+        assert summary["learning_rates"][loss] == max(by_rate, key=by_rate.get)
+    # Two lesion types, by a sigmoid each or a softmax over them.
+    for run_ in summary["runs"]:
+        assert {"MA average precision", "HE FROC score"} <= set(run_["measures"])
+        solver = (out / f"{run_['loss']}-seed1/run/solver.prototxt").read_text()
+        assert f"base_lr: {summary['learning_rates'][run_['loss']]}" in solver
+    held_out = json.loads((out / "search/split.json").read_text())
+    names = set(json.loads((phantom / "split.json").read_text())["validation"])
+    assert not names & set(held_out["train"] + held_out["validation"])
+    assert "chosen" in result.stdout
+
+
 def test_bad_arguments_are_named(tmp_path):
     common = ("--losses", "dice", "--out", tmp_path / "o")
     result = compare("--data", tmp_path / "none", *common)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from randrop.caffe_build import REPOSITORY
 from randrop.data import field_of_view, network_input, read_dataset
+from randrop.data.layer import class_map
 from randrop.data.patches import Options, PatchSource
 from randrop.data.phantom import HEIGHT, fundus
 from randrop.data.phantom_set import write_phantom
@@ -373,6 +374,14 @@ def test_layer_in_a_net(caffe, phantom, tmp_path):
             x, label = expected.patch(3 * batch + n)
             np.testing.assert_array_equal(net.blobs["data"].data[n], x)
             np.testing.assert_array_equal(net.blobs["label"].data[n], label)
+
+
+def test_classes_are_those_of_the_channels():
+    label = np.zeros((2, 1, 4), np.float32)
+    label[:, 0] = [[0, 1, 1, 255], [0, 0, 1, 255]]
+    np.testing.assert_array_equal(class_map(label, 255), [[[0, 1, 1, 255]]])
+    label[0, 0] = [0, 0, 0, 0]
+    np.testing.assert_array_equal(class_map(label, 255), [[[0, 0, 2, 255]]])
 
 
 def test_layer_with_a_cycle_repeats_its_patches(caffe, phantom, tmp_path):

@@ -40,7 +40,20 @@ def measures(metrics: Mapping[str, Any]) -> dict[str, float | None]:
             ("average precision", "average_precision"),
             ("AUPR (33 thresholds)", "aupr_challenge"),
         )
+    } | {
+        f"{lesion} FROC score": (result["froc"] or {}).get("score")
+        for lesion, result in metrics["lesions"].items()
     }
+
+
+def mean_average_precision(measures: Mapping[str, float | None]) -> float | None:
+    """Return the mean over the lesion types that have one."""
+    known = [
+        value
+        for name, value in measures.items()
+        if name.endswith(" average precision") and value is not None
+    ]
+    return float(np.mean(known)) if known else None
 
 
 def summary(
@@ -136,6 +149,20 @@ def markdown(content: Mapping[str, Any]) -> str:
             "",
             *_table(content["differences"], _difference_text),
         ]
+    if content.get("search"):
+        rates = list(next(iter(content["search"].values())))
+        lines += [
+            "",
+            "Mean average precision of each learning rate in the search, on training "
+            "photographs that were held out.",
+            "",
+            "| loss | " + " | ".join(rates) + " | chosen |",
+            "|---" * (len(rates) + 2) + "|",
+        ]
+        for loss, by_rate in content["search"].items():
+            cells = ["–" if s is None else f"{s:.3f}" for s in by_rate.values()]
+            chosen = content["learning_rates"].get(loss, "–")
+            lines.append(f"| {loss} | " + " | ".join(cells) + f" | {chosen} |")
     for run in content.get("failed", []):
         lines += ["", f"Failed: {run['loss']}, seed {run['seed']}: {run['error']}"]
     return "\n".join(lines) + "\n"

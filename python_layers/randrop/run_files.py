@@ -12,6 +12,9 @@ from randrop.errors import UserError
 
 log = logging.getLogger(__name__)
 
+MEMORY = 0.99
+"""BatchNorm's memory of patches: Caffe's 0.999 is longer than a short training."""
+
 NETS = ("unet", "explog3d")
 """The networks by the names that the command line takes."""
 
@@ -82,7 +85,8 @@ def _starting(loss: nets.Loss, iteration: int) -> nets.Loss:
 
 
 def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]:
-    losses = losses_of(settings, "SIGMOID", iteration)
+    activation = settings.get("activation", "SIGMOID")
+    losses = losses_of(settings, activation, iteration)
     feed = nets.PatchFeed(
         {
             "root": settings["data"],
@@ -97,6 +101,7 @@ def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, st
             "seed": settings["seed"],
             "first_patch": iteration * settings["batch"],
             "cycle": settings["test_iterations"] * settings["batch"],
+            "classes": activation == "SOFTMAX",
         }
     )
     watch = None
@@ -105,7 +110,10 @@ def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, st
         if watch is None:
             log.warning("--watch-mask: %s drops nothing to watch", settings["loss"])
     shape = {
-        "channels": len(settings["lesions"]),
+        # A softmax has one for what is no lesion, before the others.
+        "channels": len(settings["lesions"]) + (activation == "SOFTMAX"),
+        "activation": activation,
+        "memory": MEMORY,
         "base_channels": settings["base_channels"],
         "depth": settings["depth"],
     }

@@ -18,7 +18,9 @@ class LesionPatchDataLayer(PythonLayer):
     """Patches and labels for training or validation.
 
     Tops are the network input (N, 3, P, P) and the label (N, C, P, P): 1 on a lesion of
-    the channel's type, 0 elsewhere, the ignore label outside the field of view.
+    the channel's type, 0 elsewhere, the ignore label outside the field of view. With
+    `classes` true the label is (N, 1, P, P), for a softmax: 0 is background, c + 1 the
+    lesion type c; where types overlap, the first of `lesions` counts.
 
     `param_str` is JSON: `root` and `lesions` (wanted), `split`, `subset`, `patch`,
     `batch_size`, `lesion_share`, `lesion_weights` (how often a patch near a lesion is
@@ -26,7 +28,7 @@ class LesionPatchDataLayer(PythonLayer):
     `ignore_label`, `workers` (processes that cut ahead; 0 cuts in the solver's own),
     `seed`, `first_patch` (number of the first patch, to go on with a training) and
     `cycle` (begin again after so many patches; by default never in training, and for
-    validation after one pass, see below).
+    validation after one pass, see below), `classes`.
 
     In a TEST phase patches begin again from the first after each `cycle`, so that each
     validation sees the same ones. How long the solver waited for patches is written to
@@ -48,6 +50,7 @@ class LesionPatchDataLayer(PythonLayer):
         "seed": 1,
         "first_patch": 0,
         "cycle": None,
+        "classes": False,
     }
 
     def setup(self, bottom: Any, top: Any) -> None:
@@ -87,7 +90,9 @@ class LesionPatchDataLayer(PythonLayer):
         size = self.options["patch"]
         batch = self.options["batch_size"]
         top[0].reshape(batch, 3, size, size)
-        top[1].reshape(batch, len(self.options["lesions"]), size, size)
+        classes = self.options["classes"]
+        channels = 1 if classes else len(self.options["lesions"])
+        top[1].reshape(batch, channels, size, size)
 
     def forward(self, bottom: Any, top: Any) -> None:
         """Write the next batch."""
@@ -96,7 +101,10 @@ class LesionPatchDataLayer(PythonLayer):
             self.started = begin
         image, label = top[0].data, top[1].data
         for n in range(self.options["batch_size"]):
-            image[n], label[n] = self.next_patch()
+            image[n], own = self.next_patch()
+            if self.options["classes"]:
+                own = class_map(own, self.options["ignore_label"])
+            label[n] = own
         self.waited += time.perf_counter() - begin
         self.batches += 1
         if self.workers is not None and self.batches % _REPORT_EVERY == 0:
@@ -125,3 +133,23 @@ class LesionPatchDataLayer(PythonLayer):
 
     def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:
         """Do nothing: data has no gradient."""
+
+
+def class_map(label: np.ndarray, ignore_label: int) -> np.ndarray:
+    """Return the classes of a label with a channel a lesion type.
+
+    Parameters
+    ----------
+    label : ndarray (C, P, P)
+        0, 1 or `ignore_label`.
+    ignore_label : int
+        Where any channel has it, the class is ignored.
+
+    Returns
+    -------
+    ndarray (1, P, P)
+        0 for no lesion, c + 1 for the first channel c with one.
+    """
+    there = label == 1
+    classes = np.where(there.any(0), there.argmax(0) + 1, 0).astype(label.dtype)
+    return np.where((label == ignore_label).any(0), ignore_label, classes)[None]

@@ -174,6 +174,25 @@ def parse_losses(
     return tuple(losses)
 
 
+def activation_of(text: str) -> str:
+    """Return "SIGMOID" if all of the losses are there for one, else "SOFTMAX".
+
+    Raises
+    ------
+    UserError
+        When they are for neither.
+    """
+    try:
+        parse_losses(text, "SIGMOID")
+    except UserError as error:
+        try:
+            parse_losses(text, "SOFTMAX")
+        except UserError:
+            raise error from None
+        return "SOFTMAX"
+    return "SIGMOID"
+
+
 def _parse_one(
     text: str, activation: str, frequency: Sequence[float] | None, python: bool
 ) -> Loss:
