@@ -33,6 +33,21 @@ HEADS = {
 # width must be multiples of 8. The input is randrop.data.network_input of a photograph.
 """,
     },
+    "lseg": {
+        "train_val": """\
+# A deeply supervised network with the stages of VGG-16 at a quarter of its widths, one
+# sigmoid channel a lesion type (here MA and HE), and the random drop loss on the fused
+# logits and on those of each stage. Written by scripts/make_prototxt.py; train.py
+# writes one for your data with --net lseg. Needs Python layers, as prototxt/unet.
+""",
+        "solver": """\
+# caffe train -solver prototxt/lseg/solver.prototxt, from the root of the repository.
+""",
+        "deploy": """\
+# The trained network: network input -> probabilities, a channel a lesion type. Plain
+# Caffe's layers alone. Height and width must be multiples of 16.
+""",
+    },
     "explog3d": {
         "train_val": """\
 # The network of the exponential logarithmic loss paper (Wong et al., MICCAI 2018) at a
@@ -51,8 +66,9 @@ HEADS = {
 }
 
 
-def unet_files() -> dict[str, str]:
-    """Return the text of prototxt/unet: what the file is for to content."""
+def patch_files(name: str) -> dict[str, str]:
+    """Return the text of a network for photographs: what the file is for to content."""
+    make = {"unet": nets.unet, "lseg": nets.lseg}[name]
     feed = nets.PatchFeed(
         {
             "root": "data/idrid",
@@ -70,14 +86,14 @@ def unet_files() -> dict[str, str]:
     )
     losses = nets.parse_losses("random-drop:LOG", "SIGMOID")
     return {
-        "train_val": nets.unet(len(LESIONS), feed, losses),
+        "train_val": make(len(LESIONS), feed, losses),
         "solver": nets.solver(
-            net="prototxt/unet/train_val.prototxt",
+            net=f"prototxt/{name}/train_val.prototxt",
             iterations=4000,
             test_iterations=20,
-            snapshot_prefix="build/unet",
+            snapshot_prefix=f"build/{name}",
         ),
-        "deploy": nets.unet(len(LESIONS)),
+        "deploy": make(len(LESIONS)),
     }
 
 
@@ -98,7 +114,11 @@ def explog3d_files() -> dict[str, str]:
     }
 
 
-FILES = {"unet": unet_files, "explog3d": explog3d_files}
+FILES = {
+    "unet": lambda: patch_files("unet"),
+    "lseg": lambda: patch_files("lseg"),
+    "explog3d": explog3d_files,
+}
 
 
 def files_of(network: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import json
 import logging
+import re
 import time
 from pathlib import Path
 
@@ -40,6 +41,8 @@ A photograph that cannot be read is named at the end, with exit status 2; the ot
 are done.
 """
 
+SOFTMAX = re.compile(r'\btype\s*:\s*["\']Softmax["\']')
+
 EXAMPLES = """\
   predict.py --run build/runs/log --out build/maps
       the validation photographs of the data that the run was trained on
@@ -68,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     cases = _cases(options, run)
 
     network = inference.load(deploy, weights, options.backend, options.gpu)
-    if network.channels == len(channels) + 1:
+    if SOFTMAX.search(deploy.read_text()):
         network = without_background(network)
     if network.channels != len(channels):
         raise UserError(

@@ -56,14 +56,18 @@ def arguments() -> argparse.Namespace:
     add("--split", type=Path, help="JSON file: names for training and validation")
     add("--lesions", nargs="+", help="output channels, in order")
     add("--out", type=Path, required=True, help="run folder")
-    add("--net", choices=run_files.NETS, help="unet; explog3d for volumes")
+    add("--net", choices=run_files.NETS, help="unet or lseg; explog3d for volumes")
     add("--loss", default="random-drop", help="see below")
     add("--python-layer", action="store_true", help="Python twins, for any Caffe")
     add("--iterations", type=int, default=4000)
     add("--batch", type=int, default=2, help="patches or images an iteration")
     add("--patch", type=int, help="side of a patch in pixels")
-    add("--base-channels", type=int, help="of the first level; unet 16, explog3d 8")
-    add("--depth", type=int, help="levels; by default unet 4, explog3d 3")
+    add(
+        "--base-channels",
+        type=int,
+        help="of the first level; 16, explog3d 8",
+    )
+    add("--depth", type=int, help="levels; by default unet 4, lseg 5, explog3d 3")
     add("--prior", type=float, help="first probability of every pixel")
     add("--lr", type=float, default=1e-3, help="first learning rate; falls to 0")
     add("--activation", choices=ACTIVATIONS, help="of photographs: a sigmoid a lesion "
@@ -109,7 +113,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         raise UserError(f"--weights {options.weights}: no such file")
     add = _labelled if labelled else _photographs
     add(options, settings)
-    defaults = {"unet": (16, 4), "explog3d": (8, 3)}[settings["net"]]
+    defaults = {"unet": (16, 4), "lseg": (16, 5), "explog3d": (8, 3)}[settings["net"]]
     for name, value in zip(("base_channels", "depth"), defaults, strict=True):
         if settings[name] is None:
             settings[name] = value
@@ -130,8 +134,8 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
 def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     """Check the photographs and add what is said of them."""
     if options.net == "explog3d":
-        raise UserError("--net explog3d is for volumes; photographs want unet")
-    settings["net"] = "unet"
+        raise UserError("--net explog3d is for volumes; photographs want unet or lseg")
+    settings["net"] = options.net or "unet"
     if options.activation is None:
         settings["activation"] = activation_of(options.loss)
     if options.test_iterations is None:

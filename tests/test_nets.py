@@ -8,7 +8,7 @@ import pytest
 from conftest import REPOSITORY
 from google.protobuf import text_format
 
-from randrop import nets
+from randrop import inference, nets
 from randrop.errors import UserError
 from randrop.nets.losses import Loss
 
@@ -24,7 +24,7 @@ def parse(caffe, text, message="NetParameter"):
     return text_format.Parse(text, getattr(caffe.proto.caffe_pb2, message)())
 
 
-@pytest.mark.parametrize("network", ["unet", "explog3d"])
+@pytest.mark.parametrize("network", ["unet", "lseg", "explog3d"])
 def test_files_are_what_the_generator_writes(caffe, network):
     from make_prototxt import files_of
 
@@ -166,3 +166,68 @@ def test_opencv_computes_the_same_as_caffe(caffe, tmp_path):
     other.setInput(x)
     assert wanted.std() > 1e-3
     np.testing.assert_allclose(other.forward(), wanted, atol=1e-4)
+
+
+# --- lseg
+
+
+def lseg_layers(caffe, **options):
+    feed = nets.InputFeed((1, 3, 64, 64), (1, 2, 64, 64))
+    losses = nets.parse_losses("class-balanced", "SIGMOID")
+    return parse(caffe, nets.lseg(2, feed, losses, base_channels=2, **options)).layer
+
+
+def test_every_stage_has_a_loss_on_logits_of_full_size(caffe, tmp_path):
+    path = tmp_path / "net.prototxt"
+    feed = nets.InputFeed((1, 3, 64, 64), (1, 2, 64, 64))
+    losses = nets.parse_losses("class-balanced", "SIGMOID")
+    path.write_text(nets.lseg(2, feed, losses, base_channels=2))
+    net = caffe.Net(str(path), caffe.TRAIN)
+    rng = np.random.default_rng(0)
+    net.blobs["data"].data[...] = rng.normal(0, 1, (1, 3, 64, 64))
+    net.blobs["label"].data[...] = rng.random((1, 2, 64, 64)) < 0.1
+    found = net.forward()
+    assert set(found) == {"loss", *(f"loss_side{k}" for k in range(1, 6))}
+    # Before any training all logits are those of the prior, whatever the stage.
+    for name in ("score", "side1", "side2_up", "side5_up"):
+        middle = net.blobs[name].data[..., 20:44, 20:44]
+        assert np.abs(middle - np.log(0.01 / 0.99)).max() < 0.5
+    net.backward()
+    for name, blobs in net.params.items():
+        assert np.abs(blobs[0].diff).max() > 0 or "up" in name or "bn" in name, name
+
+
+def test_losses_of_the_stages_can_be_left_out(caffe):
+    types = [layer.type for layer in lseg_layers(caffe, side_losses=False)]
+    assert types.count("SigmoidRandomDropCELoss") == 1
+
+
+def test_without_batch_normalisation_the_layers_are_those_of_vgg_16(caffe):
+    layers = lseg_layers(caffe, batch_norm=False, depth=5)
+    names = [layer.name for layer in layers if layer.name.startswith("conv")]
+    stages = zip((2, 2, 3, 3, 3), range(1, 6), strict=True)
+    assert names == [f"conv{s}_{k + 1}" for count, s in stages for k in range(count)]
+    widths = {layer.name: layer.convolution_param.num_output for layer in layers}
+    assert [widths[f"conv{s}_1"] for s in range(1, 6)] == [2, 4, 8, 16, 16]
+
+
+def test_opencv_reads_the_deployed_lseg(caffe, tmp_path):
+    deploy, weights = tmp_path / "deploy.prototxt", tmp_path / "net.caffemodel"
+    deploy.write_text(nets.lseg(2, base_channels=2, shape=(3, 64, 96)))
+    net = caffe.Net(str(deploy), caffe.TEST)
+    for name, blobs in net.params.items():
+        if "bn" in name:
+            blobs[1].data[...] = blobs[2].data[...] = 1
+    net.save(str(weights))
+    batch = np.random.default_rng(0).normal(0, 1, (1, 3, 64, 96)).astype(np.float32)
+    outputs = [
+        inference.load(deploy, weights, backend).forward(batch)
+        for backend in ("caffe", "opencv")
+    ]
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [{"depth": 6}, {"base_channels": 0}, {"prior": 1}])
+def test_lseg_parameters_out_of_range_are_named(wrong):
+    with pytest.raises(UserError, match=next(iter(wrong))):
+        nets.lseg(**({"channels": 1} | wrong))

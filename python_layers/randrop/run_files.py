@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 MEMORY = 0.99
 """BatchNorm's memory of patches: Caffe's 0.999 is longer than a short training."""
 
-NETS = ("unet", "explog3d")
+NETS = ("unet", "lseg", "explog3d")
 """The networks by the names that the command line takes."""
 
 
@@ -117,11 +117,12 @@ def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, st
         "base_channels": settings["base_channels"],
         "depth": settings["depth"],
     }
+    make = nets.lseg if settings.get("net") == "lseg" else nets.unet
     return {
-        "train_val.prototxt": nets.unet(
+        "train_val.prototxt": make(
             feed=feed, losses=losses, prior=settings["prior"], watch=watch, **shape
         ),
-        "deploy.prototxt": nets.unet(**shape),
+        "deploy.prototxt": make(**shape),
     }
 
 

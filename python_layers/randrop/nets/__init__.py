@@ -3,6 +3,7 @@
 from randrop.nets.explog3d import explog3d
 from randrop.nets.feeds import InputFeed, PatchFeed, VolumeFeed
 from randrop.nets.losses import KINDS, Loss, parse_losses
+from randrop.nets.lseg import lseg
 from randrop.nets.solver import solver
 from randrop.nets.unet import unet
 
@@ -13,6 +14,7 @@ __all__ = [
     "PatchFeed",
     "VolumeFeed",
     "explog3d",
+    "lseg",
     "parse_losses",
     "solver",
     "unet",

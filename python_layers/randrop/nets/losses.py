@@ -284,8 +284,10 @@ def loss_layers(
     losses: Sequence[Loss],
     ignore_label: int | None,
     watch: Mapping[str, Any] | None = None,
+    of: Any = None,
+    where: str = "",
 ) -> None:
-    """Put losses on net.score and net.label.
+    """Put losses on logits and net.label.
 
     Parameters
     ----------
@@ -297,11 +299,17 @@ def loss_layers(
     watch : mapping, optional
         Adds the top `mask` to the first loss that has one, and in training a
         `randrop.watch.KeptShareLayer` on it with this `param_str`.
+    of : Top, optional
+        The logits; net.score by default.
+    where : str
+        Ends the names of the tops.
     """
     for loss in losses:
         with_mask = watch is not None and loss.has_mask and "mask" not in net.tops
-        top = _layer(caffe, net, loss, ignore_label, 2 if with_mask else 1)
-        name = "loss" if len(losses) == 1 else f"loss_{loss.name}"
+        logits = net.score if of is None else of
+        bottoms = (logits, net.label)
+        top = _layer(caffe, bottoms, loss, ignore_label, 2 if with_mask else 1)
+        name = ("loss" if len(losses) == 1 else f"loss_{loss.name}") + where
         if with_mask:
             net[name], net.mask = top
             _watch(caffe, net, watch)
@@ -310,7 +318,11 @@ def loss_layers(
 
 
 def _layer(
-    caffe: Any, net: Any, loss: Loss, ignore_label: int | None, tops: int
+    caffe: Any,
+    bottoms: tuple[Any, Any],
+    loss: Loss,
+    ignore_label: int | None,
+    tops: int,
 ) -> Any:
     common: dict[str, Any] = {}
     if ignore_label is not None:
@@ -320,8 +332,7 @@ def _layer(
     weights = [loss.weight, 0][:tops]
     if loss.python:
         return caffe.layers.Python(
-            net.score,
-            net.label,
+            *bottoms,
             module="randrop.layers",
             layer=f"{loss.type}Layer",
             param_str=json.dumps({**loss.params, **common}),
@@ -333,8 +344,7 @@ def _layer(
         common["normalization"] = numbers.Value(loss.normalization)
     fields = {loss.field: _by_number(caffe, loss)} if loss.field else {}
     return getattr(caffe.layers, loss.type)(
-        net.score,
-        net.label,
+        *bottoms,
         loss_param=common,
         loss_weight=weights,
         ntop=tops,
