@@ -181,6 +181,28 @@ def search(options: argparse.Namespace) -> dict[str, dict[str, float | None]]:
     return scores
 
 
+def costs(options: argparse.Namespace, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return where each loss's iteration goes, one after another on one thread."""
+    found: dict[str, Any] = {}
+    for run in tqdm(runs, "costs", unit="run"):
+        if run["loss"] in found:
+            continue
+        folder = folder_of(options.out, run["loss"], run["seed"])
+        result = subprocess.run(
+            [
+                *(sys.executable, str(SCRIPTS / "time_layers.py")),
+                *("--run", str(folder / "run"), "--out", str(folder / "layers.json")),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode == 0:
+            own = json.loads((folder / "layers.json").read_text())
+            found[run["loss"]] = {k: own[k] for k in own if k != "layers"}
+    return found
+
+
 def arguments() -> argparse.Namespace:
     """Parse the command line; what follows `--` goes to train.py."""
     parser = cli.parser(__doc__, EXAMPLES)
@@ -195,6 +217,7 @@ def arguments() -> argparse.Namespace:
     add("--seeds", type=int, nargs="+", default=[1])
     add("--out", type=Path, required=True)
     add("--reference", metavar="LOSS", help="differences are to it; default the first")
+    add("--costs", action="store_true", help="also time an iteration of each loss")
     add("--jobs", type=int, default=os.cpu_count(), help="trainings at a time")
     add("--results", type=Path, help="also write the summary here, as NAME.json, "
         ".md and .png")  # fmt: skip
@@ -234,6 +257,7 @@ def main() -> int:
         "training": options.training,
         "search": scores,
         "learning_rates": getattr(options, "chosen", {}),
+        "costs": costs(options, runs) if options.costs else {},
         "runs": runs,
         "failed": [
             {"loss": loss, "seed": seed, "error": failed[job]}

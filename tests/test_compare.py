@@ -160,6 +160,7 @@ def test_each_loss_gets_the_learning_rate_that_suits_it(caffe, phantom, tmp_path
     command = [
         *("--data", phantom, "--losses", "cross-entropy", "exp-log", "--out", out),
         *("--learning-rates", 1e-9, 1e-2, "--search-iterations", 40, "--jobs", 2),
+        "--costs",
         *("--", "--iterations", 10, "--base-channels", 2, "--depth", 2),
         *("--patch", 32, "--test-interval", 10, "--test-iterations", 1),
     ]
@@ -178,6 +179,10 @@ def test_each_loss_gets_the_learning_rate_that_suits_it(caffe, phantom, tmp_path
     names = set(json.loads((phantom / "split.json").read_text())["validation"])
     assert not names & set(held_out["train"] + held_out["validation"])
     assert "chosen" in result.stdout
+    for cost in summary["costs"].values():
+        assert 0 < cost["loss_share"] < 1
+        assert 0 < cost["data_share"] < 1
+    assert set(summary["costs"]) == set(summary["search"])
 
 
 def test_bad_arguments_are_named(tmp_path):

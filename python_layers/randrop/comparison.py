@@ -149,6 +149,19 @@ def markdown(content: Mapping[str, Any]) -> str:
             "",
             *_table(content["differences"], _difference_text),
         ]
+    if content.get("costs"):
+        lines += [
+            "",
+            "A training iteration without the update, on one thread.",
+            "",
+            "| loss | ms | loss layer | data layer |",
+            "|---|---|---|---|",
+        ]
+        lines += [
+            f"| {loss} | {cost['ms']:.0f} | {cost['loss_share']:.1%} | "
+            f"{cost['data_share']:.1%} |"
+            for loss, cost in content["costs"].items()
+        ]
     if content.get("search"):
         rates = list(next(iter(content["search"].values())))
         lines += [

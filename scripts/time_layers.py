@@ -1,0 +1,100 @@
+"""Say where the time of a training iteration goes, layer by layer."""
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import _start  # noqa: F401
+
+import numpy as np
+
+from randrop import cli
+from randrop.caffe_build import environment, import_caffe
+from randrop.errors import UserError
+from randrop.files import write_json
+
+EXAMPLES = """\
+  scripts/time_layers.py --run build/run
+  scripts/time_layers.py --net prototxt/unet/train_val.prototxt --threads 2
+"""
+
+
+def layer_seconds(net: Any, passes: int) -> dict[str, tuple[float, float]]:
+    """Return each layer's median seconds forward and backward, in their order."""
+    names = list(net._layer_names)
+    spent: dict[str, tuple[list[float], list[float]]] = {n: ([], []) for n in names}
+    for turn in range(passes + 1):
+        for way, numbers, call in (
+            (0, range(len(names)), net._forward),
+            (1, reversed(range(len(names))), net._backward),
+        ):
+            for number in numbers:
+                start = time.perf_counter()
+                call(number, number)
+                if turn:
+                    spent[names[number]][way].append(time.perf_counter() - start)
+    return {
+        name: (float(np.median(forward)), float(np.median(backward)))
+        for name, (forward, backward) in spent.items()
+    }
+
+
+def shares(net: Any, seconds: dict[str, tuple[float, float]]) -> dict[str, float]:
+    """Return the milliseconds of all layers, and the shares of losses and data."""
+    spent = {"loss": 0.0, "data": 0.0}
+    for layer, (name, both) in zip(net.layers, seconds.items(), strict=True):
+        # A Python layer's type says nothing; the nets here name losses "loss...".
+        if layer.type.endswith("Loss") or name.startswith("loss"):
+            spent["loss"] += sum(both)
+        elif name == "data":
+            spent["data"] += sum(both)
+    total = sum(map(sum, seconds.values()))
+    return {
+        "ms": round(1e3 * total, 2),
+        "loss_share": round(spent["loss"] / total, 4),
+        "data_share": round(spent["data"] / total, 4),
+    }
+
+
+def main() -> None:
+    """Load the network, time its layers, print and perhaps write them."""
+    parser = cli.parser(__doc__, EXAMPLES)
+    add = parser.add_argument
+    add("--run", type=Path, help="folder of a training by scripts/train.py")
+    add("--net", type=Path, help="or a prototxt for training")
+    add("--passes", type=int, default=5, help="timed, after one that is not")
+    add("--threads", type=int, default=1)
+    add("--out", type=Path, help="write the figures there as JSON")
+    options: argparse.Namespace = parser.parse_args()
+    if (options.run is None) == (options.net is None):
+        parser.error("give --run or --net")
+    path = options.net or options.run / "train_val.prototxt"
+    if not path.is_file():
+        raise UserError(f"no network {path}: name a run of scripts/train.py, or a file")
+    if options.passes < 1 or options.threads < 1:
+        raise UserError("--passes and --threads must be at least 1")
+    os.environ.update(environment())
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(options.threads)
+    caffe = import_caffe()
+    net = caffe.Net(str(path), caffe.TRAIN)
+    seconds = layer_seconds(net, options.passes)
+    found = shares(net, seconds)
+    for name, (forward, backward) in seconds.items():
+        part = (forward + backward) / sum(map(sum, seconds.values()))
+        print(
+            f"{name:24} {1e3 * forward:9.3f} ms  {1e3 * backward:9.3f} ms  {part:6.1%}"
+        )
+    print(
+        f"{found['ms']:.1f} ms forward and backward; losses {found['loss_share']:.1%}, "
+        f"data {found['data_share']:.1%}"
+    )
+    if options.out:
+        layers = {n: [round(1e3 * s, 4) for s in both] for n, both in seconds.items()}
+        write_json(options.out, {**found, "layers": layers})
+
+
+if __name__ == "__main__":
+    cli.run(main)
