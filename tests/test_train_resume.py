@@ -84,6 +84,8 @@ def test_interrupted_twice_it_ends_at_once(caffe, phantom, tmp_path):
     """While caffe is in an iteration of seconds, and has no snapshot yet."""
     large = ["--patch", 256, "--batch", 8, "--base-channels", 64, "--depth", 3]
     process = start(phantom, tmp_path, *large, until="Iteration 0 ", iterations=500)
+    # The line is of iteration 0's end, where Caffe would yet take a snapshot.
+    time.sleep(0.7)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
