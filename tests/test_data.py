@@ -13,8 +13,7 @@ from PIL import Image
 
 from randrop.caffe_build import REPOSITORY
 from randrop.data import field_of_view, network_input, read_dataset
-from randrop.data.layer import class_map
-from randrop.data.patches import Options, PatchSource
+from randrop.data.patches import Options, PatchSource, class_map
 from randrop.data.phantom import HEIGHT, fundus
 from randrop.data.phantom_set import write_phantom
 from randrop.data.worker import Workers

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from randrop.data.cases import IGNORE_LABEL
+from randrop.data.patches import class_map
 from randrop.data.worker import Workers, source_of
 from randrop.errors import UserError
 from randrop.python_layer import PythonLayer, parse_options
@@ -133,23 +134,3 @@ class LesionPatchDataLayer(PythonLayer):
 
     def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:
         """Do nothing: data has no gradient."""
-
-
-def class_map(label: np.ndarray, ignore_label: int) -> np.ndarray:
-    """Return the classes of a label with a channel a lesion type.
-
-    Parameters
-    ----------
-    label : ndarray (C, P, P)
-        0, 1 or `ignore_label`.
-    ignore_label : int
-        Where any channel has it, the class is ignored.
-
-    Returns
-    -------
-    ndarray (1, P, P)
-        0 for no lesion, c + 1 for the first channel c with one.
-    """
-    there = label == 1
-    classes = np.where(there.any(0), there.argmax(0) + 1, 0).astype(label.dtype)
-    return np.where((label == ignore_label).any(0), ignore_label, classes)[None]

@@ -13,8 +13,10 @@ from randrop.errors import UserError
 
 # Photographs are kept ready in 8 bits: a sixteenth of a standard deviation is far below
 # the noise, and a hundred photographs of 1440 x 956 then take half a gigabyte.
-_LEVELS = 127 / INPUT_LIMIT
-_ZERO = 128
+LEVELS = 127 / INPUT_LIMIT
+ZERO = 128
+TRANSFORM = {"mean_value": [ZERO], "scale": 1 / LEVELS}
+"""What makes the network's input of those bytes, as Caffe's transform_param."""
 # A warped lesion counts from this coverage on: below a half, so that lesions of one or
 # two pixels do not vanish between the grid points.
 _COVERED = 0.35
@@ -121,9 +123,9 @@ class PatchSource:
             (size, size),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(_ZERO,) * 3,
+            borderValue=(ZERO,) * 3,
         ).astype(np.float32)
-        image = (image - _ZERO) * np.float32(1 / _LEVELS)
+        image = (image - ZERO) * np.float32(1 / LEVELS)
         label = np.empty((len(options.lesions), size, size), np.float32)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         for c in range(len(options.lesions)):
@@ -168,6 +170,26 @@ class PatchSource:
         return case, np.array([x, y]) + jitter
 
 
+def class_map(label: np.ndarray, ignore_label: int) -> np.ndarray:
+    """Return the classes of a label with a channel a lesion type.
+
+    Parameters
+    ----------
+    label : ndarray (C, P, P)
+        0, 1 or `ignore_label`.
+    ignore_label : int
+        Where any channel has it, the class is ignored.
+
+    Returns
+    -------
+    ndarray (1, P, P)
+        0 for no lesion, c + 1 for the first channel c with one.
+    """
+    there = label == 1
+    classes = np.where(there.any(0), there.argmax(0) + 1, 0).astype(label.dtype)
+    return np.where((label == ignore_label).any(0), ignore_label, classes)[None]
+
+
 def _chances(options: Options, present: Sequence[int]) -> np.ndarray | None:
     """Return how often a patch near a lesion is near each of the types there are."""
     weights = options.lesion_weights
@@ -207,7 +229,7 @@ def _make_ready(case: Case, lesions: tuple[str, ...]) -> _Ready:
     unknown = tuple(lesion in case.unknown for lesion in lesions)
     masks = (case.masks(lesions) == 1).astype(np.uint8)
     field = field_of_view(image)
-    levels = np.rint(network_input(image, field) * _LEVELS + _ZERO).astype(np.uint8)
+    levels = np.rint(network_input(image, field) * LEVELS + ZERO).astype(np.uint8)
     return _Ready(
         image=np.ascontiguousarray(levels.transpose(1, 2, 0)),
         masks=masks * np.uint8(_SOLID),

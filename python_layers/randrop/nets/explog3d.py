@@ -5,7 +5,7 @@ from typing import Any
 
 from randrop.caffe_build import import_caffe
 from randrop.nets.blocks import BIAS_DECAYS_NOT, check, conv_bn_relu, output, score
-from randrop.nets.feeds import Feed, feed_layers
+from randrop.nets.feeds import Feed, feed_layers, with_feed
 from randrop.nets.losses import Loss, loss_layers
 
 
@@ -108,12 +108,7 @@ def explog3d(
         net.prob = output(caffe, net.score, "SOFTMAX")
     else:
         loss_layers(caffe, net, losses, ignore_label)
-    text = net.to_proto()
-    if feed is not None:
-        # These stand in the head, once a phase.
-        for layer in [x for x in text.layer if x.name in ("data", "noise")]:
-            text.layer.remove(layer)
-    return head + str(text)
+    return with_feed(head, net, ("data", "label", "noise"))
 
 
 def _noisy(

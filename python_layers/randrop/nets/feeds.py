@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from randrop.data.patches import TRANSFORM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +88,39 @@ class InputFeed:
         )
 
 
-Feed = PatchFeed | VolumeFeed | InputFeed
+@dataclasses.dataclass(frozen=True)
+class LmdbFeed:
+    """Patches that scripts/export_lmdb.py wrote, by Caffe's own Data layers.
+
+    Attributes
+    ----------
+    folder : str
+        With SUBSET_data and SUBSET_label.
+    batch : int
+    """
+
+    folder: str
+    batch: int
+
+    def layer(self, caffe: Any, subset: str, phase: int) -> tuple[Any, Any]:
+        """Return data and label of `subset`, for a NetSpec."""
+        lmdb = caffe.params.Data.LMDB
+        return tuple(
+            caffe.layers.Data(
+                data_param={
+                    "source": f"{self.folder}/{subset}_{kind}",
+                    "batch_size": self.batch,
+                    "backend": lmdb,
+                },
+                include={"phase": phase},
+                ntop=1,
+                **({"transform_param": TRANSFORM} if kind == "data" else {}),
+            )
+            for kind in ("data", "label")
+        )
+
+
+Feed = PatchFeed | VolumeFeed | InputFeed | LmdbFeed
 
 
 def feed_layers(caffe: Any, feed: Feed) -> tuple[str, tuple[Any, Any]]:
@@ -97,3 +131,14 @@ def feed_layers(caffe: Any, feed: Feed) -> tuple[str, tuple[Any, Any]]:
         spec.data, spec.label = tops = feed.layer(caffe, subset, phase)
         text += str(spec.to_proto())
     return text, tops
+
+
+def with_feed(head: str, net: Any, tops: Sequence[str] = ("data", "label")) -> str:
+    """Return the prototxt of a network of which `head` has the layers with `tops`."""
+    text = net.to_proto()
+    if head:
+        body = [layer for layer in text.layer if not set(tops) & set(layer.top)]
+        kept = [type(layer).FromString(layer.SerializeToString()) for layer in body]
+        del text.layer[:]
+        text.layer.extend(kept)
+    return head + str(text)

@@ -12,7 +12,7 @@ from randrop.nets.blocks import (
     output,
     score,
 )
-from randrop.nets.feeds import Feed, feed_layers
+from randrop.nets.feeds import Feed, feed_layers, with_feed
 from randrop.nets.losses import Loss, loss_layers
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -103,10 +103,7 @@ def lseg(
             for stage, side in enumerate(sides, 1):
                 where = f"_side{stage}"
                 loss_layers(caffe, net, losses, ignore_label, of=side, where=where)
-    text = net.to_proto()
-    if feed is not None:
-        del text.layer[0]
-    return head + str(text)
+    return with_feed(head, net)
 
 
 def _sides(

@@ -12,7 +12,7 @@ from randrop.nets.blocks import (
     output,
     score,
 )
-from randrop.nets.feeds import Feed, feed_layers
+from randrop.nets.feeds import Feed, feed_layers, with_feed
 from randrop.nets.losses import Loss, loss_layers
 
 
@@ -99,10 +99,7 @@ def unet(
         net.prob = output(caffe, net.score, activation)
     else:
         loss_layers(caffe, net, losses, ignore_label, watch)
-    text = net.to_proto()
-    if feed is not None:
-        del text.layer[0]
-    return head + str(text)
+    return with_feed(head, net)
 
 
 def _body(caffe: Any, net: Any, base: int, depth: int, memory: float) -> Any:

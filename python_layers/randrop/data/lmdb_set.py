@@ -1,0 +1,149 @@
+"""Patches in LMDB, for a Caffe without Python layers."""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+from tqdm import tqdm
+
+from randrop.caffe_build import import_caffe
+from randrop.data.datasets import Dataset
+from randrop.data.patches import (
+    LEVELS,
+    TRANSFORM,
+    ZERO,
+    Options,
+    PatchSource,
+    class_map,
+)
+from randrop.errors import UserError
+from randrop.files import building, write_json
+
+_BATCH = 256  # patches that are written in one transaction
+
+
+def write_lmdb(
+    dataset: Dataset,
+    options: Options,
+    folder: Path,
+    patches: dict[str, int],
+    classes: bool = False,
+) -> dict[str, Any]:
+    """Write the first patches that a data layer would cut, whole or not at all.
+
+    `folder` gets SUBSET_data (3 x P x P, bytes: see `patches.TRANSFORM`) and
+    SUBSET_label (C x P x P; with `classes` 1 x P x P, 0 for background), databases with
+    the same keys in the same order, and manifest.json.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    options : Options
+        Augmented are the patches for training alone.
+    folder : Path
+        New, or one that this wrote.
+    patches : dict of str to int
+        Subset to how many.
+    classes : bool
+        Labels for a softmax.
+
+    Returns
+    -------
+    dict
+        The manifest.
+
+    Raises
+    ------
+    UserError
+        When the folder holds something else, the photographs cannot be read, or it
+        cannot be written.
+    """
+    if folder.exists() and any(folder.iterdir()) and not _is_ours(folder):
+        raise UserError(f"{folder} holds something else: choose a new folder")
+    for subset, count in patches.items():
+        if count < 1:
+            raise UserError(f"{count} patches for {subset}: give at least 1")
+    with building(folder) as temporary:
+        for subset, count in patches.items():
+            own = (
+                dataclasses.replace(options, augment=False)
+                if subset != "train"
+                else options
+            )
+            source = PatchSource(dataset, subset, own)
+            _write(temporary, subset, source, count, classes)
+        manifest = {
+            "generator": "randrop lmdb",
+            "data": dataset.root.resolve().name,
+            "lesions": list(options.lesions),
+            "patch": options.patch,
+            "patches": patches,
+            "classes": classes,
+            "ignore_label": options.ignore_label,
+            "transform": TRANSFORM,
+        }
+        write_json(temporary / "manifest.json", manifest)
+    return manifest
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return manifest.get("generator") == "randrop lmdb"
+
+
+def _write(
+    folder: Path, subset: str, source: PatchSource, count: int, classes: bool
+) -> None:
+    ignore = source.options.ignore_label
+    size = source.options.patch**2
+    channels = 3 + len(source.options.lesions)
+    # Room for all, and for what LMDB adds to each; the file is as long as it must be.
+    room = 2 * count * (channels * size + 8192) + 2**24
+    names = {kind: str(folder / f"{subset}_{kind}") for kind in ("data", "label")}
+    stores = {kind: lmdb.open(name, map_size=room) for kind, name in names.items()}
+    try:
+        patches = tqdm(range(count), f"{subset} patches", unit="patch")
+        for some in _in_batches(patches):
+            content: dict[str, list[tuple[bytes, bytes]]] = {k: [] for k in stores}
+            for k in some:
+                image, label = source.patch(k)
+                if classes:
+                    label = class_map(label, ignore)
+                levels = np.rint(image * LEVELS + ZERO).clip(0, 255)
+                key = f"{k:08d}".encode()
+                content["data"].append((key, _datum(levels)))
+                content["label"].append((key, _datum(label)))
+            for kind, store in stores.items():
+                with store.begin(write=True) as transaction:
+                    for key, value in content[kind]:
+                        transaction.put(key, value, append=True)
+    except lmdb.Error as error:
+        raise UserError(f"cannot write {folder}: {error}") from error
+    finally:
+        for store in stores.values():
+            store.close()
+
+
+def _in_batches(numbers: Any) -> Iterator[list[int]]:
+    some: list[int] = []
+    for number in numbers:
+        some.append(number)
+        if len(some) == _BATCH:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _datum(content: np.ndarray) -> bytes:
+    datum = import_caffe().proto.caffe_pb2.Datum()
+    datum.channels, datum.height, datum.width = content.shape
+    datum.data = content.astype(np.uint8).tobytes()
+    return datum.SerializeToString()

@@ -1,0 +1,95 @@
+"""Write patches into LMDB, and networks that read them without Python layers."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import _start  # noqa: F401
+
+from randrop import cli, nets
+from randrop.data import check_lesions, read_dataset
+from randrop.data.lmdb_set import write_lmdb
+from randrop.data.patches import Options
+from randrop.errors import UserError
+from randrop.files import write_text
+from randrop.nets.losses import activation_of
+
+log = logging.getLogger("randrop")
+
+DESCRIPTION = """\
+Write patches into LMDB, for a Caffe that has no Python layers.
+
+OUT gets train_data, train_label, validation_data and validation_label, and for them
+train_val, solver and deploy.prototxt of a U-Net, with Data layers alone. The patches
+are those that the data layer of train.py cuts for the same seed, augmented, the first
+--patches of them: training goes round and round in them.
+"""
+
+EXAMPLES = """\
+  export_lmdb.py --data build/idrid --lesions MA HE --patches 8000 --out build/lmdb
+  caffe train -solver build/lmdb/solver.prototxt
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Write everything; return 0."""
+    options = _parse(arguments)
+    check_lesions(options.lesions)
+    activation = activation_of(options.loss)
+    losses = nets.parse_losses(options.loss, activation)
+    if min(options.patch, options.batch, options.iterations) < 1 or options.patch % 8:
+        raise UserError(
+            f"--patch {options.patch} must be a multiple of 8; --batch and "
+            "--iterations must be at least 1"
+        )
+    own = Options(
+        tuple(options.lesions),
+        options.patch,
+        options.lesion_share,
+        seed=options.seed,
+    )
+    out = options.out.resolve()
+    dataset = read_dataset(options.data, options.split)
+    patches = {"train": options.patches, "validation": options.validation_patches}
+    softmax = activation == "SOFTMAX"
+    write_lmdb(dataset, own, out, patches, softmax)
+    channels = len(options.lesions) + softmax
+    shape = {"activation": activation, "base_channels": options.base_channels}
+    feed = nets.LmdbFeed(str(out), options.batch)
+    texts = {
+        "train_val": nets.unet(channels, feed, losses, **shape),
+        "deploy": nets.unet(channels, **shape),
+        "solver": nets.solver(
+            net=str(out / "train_val.prototxt"),
+            iterations=options.iterations,
+            test_iterations=max(1, options.validation_patches // options.batch),
+            snapshot_prefix=str(out / "snapshot"),
+        ),
+    }
+    for name, text in texts.items():
+        write_text(out / f"{name}.prototxt", text)
+    log.info("Train: caffe train -solver %s", out / "solver.prototxt")
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser(DESCRIPTION, EXAMPLES)
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="data set with the masks")
+    add("--split", type=Path, help="JSON file of the subsets")
+    add("--lesions", nargs="+", default=["MA", "HE"], help="label channels, in order")
+    add("--out", type=Path, required=True, help="folder to write")
+    add("--patches", type=int, default=4000, help="for training")
+    add("--validation-patches", type=int, default=100)
+    add("--patch", type=int, default=256, help="side in pixels")
+    add("--lesion-share", type=float, default=0.5, help="patches centred on a lesion")
+    add("--seed", type=int, default=1)
+    add("--loss", default="random-drop", help="as for train.py; decides the labels")
+    add("--batch", type=int, default=2)
+    add("--base-channels", type=int, default=16)
+    add("--iterations", type=int, default=4000)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    cli.run(main)
