@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from randrop import cli, inference, maps, tiles
+from randrop import cli, inference, lesion_list, maps, tiles
 from randrop.data import (
     Case,
     check_lesions,
@@ -24,7 +24,7 @@ from randrop.data import (
     rescale_image,
 )
 from randrop.errors import UserError
-from randrop.files import write_json
+from randrop.files import write_bytes, write_json
 
 log = logging.getLogger("randrop")
 
@@ -35,6 +35,10 @@ Photographs of any size are computed in overlapping tiles. For each lesion type 
 photograph, OUT/<LESION>/<name>.png holds the probabilities as a 16-bit grey PNG that
 any viewer opens: value / 65535. OUT/prediction.json says what made them. Outside the
 field of view the probability is 0.
+
+Of photographs that are named one by one (or with --list) OUT/<name>.json lists the
+lesions that reach --threshold (type, place, size, probability), and OUT/<name>.png
+shows them.
 
 Needs Caffe or nothing but OpenCV: both backends compute the same (to 1e-4).
 A photograph that cannot be read is named at the end, with exit status 2; the others
@@ -69,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"for {' '.join(channels)}: name some of them, or leave --lesions out"
         )
     cases = _cases(options, run)
+    thresholds = _thresholds(options.threshold, wanted)
 
     network = inference.load(deploy, weights, options.backend, options.gpu)
     if SOFTMAX.search(deploy.read_text()):
@@ -107,9 +112,11 @@ def main(arguments: list[str] | None = None) -> int:
         except UserError as error:
             record["failed"][case.name] = str(error)
             continue
-        for lesion in wanted:
-            path = maps.path_of(options.out, lesion, case.name)
-            maps.write_map(path, probability[channels.index(lesion)])
+        of_type = {name: probability[channels.index(name)] for name in wanted}
+        for lesion, values in of_type.items():
+            maps.write_map(maps.path_of(options.out, lesion, case.name), values)
+        if options.list or options.photos:
+            _write_list(case, of_type, thresholds, options.out)
         record["seconds"][case.name] = round(time.perf_counter() - start, 3)
         # Each time anew: after an interruption it tells which maps are of this run.
         write_json(options.out / "prediction.json", record)
@@ -146,6 +153,54 @@ def read_run(folder: Path) -> dict:
             f"{folder} holds no run.json of a training ({error}): name the folder that "
             "scripts/train.py wrote, or pass --deploy, --weights and --lesions"
         ) from error
+
+
+def _thresholds(given: list[str], lesions: list[str]) -> dict[str, float]:
+    """Return the threshold of each type, given as 0.5 or as MA=0.3 HE=0.5.
+
+    Raises
+    ------
+    UserError
+        On what is no such thing.
+    """
+    found = dict.fromkeys(lesions, 0.5)
+    for word in given:
+        lesion, _, value = word.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 < number < 1 or (lesion and lesion not in found):
+            raise UserError(
+                f"--threshold {word}: give a probability between 0 and 1 for all, or "
+                f"TYPE=PROBABILITY with a type out of {', '.join(lesions)}"
+            )
+        found |= {lesion: number} if lesion else dict.fromkeys(lesions, number)
+    return found
+
+
+def _write_list(
+    case: Case,
+    probability: dict[str, np.ndarray],
+    thresholds: dict[str, float],
+    out: Path,
+) -> None:
+    image = case.image()
+    lesions = lesion_list.lesions_in(probability, thresholds)
+    picture = lesion_list.overlay(image, probability, thresholds)
+    _, content = cv2.imencode(".png", picture[..., ::-1])
+    write_bytes(out / f"{case.name}.png", content.tobytes())
+    write_json(
+        out / f"{case.name}.json",
+        {
+            "photograph": case.image_path.name,
+            "width": image.shape[1],
+            "height": image.shape[0],
+            "thresholds": thresholds,
+            "lesions": lesions,
+        },
+    )
+    log.info("%s: %d lesions", case.name, len(lesions))
 
 
 def without_background(network: inference.Network) -> inference.Network:
@@ -218,6 +273,16 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         choices=("auto", "caffe", "opencv"),
         default="auto",
         help="see above",
+    )
+    parser.add_argument(
+        "--threshold",
+        action="append",
+        default=[],
+        metavar="[TYPE=]P",
+        help="of the list of lesions; 0.5 unless told otherwise; may be repeated",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="list the lesions of a data set, too"
     )
     parser.add_argument("--gpu", action="store_true", help="compute on the GPU (Caffe)")
     parser.add_argument("--tile", type=int, default=512, help="side of a tile, pixels")
