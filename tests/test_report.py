@@ -42,10 +42,12 @@ def write(tmp_path, subset="validation", **options):
         "lesions": {
             "MA": metrics.summary(counts)
             | common
-            | {"images_with_lesion": 1, "per_image": per_image},
+            | {"images_with_lesion": 1, "per_image": per_image}
+            | {"froc": {"score": 0.4375, "lesions": 3}},
             "SE": metrics.summary(none)
             | common
             | {
+                "froc": None,
                 "images_with_lesion": 0,
                 "per_image": {"<eye & 1>": {"positives": 0, "average_precision": None}},
             },
