@@ -5,7 +5,7 @@ from typing import Any
 
 from randrop.caffe_build import import_caffe
 from randrop.nets.blocks import BIAS_DECAYS_NOT, check, conv_bn_relu, output, score
-from randrop.nets.feeds import Feed, feed_layers, with_feed
+from randrop.nets.feeds import Feed, begin, with_feed
 from randrop.nets.losses import Loss, loss_layers
 
 
@@ -87,19 +87,11 @@ def explog3d(
         "shape", shape, f"channels and three multiples of {2 ** (levels - 1)}",
     )  # fmt: skip
     caffe = import_caffe()
-    net = caffe.NetSpec()
-    head = ""
-    if feed is None:
-        net.data = caffe.layers.Input(
-            input_param={"shape": {"dim": [1, *shape]}}, ntop=1
-        )
-        top = net.data
-    else:
-        head, (net.data, net.label) = feed_layers(caffe, feed)
-        top = net.data
-        if noise > 0:
-            drawn, top = _noisy(caffe, net, (feed.batch, *shape), noise)
-            head += drawn
+    net, head = begin(caffe, feed, shape)
+    top = net.data
+    if feed is not None and noise > 0:
+        drawn, top = _noisy(caffe, net, (feed.batch, *shape), noise)
+        head += drawn
     net.joined = _body(
         caffe, net, top, shape[1:], base_channels, convolutions, dropout, memory
     )

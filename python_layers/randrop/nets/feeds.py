@@ -123,14 +123,24 @@ class LmdbFeed:
 Feed = PatchFeed | VolumeFeed | InputFeed | LmdbFeed
 
 
-def feed_layers(caffe: Any, feed: Feed) -> tuple[str, tuple[Any, Any]]:
-    """Return the prototxt of the TRAIN and TEST data layers, and the tops of TEST."""
+def begin(caffe: Any, feed: Feed | None, shape: Sequence[int]) -> tuple[Any, str]:
+    """Return a NetSpec with data, and label, and the prototxt of their layers.
+
+    Without a feed data is an input of one image of this shape, and the prototxt empty.
+    """
+    net = caffe.NetSpec()
+    if feed is None:
+        net.data = caffe.layers.Input(
+            input_param={"shape": {"dim": [1, *shape]}}, ntop=1
+        )
+        return net, ""
     text = ""
     for phase, subset in ((caffe.TRAIN, "train"), (caffe.TEST, "validation")):
         spec = caffe.NetSpec()
         spec.data, spec.label = tops = feed.layer(caffe, subset, phase)
         text += str(spec.to_proto())
-    return text, tops
+    net.data, net.label = tops
+    return net, text
 
 
 def with_feed(head: str, net: Any, tops: Sequence[str] = ("data", "label")) -> str:

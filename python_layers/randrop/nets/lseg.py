@@ -12,7 +12,7 @@ from randrop.nets.blocks import (
     output,
     score,
 )
-from randrop.nets.feeds import Feed, feed_layers, with_feed
+from randrop.nets.feeds import Feed, begin, with_feed
 from randrop.nets.losses import Loss, loss_layers
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -82,14 +82,7 @@ def lseg(
     check(0 < prior < 1, "prior", prior, "between 0 and 1")
     check(channels >= 1, "channels", channels, "at least 1")
     caffe = import_caffe()
-    net = caffe.NetSpec()
-    head = ""
-    if feed is None:
-        net.data = caffe.layers.Input(
-            input_param={"shape": {"dim": [1, *shape]}}, ntop=1
-        )
-    else:
-        head, (net.data, net.label) = feed_layers(caffe, feed)
+    net, head = begin(caffe, feed, shape)
     sides = _sides(
         caffe, net, channels, base_channels, depth,
         prior if activation == "SIGMOID" else None, memory if batch_norm else None,
