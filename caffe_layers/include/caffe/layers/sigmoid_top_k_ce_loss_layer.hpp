@@ -78,8 +78,10 @@ void SigmoidTopKCELossLayer<Dtype>::ForwardOn(
       candidates_.Get<Device, CandidateSums>(groups);
   int* wanted = wanted_.Get<Device, int>(groups);
 
-  const ClassifyLabels<Dtype> classify = {logits, Device::Data(*bottom[1]),
-      this->has_ignore_label_, this->ignore_label_, selection};
+  const bool bins = param_.selection() == RandropTopKParameter_Selection_BIN;
+  const ClassifyLabels<Dtype> classify = {bins ? logits : NULL,
+      Device::Data(*bottom[1]), this->has_ignore_label_, this->ignore_label_,
+      selection};
   Device::Reduce(groups, size, classify, candidates, &this->loops_);
   if (IsShare()) {
     const WantShare want = {candidates, param_.k_percent(), wanted};
@@ -88,8 +90,6 @@ void SigmoidTopKCELossLayer<Dtype>::ForwardOn(
     Device::template Select<Key>(groups, size, hardest, wanted,
         &this->loops_);
   } else {
-    const bool bins =
-        param_.selection() == RandropTopKParameter_Selection_BIN;
     const WantNegatives want = {candidates, param_.negatives_per_positive(),
         bins, wanted};
     Device::ForEach(groups, want);

@@ -12,8 +12,7 @@ namespace {
 class ClassTile {
  public:
   explicit ClassTile(int classes) : vectors_(0),
-      room_(classes * 512 / CAFFE_LANES <= kRoom ? 512 / CAFFE_LANES :
-          kRoom / classes) {}
+      room_(classes * kVectors <= kRoom ? kVectors : kRoom / classes) {}
 
   /// Whether there is room for a vector of pixels of so many classes.
   bool IsUsable() const { return room_ > 0; }
@@ -41,17 +40,18 @@ class ClassTile {
   inline Floats Extra(int v) const { return extra_[v]; }
 
  private:
+  // Of probabilities, and of pixels; both stay in the nearest cache.
   static const int kRoom = 4096 / CAFFE_LANES;
+  static const int kVectors = 512 / CAFFE_LANES;
 
   int vectors_, room_;
-  Floats probability_[kRoom], complement_[512 / CAFFE_LANES];
-  Floats extra_[512 / CAFFE_LANES];
-  Ints own_[512 / CAFFE_LANES], selected_[512 / CAFFE_LANES];
+  Floats probability_[kRoom], complement_[kVectors], extra_[kVectors];
+  Ints own_[kVectors], selected_[kVectors];
 };
 
 /// Adds pixels begin to end - 1 of an image to the sums of its classes:
-/// add_pixels(input, j, pixel, own, &tile) adds a vector to a tile, whose pixels
-/// add_class(tile, &sums) then adds to those of a class.
+/// add_pixels(input, j, pixel, own, &tile) adds a vector to a tile, whose
+/// pixels add_class(tile, c, &sums) then adds to those of class c.
 template <typename AddPixels, typename AddClass, typename Sums>
 inline bool OverClasses(const SoftmaxInput<float>& input, int begin, int end,
     Sums* sums, const AddPixels& add_pixels, const AddClass& add_class) {

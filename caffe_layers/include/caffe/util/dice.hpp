@@ -9,8 +9,9 @@
 namespace caffe {
 
 /**
- * @brief The sums of Dice's D = (2 overlap + s) / (size + s), with which 1 - D =
- *        error / (size + s): no difference of large numbers at either end.
+ * @brief The sums of Dice's D = (2 overlap + s) / (size + s), with which
+ *        1 - D = error / (size + s): no difference of large numbers at either
+ *        end.
  */
 struct DiceSums {
   double error;    // sum (p - y)^2; without squares sum |p - y|

@@ -79,8 +79,8 @@ inline bool SumSigmoidDiceOf(const SumSigmoidDice<float>& op, int begin,
   return done;
 }
 
-CAFFE_FLAT bool SumSigmoidDiceKernel(const SumSigmoidDice<float>& op, int begin,
-    int end, DiceSums* sums) {
+CAFFE_FLAT bool SumSigmoidDiceKernel(
+    const SumSigmoidDice<float>& op, int begin, int end, DiceSums* sums) {
   if (!IsUsual(op.dice)) {
     return SumSigmoidDiceOf(op, begin, end, sums);
   }
@@ -88,8 +88,8 @@ CAFFE_FLAT bool SumSigmoidDiceKernel(const SumSigmoidDice<float>& op, int begin,
   return SumSigmoidDiceOf(usual, begin, end, sums);
 }
 
-CAFFE_FLAT bool SumSoftmaxDiceKernel(const SumSoftmaxDice<float>& op, int begin,
-    int end, DiceSums* sums) {
+CAFFE_FLAT bool SumSoftmaxDiceKernel(
+    const SumSoftmaxDice<float>& op, int begin, int end, DiceSums* sums) {
   const DiceInput<float>& dice = op.dice;
   return OverClasses(dice.input, begin, end, sums,
       [&](const SoftmaxInput<float>& in, int j,
@@ -122,8 +122,8 @@ inline bool WriteSigmoidDiceDiffOf(const WriteSigmoidDiceDiff<float>& op,
   });
 }
 
-CAFFE_FLAT bool WriteSigmoidDiceDiffKernel(const WriteSigmoidDiceDiff<float>& op,
-    int begin, int end) {
+CAFFE_FLAT bool WriteSigmoidDiceDiffKernel(
+    const WriteSigmoidDiceDiff<float>& op, int begin, int end) {
   if (!IsUsual(op.dice)) {
     return WriteSigmoidDiceDiffOf(op, begin, end);
   }
@@ -132,8 +132,8 @@ CAFFE_FLAT bool WriteSigmoidDiceDiffKernel(const WriteSigmoidDiceDiff<float>& op
   return WriteSigmoidDiceDiffOf(usual, begin, end);
 }
 
-CAFFE_FLAT bool WriteSoftmaxDiceDiffKernel(const WriteSoftmaxDiceDiff<float>& op,
-    int begin, int end) {
+CAFFE_FLAT bool WriteSoftmaxDiceDiffKernel(
+    const WriteSoftmaxDiceDiff<float>& op, int begin, int end) {
   const DiceInput<float>& dice = op.dice;
   return OverPixels(dice.input, begin, end,
       [&](const SoftmaxInput<float>& in, const PixelsAt& at) {

@@ -59,9 +59,9 @@ struct PixelSums;
 struct DiceSums;
 struct ExpLogSums;
 
-// F(operation, kernel) for each that writes, F(operation, sums, kernel) for each
-// that adds up, too, or adds up the sums of classes, and F(operation, kernel)
-// for each that selects.
+// F(operation, kernel) for each that writes, F(operation, sums, kernel) for
+// each that adds up, too, or adds up the sums of classes, and F(operation,
+// kernel) for each that selects.
 #define CAFFE_WRITING_KERNELS(F) \
     F(WriteSigmoidFocalDiff, sigmoid_focal_diff) \
     F(WriteSigmoidDiceDiff, sigmoid_dice_diff) \

@@ -62,8 +62,9 @@ inline unsigned char* SelectionOf(const HardestOfClass<float>& op) {
 }
 
 template <typename Operation>
-CAFFE_FLAT int CollectKernel(const Operation& op, int begin, int end,
-    const KeyRange<uint32_t>& range, KeyCounts* counts, uint32_t* between) {
+CAFFE_FLAT int CollectKernel(
+    const Operation& op, int begin, int end, const KeyRange<uint32_t>& range,
+    KeyCounts* counts, uint32_t* between) {
   Ints above = Ints(), high = Ints(), low = Ints();
   int aside = 0;
   int i = begin;
@@ -85,8 +86,8 @@ CAFFE_FLAT int CollectKernel(const Operation& op, int begin, int end,
 }
 
 template <typename Operation>
-CAFFE_FLAT int MarkKernel(const Operation& op, int begin, int end, uint32_t least,
-    int* ties) {
+CAFFE_FLAT int MarkKernel(
+    const Operation& op, int begin, int end, uint32_t least, int* ties) {
   unsigned char* selection = SelectionOf(op);
   Ints equal = Ints();
   int i = begin;

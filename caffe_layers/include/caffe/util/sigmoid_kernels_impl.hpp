@@ -14,8 +14,8 @@ namespace {
 
 // --- top-k, sigmoid
 
-CAFFE_FLAT bool ClassifyLabelsKernel(const ClassifyLabels<float>& op, int begin,
-    int end, CandidateSums* sums) {
+CAFFE_FLAT bool ClassifyLabelsKernel(
+    const ClassifyLabels<float>& op, int begin, int end, CandidateSums* sums) {
   Ints positives = Ints(), negatives = Ints();
   Ints from_bin[kHardnessBins - 1] = {Ints()};
   const bool done = OverElements(begin, end, [&](int i, Ints inside) {
@@ -30,9 +30,11 @@ CAFFE_FLAT bool ClassifyLabelsKernel(const ClassifyLabels<float>& op, int begin,
     const Ints negative = inside & label.negative;
     positives -= inside & label.positive;
     negatives -= negative;
-    const Floats x = LoadAs<Floats>(op.logits + i);
-    for (int b = 0; b < kHardnessBins - 1; ++b) {
-      from_bin[b] -= negative & ~(x < HardnessBound(b));
+    if (op.logits) {
+      const Floats x = LoadAs<Floats>(op.logits + i);
+      for (int b = 0; b < kHardnessBins - 1; ++b) {
+        from_bin[b] -= negative & ~(x < HardnessBound(b));
+      }
     }
   });
   if (done) {
@@ -64,8 +66,8 @@ CAFFE_FLAT bool KeepBinsKernel(const KeepBins<float>& op, int begin, int end) {
   });
 }
 
-CAFFE_FLAT bool SumSelectedKernel(const SumSelected<float>& op, int begin,
-    int end, GroupSums* sums) {
+CAFFE_FLAT bool SumSelectedKernel(
+    const SumSelected<float>& op, int begin, int end, GroupSums* sums) {
   LongSum positive_loss, negative_loss;
   Ints positives = Ints(), negatives = Ints(), ignored = Ints(), bad = Ints();
   const bool done = OverElements(begin, end, [&](int i, Ints inside) {
@@ -96,8 +98,8 @@ CAFFE_FLAT bool SumSelectedKernel(const SumSelected<float>& op, int begin,
   return done;
 }
 
-CAFFE_FLAT bool SigmoidCrossEntropyKernel(const SigmoidCrossEntropy<float>& op,
-    int begin, int end, PixelSums* sums) {
+CAFFE_FLAT bool SigmoidCrossEntropyKernel(
+    const SigmoidCrossEntropy<float>& op, int begin, int end, PixelSums* sums) {
   const SoftmaxInput<float>& in = op.input;
   LabelCount count;
   const bool done = OverElements(begin, end, [&](int i, Ints inside) {
@@ -117,8 +119,8 @@ CAFFE_FLAT bool SigmoidCrossEntropyKernel(const SigmoidCrossEntropy<float>& op,
 
 // --- focal, sigmoid
 
-CAFFE_FLAT bool SumSigmoidFocalKernel(const SumSigmoidFocal<float>& op, int begin,
-    int end, PixelSums* sums) {
+CAFFE_FLAT bool SumSigmoidFocalKernel(
+    const SumSigmoidFocal<float>& op, int begin, int end, PixelSums* sums) {
   const SigmoidFocalInput<float>& in = op.input;
   LongSum loss;
   LabelCount count;
@@ -145,8 +147,8 @@ CAFFE_FLAT bool SumSigmoidFocalKernel(const SumSigmoidFocal<float>& op, int begi
   return done;
 }
 
-CAFFE_FLAT bool WriteSigmoidFocalDiffKernel(const WriteSigmoidFocalDiff<float>& op,
-    int begin, int end) {
+CAFFE_FLAT bool WriteSigmoidFocalDiffKernel(
+    const WriteSigmoidFocalDiff<float>& op, int begin, int end) {
   const SigmoidFocalInput<float>& in = op.input;
   return OverAreas(in.group_size, begin, end, [&](int group, int i, Ints) {
     const LabelMasks label(in.label + i, in.has_ignore_label, in.ignore_label);

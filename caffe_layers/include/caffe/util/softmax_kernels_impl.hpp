@@ -16,8 +16,8 @@ namespace {
 
 // --- softmax top-k
 
-CAFFE_FLAT bool SoftmaxCrossEntropyKernel(const SoftmaxCrossEntropy<float>& op,
-    int begin, int end, PixelSums* sums) {
+CAFFE_FLAT bool SoftmaxCrossEntropyKernel(
+    const SoftmaxCrossEntropy<float>& op, int begin, int end, PixelSums* sums) {
   LabelCount count;
   const bool done = OverPixels(op.input, begin, end,
       [&](const SoftmaxInput<float>& in, const PixelsAt& at) {
@@ -39,8 +39,8 @@ CAFFE_FLAT bool SoftmaxCrossEntropyKernel(const SoftmaxCrossEntropy<float>& op,
   return done;
 }
 
-CAFFE_FLAT bool SumHardestPixelsKernel(const SumHardestPixels<float>& op, int begin,
-    int end, PixelSums* sums) {
+CAFFE_FLAT bool SumHardestPixelsKernel(
+    const SumHardestPixels<float>& op, int begin, int end, PixelSums* sums) {
   LongSum loss;
   LabelCount count;
   const bool done = OverElements(begin, end, [&](int j, Ints inside) {
@@ -56,8 +56,8 @@ CAFFE_FLAT bool SumHardestPixelsKernel(const SumHardestPixels<float>& op, int be
   return done;
 }
 
-CAFFE_FLAT bool SoftmaxTopKDiffKernel(const SoftmaxTopKDiff<float>& op, int begin,
-    int end) {
+CAFFE_FLAT bool SoftmaxTopKDiffKernel(
+    const SoftmaxTopKDiff<float>& op, int begin, int end) {
   return OverPixels(op.input, begin, end,
       [&](const SoftmaxInput<float>& in, const PixelsAt& at) {
     const Ints selected =
@@ -88,8 +88,8 @@ inline Floats OfClass(const float* values, int classes, Ints own) {
   return result;
 }
 
-CAFFE_FLAT bool SumSoftmaxFocalKernel(const SumSoftmaxFocal<float>& op, int begin,
-    int end, PixelSums* sums) {
+CAFFE_FLAT bool SumSoftmaxFocalKernel(
+    const SumSoftmaxFocal<float>& op, int begin, int end, PixelSums* sums) {
   LongSum loss;
   LabelCount count;
   const bool done = OverPixels(op.input, begin, end,
@@ -112,8 +112,8 @@ CAFFE_FLAT bool SumSoftmaxFocalKernel(const SumSoftmaxFocal<float>& op, int begi
   return done;
 }
 
-CAFFE_FLAT bool WriteSoftmaxFocalDiffKernel(const WriteSoftmaxFocalDiff<float>& op,
-    int begin, int end) {
+CAFFE_FLAT bool WriteSoftmaxFocalDiffKernel(
+    const WriteSoftmaxFocalDiff<float>& op, int begin, int end) {
   return OverPixels(op.input, begin, end,
       [&](const SoftmaxInput<float>& in, const PixelsAt& at) {
     const Ints own = Classes(in, at.j);
@@ -130,8 +130,8 @@ CAFFE_FLAT bool WriteSoftmaxFocalDiffKernel(const WriteSoftmaxFocalDiff<float>& 
 
 // --- exponential logarithmic loss
 
-CAFFE_FLAT bool SumExpLogKernel(const SumExpLog<float>& op, int begin, int end,
-    ExpLogSums* sums) {
+CAFFE_FLAT bool SumExpLogKernel(
+    const SumExpLog<float>& op, int begin, int end, ExpLogSums* sums) {
   const float gamma = op.gamma_cross;
   return OverClasses(op.input, begin, end, sums,
       [&](const SoftmaxInput<float>& in, int,
@@ -157,8 +157,8 @@ CAFFE_FLAT bool SumExpLogKernel(const SumExpLog<float>& op, int begin, int end,
   });
 }
 
-CAFFE_FLAT bool WriteExpLogDiffKernel(const WriteExpLogDiff<float>& op, int begin,
-    int end) {
+CAFFE_FLAT bool WriteExpLogDiffKernel(
+    const WriteExpLogDiff<float>& op, int begin, int end) {
   const float gamma = op.gamma_cross, cross = op.cross;
   return OverPixels(op.input, begin, end,
       [&](const SoftmaxInput<float>& in, const PixelsAt& at) {

@@ -120,12 +120,13 @@ class SoftmaxPixel {
   }
 
   static const int kKept = KeptClasses<Real>::kCount;
+  static const int kRoom = kKept > 0 ? kKept : 1;
 
   const Number* x_;
   int stride_;
   Index own_;
   Real max_, others_, own_exp_, own_x_, total_, inverse_;
-  Real kept_[kKept > 0 ? kKept : 1];
+  Real kept_[kRoom];
 };
 
 /// @brief The sum of a loss over pixels, and what is known of their labels.

@@ -64,10 +64,11 @@ struct CandidateSums {
   }
 };
 
-/// @brief Writes the classes of the labels as selection and counts them.
+/// @brief Writes the classes of the labels as selection and counts them, the
+///        negatives by bins if there are logits.
 template <typename Dtype>
 struct ClassifyLabels {
-  const Dtype* logits;
+  const Dtype* logits;  // or NULL
   const Dtype* label;
   bool has_ignore_label;
   int ignore_label;
@@ -79,7 +80,9 @@ struct ClassifyLabels {
     sums->positives += selection[i] == POSITIVE;
     if (selection[i] == NEGATIVE) {
       ++sums->negatives;
-      ++sums->bins[HardnessBin(logits[i])];
+      if (logits) {
+        ++sums->bins[HardnessBin(logits[i])];
+      }
     }
   }
 };
