@@ -10,6 +10,7 @@ import _start  # noqa: F401
 from randrop import cli, curves, run_files, training
 from randrop.data import check_lesions, read_dataset
 from randrop.data.labelled import is_labelled, read_labelled
+from randrop.data.prepare import frequency
 from randrop.errors import UserError
 from randrop.nets.losses import ACTIVATIONS, GRAMMAR, KINDS, activation_of
 
@@ -42,6 +43,7 @@ _OF_PHOTOGRAPHS = {
     "patch": 256,
     "prior": 0.01,
     "lesion_share": 0.5,
+    "lesion_weights": None,
     "workers": 1,
     "activation": None,
 }
@@ -74,6 +76,8 @@ def arguments() -> argparse.Namespace:
         "type, or a softmax over them and background; by default a sigmoid if the loss "
         "has one")  # fmt: skip
     add("--lesion-share", type=float, help="patches centred on a lesion")
+    add("--lesion-weights", nargs="+", metavar="TYPE=W", help="how often those are on "
+        "each type, in proportion; 1 unless named")  # fmt: skip
     add("--seed", type=int, default=1, help="of weights, patches and masks")
     add("--workers", type=int, help="processes that cut patches")
     add("--threads", type=int, help="of the BLAS library; by default all")
@@ -136,15 +140,41 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     if options.net == "explog3d":
         raise UserError("--net explog3d is for volumes; photographs want unet or lseg")
     settings["net"] = options.net or "unet"
+    settings["lesion_weights"] = _weights(options.lesion_weights, options.lesions)
     if options.activation is None:
         settings["activation"] = activation_of(options.loss)
     if options.test_iterations is None:
         settings["test_iterations"] = 20
     check_lesions(options.lesions)
+    if settings["activation"] == "SOFTMAX":
+        settings["frequency"] = frequency(options.data, options.lesions)
     dataset = read_dataset(options.data, options.split)
     for subset in ("train", "validation"):
         for case in dataset.subset(subset):
             case.check_headers(options.lesions)
+
+
+def _weights(given: list[str] | None, lesions: list[str]) -> dict[str, float] | None:
+    """Return what --lesion-weights says.
+
+    Raises
+    ------
+    UserError
+        On what is no weight of one of the types.
+    """
+    found = {}
+    for word in given or ():
+        lesion, _, value = word.partition("=")
+        try:
+            found[lesion] = float(value)
+        except ValueError:
+            found[lesion] = -1.0
+        if lesion not in lesions or not 0 <= found[lesion] < float("inf"):
+            raise UserError(
+                f"--lesion-weights {word}: give TYPE=W with a type out of "
+                f"{', '.join(lesions)} and a number of at least 0"
+            )
+    return found or None
 
 
 def _labelled(options: argparse.Namespace, settings: dict[str, Any]) -> None:

@@ -314,6 +314,46 @@ def test_masks_of_other_formats(tmp_path, mode):
     assert read_dataset(tmp_path / "out").cases[0].masks(("MA",)).sum() == 1
 
 
+# --- What a training takes from it
+
+
+def train(*words):
+    small = ["--iterations", 2, "--base-channels", 2, "--depth", 2, "--patch", 32]
+    return subprocess.run(
+        [
+            *(sys.executable, REPOSITORY / "scripts/train.py"),
+            *map(str, [*words, *small, "--test-iterations", 1]),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_training_knows_frequencies_and_weights(caffe, tmp_path):
+    out = tmp_path / "set"
+    assert run("folder", folder(tmp_path / "in"), out, "--workers", 1).returncode == 0
+    share = json.loads((out / "statistics.json").read_text())["MA"]["train"]["share"]
+    common = ("--data", out, "--lesions", "MA", "--out", tmp_path / "run")
+    result = train(
+        *common, *("--loss", "exp-log:label_frequency=train"),
+        *("--lesion-weights", "MA=2"),
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    text = (tmp_path / "run/train_val.prototxt").read_text()
+    found = [
+        float(line.split(":")[1])
+        for line in text.splitlines()
+        if "label_frequency" in line
+    ]
+    assert found[:2] == pytest.approx([1 - share, share], rel=1e-5)
+    assert '\\"lesion_weights\\": {\\"MA\\": 2.0}' in text
+    for word in ("HE=1", "MA=-1", "MA"):
+        result = train(*common, "--force", "--lesion-weights", word)
+        assert result.returncode == 2
+        assert f"--lesion-weights {word}" in result.stderr
+
+
 # --- The script
 
 

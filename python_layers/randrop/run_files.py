@@ -95,6 +95,7 @@ def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, st
             "patch": settings["patch"],
             "batch_size": settings["batch"],
             "lesion_share": settings["lesion_share"],
+            "lesion_weights": settings.get("lesion_weights"),
             "augment": True,
             "ignore_label": 255,
             "workers": settings["workers"],

@@ -326,6 +326,30 @@ def statistics(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
+def frequency(folder: Path, lesions: Sequence[str]) -> list[float] | None:
+    """Return the share of background and of each type in a prepared training set.
+
+    None where scripts/prepare.py has left no statistics.json.
+
+    Raises
+    ------
+    UserError
+        When the file is damaged, or does not know a type.
+    """
+    path = folder / "statistics.json"
+    if not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text())
+        shares = [float(found[lesion]["train"]["share"]) for lesion in lesions]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} does not say the shares of {', '.join(lesions)} in training "
+            f"({error!r}): prepare the set again"
+        ) from error
+    return [1 - sum(shares), *shares]
+
+
 def _write_png(path: Path, pixels: np.ndarray) -> None:
     done, content = cv2.imencode(".png", pixels)
     if not done:

@@ -186,7 +186,7 @@ def activation_of(text: str) -> str:
         parse_losses(text, "SIGMOID")
     except UserError as error:
         try:
-            parse_losses(text, "SOFTMAX")
+            parse_losses(text, "SOFTMAX", frequency=())
         except UserError:
             raise error from None
         return "SOFTMAX"
