@@ -1,0 +1,187 @@
+"""Draw which negatives a loss keeps in one patch, as its training goes on."""
+
+import argparse
+import json
+import logging
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import _start  # noqa: F401
+
+import numpy as np
+from google.protobuf import text_format
+
+from randrop import cli, nets, run_files
+from randrop.caffe_build import import_caffe
+from randrop.data import read_dataset
+from randrop.data.patches import LEVELS, ZERO, Options, PatchSource
+from randrop.errors import UserError
+from randrop.files import replacing
+
+log = logging.getLogger("randrop")
+
+DESCRIPTION = """\
+Draw which negatives a loss keeps in one patch of a photograph, as its training goes on.
+
+A column for each snapshot of RUN: above the probability of the first lesion type, below
+what takes part in the loss: lesions, negatives that are kept, and negatives that are
+not. It is the mask that the loss layer itself gives (its second top), for the patch and
+the weights of that snapshot. Wanted is a training with random drop, top-k or bin loss.
+"""
+
+EXAMPLES = """\
+  train.py --data build/idrid --loss random-drop:LOG --snapshot 100 --out build/run
+  show_kept.py --run build/run --iterations 100 400 1000 4000 --out kept.png
+"""
+
+MASKED = ("SigmoidRandomDropCELoss", "SigmoidTopKCELoss", "TopKDiceLoss")
+"""Losses of a sigmoid with a mask as their second top."""
+
+# Of what takes no part, negatives that are left out, lesions and kept negatives.
+COLOURS = np.array([[90, 90, 90], [20, 20, 30], [0, 158, 115], [230, 159, 0]], np.uint8)
+
+
+class Moment(NamedTuple):
+    """A patch at one snapshot: its iteration, (P, P) probability and mask."""
+
+    iteration: int
+    probability: np.ndarray
+    mask: np.ndarray
+
+
+def masked_net(caffe: Any, settings: dict[str, Any], size: int) -> str:
+    """Return the prototxt of the run's network for one patch, its mask on top.
+
+    Raises
+    ------
+    UserError
+        When no loss of the run has a mask.
+    """
+    losses = run_files.losses_of(settings, "SIGMOID")
+    channels = len(settings["lesions"])
+    feed = nets.InputFeed((1, 3, size, size), (1, channels, size, size))
+    make = nets.lseg if settings.get("net") == "lseg" else nets.unet
+    shape = {key: settings[key] for key in ("base_channels", "depth", "prior")}
+    net = caffe.proto.caffe_pb2.NetParameter()
+    text_format.Merge(make(channels, feed, losses, **shape), net)
+    for layer in net.layer:
+        if layer.type in MASKED and layer.bottom[0] == "score":
+            layer.top.append("mask")
+            layer.loss_weight.append(0)
+            return text_format.MessageToString(net)
+    raise UserError(f"{settings['loss']} has no mask: it keeps all negatives")
+
+
+def moments(
+    caffe: Any, text: str, snapshots: dict[int, Path], patch: tuple[Any, Any]
+) -> list[Moment]:
+    """Return what the network and its loss say of a patch at each snapshot."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net.prototxt")
+        path.write_text(text)
+        for iteration, weights in sorted(snapshots.items()):
+            net = caffe.Net(str(path), str(weights), caffe.TRAIN)
+            net.blobs["data"].data[0], net.blobs["label"].data[0] = patch
+            net.forward()
+            score = net.blobs["score"].data[0, 0].astype(float)
+            mask = net.blobs["mask"].data[0, 0].copy()
+            found.append(Moment(iteration, 1 / (1 + np.exp(-score)), mask))
+    return found
+
+
+def kinds(mask: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Return the row of `COLOURS` of each pixel."""
+    kept = np.where(label == 1, 2, 3)
+    return np.where(mask < 0, 0, np.where(mask > 0, kept, 1))
+
+
+def draw(path: Path, patch: tuple[Any, Any], shown: list[Moment], title: str) -> None:
+    """Draw the patch, its truth, and a column for each moment."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    image, label = patch[0], patch[1][0]
+    size = 2.3 * (len(shown) + 1)
+    figure, axes = plt.subplots(
+        2, len(shown) + 1, figsize=(size, 5.4), layout="constrained", squeeze=False
+    )
+    levels = (image * LEVELS / 2 + ZERO).clip(0, 255).astype(np.uint8)
+    axes[0, 0].imshow(levels.transpose(1, 2, 0))
+    axes[0, 0].set_title("network input", fontsize=10)
+    axes[1, 0].imshow(COLOURS[np.where(label == 255, 0, np.where(label == 1, 2, 1))])
+    axes[1, 0].set_title("lesions", fontsize=10)
+    for column, moment in zip(axes[:, 1:].T, shown, strict=True):
+        column[0].imshow(moment.probability, vmin=0, vmax=1, cmap="inferno")
+        column[0].set_title(f"iteration {moment.iteration:,}\nprobability", fontsize=10)
+        negatives = (label == 0) & (moment.mask >= 0)
+        share = (moment.mask[negatives] > 0).mean() if negatives.any() else 0.0
+        column[1].imshow(COLOURS[kinds(moment.mask, label)])
+        column[1].set_title(f"keeps {share:.1%} of the negatives", fontsize=10)
+    for panel in axes.flat:
+        panel.set(xticks=[], yticks=[])
+    names = ("takes no part", "negative, left out", "lesion", "negative, kept")
+    handles = [plt.Rectangle((0, 0), 1, 1, color=c / 255) for c in COLOURS]
+    figure.legend(handles, names, loc="outside lower center", ncols=4, fontsize=10)
+    figure.suptitle(title, fontsize=11)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Read, compute and draw; return 0."""
+    options = _parse(arguments)
+    try:
+        settings = json.loads((options.run / "run.json").read_text())
+        lesions = tuple(settings["lesions"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{options.run} holds no training on photographs ({error!r}): name the "
+            "folder that scripts/train.py wrote"
+        ) from error
+    if settings.get("activation", "SIGMOID") != "SIGMOID":
+        raise UserError(f"{options.run} has a softmax, whose losses keep no negatives")
+    snapshots = {
+        int(re.search(r"_iter_(\d+)", path.name)[1]): path
+        for path in (options.run / "snapshots").glob("*_iter_*.caffemodel")
+    }
+    missing = sorted(set(options.iterations or ()) - set(snapshots))
+    if missing or not snapshots:
+        raise UserError(
+            f"{options.run} has no snapshot of iteration {missing or 'any'}: it has "
+            f"{sorted(snapshots)}; train with a smaller --snapshot"
+        )
+    wanted = options.iterations or sorted(snapshots)[-5:]
+    caffe = import_caffe()
+    caffe.set_random_seed(options.seed)
+    text = masked_net(caffe, settings, settings["patch"])
+    dataset = read_dataset(settings["data"], settings["split"])
+    own = Options(lesions, settings["patch"], 1.0, augment=False, seed=options.seed)
+    patch = PatchSource(dataset, options.subset, own).patch(options.number)
+    shown = moments(caffe, text, {k: snapshots[k] for k in wanted}, patch)
+    title = f"{settings['loss']}, {lesions[0]}, patch {options.number} {options.credit}"
+    draw(options.out, patch, shown, title.strip())
+    log.info("%s", options.out)
+    return 0
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser(DESCRIPTION, EXAMPLES)
+    add = parser.add_argument
+    add("--run", type=Path, required=True, help="folder that scripts/train.py wrote")
+    add("--out", type=Path, required=True, help="PNG to write")
+    add("--iterations", type=int, nargs="+", help="snapshots; by default the last five")
+    add("--subset", default="validation", help="that the patch is of")
+    add("--number", type=int, default=0, help="of the patch; all are near a lesion")
+    add("--seed", type=int, default=1, help="of the patch and of the mask")
+    add("--credit", default="", help="where the photograph is from, for the title")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    cli.run(main)
