@@ -160,6 +160,16 @@ def test_a_mask_that_eophtha_lacks_is_named(tmp_path):
         read_groups(tmp_path)
 
 
+def test_eophtha_two_folders_deep_and_a_mask_of_another_patients_folder(tmp_path):
+    root = eophtha(tmp_path / "download/e_ophtha")
+    photograph(root / "e_optha_EX/EX/E03/X9.jpg")
+    mask(root / "e_optha_EX/Annotation_EX/E77/X9_EX.png", (70, 99))
+    (case,) = (
+        c for c in read_groups(tmp_path / "download")["train"] if c.name == "E03_X9"
+    )
+    assert case.masks(("EX",)).sum() == 1
+
+
 def test_ddr_has_its_own_subsets(tmp_path):
     manifest = made(ddr(tmp_path / "in"), tmp_path / "out", layout="ddr")
     dataset = read_dataset(tmp_path / "out")

@@ -67,7 +67,8 @@ def _eophtha_parts(root: Path) -> dict[str, Path]:
     """Return for each lesion type the folder that has its annotations."""
     parts = {}
     for lesion in ("MA", "EX"):
-        for place in (root, *_folders(root)):
+        below = [deep for place in _folders(root) for deep in _folders(place)]
+        for place in (root, *_folders(root), *below):
             if find_folder(place, f"annotation_{lesion.lower()}"):
                 parts.setdefault(lesion, place)
     return parts
@@ -94,7 +95,11 @@ def _read_eophtha(root: Path) -> Groups:
                     looked_for.setdefault(name, set()).add(lesion)
         for patient in _folders(truth) if truth else []:
             for stem, path in files(patient, MASK_SUFFIXES).items():
-                name = f"{patient.name}_{stem.removesuffix(f'_{lesion}')}"
+                stem = stem.removesuffix(f"_{lesion}")
+                same = [n for n in images if n.partition("_")[2] == stem]
+                name = f"{patient.name}_{stem}"
+                if name not in images and len(same) == 1:
+                    name = same[0]
                 if name not in images:
                     log.warning("%s belongs to no photograph and is left out", path)
                     continue
