@@ -282,6 +282,13 @@ def test_a_prepared_set_follows_its_source(tmp_path):
     assert len(read_dataset(out).cases) == 4
 
 
+def test_a_full_disk_is_named_and_leaves_no_set(small_disk, tmp_path):
+    source, out = folder(tmp_path / "in"), small_disk(60_000) / "out"
+    with pytest.raises(UserError, match="cannot"):
+        made(source, out)
+    assert not out.exists()
+
+
 def test_another_folder_is_never_written_over(tmp_path):
     source, out = folder(tmp_path / "in"), tmp_path / "out"
     made(source, out)
