@@ -248,7 +248,7 @@ def draw(content: dict[str, Any], path: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(15, 4.6), layout="constrained")
     for ax, cell in zip(axes, cells, strict=False):
         names = list(cell["losses"])
-        series = {"ours": {n: cell["losses"][n]["ns_per_pixel"] for n in names}}
+        series = {"Caffe": {n: cell["losses"][n]["ns_per_pixel"] for n in names}}
         series |= cell["others"]
         for offset, (who, times) in enumerate(series.items()):
             have = [n for n in names if n in times]
@@ -259,7 +259,8 @@ def draw(content: dict[str, Any], path: Path) -> None:
         ax.set_yticks(range(len(names)), names)
         ax.set_title(f"{cell['activation'].lower()} {cell['shape']}")
         ax.invert_yaxis()
-        ax.legend(fontsize=7)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=5, fontsize=9)
     pixels, times = zip(*content["growth"]["pixels"], strict=True)
     axes[2].plot(pixels, times, "o-")
     axes[2].set(
