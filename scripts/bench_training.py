@@ -19,6 +19,7 @@ from randrop.caffe_build import import_caffe
 from randrop.data.phantom_set import write_phantom
 from randrop.errors import UserError
 from randrop.files import write_json
+from time_layers import layer_seconds
 
 CONTENDERS = ("oneDNN", "caffe", "pytorch")
 SETTINGS = {
@@ -90,17 +91,13 @@ def torch_step(setting: dict[str, Any], threads: int) -> Any:
     return step
 
 
-def shares(net: Any, step: float) -> dict[str, float]:
-    """Return how many ms the loss takes of an iteration, and what is left of it."""
-    seconds = {"loss": 0.0, "all layers": 0.0}
-    for way, order in ((net._forward, 1), (net._backward, -1)):
-        for i in list(range(len(net.layers)))[::order]:
-            start = time.perf_counter()
-            way(i, i)
-            spent = time.perf_counter() - start
-            seconds["all layers"] += spent
-            seconds["loss"] += spent * (net._layer_names[i] == "loss")
-    return {name: 1e3 * value for name, value in seconds.items()}
+def shares(net: Any) -> dict[str, float]:
+    """Return how many ms the loss takes of an iteration, and all layers."""
+    seconds = layer_seconds(net, 2)
+    return {
+        "loss": 1e3 * sum(seconds["loss"]),
+        "all layers": 1e3 * sum(map(sum, seconds.values())),
+    }
 
 
 def data_share(setting: dict[str, Any], data: Path, folder: Path) -> float:
@@ -147,9 +144,7 @@ def child(task: dict[str, Any]) -> dict[str, float]:
             "of_that_MB": (peak - before) / 1024,
         }
         if net is not None:
-            parts = [shares(net, min(times)) for _ in range(3)][1:]
-            for name in parts[0]:
-                result[f"{name} ms"] = min(part[name] for part in parts)
+            result |= {f"{name} ms": value for name, value in shares(net).items()}
             if task["data"] and len(setting["shape"]) == 4:
                 result["data ms"] = data_share(
                     setting, Path(task["data"]), Path(folder)

@@ -50,7 +50,6 @@ def folder_of(out: Path, loss: str, seed: int) -> Path:
 def steps_of(options: argparse.Namespace, loss: str, seed: int) -> dict[str, list[str]]:
     """Return the arguments of each script that makes up a run."""
     folder = folder_of(options.out, loss, seed)
-    rates = getattr(options, "chosen", {})
     run, data = folder / "run", ["--data", options.data]
     train = ["--loss", loss, "--seed", seed, "--out", run]
     if (
@@ -79,8 +78,8 @@ def steps_of(options: argparse.Namespace, loss: str, seed: int) -> dict[str, lis
         }
     # One process a core: unless told otherwise, each keeps to one.
     steps["train"] += ["--threads", 1, *options.training]
-    if loss in rates:
-        steps["train"] += ["--lr", rates[loss]]
+    if loss in options.chosen:
+        steps["train"] += ["--lr", options.chosen[loss]]
     return {name: [str(a) for a in arguments] for name, arguments in steps.items()}
 
 
@@ -197,9 +196,12 @@ def costs(options: argparse.Namespace, runs: list[dict[str, Any]]) -> dict[str, 
             text=True,
             check=False,
         )
-        if result.returncode == 0:
-            own = json.loads((folder / "layers.json").read_text())
-            found[run["loss"]] = {k: own[k] for k in own if k != "layers"}
+        if result.returncode:
+            # Hours of training are not to be lost for it.
+            tqdm.write(f"error: costs of {run['loss']}: {result.stderr[-300:]}")
+            continue
+        own = json.loads((folder / "layers.json").read_text())
+        found[run["loss"]] = {k: own[k] for k in own if k != "layers"}
     return found
 
 
@@ -234,7 +236,7 @@ def main() -> int:
         raise UserError(f"--reference {options.reference} is none of the --losses")
     if options.jobs < 1:
         raise UserError("--jobs must be at least 1")
-    scores = {}
+    scores, options.chosen = {}, {}
     if options.learning_rates:
         if is_labelled(options.data):
             raise UserError("--learning-rates is for photographs")
@@ -256,7 +258,7 @@ def main() -> int:
         "data": options.data.resolve().name,
         "training": options.training,
         "search": scores,
-        "learning_rates": getattr(options, "chosen", {}),
+        "learning_rates": options.chosen,
         "costs": costs(options, runs) if options.costs else {},
         "runs": runs,
         "failed": [

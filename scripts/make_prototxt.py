@@ -68,7 +68,7 @@ HEADS = {
 
 def patch_files(name: str) -> dict[str, str]:
     """Return the text of a network for photographs: what the file is for to content."""
-    make = {"unet": nets.unet, "lseg": nets.lseg}[name]
+    make = nets.OF_PHOTOGRAPHS[name]
     feed = nets.PatchFeed(
         {
             "root": "data/idrid",

@@ -62,7 +62,7 @@ def masked_net(caffe: Any, settings: dict[str, Any], size: int) -> str:
     losses = run_files.losses_of(settings, "SIGMOID")
     channels = len(settings["lesions"])
     feed = nets.InputFeed((1, 3, size, size), (1, channels, size, size))
-    make = nets.lseg if settings.get("net") == "lseg" else nets.unet
+    make = nets.OF_PHOTOGRAPHS[settings.get("net", "unet")]
     shape = {key: settings[key] for key in ("base_channels", "depth", "prior")}
     net = caffe.proto.caffe_pb2.NetParameter()
     text_format.Merge(make(channels, feed, losses, **shape), net)

@@ -278,8 +278,21 @@ def test_a_prepared_set_follows_its_source(tmp_path):
     manifest = made(source, out)
     assert set(manifest["cases"]) == {"eye0", "eye1", "eye2", "eye3"}
     assert not (out / "masks/MA/eye2.png").exists()
+    assert not list(out.glob("**/eye4*"))
     assert (out / "images/eye0.png").stat().st_mtime_ns == untouched
     assert len(read_dataset(out).cases) == 4
+
+
+def test_a_source_that_breaks_takes_nothing_from_a_finished_set(tmp_path):
+    source, out = folder(tmp_path / "in"), tmp_path / "out"
+    made(source, out)
+    files = sorted(path for path in out.glob("[im]*/**/*.png"))
+    before = {path: path.read_bytes() for path in files}
+    (source / "images/eye1.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"eye1\.jpg"):
+        made(source, out)
+    assert {path: path.read_bytes() for path in files} == before
+    assert len(read_dataset(out).cases) == 5
 
 
 def test_a_full_disk_is_named_and_leaves_no_set(small_disk, tmp_path):

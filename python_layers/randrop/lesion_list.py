@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from randrop.data.contact_sheet import COLOURS
-
-_NEIGHBOURS = np.ones((3, 3), int)
+from randrop.lesions import regions
 
 
 def lesions_in(
@@ -34,7 +33,7 @@ def lesions_in(
     """
     found = []
     for lesion, values in probability.items():
-        labels, count = ndimage.label(values >= thresholds[lesion], _NEIGHBOURS)
+        labels, count = regions(values >= thresholds[lesion])
         if not count:
             continue
         numbers = np.arange(1, count + 1)

@@ -21,7 +21,14 @@ COVERED = 0.2
 """Share of an exudate, or of what is called one, that is to be covered by the other."""
 
 _FLOOR = 66  # levels: a probability of 0.001
-_NEIGHBOURS = np.ones((3, 3), int)
+
+
+def regions(mask: NDArray) -> tuple[NDArray[np.int32], int]:
+    """Return the number of each pixel's region, connected over eight neighbours.
+
+    0 where the mask is 0; and how many regions there are.
+    """
+    return ndimage.label(mask != 0, np.ones((3, 3), int))
 
 
 class Detections(NamedTuple):
@@ -53,7 +60,7 @@ def detect(levels: NDArray[np.uint16], mask: NDArray) -> Detections:
     mask : ndarray (H, W)
         Nonzero where there is a lesion.
     """
-    labels, count = ndimage.label(mask != 0, _NEIGHBOURS)
+    labels, count = regions(mask)
     peaks = peak_local_max(
         levels,
         min_distance=max(1, round(SPACING * levels.shape[1])),
@@ -168,7 +175,7 @@ def overlap(predicted: NDArray, mask: NDArray) -> Overlap:
 
 
 def _covered(what: NDArray[np.bool_], by: NDArray[np.bool_]) -> tuple[int, int]:
-    labels, count = ndimage.label(what, _NEIGHBOURS)
+    labels, count = regions(what)
     size = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     common = np.bincount(labels[by], minlength=count + 1)[1:]
     return int(np.count_nonzero(common > COVERED * size)), count

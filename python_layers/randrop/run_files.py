@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 MEMORY = 0.99
 """BatchNorm's memory of patches: Caffe's 0.999 is longer than a short training."""
 
-NETS = ("unet", "lseg", "explog3d")
+NETS = (*nets.OF_PHOTOGRAPHS, "explog3d")
 """The networks by the names that the command line takes."""
 
 
@@ -118,7 +118,7 @@ def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, st
         "base_channels": settings["base_channels"],
         "depth": settings["depth"],
     }
-    make = nets.lseg if settings.get("net") == "lseg" else nets.unet
+    make = nets.OF_PHOTOGRAPHS[settings.get("net", "unet")]
     return {
         "train_val.prototxt": make(
             feed=feed, losses=losses, prior=settings["prior"], watch=watch, **shape

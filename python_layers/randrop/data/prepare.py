@@ -115,8 +115,12 @@ def prepare(
         **wanted,
         "cases": {name: {"subset": of[name], **facts[name]} for name in sorted(facts)},
     }
-    # A photograph that has left the source leaves the set.
-    for path in (half / "images").iterdir():
+    # A photograph that has left the source leaves the set, with all that is of it.
+    for path in [
+        *half.glob("images/*"),
+        *half.glob("masks/*/*"),
+        *half.glob("cases/*"),
+    ]:
         if path.stem not in facts:
             path.unlink()
     for folder in (half / "masks").iterdir():
@@ -248,8 +252,6 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
     UserError
         When a file is damaged, or no mask at all.
     """
-    for name in STRUCTURES:
-        (folder / "masks" / name / f"{case.name}.png").unlink(missing_ok=True)
     image = case.image()
     types = [name for name in STRUCTURES if name in case.mask_paths]
     masks = case.masks(types) if types else np.zeros((0, *image.shape[:2]), np.uint8)
@@ -261,6 +263,10 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
     if scale < 1:
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     before, masks = masks, rescale_masks(masks, size)
+    # Nothing was written before all was read: of a set that is made anew, what there
+    # is of a photograph stays where its source is damaged now.
+    for name in STRUCTURES:
+        (folder / "masks" / name / f"{case.name}.png").unlink(missing_ok=True)
     lesions = {}
     for name, old, mask in zip(types, before, masks, strict=True):
         pixels = int(mask.sum())

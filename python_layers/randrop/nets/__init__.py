@@ -7,8 +7,12 @@ from randrop.nets.lseg import lseg
 from randrop.nets.solver import solver
 from randrop.nets.unet import unet
 
+OF_PHOTOGRAPHS = {"unet": unet, "lseg": lseg}
+"""Networks for patches of photographs, by the names that the command line takes."""
+
 __all__ = [
     "KINDS",
+    "OF_PHOTOGRAPHS",
     "InputFeed",
     "LmdbFeed",
     "Loss",

@@ -15,9 +15,9 @@ namespace {
 
 /// Calls body(number, first, inside) for vectors of elements begin to end - 1,
 /// none of them across a multiple of area, that before them being number *
-/// area. The last of an area may begin before the
-/// end of that before it: `inside` tells its new elements; what it writes of
-/// the others they have already.
+/// area. The last of an area may begin before the end of that before it:
+/// `inside` tells its new elements; what it writes of the others they have
+/// already.
 template <typename Body>
 inline bool OverAreas(int area, int begin, int end, const Body& body) {
   if (area < CAFFE_LANES) {
