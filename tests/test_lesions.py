@@ -3,6 +3,7 @@ import sys
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.feature import peak_local_max
 
 from randrop import lesions
 from randrop.caffe_build import build_dir
@@ -54,6 +55,30 @@ def test_lesions_that_touch_at_a_corner_are_one():
     assert lesions.detect(single((5, 5, 100)), mask).lesions.size == 1
 
 
+@pytest.mark.parametrize("distance", [1, 2, 5])
+@pytest.mark.parametrize("steps", [2, 12, TOP])
+def test_peaks_are_those_of_scikit_image(distance, steps):
+    """With few levels there are flat tops of any shape, many of one height."""
+    rng = np.random.default_rng(steps + distance)
+    for sigma in (0, 1, 4):
+        smooth = ndimage.gaussian_filter(rng.random((90, 130)), sigma)
+        smooth = (smooth - smooth.min()) / np.ptp(smooth)
+        levels = np.rint(np.rint(smooth * steps) / steps * TOP).astype(np.uint16)
+        expected = peak_local_max(
+            levels, min_distance=distance, threshold_abs=66, exclude_border=False
+        )
+        found = np.stack(lesions.peaks(levels, distance), axis=1)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_flat_map_is_quickly_said():
+    levels = np.full((2848, 4288), 600, np.uint16)
+    rows, _ = lesions.peaks(levels, 17)
+    # One in each square of 17 pixels.
+    assert rows.size == -(-2848 // 17) * -(-4288 // 17)
+    assert lesions.peaks(levels // 10, 17)[0].size == 0
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_matches_and_curve_are_those_of_monai(seed):
     sys.path.append(str(build_dir() / "judges"))
@@ -64,7 +89,7 @@ def test_matches_and_curve_are_those_of_monai(seed):
         own = lesions.detect(levels, mask)
         found.append(own)
         labels, _ = ndimage.label(mask, np.ones((3, 3)))
-        peaks = lesions.peak_local_max(
+        peaks = peak_local_max(
             levels, min_distance=1, threshold_abs=66, exclude_border=False
         )
         theirs = froc.compute_fp_tp_probs_nd(
