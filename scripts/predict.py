@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from randrop import cli, inference, lesion_list, maps, tiles
+from randrop import cli, inference, lesion_list, maps, model, tiles
 from randrop.data import (
     Case,
     check_lesions,
@@ -29,7 +29,8 @@ from randrop.files import write_bytes, write_json
 log = logging.getLogger("randrop")
 
 DESCRIPTION = """\
-Predict lesions in photographs of the fundus.
+Predict lesions in photographs of the fundus, by a network of your own or by the model
+that comes with the project (models/idrid).
 
 Photographs of any size are computed in overlapping tiles. For each lesion type and
 photograph, OUT/<LESION>/<name>.png holds the probabilities as a 16-bit grey PNG that
@@ -48,6 +49,8 @@ are done.
 SOFTMAX = re.compile(r'\btype\s*:\s*["\']Softmax["\']')
 
 EXAMPLES = """\
+  predict.py photo.jpg
+      its lesions by our model: prediction/photo.png and prediction/photo.json
   predict.py --run build/runs/log --out build/maps
       the validation photographs of the data that the run was trained on
   predict.py --run build/runs/log --data ~/IDRiD --subset test --out maps
@@ -73,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"for {' '.join(channels)}: name some of them, or leave --lesions out"
         )
     cases = _cases(options, run)
-    thresholds = _thresholds(options.threshold, wanted)
+    thresholds = _thresholds(options.threshold, wanted, run.get("thresholds", {}))
 
     network = inference.load(deploy, weights, options.backend, options.gpu)
     if SOFTMAX.search(deploy.read_text()):
@@ -84,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"{' '.join(channels)}: name one a channel, in their order in training"
         )
     tiles.check(options.tile, options.overlap, network.stride)
-    if not 0 < options.scale <= 1:
+    if options.scale is not None and not 0 < options.scale <= 1:
         raise UserError(
             f"--scale is {options.scale:g}: give a number above 0, at most 1"
         )
@@ -102,21 +105,25 @@ def main(arguments: list[str] | None = None) -> int:
         "tile": options.tile,
         "overlap": options.overlap,
         "scale": options.scale,
+        "scales": {},
         "seconds": {},
         "failed": {},
     }
     for case in tqdm(cases, desc="predict", unit="photo", disable=None):
         start = time.perf_counter()
         try:
-            probability = _probability(case, network, options)
+            image = case.image()
+            scale = _scale(case.name, image, options, run)
+            probability = _probability(image, scale, network, options)
         except UserError as error:
             record["failed"][case.name] = str(error)
             continue
+        record["scales"][case.name] = round(scale, 4)
         of_type = {name: probability[channels.index(name)] for name in wanted}
         for lesion, values in of_type.items():
             maps.write_map(maps.path_of(options.out, lesion, case.name), values)
         if options.list or options.photos:
-            _write_list(case, of_type, thresholds, options.out)
+            _write_list(case, image, of_type, thresholds, options.out)
         record["seconds"][case.name] = round(time.perf_counter() - start, 3)
         # Each time anew: after an interruption it tells which maps are of this run.
         write_json(options.out / "prediction.json", record)
@@ -155,15 +162,19 @@ def read_run(folder: Path) -> dict:
         ) from error
 
 
-def _thresholds(given: list[str], lesions: list[str]) -> dict[str, float]:
+def _thresholds(
+    given: list[str], lesions: list[str], known: dict[str, float]
+) -> dict[str, float]:
     """Return the threshold of each type, given as 0.5 or as MA=0.3 HE=0.5.
+
+    Those that are not given are the model's, or 0.5.
 
     Raises
     ------
     UserError
         On what is no such thing.
     """
-    found = dict.fromkeys(lesions, 0.5)
+    found = {lesion: known.get(lesion, 0.5) for lesion in lesions}
     for word in given:
         lesion, _, value = word.rpartition("=")
         try:
@@ -181,11 +192,11 @@ def _thresholds(given: list[str], lesions: list[str]) -> dict[str, float]:
 
 def _write_list(
     case: Case,
+    image: np.ndarray,
     probability: dict[str, np.ndarray],
     thresholds: dict[str, float],
     out: Path,
 ) -> None:
-    image = case.image()
     lesions = lesion_list.lesions_in(probability, thresholds)
     picture = lesion_list.overlay(image, probability, thresholds)
     _, content = cv2.imencode(".png", picture[..., ::-1])
@@ -211,13 +222,32 @@ def without_background(network: inference.Network) -> inference.Network:
     )
 
 
+def _scale(
+    name: str, image: np.ndarray, options: argparse.Namespace, run: dict
+) -> float:
+    """Return how much to shrink a photograph: as told, or to the model's field."""
+    trained = run.get("field_of_view")
+    if options.scale is not None or not trained:
+        return options.scale or 1.0
+    width = model.field_width(image)
+    if width < 0.67 * trained:
+        log.warning(
+            "%s: the eye is %d pixels wide, in the training it was %d: the smallest "
+            "lesions may not be seen in it",
+            *(name, width, trained),
+        )
+    return model.scale_for(width, trained)
+
+
 def _probability(
-    case: Case, network: inference.Network, options: argparse.Namespace
+    image: np.ndarray,
+    scale: float,
+    network: inference.Network,
+    options: argparse.Namespace,
 ) -> np.ndarray:
     """Return the probabilities of one photograph, float32 (C, H, W)."""
-    image = case.image()
     size = image.shape[:2]
-    image = rescale_image(image, options.scale)
+    image = rescale_image(image, scale)
     inside = field_of_view(image)
     probability = tiles.predict(
         network.forward,
@@ -256,7 +286,12 @@ def _cases(options: argparse.Namespace, run: dict) -> list[Case]:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser(DESCRIPTION, EXAMPLES)
     network = parser.add_argument_group("network")
-    network.add_argument("--run", type=Path, help="folder that scripts/train.py wrote")
+    network.add_argument(
+        "--run",
+        type=Path,
+        help="folder that scripts/train.py or scripts/export_model.py wrote; our model "
+        "where neither this nor --deploy is given",
+    )
     network.add_argument("--deploy", type=Path, help="network file, if not the run's")
     network.add_argument("--weights", type=Path, help="caffemodel, if not the run's")
     network.add_argument(
@@ -264,7 +299,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         nargs="+",
         help="its channels, in their order; with --run: those to write",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for the maps")
+    parser.add_argument(
+        "--out", type=Path, default=Path("prediction"), help="folder to write"
+    )
     parser.add_argument("--data", type=Path, help="data set; by default the run's")
     parser.add_argument("--split", type=Path, help="JSON file of the subsets")
     parser.add_argument("--subset", default="validation", help="train, validation, all")
@@ -279,7 +316,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="[TYPE=]P",
-        help="of the list of lesions; 0.5 unless told otherwise; may be repeated",
+        help="of the list of lesions; the model's, or 0.5, unless told otherwise; may "
+        "be repeated",
     )
     parser.add_argument(
         "--list", action="store_true", help="list the lesions of a data set, too"
@@ -290,12 +328,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--scale",
         type=float,
-        default=1.0,
         help="shrink photographs by this before predicting, and enlarge the maps after "
-        "it: for photographs larger than those of the training",
+        "it: for photographs larger than those of the training; a model that was "
+        "exported knows by itself",
     )
     parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photographs")
     options = parser.parse_args(arguments)
+    if not options.run and not (options.deploy or options.weights):
+        options.run = model.SHIPPED
     if not options.run and not (options.deploy and options.weights and options.lesions):
         parser.error("give --run, or all of --deploy, --weights and --lesions")
     if options.photos and options.data:

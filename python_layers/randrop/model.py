@@ -1,0 +1,209 @@
+"""A trained network to give away: files without a path of its maker, and a card."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from randrop import metrics
+from randrop.data import Case, field_of_view
+from randrop.evaluation import Measured
+from randrop.maps import LEVELS
+
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "idrid"
+"""The model that comes with the project."""
+
+SETTINGS = (
+    *("net", "loss", "lesions", "iterations", "batch", "patch", "base_channels"),
+    *("depth", "prior", "lr", "activation", "lesion_share", "lesion_weights", "seed"),
+    *("stride", "randrop_version"),
+)
+"""What of a training's run.json goes along."""
+
+NAMES = {
+    "MA": "microaneurysms",
+    "HE": "haemorrhages",
+    "EX": "hard exudates",
+    "SE": "soft exudates",
+    "OD": "the optic disc",
+}
+
+
+def field_width(image: np.ndarray) -> int:
+    """Return how many columns the field of view of a photograph has."""
+    return int(np.count_nonzero(field_of_view(image).any(axis=0)))
+
+
+def scale_for(width: int, trained: int) -> float:
+    """Return how much to shrink a photograph for a network.
+
+    Parameters
+    ----------
+    width, trained : int
+        Of the field of view, in the photograph and in the training, pixels.
+
+    Returns
+    -------
+    float
+        Such that fields of view are equally wide; 1 where they are within a tenth, and
+        where the photograph's is smaller: enlarging shows nothing new.
+    """
+    scale = trained / width
+    return min(1.0, scale) if abs(scale - 1) > 0.1 else 1.0
+
+
+def at_threshold(measured: Measured, lesion: str, threshold: float) -> dict[str, float]:
+    """Return how well one type is found at a threshold that was fixed before.
+
+    Returns
+    -------
+    dict
+        threshold; sensitivity, precision and f1 over pixels; lesions_found, the share
+        of lesions with a detection, and alarms_per_photograph, as for FROC.
+    """
+    level = round(threshold * (LEVELS - 1))
+    curve = metrics.curve(measured.histograms[lesion])
+    precision, recall = (
+        float(values[level])
+        for values in metrics.precision_recall(
+            curve.hits, curve.alarms, curve.positives
+        )
+    )
+    found = measured.detections[lesion]
+    lesions = np.concatenate([one.lesions for one in found])
+    alarms = np.concatenate([one.alarms for one in found])
+    return {
+        "threshold": threshold,
+        "sensitivity": recall,
+        "precision": precision,
+        "f1": 2 * precision * recall / max(precision + recall, 1e-12),
+        "lesions_found": float(np.mean(lesions >= max(level, 1))),
+        "alarms_per_photograph": float(np.sum(alarms >= level) / len(found)),
+    }
+
+
+def subset_facts(cases: Sequence[Case], measured: Measured) -> dict[str, Any]:
+    """Return what a subset holds: photographs, and lesions of each type."""
+    return {
+        "photographs": [case.name for case in cases],
+        "lesions": {
+            lesion: {
+                "photographs": result["images_with_lesion"],
+                "lesions": (result["froc"] or {"lesions": 0})["lesions"],
+                "share": result["prevalence"],
+            }
+            for lesion, result in measured.lesions.items()
+        },
+    }
+
+
+def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+    """Return the model card, Markdown.
+
+    Parameters
+    ----------
+    run, measured : mapping
+        The model's run.json and metrics.json, as scripts/export_model.py writes them.
+    """
+    about, subsets = measured["about"], measured["subsets"]
+    lesions = run["lesions"]
+    trained, held_out = subsets["train"], subsets["validation"]
+    words = ", ".join(f"{NAMES[lesion]} ({lesion})" for lesion in lesions)
+    parts = [
+        f"# {about['title']}",
+        f"Finds {words} in colour photographs of the fundus. `deploy.prototxt` and "
+        "`final.caffemodel` run in any Caffe and in OpenCV (`readNetFromCaffe`); "
+        "`run.json` holds the settings and thresholds, `metrics.json` every figure "
+        "below.",
+        "```\nscripts/predict.py photo.jpg\n```",
+        "The network sees local contrast, not the photograph: "
+        "`randrop.data.network_input`. `predict.py` computes it, shrinks the "
+        f"photograph until its field of view is {run['field_of_view']} pixels wide, "
+        "as in the training, and enlarges the maps again.",
+        "## Data",
+        f"{about['data']} Licence of the data: {about['licence']}",
+        f"{len(trained['photographs'])} photographs for training, "
+        f"{len(held_out['photographs'])} held out, by name in `metrics.json`.",
+        _table(
+            "",
+            lesions,
+            {
+                f"{row}, {which}": [_fact(subset["lesions"][x], row) for x in lesions]
+                for row in ("photographs with it", "lesions", "share of the pixels")
+                for which, subset in (("training", trained), ("held out", held_out))
+            },
+        ),
+        "## Training",
+        _training(run),
+        "## Measured on the held-out photographs",
+        _measured(lesions, measured["lesions"]),
+        "Intervals are of a bootstrap over the photographs (95 %). Thresholds are "
+        "those of the largest F1 score on the photographs of the training; the "
+        "held-out ones had no part in them.",
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in about["limits"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _fact(facts: Mapping[str, Any], row: str) -> str:
+    if row == "lesions":
+        return str(facts["lesions"])
+    if row == "photographs with it":
+        return str(facts["photographs"])
+    return f"{100 * facts['share']:.2g} %"
+
+
+def _training(run: Mapping[str, Any]) -> str:
+    command = (
+        f"scripts/train.py --data DIR --lesions {' '.join(run['lesions'])} "
+        f"--net {run['net']} --loss '{run['loss']}' \\\n"
+        f"    --iterations {run['iterations']} --batch {run['batch']} "
+        f"--patch {run['patch']} --base-channels {run['base_channels']} "
+        f"--depth {run['depth']} \\\n"
+        f"    --lr {run['lr']:g} --lesion-share {run['lesion_share']:g} "
+        f"--seed {run['seed']} --out RUN"
+    )
+    if run.get("lesion_weights"):
+        weights = (f"{k}={v:g}" for k, v in run["lesion_weights"].items())
+        command += f" --lesion-weights {' '.join(weights)}"
+    return f"```\n{command}\n```"
+
+
+def _measured(lesions: Sequence[str], results: Mapping[str, Any]) -> str:
+    def spread(result: Mapping[str, Any], value: float, key: str) -> str:
+        interval = result.get(key)
+        if not interval:
+            return f"{value:.3f}"
+        return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
+
+    rows: dict[str, list[str]] = {}
+    for lesion in lesions:
+        result = results[lesion]
+        fixed, froc = result["at_threshold"], result["froc"]
+        cells = {
+            "average precision": spread(
+                result, result["average_precision"], "average_precision_95"
+            ),
+            "AUPR of the IDRiD challenge (33 thresholds)": (
+                f"{result['aupr_challenge']:.3f}"
+            ),
+            "FROC score": spread(froc, froc["score"], "score_95"),
+            "threshold": f"{fixed['threshold']:.3f}",
+            "sensitivity at it, pixels": f"{fixed['sensitivity']:.3f}",
+            "precision at it, pixels": f"{fixed['precision']:.3f}",
+            "lesions found at it": f"{100 * fixed['lesions_found']:.0f} %",
+            "false alarms a photograph at it": f"{fixed['alarms_per_photograph']:.1f}",
+        }
+        for name, cell in cells.items():
+            rows.setdefault(name, []).append(cell)
+    return _table("", lesions, rows)
+
+
+def _table(
+    corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]
+) -> str:
+    lines = [[corner, *columns], ["---"] * (len(columns) + 1)]
+    lines += [[name, *cells] for name, cells in rows.items()]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,0 +1,153 @@
+"""Make a model to give away of a training: network, thresholds, figures and a card."""
+
+import argparse
+import hashlib
+import logging
+import tempfile
+from pathlib import Path
+
+import _start  # noqa: F401
+
+import numpy as np
+from tqdm import tqdm
+
+import predict
+from randrop import caffe_build, cli, evaluation, model
+from randrop.data import Case, read_dataset
+from randrop.errors import UserError
+from randrop.files import building, write_json, write_text
+
+log = logging.getLogger("randrop")
+
+DESCRIPTION = """\
+Make a model to give away of a finished training.
+
+Writes into OUT:
+  deploy.prototxt, final.caffemodel   the network, without the layers of the training
+                    and without any path of this machine
+  run.json          settings, width of the field of view, a threshold a lesion type
+  metrics.json      what was measured, on which photographs
+  README.md         the model card
+
+The training's own photographs are predicted for the thresholds (largest F1), and the
+validation photographs for the figures: the thresholds know nothing of them. OUT is a
+run for scripts/predict.py --run.
+"""
+
+EXAMPLES = """\
+  export_model.py --run build/run --title "Lesions of IDRiD" \\
+      --data-from "IDRiD (Porwal et al., 2018), segmentation part." \\
+      --licence "CC BY 4.0." --limit "Not for patients." --out models/mine
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Predict, measure and write; return 0."""
+    options = _parse(arguments)
+    run = predict.read_run(options.run)
+    data = options.data or run.get("data")
+    if not data:
+        raise UserError(f"{options.run} names no data: give --data")
+    split = None if options.data else run.get("split")
+    dataset = read_dataset(data, split)
+    subsets = {name: dataset.subset(name) for name in ("train", "validation")}
+    measured = {}
+    with tempfile.TemporaryDirectory() as work:
+        for name, cases in subsets.items():
+            maps = Path(work, name)
+            log.info("The %d photographs of %s", len(cases), name)
+            predict.main(
+                [
+                    *("--run", str(options.run), "--data", str(data), "--scale", "1"),
+                    *(["--split", str(split)] if split else []),
+                    *("--subset", name, "--out", str(maps)),
+                ]
+            )
+            measured[name] = evaluation.measure(cases, run["lesions"], maps)
+    for lesion in run["lesions"]:
+        for name, found in measured.items():
+            if not found.lesions[lesion]["positives"]:
+                raise UserError(
+                    f"no {lesion} in the photographs of {name}: a model of it cannot "
+                    "be measured; train without it, or split otherwise"
+                )
+    thresholds = {
+        lesion: result["threshold"]
+        for lesion, result in measured["train"].lesions.items()
+    }
+    with building(options.out) as folder:
+        _write_network(options.run, folder)
+        weights = (folder / "final.caffemodel").read_bytes()
+        settings = {key: run[key] for key in model.SETTINGS if key in run} | {
+            "field_of_view": _field_of_view(subsets["train"]),
+            "thresholds": thresholds,
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        }
+        content = _metrics(options, subsets, measured, thresholds)
+        write_json(folder / "run.json", settings)
+        write_json(folder / "metrics.json", content)
+        write_text(folder / "README.md", model.card(settings, content))
+    log.info("Model: %s", options.out)
+    return 0
+
+
+def _field_of_view(cases: tuple[Case, ...]) -> int:
+    """Return the median width of the field of view, pixels."""
+    shown = tqdm(cases, desc="fields of view", unit="photo", disable=None)
+    return int(np.median([model.field_width(case.image()) for case in shown]))
+
+
+def _write_network(run: Path, folder: Path) -> None:
+    caffe = caffe_build.import_caffe()
+    deploy = folder / "deploy.prototxt"
+    write_text(deploy, (run / "deploy.prototxt").read_text())
+    # The training's own file has the paths of its data in the data layer.
+    net = caffe.Net(str(deploy), str(run / "final.caffemodel"), caffe.TEST)
+    net.save(str(folder / "final.caffemodel"))
+
+
+def _metrics(
+    options: argparse.Namespace,
+    subsets: dict[str, tuple[Case, ...]],
+    measured: dict[str, evaluation.Measured],
+    thresholds: dict[str, float],
+) -> dict:
+    held_out = measured["validation"]
+    return {
+        "about": {
+            "title": options.title,
+            "data": options.data_from,
+            "licence": options.licence,
+            "limits": options.limit,
+        },
+        "subsets": {
+            name: model.subset_facts(cases, measured[name])
+            for name, cases in subsets.items()
+        },
+        "lesions": {
+            lesion: {
+                **result,
+                "at_threshold": model.at_threshold(
+                    held_out, lesion, thresholds[lesion]
+                ),
+            }
+            for lesion, result in held_out.lesions.items()
+        },
+    }
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = cli.parser(DESCRIPTION, EXAMPLES)
+    add = parser.add_argument
+    add("--run", type=Path, required=True, help="folder that scripts/train.py wrote")
+    add("--data", type=Path, help="data set, if it has moved since the training")
+    add("--title", required=True, help="heading of the card")
+    add("--data-from", required=True, help="whose photographs, for the card")
+    add("--licence", required=True, help="of the photographs, for the card")
+    add("--limit", action="append", required=True, help="for the card; may be repeated")
+    add("--out", type=Path, required=True, help="folder to write")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    cli.run(main)
