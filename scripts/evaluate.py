@@ -29,6 +29,7 @@ Writes into OUT:
                     are covered by more than 20 %, as for e-ophtha
   pr_curves.png     precision over recall
   overlays/<LESION>/<name>.png   what was found, missed and invented, with close-ups
+  ranked_<LESION>.jpg   the best, the median and the worst photograph on one picture
   report.html       all of it on one page that needs no other file
 
 The maps are OUT of scripts/predict.py, or grey PNG files of 8 or 16 bits that another
@@ -70,6 +71,11 @@ def main(arguments: list[str] | None = None) -> int:
         }
     plots.pr_curves(out / "pr_curves.png", measured.histograms)
     shown = _draw(cases, measured.lesions, root, out / "overlays", options.overlays)
+    for lesion, rows in shown.items():
+        if rows:
+            picture = panels.ranked(rows)[..., ::-1]
+            _, jpeg = cv2.imencode(".jpg", picture, (cv2.IMWRITE_JPEG_QUALITY, 88))
+            write_bytes(out / f"ranked_{lesion}.jpg", jpeg.tobytes())
     report.write(
         out / "report.html",
         metrics=content,

@@ -77,8 +77,9 @@ def test_all_files_are_there_and_readable(evaluate, data, tmp_path):
     evaluate(*arguments, "--subset", "all", "--out", out)
     files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
     overlays = {f"overlays/MA/eye{i}.png" for i in range(5)}
-    assert files == {"metrics.json", "pr_curves.png", "report.html", *overlays}
-    for name in ("pr_curves.png", *overlays):
+    pictures = {"pr_curves.png", "ranked_MA.jpg", *overlays}
+    assert files == {"metrics.json", "report.html", *pictures}
+    for name in pictures:
         assert cv2.imread(str(out / name)).std() > 10
 
 

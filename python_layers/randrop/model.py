@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from randrop import metrics
-from randrop.data import Case, field_of_view
+from randrop.data import NAMES, Case, field_of_view
 from randrop.evaluation import Measured
 from randrop.maps import LEVELS
 
@@ -20,14 +20,6 @@ SETTINGS = (
     *("stride", "randrop_version"),
 )
 """What of a training's run.json goes along."""
-
-NAMES = {
-    "MA": "microaneurysms",
-    "HE": "haemorrhages",
-    "EX": "hard exudates",
-    "SE": "soft exudates",
-    "OD": "the optic disc",
-}
 
 
 def field_width(image: np.ndarray) -> int:

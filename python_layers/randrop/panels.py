@@ -1,5 +1,6 @@
 """Pictures of one photograph's prediction: overview with marks, and close-ups."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -252,6 +253,37 @@ def composed(shown: Views, title: str) -> Picture:
         caption = _caption(dict(zip(starts, texts, strict=False)), width, line, font)
         rows += [caption, np.hstack([row, rest])]
     return np.vstack(rows)
+
+
+def ranked(shown: Sequence[tuple[str, str, Views]]) -> Picture:
+    """Put photographs below each other, each with its first close-up: (h, w, 3) RGB.
+
+    Parameters
+    ----------
+    shown : sequence of (str, str, Views)
+        Which one it is, the name of the photograph, and what to show of it.
+    """
+    gap, line, tile = 12, 30, CLOSE_UP
+    font = ImageFont.load_default(18)
+    width = max(_height_of(views.overlay, tile).shape[1] for _, _, views in shown)
+    rows = []
+    for which, name, views in shown:
+        overlay = _height_of(views.overlay, tile)
+        rest = np.full((tile, width - overlay.shape[1], 3), 255, np.uint8)
+        parts, texts = [np.hstack([overlay, rest])], {0: f"{which}: {name}"}
+        for text, picture in columns(views.close_ups[0]) if views.close_ups else []:
+            texts[width + gap + (tile + gap) * (len(parts) - 1)] = text
+            parts.append(picture)
+        row = np.hstack(_spaced(parts, gap))
+        full = width + 4 * (tile + gap)
+        rest = np.full((tile, full - row.shape[1], 3), 255, np.uint8)
+        rows += [_caption(texts, full, line, font), np.hstack([row, rest])]
+    return np.vstack([*rows, _legend(rows[0].shape[1], line, font)])
+
+
+def _height_of(picture: Picture, height: int) -> Picture:
+    width = round(picture.shape[1] * height / picture.shape[0])
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _spaced(pictures: list[Picture], gap: int) -> list[Picture]:

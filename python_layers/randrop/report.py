@@ -9,18 +9,12 @@ from typing import Any
 import cv2
 import jinja2
 
+from randrop.data import NAMES
 from randrop.errors import UserError
 from randrop.files import write_text
 from randrop.metrics import FEWEST
 from randrop.panels import LEGEND, Picture, Views, columns
 
-NAMES = {
-    "MA": "Microaneurysms",
-    "HE": "Haemorrhages",
-    "EX": "Hard exudates",
-    "SE": "Soft exudates",
-    "OD": "Optic disc",
-}
 # What of run.json explains a result to a reader.
 TRAINING = (
     *("loss", "iterations", "batch", "patch", "lesion_share", "lr", "seed"),
@@ -106,7 +100,12 @@ def _row(lesion: str, result: Mapping[str, Any]) -> dict[str, Any]:
     if result["positives"]:
         times = f"{result['average_precision'] / result['prevalence']:,.3g}"
         times = times if "e" not in times else f"{float(times):,.0f}"
-    return {"lesion": lesion, "full_name": NAMES[lesion], "times": times, **result}
+    return {
+        "lesion": lesion,
+        "full_name": NAMES[lesion].capitalize(),
+        "times": times,
+        **result,
+    }
 
 
 def _section(

@@ -6,6 +6,7 @@ Nothing here imports Caffe; the data layer for it is in `randrop.data.layer`.
 from randrop.data.cases import (
     IGNORE_LABEL,
     LESIONS,
+    NAMES,
     STRUCTURES,
     Case,
     check_lesions,
@@ -23,6 +24,7 @@ __all__ = [
     "IGNORE_LABEL",
     "INPUT_LIMIT",
     "LESIONS",
+    "NAMES",
     "STRUCTURES",
     "Case",
     "Dataset",

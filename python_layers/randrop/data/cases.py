@@ -9,11 +9,19 @@ import numpy as np
 from randrop.data.images import image_size, read_image, read_mask
 from randrop.errors import UserError
 
-LESIONS = ("MA", "HE", "EX", "SE")
-"""Microaneurysms, haemorrhages, hard exudates, soft exudates (cotton wool spots)."""
+NAMES = {
+    "MA": "microaneurysms",
+    "HE": "haemorrhages",
+    "EX": "hard exudates",
+    "SE": "soft exudates",
+    "OD": "optic disc",
+}
+"""What the letters stand for; soft exudates are cotton wool spots, too."""
 
-STRUCTURES = (*LESIONS, "OD")
+STRUCTURES = tuple(NAMES)
 """All that masks may outline: the lesions and the optic disc."""
+
+LESIONS = STRUCTURES[:4]
 
 IGNORE_LABEL = 255
 
