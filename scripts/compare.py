@@ -15,7 +15,7 @@ import _start  # noqa: F401
 
 from tqdm import tqdm
 
-from randrop import cli, comparison
+from randrop import cli, comparison, comparison_report, evaluation
 from randrop.data import read_dataset
 from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
@@ -100,6 +100,9 @@ def run_one(options: argparse.Namespace, loss: str, seed: int) -> dict[str, Any]
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     for step, arguments in steps_of(options, loss, seed).items():
+        # A training is asked in any case: it knows whether its settings are these.
+        if step != "train" and _is_measured(folder):
+            continue
         log = folder / f"{step}.out"
         with log.open("w") as stream:
             status = subprocess.run(
@@ -124,6 +127,16 @@ def run_one(options: argparse.Namespace, loss: str, seed: int) -> dict[str, Any]
         "seconds": round(seconds, 1),
         "measures": comparison.measures(metrics),
     }
+
+
+def _is_measured(folder: Path) -> bool:
+    """Return whether the network was measured after it was written."""
+    last, network = folder / "evaluation/metrics.json", folder / "run/final.caffemodel"
+    return (
+        last.exists()
+        and network.exists()
+        and last.stat().st_mtime >= network.stat().st_mtime
+    )
 
 
 def run_all(
@@ -205,6 +218,19 @@ def costs(options: argparse.Namespace, runs: list[dict[str, Any]]) -> dict[str, 
     return found
 
 
+def histograms(
+    options: argparse.Namespace, runs: list[dict[str, Any]]
+) -> dict[str, list[comparison.Histograms]]:
+    """Return those of the maps of each loss, one mapping a seed."""
+    cases = read_dataset(options.data, options.split).subset("validation")
+    found: dict[str, list[comparison.Histograms]] = {}
+    for run in tqdm(runs, "photographs", unit="run"):
+        maps = folder_of(options.out, run["loss"], run["seed"]) / "prediction"
+        own = evaluation.coarse_histograms(cases, options.lesions, maps)
+        found.setdefault(run["loss"], []).append(own)
+    return found
+
+
 def arguments() -> argparse.Namespace:
     """Parse the command line; what follows `--` goes to train.py."""
     parser = cli.parser(__doc__, EXAMPLES)
@@ -267,14 +293,20 @@ def main() -> int:
             if job in failed
             for _, loss, seed in [job]
         ],
+        "photographs": {},
         **comparison.summary(runs, options.reference),
     }
-    text = comparison.markdown(content)
+    if runs and not is_labelled(options.data):
+        content["photographs"] = comparison.by_photographs(
+            histograms(options, runs), content["reference"]
+        )
+    text = comparison_report.markdown(content)
     for path in {options.out / "summary.json", options.results} - {None}:
         write_json(path, content)
         write_text(path.with_suffix(".md"), text)
         if runs:
-            comparison.draw(path.with_suffix(".png"), runs)
+            picture = path.with_suffix(".png")
+            comparison_report.draw(picture, runs, content["photographs"])
     print(text)
     return 1 if failed else 0
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 from scipy import stats
 
-from randrop import comparison
+from randrop import comparison, comparison_report, metrics
 from randrop.data.labelled import write_organs
 
 
@@ -52,35 +52,80 @@ def test_another_reference():
     content = comparison.summary(RUNS, "dice")
     assert list(content["differences"]) == ["ce"]
     assert content["differences"]["ce"]["dice"]["better"] == 0
-    assert "Difference to dice with" in comparison.markdown(content)
+    assert "Difference to dice with" in comparison_report.markdown(content)
 
 
 def test_one_seed_has_no_interval():
     content = comparison.summary([RUNS[0], RUNS[3]])
     found = content["differences"]["dice"]["dice"]
     assert (found["low"], found["seeds"]) == (None, 1)
-    assert "| dice | +0.200, 1/1 |" in comparison.markdown(content)
+    assert "| dice | +0.200, 1/1 |" in comparison_report.markdown(content)
 
 
 def test_tables_and_picture(tmp_path):
     content = comparison.summary(RUNS) | {
         "failed": [{"loss": "x", "seed": 9, "error": "why"}]
     }
-    text = comparison.markdown(content)
+    text = comparison_report.markdown(content)
     assert "| ce | 0.500 ± 0.100 | 0.250 ± 0.071 |" in text
     assert "Failed: x, seed 9: why" in text
     json.dumps(content, allow_nan=False)
-    comparison.draw(tmp_path / "a.png", RUNS)
+    comparison_report.draw(tmp_path / "a.png", RUNS)
     many = [run("ce", 1, **{f"m{k}": 0.1 * k for k in range(8)})]
-    comparison.draw(tmp_path / "b.png", many)
+    comparison_report.draw(tmp_path / "b.png", many)
     for name in "ab":
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
+
+
+def scored(shift, photographs=8, seed=0):
+    """Return a coarse histogram a photograph of scores that tell lesions by `shift`."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(photographs):
+        mask = rng.random((40, 50)) < 0.1
+        score = rng.normal(0, 1, mask.shape) + shift * mask
+        levels = np.rint(65535 / (1 + np.exp(-score))).astype(np.uint16)
+        found.append(metrics.coarse(metrics.histogram(levels, mask)))
+    return found
+
+
+def test_photographs_are_drawn_alike_for_all_losses():
+    same = [{"MA": scored(1, seed=k)} for k in range(2)]
+    content = comparison.by_photographs(
+        {
+            "ce": same,
+            "twin": same,
+            "better": [{"MA": scored(3, seed=k)} for k in (0, 1)],
+        },
+        "ce",
+    )
+    assert "difference" not in content["ce"]["MA"]
+    # What differs nowhere has an interval of no width, however wide each one's is.
+    assert content["twin"]["MA"]["difference_interval"] == (0, 0)
+    low, high = content["ce"]["MA"]["interval"]
+    assert low < content["ce"]["MA"]["mean"] < high
+    better = content["better"]["MA"]
+    low, high = better["difference_interval"]
+    assert 0 < low < better["difference"] < high
+    text = comparison_report.markdown(
+        comparison.summary(RUNS) | {"photographs": content, "reference": "ce"}
+    )
+    assert f"+{better['difference']:.3f} [+{low:.3f}, +{high:.3f}]" in text
+
+
+def test_few_photographs_have_no_interval(tmp_path):
+    losses = {"ce": [{"MA": scored(1, 3)}], "dice": [{"MA": scored(2, 3)}]}
+    content = comparison.by_photographs(losses, "ce")
+    assert content["dice"]["MA"]["difference_interval"] is None
+    runs = [run(n, 1, **{"MA average precision": 0.3, "other": 0.1}) for n in losses]
+    comparison_report.draw(tmp_path / "a.png", runs, content)
+    assert (tmp_path / "a.png").exists()
 
 
 def test_nothing_at_all_is_no_error():
     empty = {"losses": {}, "reference": None, "differences": {}}
     assert comparison.summary([]) == empty
-    assert comparison.markdown({**comparison.summary([]), "failed": []})
+    assert comparison_report.markdown({**comparison.summary([]), "failed": []})
 
 
 def compare(*arguments):
@@ -173,12 +218,19 @@ def test_each_loss_gets_the_learning_rate_that_suits_it(caffe, phantom, tmp_path
     # Two lesion types, by a sigmoid each or a softmax over them.
     for run_ in summary["runs"]:
         assert {"MA average precision", "HE FROC score"} <= set(run_["measures"])
+        own = summary["photographs"][run_["loss"]]["HE"]["mean"]
+        assert own == pytest.approx(run_["measures"]["HE average precision"], abs=2e-3)
         solver = (out / f"{run_['loss']}-seed1/run/solver.prototxt").read_text()
         assert f"base_lr: {summary['learning_rates'][run_['loss']]}" in solver
     held_out = json.loads((out / "search/split.json").read_text())
     names = set(json.loads((phantom / "split.json").read_text())["validation"])
     assert not names & set(held_out["train"] + held_out["validation"])
     assert "chosen" in result.stdout
+    # What is measured already stays as it is.
+    report = out / "exp-log-seed1/evaluation/report.html"
+    before = report.stat().st_mtime_ns
+    assert compare(*command).returncode == 0
+    assert report.stat().st_mtime_ns == before
     for cost in summary["costs"].values():
         assert 0 < cost["loss_share"] < 1
         assert 0 < cost["data_share"] < 1

@@ -168,19 +168,20 @@ def test_the_interval_narrows_with_more_photographs():
         )
         for seed in range(40)
     ]
-    few, many = metrics.interval(cases[:6]), metrics.interval(cases)
+    few, many = (metrics.interval(metrics.resampled(c)) for c in (cases[:6], cases))
     pooled = metrics.average_precision(metrics.curve(sum(cases)))
     assert many[0] < pooled < many[1]
     assert many[1] - many[0] < 0.7 * (few[1] - few[0])
-    assert metrics.interval(cases) == many
+    assert metrics.interval(metrics.resampled(cases)) == many
 
 
 def test_four_photographs_with_lesions_have_no_interval():
     levels, mask = random_case(0)
     none = metrics.coarse(metrics.histogram(levels, mask * 0))
     some = metrics.coarse(metrics.histogram(levels, mask))
-    assert metrics.interval([none, none, *[some] * 4]) is None
-    assert metrics.interval([none, *[some] * 5]) is not None
+    assert metrics.resampled([none, none, *[some] * 4]) is None
+    assert metrics.interval(None) is None
+    assert metrics.interval(metrics.resampled([none, *[some] * 5])) is not None
 
 
 def test_shapes_that_differ_are_refused():

@@ -1,27 +1,25 @@
-"""The tables and figures of a comparison of losses over seeds."""
+"""What a comparison of losses over seeds and photographs says, in numbers."""
 
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from scipy import stats
 
-from randrop.files import replacing
-from randrop.plots import STYLES
+from randrop import metrics
 
-LABELS_SHOWN = 4
-"""More measures than these are shown as a heat map, the first of them as points."""
+Histograms = Mapping[str, Sequence[NDArray[np.int64]]]
+"""Lesion type to the coarse histogram of each photograph."""
 
 
-def measures(metrics: Mapping[str, Any]) -> dict[str, float | None]:
+def measures(measured: Mapping[str, Any]) -> dict[str, float | None]:
     """Return what of a metrics.json is compared.
 
     Parameters
     ----------
-    metrics : mapping
+    measured : mapping
         As scripts/evaluate.py or scripts/evaluate_labels.py writes it.
 
     Returns
@@ -29,20 +27,20 @@ def measures(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     dict of str to float or None
         Larger is better; None where it is not defined.
     """
-    if "labels" in metrics:
-        found = {"mean Dice": metrics["mean_dice"], "mean IoU": metrics["mean_iou"]}
-        names = list(metrics["labels"])[1:]
-        return found | {f"Dice {n}": metrics["labels"][n]["dice"] for n in names}
+    if "labels" in measured:
+        found = {"mean Dice": measured["mean_dice"], "mean IoU": measured["mean_iou"]}
+        names = list(measured["labels"])[1:]
+        return found | {f"Dice {n}": measured["labels"][n]["dice"] for n in names}
     return {
         f"{lesion} {name}": result[key]
-        for lesion, result in metrics["lesions"].items()
+        for lesion, result in measured["lesions"].items()
         for name, key in (
             ("average precision", "average_precision"),
             ("AUPR (33 thresholds)", "aupr_challenge"),
         )
     } | {
         f"{lesion} FROC score": (result["froc"] or {}).get("score")
-        for lesion, result in metrics["lesions"].items()
+        for lesion, result in measured["lesions"].items()
     }
 
 
@@ -101,6 +99,57 @@ def summary(
     return result
 
 
+def by_photographs(
+    histograms: Mapping[str, Sequence[Histograms]], reference: str
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return average precisions with intervals over photographs, not over seeds.
+
+    Two or three seeds say little about how far a figure would hold on other
+    photographs; those that were measured do.
+
+    Parameters
+    ----------
+    histograms : mapping of str to sequence of mapping
+        Loss to one mapping a seed, the photographs in the same order throughout.
+    reference : str
+        The loss that differences are to.
+
+    Returns
+    -------
+    dict
+        Loss to lesion type to {mean, interval, difference, difference_interval}: of
+        the average precision, mean over the seeds; 95 % by bootstrap (None for few
+        photographs), where both losses meet the same photographs in every draw.
+    """
+    lesions = list(next(iter(histograms.values()))[0])
+    means: dict[str, dict[str, float]] = {}
+    drawn: dict[str, dict[str, Any]] = {}
+    for loss, seeds in histograms.items():
+        means[loss], drawn[loss] = {}, {}
+        for lesion in lesions:
+            found = [metrics.resampled(seed[lesion]) for seed in seeds]
+            drawn[loss][lesion] = None if found[0] is None else np.mean(found, axis=0)
+            pooled = (metrics.curve(sum(seed[lesion])) for seed in seeds)
+            means[loss][lesion] = float(
+                np.mean([metrics.average_precision(c) for c in pooled])
+            )
+    result: dict[str, dict[str, dict[str, Any]]] = {}
+    for loss in histograms:
+        result[loss] = {}
+        for lesion in lesions:
+            own, other = drawn[loss][lesion], drawn[reference][lesion]
+            result[loss][lesion] = {
+                "mean": means[loss][lesion],
+                "interval": metrics.interval(own),
+            }
+            if loss != reference:
+                result[loss][lesion] |= {
+                    "difference": means[loss][lesion] - means[reference][lesion],
+                    "difference_interval": metrics.interval(metrics.minus(own, other)),
+                }
+    return result
+
+
 def _spread(values: Sequence[float | None]) -> dict[str, float | int | None]:
     known = np.array([v for v in values if v is not None])
     return {
@@ -127,147 +176,3 @@ def _difference(
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-def markdown(content: Mapping[str, Any]) -> str:
-    """Return the tables of a summary as Markdown.
-
-    Parameters
-    ----------
-    content : mapping
-        As `summary` returns it, with `failed` too.
-    """
-    lines = ["Mean ± standard deviation over seeds.", ""]
-    losses = content["losses"]
-    if losses:
-        lines += _table(losses, _mean_text)
-    if content["differences"]:
-        lines += [
-            "",
-            f"Difference to {content['reference']} with the same seed: mean, 95 % "
-            "interval (Student's t), and how many seeds are better.",
-            "",
-            *_table(content["differences"], _difference_text),
-        ]
-    if content.get("costs"):
-        lines += [
-            "",
-            "A training iteration without the update, on one thread.",
-            "",
-            "| loss | ms | loss layer | data layer |",
-            "|---|---|---|---|",
-        ]
-        lines += [
-            f"| {loss} | {cost['ms']:.0f} | {cost['loss_share']:.1%} | "
-            f"{cost['data_share']:.1%} |"
-            for loss, cost in content["costs"].items()
-        ]
-    if content.get("search"):
-        rates = list(next(iter(content["search"].values())))
-        lines += [
-            "",
-            "Mean average precision of each learning rate in the search, on training "
-            "photographs that were held out.",
-            "",
-            "| loss | " + " | ".join(rates) + " | chosen |",
-            "|---" * (len(rates) + 2) + "|",
-        ]
-        for loss, by_rate in content["search"].items():
-            cells = ["–" if s is None else f"{s:.3f}" for s in by_rate.values()]
-            chosen = content["learning_rates"].get(loss, "–")
-            lines.append(f"| {loss} | " + " | ".join(cells) + f" | {chosen} |")
-    for run in content.get("failed", []):
-        lines += ["", f"Failed: {run['loss']}, seed {run['seed']}: {run['error']}"]
-    return "\n".join(lines) + "\n"
-
-
-def _table(rows: Mapping[str, Mapping[str, Any]], text: Any) -> list[str]:
-    names = list(next(iter(rows.values())))
-    lines = ["| loss | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for loss, row in rows.items():
-        cells = [text(row[name]) for name in names]
-        lines.append(f"| {loss} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _mean_text(cell: Mapping[str, Any]) -> str:
-    if cell["mean"] is None:
-        return "–"
-    spread = "" if cell["sd"] is None else f" ± {cell['sd']:.3f}"
-    return f"{cell['mean']:.3f}{spread}"
-
-
-def _difference_text(cell: Mapping[str, Any]) -> str:
-    if cell["mean"] is None:
-        return "–"
-    interval = ""
-    if cell["low"] is not None:
-        interval = f" [{cell['low']:+.3f}, {cell['high']:+.3f}]"
-    return f"{cell['mean']:+.3f}{interval}, {cell['better']}/{cell['seeds']}"
-
-
-def draw(path: Path, runs: Sequence[Mapping[str, Any]]) -> None:
-    """Draw every run as a point, a panel a measure; many measures as a heat map too."""
-    losses = list(dict.fromkeys(run["loss"] for run in runs))
-    names = list(runs[0]["measures"])
-    many = len(names) > LABELS_SHOWN
-    shown = names[:2] if many else names
-    height = 1.6 + 0.42 * len(losses)
-    figure = Figure(
-        figsize=(4.2 * len(shown), height * (2 if many else 1)), layout="constrained"
-    )
-    upper, *lower = figure.subfigures(2 if many else 1, 1, squeeze=False)[:, 0]
-    panels = upper.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    for panel, name in zip(panels, shown, strict=True):
-        _points(panel, name, losses, runs)
-    if lower:
-        _heat(lower[0], names[2:], losses, runs)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, dpi=130)
-
-
-def _points(
-    panel: Any, name: str, losses: Sequence[str], runs: Sequence[Mapping[str, Any]]
-) -> None:
-    for row, loss in enumerate(losses):
-        values = _values(runs, loss, name)
-        colour = STYLES[row % len(STYLES)][0]
-        panel.plot(values, [row] * len(values), "o", color=colour, alpha=0.6)
-        if values:
-            panel.plot(np.mean(values), row, "|", color=colour, ms=18, mew=2)
-    panel.set(
-        xlabel=name, yticks=range(len(losses)), yticklabels=losses,
-        ylim=(len(losses) - 0.5, -0.5),
-    )  # fmt: skip
-    panel.grid(alpha=0.25)
-
-
-def _heat(
-    figure: Any,
-    names: Sequence[str],
-    losses: Sequence[str],
-    runs: Sequence[Mapping[str, Any]],
-) -> None:
-    panel = figure.subplots()
-    means = np.array(
-        [
-            [np.mean(_values(runs, loss, n) or [np.nan]) for n in names]
-            for loss in losses
-        ]
-    )
-    image = panel.imshow(means, vmin=0, vmax=1, cmap="viridis", aspect="auto")
-    short = [name.removeprefix("Dice ") for name in names]
-    panel.set_xticks(range(len(names)), short, rotation=60, ha="right", fontsize=8)
-    panel.set_yticks(range(len(losses)), losses)
-    for row, column in np.ndindex(means.shape):
-        panel.text(
-            column, row, f"{means[row, column]:.2f}".removeprefix("0"),
-            ha="center", va="center", fontsize=7,
-            color="white" if means[row, column] < 0.6 else "black",
-        )  # fmt: skip
-    figure.colorbar(image, label="mean Dice")
-
-
-def _values(runs: Sequence[Mapping[str, Any]], loss: str, name: str) -> list[float]:
-    values = [run["measures"].get(name) for run in runs if run["loss"] == loss]
-    return [v for v in values if v is not None]

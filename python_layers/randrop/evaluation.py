@@ -99,7 +99,7 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
         own = images[lesion].values()
         results[lesion] = {
             **metrics.summary(counts),
-            "average_precision_95": metrics.interval(coarse[lesion]),
+            "average_precision_95": metrics.interval(metrics.resampled(coarse[lesion])),
             "mean_average_precision": _mean(
                 [image["average_precision"] for image in own]
             ),
@@ -154,7 +154,7 @@ def _overlap(cases: Sequence[Case], root: Path, threshold: float) -> dict:
 def compare(ours: Measured, theirs: Measured) -> dict[str, dict]:
     """Return for each lesion type by how much ours is better, with 95 % intervals.
 
-    Both were measured on the same photographs; see `metrics.paired_interval`.
+    Both were measured on the same photographs; see `metrics.resampled`.
     """
     result = {}
     for lesion, own in ours.lesions.items():
@@ -163,12 +163,37 @@ def compare(ours: Measured, theirs: Measured) -> dict[str, dict]:
             continue
         result[lesion] = {
             "average_precision": own["average_precision"] - other["average_precision"],
-            "average_precision_95": metrics.paired_interval(
-                ours.coarse[lesion], theirs.coarse[lesion]
+            "average_precision_95": metrics.interval(
+                metrics.minus(
+                    *(metrics.resampled(m.coarse[lesion]) for m in (ours, theirs))
+                )
             ),
             "froc_score": own["froc"]["score"] - other["froc"]["score"],
         }
     return result
+
+
+def coarse_histograms(
+    cases: Sequence[Case], lesions: Sequence[str], root: Path
+) -> dict[str, list[NDArray[np.int64]]]:
+    """Return lesion type to the coarse histogram of each photograph, for `resampled`.
+
+    Photographs in which nobody looked for a type are left out of it.
+
+    Raises
+    ------
+    UserError
+        When maps are missing.
+    """
+    check_maps(cases, lesions, root)
+    found: dict[str, list] = {lesion: [] for lesion in lesions}
+    for case in cases:
+        looked_for = [lesion for lesion in lesions if lesion not in case.unknown]
+        masks = case.masks(looked_for) if looked_for else ()
+        for lesion, mask in zip(looked_for, masks, strict=True):
+            levels, _ = maps.read_map(maps.path_of(root, lesion, case.name))
+            found[lesion].append(metrics.coarse(metrics.histogram(levels, mask)))
+    return found
 
 
 def check_maps(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> None:

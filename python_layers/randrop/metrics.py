@@ -181,52 +181,14 @@ def _drawn(photographs: int, draws: int, seed: int) -> NDArray[np.int64]:
     return rng.multinomial(photographs, np.full(photographs, 1 / photographs), draws)
 
 
-def paired_interval(
-    ours: Sequence[NDArray[np.int64]],
-    theirs: Sequence[NDArray[np.int64]],
-    draws: int = 1000,
-    seed: int = 0,
-) -> tuple[float, float] | None:
-    """Return the 95 % bootstrap interval of a difference of average precisions.
-
-    Both models meet the same photographs in every draw, so that what is hard for both
-    takes nothing from the comparison.
-
-    Parameters
-    ----------
-    ours, theirs : sequence of ndarray (2, B), int64
-        One for each photograph, from `coarse`, in the same order.
-    draws, seed : int
-        As for `interval`.
-
-    Returns
-    -------
-    (float, float) or None
-        Of ours minus theirs; None as for `interval`.
-    """
-    if not ours or _with_lesions(ours) < FEWEST:
-        return None
-    found = []
-    stacks = np.stack(ours), np.stack(theirs)
-    for times in _drawn(len(ours), draws, seed):
-        one, other = (curve(np.tensordot(times, stack, axes=1)) for stack in stacks)
-        if one.positives:
-            found.append(average_precision(one) - average_precision(other))
-    low, high = np.percentile(found, (2.5, 97.5))
-    return float(low), float(high)
-
-
-def _with_lesions(histograms: Sequence[NDArray[np.int64]]) -> int:
-    return sum(bool(counts[1].any()) for counts in histograms)
-
-
-def interval(
+def resampled(
     histograms: Sequence[NDArray[np.int64]], draws: int = 1000, seed: int = 0
-) -> tuple[float, float] | None:
-    """Return the 95 % bootstrap interval of the average precision.
+) -> NDArray[np.float64] | None:
+    """Return the average precision of photographs drawn with replacement.
 
-    Photographs, not pixels, are drawn with replacement: pixels of one eye are no
-    independent witnesses.
+    Photographs, not pixels, are drawn: pixels of one eye are no independent witnesses.
+    Two models of the same photographs meet the same ones in every draw, so that what
+    is hard for both takes nothing from a difference.
 
     Parameters
     ----------
@@ -237,19 +199,33 @@ def interval(
 
     Returns
     -------
-    (float, float) or None
-        Percentiles 2.5 and 97.5; None for fewer than `FEWEST` photographs with
+    ndarray (draws,) or None
+        NaN for a set without a lesion; None for fewer than `FEWEST` photographs with
         lesions, of which little can be learnt about others.
     """
-    if not histograms or _with_lesions(histograms) < FEWEST:
+    with_lesions = sum(bool(counts[1].any()) for counts in histograms)
+    if not histograms or with_lesions < FEWEST:
         return None
-    times = _drawn(len(histograms), draws, seed)
-    found = []
-    for counts in np.tensordot(times, np.stack(histograms), axes=1):
-        c = curve(counts)
-        if c.positives:
-            found.append(average_precision(c))
-    low, high = np.percentile(found, (2.5, 97.5))
+    times, stack = _drawn(len(histograms), draws, seed), np.stack(histograms)
+    curves = (curve(counts) for counts in np.tensordot(times, stack, axes=1))
+    return np.array([average_precision(c) if c.positives else np.nan for c in curves])
+
+
+def minus(
+    ours: NDArray[np.float64] | None, theirs: NDArray[np.float64] | None
+) -> NDArray[np.float64] | None:
+    """Return the differences of two models, draw by draw; None where one is None."""
+    return None if ours is None or theirs is None else ours - theirs
+
+
+def interval(values: NDArray[np.float64] | None) -> tuple[float, float] | None:
+    """Return the percentiles 2.5 and 97.5 of what `resampled` gave, or its difference.
+
+    None for None.
+    """
+    if values is None:
+        return None
+    low, high = np.nanpercentile(values, (2.5, 97.5))
     return float(low), float(high)
 
 
