@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from randrop.files import replacing
+from randrop.markdown import table
 from randrop.plots import STYLES
 
 LABELS_SHOWN = 4
@@ -25,14 +26,14 @@ def markdown(content: Mapping[str, Any]) -> str:
     lines = ["Mean ± standard deviation over seeds.", ""]
     losses = content["losses"]
     if losses:
-        lines += _table(losses, _mean_text)
+        lines.append(_measure_table(losses, _mean_text))
     if content["differences"]:
         lines += [
             "",
             f"Difference to {content['reference']} with the same seed: mean, 95 % "
             "interval (Student's t), and how many seeds are better.",
             "",
-            *_table(content["differences"], _difference_text),
+            _measure_table(content["differences"], _difference_text),
         ]
     if content.get("photographs"):
         lines += [
@@ -41,65 +42,72 @@ def markdown(content: Mapping[str, Any]) -> str:
             "photographs (bootstrap); and by how much it is above that of "
             f"{content['reference']} on the same photographs.",
             "",
-            *_photograph_table(content["photographs"]),
+            _photograph_table(content["photographs"]),
         ]
     if content.get("costs"):
         lines += [
             "",
             "A training iteration without the update, on one thread.",
             "",
-            "| loss | ms | loss layer | data layer |",
-            "|---|---|---|---|",
-        ]
-        lines += [
-            f"| {loss} | {cost['ms']:.0f} | {cost['loss_share']:.1%} | "
-            f"{cost['data_share']:.1%} |"
-            for loss, cost in content["costs"].items()
+            table(
+                ["loss", "ms", "loss layer", "data layer"],
+                [
+                    [
+                        *(loss, f"{cost['ms']:.0f}", f"{cost['loss_share']:.1%}"),
+                        f"{cost['data_share']:.1%}",
+                    ]
+                    for loss, cost in content["costs"].items()
+                ],
+            ),
         ]
     if content.get("search"):
-        rates = list(next(iter(content["search"].values())))
         lines += [
             "",
             "Mean average precision of each learning rate in the search, on training "
             "photographs that were held out.",
             "",
-            "| loss | " + " | ".join(rates) + " | chosen |",
-            "|---" * (len(rates) + 2) + "|",
+            table(
+                ["loss", *next(iter(content["search"].values())), "chosen"],
+                [
+                    [
+                        loss,
+                        *("–" if s is None else f"{s:.3f}" for s in by_rate.values()),
+                        content["learning_rates"].get(loss, "–"),
+                    ]
+                    for loss, by_rate in content["search"].items()
+                ],
+            ),
         ]
-        for loss, by_rate in content["search"].items():
-            cells = ["–" if s is None else f"{s:.3f}" for s in by_rate.values()]
-            chosen = content["learning_rates"].get(loss, "–")
-            lines.append(f"| {loss} | " + " | ".join(cells) + f" | {chosen} |")
     for run in content.get("failed", []):
         lines += ["", f"Failed: {run['loss']}, seed {run['seed']}: {run['error']}"]
     return "\n".join(lines) + "\n"
 
 
-def _table(rows: Mapping[str, Mapping[str, Any]], text: Any) -> list[str]:
+def _measure_table(rows: Mapping[str, Mapping[str, Any]], text: Any) -> str:
     names = list(next(iter(rows.values())))
-    lines = ["| loss | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for loss, row in rows.items():
-        cells = [text(row[name]) for name in names]
-        lines.append(f"| {loss} | " + " | ".join(cells) + " |")
-    return lines
+    cells = [[loss, *(text(row[name]) for name in names)] for loss, row in rows.items()]
+    return table(["loss", *names], cells)
 
 
-def _photograph_table(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    lesions = list(next(iter(rows.values())))
+def _photograph_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    lesions = next(iter(rows.values()))
     heads = [head for name in lesions for head in (name, f"{name}, difference")]
-    lines = ["| loss | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    for loss, row in rows.items():
-        cells = []
-        for cell in row.values():
-            cells.append(f"{cell['mean']:.3f}{_bounds(cell['interval'], '')}")
-            known = "difference" in cell
-            cells.append(
-                f"{cell['difference']:+.3f}{_bounds(cell['difference_interval'], '+')}"
-                if known
-                else ""
-            )
-        lines.append(f"| {loss} | " + " | ".join(cells) + " |")
-    return lines
+    cells = [[loss, *photograph_cells(row)] for loss, row in rows.items()]
+    return table(["loss", *heads], cells)
+
+
+def photograph_cells(row: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return two cells a lesion type, average precision and difference.
+
+    Of what `comparison.by_photographs` says of a loss.
+    """
+    cells = []
+    for cell in row.values():
+        cells += [f"{cell['mean']:.3f}{_bounds(cell['interval'], '')}", ""]
+        if "difference" in cell:
+            bounds = _bounds(cell["difference_interval"], "+")
+            cells[-1] = f"{cell['difference']:+.3f}{bounds}"
+    return cells
 
 
 def _bounds(interval: Sequence[float] | None, sign: str) -> str:

@@ -10,6 +10,7 @@ from randrop import metrics
 from randrop.data import NAMES, Case, field_of_view
 from randrop.evaluation import Measured
 from randrop.maps import LEVELS
+from randrop.markdown import table
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "idrid"
 """The model that comes with the project."""
@@ -117,19 +118,21 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
         f"{about['data']} Licence of the data: {about['licence']}",
         f"{len(trained['photographs'])} photographs for training, "
         f"{len(held_out['photographs'])} held out, by name in `metrics.json`.",
-        _table(
-            "",
-            lesions,
-            {
-                f"{row}, {which}": [_fact(subset["lesions"][x], row) for x in lesions]
+        table(
+            ["", *lesions],
+            [
+                [
+                    f"{row}, {which}",
+                    *(_fact(subset["lesions"][x], row) for x in lesions),
+                ]
                 for row in ("photographs with it", "lesions", "share of the pixels")
                 for which, subset in (("training", trained), ("held out", held_out))
-            },
+            ],
         ),
         "## Training",
         _training(run),
         "## Measured on the held-out photographs",
-        _measured(lesions, measured["lesions"]),
+        measured_table(measured["lesions"]),
         "Intervals are of a bootstrap over the photographs (95 %). Thresholds are "
         "those of the largest F1 score on the photographs of the training; the "
         "held-out ones had no part in them.",
@@ -163,7 +166,9 @@ def _training(run: Mapping[str, Any]) -> str:
     return f"```\n{command}\n```"
 
 
-def _measured(lesions: Sequence[str], results: Mapping[str, Any]) -> str:
+def measured_table(results: Mapping[str, Any]) -> str:
+    """Return the figures of a model's metrics.json, `lesions`, as Markdown."""
+
     def spread(result: Mapping[str, Any], value: float, key: str) -> str:
         interval = result.get(key)
         if not interval:
@@ -171,8 +176,7 @@ def _measured(lesions: Sequence[str], results: Mapping[str, Any]) -> str:
         return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
 
     rows: dict[str, list[str]] = {}
-    for lesion in lesions:
-        result = results[lesion]
+    for result in results.values():
         fixed, froc = result["at_threshold"], result["froc"]
         cells = {
             "average precision": spread(
@@ -190,12 +194,4 @@ def _measured(lesions: Sequence[str], results: Mapping[str, Any]) -> str:
         }
         for name, cell in cells.items():
             rows.setdefault(name, []).append(cell)
-    return _table("", lesions, rows)
-
-
-def _table(
-    corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]
-) -> str:
-    lines = [[corner, *columns], ["---"] * (len(columns) + 1)]
-    lines += [[name, *cells] for name, cells in rows.items()]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(["", *results], [[name, *cells] for name, cells in rows.items()])
