@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import json
 import logging
 import tempfile
 from pathlib import Path
@@ -35,15 +36,20 @@ run for scripts/predict.py --run.
 """
 
 EXAMPLES = """\
-  export_model.py --run build/run --title "Lesions of IDRiD" \\
-      --data-from "IDRiD (Porwal et al., 2018), segmentation part." \\
-      --licence "CC BY 4.0." --limit "Not for patients." --out models/mine
+  export_model.py --run build/run --about about.json --out models/mine
+      with about.json such as
+      {"title": "Lesions of IDRiD", "data": "IDRiD (Porwal et al., 2018).",
+       "licence": "CC BY 4.0", "limits": ["Not for patients.", "One camera."]}
 """
+
+
+WORDS = ("title", "data", "licence", "limits")
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Predict, measure and write; return 0."""
     options = _parse(arguments)
+    about = _about(options.about)
     run = predict.read_run(options.run)
     data = options.data or run.get("data")
     if not data:
@@ -83,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
             "thresholds": thresholds,
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
-        content = _metrics(options, subsets, measured, thresholds)
+        content = _metrics(about, subsets, measured, thresholds)
         write_json(folder / "run.json", settings)
         write_json(folder / "metrics.json", content)
         write_text(folder / "README.md", model.card(settings, content))
@@ -106,20 +112,31 @@ def _write_network(run: Path, folder: Path) -> None:
     net.save(str(folder / "final.caffemodel"))
 
 
+def _about(path: Path) -> dict:
+    """Return the words for the card."""
+    try:
+        about = json.loads(path.read_text())
+        kinds = {key: type(about[key]) for key in WORDS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} has no words for the card ({error!r}): see the example of --help"
+        ) from error
+    if list(kinds.values()) != [str, str, str, list]:
+        raise UserError(
+            f"{path}: title, data and licence are texts, limits a list of texts"
+        )
+    return {key: about[key] for key in kinds}
+
+
 def _metrics(
-    options: argparse.Namespace,
+    about: dict,
     subsets: dict[str, tuple[Case, ...]],
     measured: dict[str, evaluation.Measured],
     thresholds: dict[str, float],
 ) -> dict:
     held_out = measured["validation"]
     return {
-        "about": {
-            "title": options.title,
-            "data": options.data_from,
-            "licence": options.licence,
-            "limits": options.limit,
-        },
+        "about": about,
         "subsets": {
             name: model.subset_facts(cases, measured[name])
             for name, cases in subsets.items()
@@ -141,10 +158,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("--run", type=Path, required=True, help="folder that scripts/train.py wrote")
     add("--data", type=Path, help="data set, if it has moved since the training")
-    add("--title", required=True, help="heading of the card")
-    add("--data-from", required=True, help="whose photographs, for the card")
-    add("--licence", required=True, help="of the photographs, for the card")
-    add("--limit", action="append", required=True, help="for the card; may be repeated")
+    add(
+        "--about",
+        type=Path,
+        required=True,
+        help="words for the card: JSON with "
+        "title, data (whose photographs), licence (theirs) and limits, a list",
+    )
     add("--out", type=Path, required=True, help="folder to write")
     return parser.parse_args(arguments)
 

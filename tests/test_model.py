@@ -1,6 +1,9 @@
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -8,15 +11,18 @@ import numpy as np
 import pytest
 import small_unet
 
-from randrop import maps, model
+from randrop import maps, metrics, model
 from randrop.data import read_dataset
 from randrop.errors import UserError
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
-WORDS = [
-    *("--title", "Discs", "--data-from", "Drawn discs.", "--licence", "Public domain."),
-    *("--limit", "Two colours.", "--limit", "No eyes."),
-]
+IDRID = SCRIPTS.parents[1] / "shared" / "data" / "idrid_original"
+ABOUT = {
+    "title": "Discs",
+    "data": "Drawn discs.",
+    "licence": "Public domain.",
+    "limits": ["Two colours.", "No eyes."],
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +41,16 @@ def run(caffe, tmp_path_factory):
 
 
 @pytest.fixture
-def scripts(monkeypatch):
+def scripts(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(SCRIPTS)
     import export_model
     import predict
 
+    about = tmp_path / "about.json"
+    about.write_text(json.dumps(ABOUT))
+
     def export(*words):
+        words = ("--about", about, *words)
         return export_model.main([str(word) for word in words])
 
     return export, lambda *words: predict.main([str(word) for word in words])
@@ -49,7 +59,7 @@ def scripts(monkeypatch):
 @pytest.fixture
 def exported(scripts, run, tmp_path):
     out = tmp_path / "exported"
-    assert scripts[0]("--run", run, *WORDS, "--out", out) == 0
+    assert scripts[0]("--run", run, "--out", out) == 0
     return out
 
 
@@ -110,11 +120,19 @@ def test_the_card_says_what_was_measured(exported):
 
 def test_nothing_is_written_when_it_fails(scripts, run, tmp_path):
     with pytest.raises(UserError, match="no run"):
-        scripts[0]("--run", tmp_path, *WORDS, "--out", tmp_path / "out")
+        scripts[0]("--run", tmp_path, "--out", tmp_path / "out")
     # Photographs without a mask of one type.
     data = small_unet.write_data(tmp_path / "data", lesions=("MA",))
     with pytest.raises(UserError, match="no HE in the photographs of train"):
-        scripts[0]("--run", run, "--data", data, *WORDS, "--out", tmp_path / "out")
+        scripts[0]("--run", run, "--data", data, "--out", tmp_path / "out")
+    bad = tmp_path / "bad.json"
+    for text, said in (
+        ("{}", "no words for the card .*'title'"),
+        (json.dumps(ABOUT | {"limits": "none"}), "limits a list of texts"),
+    ):
+        bad.write_text(text)
+        with pytest.raises(UserError, match=said):
+            scripts[0]("--run", run, "--about", bad, "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -142,3 +160,54 @@ def test_the_field_of_view_decides_the_scale(scripts, exported, tmp_path, caplog
     assert record["scales"] == {"large": pytest.approx(0.5, rel=0.01), "small": 1}
     said = r"small: the eye is 7\d pixels wide, in the training it was 250"
     assert re.search(said, caplog.text)
+
+
+# --- The model that comes with the project
+
+
+def shipped(name):
+    return json.loads((model.SHIPPED / name).read_text())
+
+
+def test_the_shipped_card_is_of_its_figures():
+    run, content = shipped("run.json"), shipped("metrics.json")
+    assert (model.SHIPPED / "README.md").read_text() == model.card(run, content)
+    weights = (model.SHIPPED / "final.caffemodel").read_bytes()
+    assert run["weights_sha256"] == hashlib.sha256(weights).hexdigest()
+    assert len(weights) < 5e6
+
+
+def test_one_photograph_is_all_that_predict_needs(phantom, tmp_path):
+    """With OpenCV alone, as on a machine without Caffe."""
+    photo = next((phantom / "images").iterdir())
+    environment = {**os.environ, "CAFFE_ROOT": str(tmp_path / "none")}
+    child = subprocess.run(
+        [sys.executable, SCRIPTS / "predict.py", photo],
+        **{"cwd": tmp_path, "env": environment, "capture_output": True, "text": True},
+        check=False,
+    )
+    assert child.returncode == 0, child.stderr
+    listed = json.loads((tmp_path / "prediction" / f"{photo.stem}.json").read_text())
+    assert listed["thresholds"] == shipped("run.json")["thresholds"]
+    for lesion in listed["lesions"]:
+        assert lesion["probability"] >= listed["thresholds"][lesion["type"]] - 1e-4
+    drawn = cv2.imread(str(tmp_path / "prediction" / f"{photo.stem}.png"))
+    assert drawn.shape == cv2.imread(str(photo)).shape
+
+
+@pytest.mark.skipif(not IDRID.is_dir(), reason="no IDRiD images here")
+def test_an_original_is_read_as_its_small_copy(scripts, tmp_path):
+    """A held-out photograph in full, by its field of view: not much worse at it."""
+    case = read_dataset(IDRID).cases[2]
+    assert case.name == "IDRiD_44"
+    assert case.name in shipped("metrics.json")["subsets"]["validation"]["photographs"]
+    scripts[1]("--out", tmp_path, case.image_path)
+    record = json.loads((tmp_path / "prediction.json").read_text())
+    assert record["scales"] == {"IDRiD_44": pytest.approx(1440 / 4288, rel=0.02)}
+    for lesion, mask in zip(("MA", "HE"), case.masks(("MA", "HE")), strict=True):
+        levels, _ = maps.read_map(maps.path_of(tmp_path, lesion, case.name))
+        counts = metrics.histogram(levels, mask)
+        found = metrics.summary(counts)["average_precision"]
+        small = shipped("metrics.json")["lesions"][lesion]["per_image"][case.name]
+        if small["average_precision"] is not None:
+            assert found == pytest.approx(small["average_precision"], abs=0.1)

@@ -102,7 +102,7 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
     about, subsets = measured["about"], measured["subsets"]
     lesions = run["lesions"]
     trained, held_out = subsets["train"], subsets["validation"]
-    words = ", ".join(f"{NAMES[lesion]} ({lesion})" for lesion in lesions)
+    words = " and ".join(f"{NAMES[lesion]} ({lesion})" for lesion in lesions)
     parts = [
         f"# {about['title']}",
         f"Finds {words} in colour photographs of the fundus. `deploy.prototxt` and "
@@ -115,7 +115,7 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
         f"photograph until its field of view is {run['field_of_view']} pixels wide, "
         "as in the training, and enlarges the maps again.",
         "## Data",
-        f"{about['data']} Licence of the data: {about['licence']}",
+        f"{about['data']}\n\nLicence of the data: {about['licence']}",
         f"{len(trained['photographs'])} photographs for training, "
         f"{len(held_out['photographs'])} held out, by name in `metrics.json`.",
         table(
