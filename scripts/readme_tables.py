@@ -27,6 +27,7 @@ def losses(content: Mapping[str, Any]) -> str:
     lesions = list(next(iter(content["photographs"].values())))
     heads = ["loss", "learning rate"]
     heads += [head for name in lesions for head in (name, "difference")]
+    heads += [f"{name}, each seed" for name in lesions]
     heads += [f"{name} FROC" for name in lesions] + ["ms", "of it the loss"]
     rows = []
     for loss, row in content["photographs"].items():
@@ -36,6 +37,14 @@ def losses(content: Mapping[str, Any]) -> str:
                 f"`{loss}`",
                 f"{content['learning_rates'][loss]}",
                 *comparison_report.photograph_cells(row),
+                *(
+                    ", ".join(
+                        f"{run['measures'][f'{name} average precision']:.2f}"
+                        for run in content["runs"]
+                        if run["loss"] == loss
+                    )
+                    for name in lesions
+                ),
                 *(f"{means[f'{x} FROC score']['mean']:.3f}" for x in lesions),
                 f"{cost['ms']:.0f}",
                 f"{cost['loss_share']:.1%}",
