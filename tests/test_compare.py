@@ -113,6 +113,12 @@ def test_photographs_are_drawn_alike_for_all_losses():
     assert f"+{better['difference']:.3f} [+{low:.3f}, +{high:.3f}]" in text
 
 
+def test_a_type_that_is_nowhere_has_no_precision():
+    none = [counts * [[1], [0]] for counts in scored(1)]
+    losses = {"ce": [{"MA": scored(1), "SE": none, "EX": []}]}
+    assert list(comparison.by_photographs(losses, "ce")["ce"]) == ["MA"]
+
+
 def test_few_photographs_have_no_interval(tmp_path):
     losses = {"ce": [{"MA": scored(1, 3)}], "dice": [{"MA": scored(2, 3)}]}
     content = comparison.by_photographs(losses, "ce")

@@ -121,7 +121,9 @@ def by_photographs(
         the average precision, mean over the seeds; 95 % by bootstrap (None for few
         photographs), where both losses meet the same photographs in every draw.
     """
-    lesions = list(next(iter(histograms.values()))[0])
+    first = next(iter(histograms.values()))[0]
+    # Without a lesion of a type there is no precision of it.
+    lesions = [x for x in first if any(counts[1].any() for counts in first[x])]
     means: dict[str, dict[str, float]] = {}
     drawn: dict[str, dict[str, Any]] = {}
     for loss, seeds in histograms.items():

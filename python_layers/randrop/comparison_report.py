@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from randrop.files import replacing
-from randrop.markdown import table
+from randrop.markdown import bounds, table
 from randrop.plots import STYLES
 
 LABELS_SHOWN = 4
@@ -105,17 +105,11 @@ def photograph_cells(row: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """
     cells = []
     for cell in row.values():
-        cells += [f"{cell['mean']:.3f}{_bounds(cell['interval'], '')}", ""]
+        cells += [f"{cell['mean']:.3f}{bounds(cell['interval'])}", ""]
         if "difference" in cell:
-            bounds = _bounds(cell["difference_interval"], "+")
-            cells[-1] = f"{cell['difference']:+.3f}{bounds}"
+            behind = bounds(cell["difference_interval"], "+")
+            cells[-1] = f"{cell['difference']:+.3f}{behind}"
     return cells
-
-
-def _bounds(interval: Sequence[float] | None, sign: str) -> str:
-    if interval is None:
-        return ""
-    return f" [{interval[0]:{sign}.3f}, {interval[1]:{sign}.3f}]"
 
 
 def _mean_text(cell: Mapping[str, Any]) -> str:
@@ -128,9 +122,7 @@ def _mean_text(cell: Mapping[str, Any]) -> str:
 def _difference_text(cell: Mapping[str, Any]) -> str:
     if cell["mean"] is None:
         return "–"
-    interval = _bounds(
-        None if cell["low"] is None else (cell["low"], cell["high"]), "+"
-    )
+    interval = bounds(None if cell["low"] is None else (cell["low"], cell["high"]), "+")
     return f"{cell['mean']:+.3f}{interval}, {cell['better']}/{cell['seeds']}"
 
 

@@ -1,7 +1,7 @@
 """Measuring the probability maps of a data set against its masks."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,15 +66,7 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
     images: dict[str, dict] = {name: {} for name in lesions}
     bits = set()
     for case in tqdm(cases, desc="evaluate", unit="photo", disable=None):
-        looked_for = [lesion for lesion in lesions if lesion not in case.unknown]
-        masks = case.masks(looked_for) if looked_for else ()
-        for lesion, mask in zip(looked_for, masks, strict=True):
-            path = maps.path_of(root, lesion, case.name)
-            levels, depth = maps.read_map(path)
-            try:
-                counts = metrics.histogram(levels, mask)
-            except UserError as error:
-                raise UserError(f"{path}: {error}") from error
+        for lesion, levels, depth, mask, counts in _counted(case, lesions, root):
             bits.add(depth)
             pooled[lesion] += counts
             coarse[lesion].append(metrics.coarse(counts))
@@ -112,6 +104,20 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
     if "EX" in results and results["EX"]["positives"]:
         results["EX"]["overlap"] = _overlap(cases, root, results["EX"]["threshold"])
     return Measured(results, pooled, coarse, detections)
+
+
+def _counted(case: Case, lesions: Sequence[str], root: Path) -> Iterator[tuple]:
+    """Yield type, levels, bits, mask and histogram of what was looked for in a case."""
+    looked_for = [lesion for lesion in lesions if lesion not in case.unknown]
+    masks = case.masks(looked_for) if looked_for else ()
+    for lesion, mask in zip(looked_for, masks, strict=True):
+        path = maps.path_of(root, lesion, case.name)
+        levels, depth = maps.read_map(path)
+        try:
+            counts = metrics.histogram(levels, mask)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        yield lesion, levels, depth, mask, counts
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -188,11 +194,8 @@ def coarse_histograms(
     check_maps(cases, lesions, root)
     found: dict[str, list] = {lesion: [] for lesion in lesions}
     for case in cases:
-        looked_for = [lesion for lesion in lesions if lesion not in case.unknown]
-        masks = case.masks(looked_for) if looked_for else ()
-        for lesion, mask in zip(looked_for, masks, strict=True):
-            levels, _ = maps.read_map(maps.path_of(root, lesion, case.name))
-            found[lesion].append(metrics.coarse(metrics.histogram(levels, mask)))
+        for lesion, *_, counts in _counted(case, lesions, root):
+            found[lesion].append(metrics.coarse(counts))
     return found
 
 

@@ -10,7 +10,7 @@ from randrop import metrics
 from randrop.data import NAMES, Case, field_of_view
 from randrop.evaluation import Measured
 from randrop.maps import LEVELS
-from randrop.markdown import table
+from randrop.markdown import bounds, table
 
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "idrid"
 """The model that comes with the project."""
@@ -168,24 +168,18 @@ def _training(run: Mapping[str, Any]) -> str:
 
 def measured_table(results: Mapping[str, Any]) -> str:
     """Return the figures of a model's metrics.json, `lesions`, as Markdown."""
-
-    def spread(result: Mapping[str, Any], value: float, key: str) -> str:
-        interval = result.get(key)
-        if not interval:
-            return f"{value:.3f}"
-        return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"
-
     rows: dict[str, list[str]] = {}
     for result in results.values():
         fixed, froc = result["at_threshold"], result["froc"]
         cells = {
-            "average precision": spread(
-                result, result["average_precision"], "average_precision_95"
+            "average precision": (
+                f"{result['average_precision']:.3f}"
+                + bounds(result["average_precision_95"])
             ),
             "AUPR of the IDRiD challenge (33 thresholds)": (
                 f"{result['aupr_challenge']:.3f}"
             ),
-            "FROC score": spread(froc, froc["score"], "score_95"),
+            "FROC score": f"{froc['score']:.3f}" + bounds(froc["score_95"]),
             "threshold": f"{fixed['threshold']:.3f}",
             "sensitivity at it, pixels": f"{fixed['sensitivity']:.3f}",
             "precision at it, pixels": f"{fixed['precision']:.3f}",
