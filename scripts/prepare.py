@@ -71,7 +71,14 @@ def main(arguments: list[str] | None = None) -> int:
                 *(line["lesions"], line["share"]),
             )
     log.info("Look at %s", out / "contact.png")
-    log.info("Train: train.py --data %s --lesions %s", out, " ".join(found))
+    if found:
+        log.info("Train: train.py --data %s --lesions %s", out, " ".join(found))
+    else:
+        log.warning(
+            "There is no lesion in any mask: the set can be predicted, not trained "
+            "on. Looked for were %s, in %s",
+            *(LAYOUTS[options.layout].files, source),
+        )
     return 0
 
 
@@ -100,8 +107,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--width", type=int, default=1440, metavar="PIXELS",
         help="of the field of view; what is narrower keeps its size")  # fmt: skip
     add("--split", type=Path, metavar="FILE",
-        help='JSON, {"train": [names], "validation": [names]}; who is not '
-        "named is left out (default: split.json of the source, or by chance)",
+        help='JSON, {"train": [names], "validation": [names], "test": [names]}, the '
+        "last if you like: without it the test set of the distribution is it; who is "
+        "in no subset is left out, and counted (default: split.json of the source, or "
+        "by chance)",
         )  # fmt: skip
     add("--validation-share", type=float, default=0.2, metavar="SHARE",
         help="of the training set, where the data set has no validation set; no "

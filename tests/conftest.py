@@ -73,3 +73,11 @@ def small_disk(tmp_path):
     yield mount
     for folder in mounted:
         subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture(scope="session")
+def official_idrid(tmp_path_factory):
+    """IDRiD's part A as distributed, drawn small; not to be written to."""
+    from official_idrid import write_official_idrid
+
+    return write_official_idrid(tmp_path_factory.mktemp("IDRiD download"))

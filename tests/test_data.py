@@ -16,7 +16,6 @@ from randrop.data.phantom_set import write_phantom
 from randrop.errors import UserError
 
 SHARED = REPOSITORY.parent / "shared" / "data"
-real_images = pytest.mark.skipif(not SHARED.exists(), reason="no IDRiD images here")
 OPTIONS = Options(lesions=("MA", "HE"), patch=64)
 
 
@@ -95,27 +94,42 @@ def test_phantom_on_a_full_disk_leaves_nothing(small_disk):
 # --- Layouts and bad input
 
 
-@real_images
-def test_idrid_as_distributed():
-    dataset = read_dataset(SHARED / "idrid_original")
-    assert [case.name for case in dataset.cases] == ["IDRiD_03", "IDRiD_08", "IDRiD_44"]
-    case = dataset.cases[0]
-    masks = case.masks(("MA", "HE", "EX"))
-    assert case.image().shape == (2848, 4288, 3)
-    assert masks.shape == (3, 2848, 4288)
-    assert set(np.unique(masks)) == {0, 1}
-    assert 1e-5 < masks[0].mean() < 0.01
-    field = field_of_view(case.image())
-    assert 0.6 < field.mean() < 0.95
-    assert field[masks.any(0) > 0].mean() > 0.99
+def idrid(official_idrid, scaled):
+    """The made tree, and the real photographs where they are."""
+    real = SHARED / ("idrid_1440" if scaled else "idrid_original")
+    return [official_idrid, *([real] if real.exists() else [])]
 
 
-@real_images
-def test_idrid_scaled():
-    dataset = read_dataset(SHARED / "idrid_1440")
-    assert len(dataset.cases) == 54
-    assert len(dataset.subset("train")) + len(dataset.subset("validation")) == 54
-    assert dataset.lesions == ("MA", "HE", "EX", "SE")
+def test_idrid_as_distributed(official_idrid):
+    for folder in idrid(official_idrid, scaled=False):
+        dataset = read_dataset(folder)
+        assert {f"IDRiD_{k:02}" for k in range(1, 55)} <= {
+            case.name for case in dataset.cases
+        }
+        case = dataset.cases[0]
+        masks = case.masks(("MA", "HE", "EX"))
+        size = Image.open(case.image_path).size[::-1]
+        assert case.image().shape == (*size, 3)
+        assert masks.shape == (3, *size)
+        assert set(np.unique(masks)) == {0, 1}
+        assert 1e-5 < masks[0].mean() < 0.01
+        field = field_of_view(case.image())
+        assert 0.6 < field.mean() < 0.95
+        assert field[masks.any(0) > 0].mean() > 0.99
+
+
+def test_idrid_scaled(official_idrid, tmp_path):
+    """The same photographs and masks in plain folders."""
+    plain = tmp_path / "plain"
+    shutil.copytree(next(official_idrid.glob("1*/a*")), plain / "images")
+    for folder in official_idrid.glob("2*/a*/*"):
+        lesion = next(folder.iterdir()).stem[-2:]
+        shutil.copytree(folder, plain / "masks" / lesion)
+    for folder in idrid(plain, scaled=True):
+        dataset = read_dataset(folder)
+        assert len(dataset.cases) == 54
+        assert len(dataset.subset("train")) + len(dataset.subset("validation")) == 54
+        assert dataset.lesions == ("MA", "HE", "EX", "SE")
 
 
 def test_masks_of_0_and_1_and_of_0_and_255_are_the_same(copy):

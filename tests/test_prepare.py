@@ -8,6 +8,7 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from official_idrid import write_official_idrid
 from PIL import Image
 
 from randrop.caffe_build import REPOSITORY
@@ -17,7 +18,6 @@ from randrop.data.patches import Options, PatchSource
 from randrop.data.prepare import Settings, prepare, split
 from randrop.errors import UserError
 
-SHARED = REPOSITORY.parent / "shared" / "data"
 SIZE = (150, 200)
 
 
@@ -182,16 +182,16 @@ def test_ddr_has_its_own_subsets(tmp_path):
     assert not (tmp_path / "out/masks/HE").exists()
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="no IDRiD images here")
 def test_idrid_as_distributed(tmp_path):
-    manifest = made(
-        SHARED / "idrid_original", tmp_path / "out", layout="idrid", width=1000
-    )
-    assert set(manifest["cases"]) == {"IDRiD_03", "IDRiD_08", "IDRiD_44"}
-    case = manifest["cases"]["IDRiD_03"]
-    assert case["size"][1] == 1000
-    assert case["lesions"]["MA"]["count"] > 20
-    assert case["lesions"]["SE"]["pixels"] > 0
+    source = write_official_idrid(tmp_path / "in", 1100, (3, 8, 61))
+    manifest = made(source, tmp_path / "out", layout="idrid", width=1000)
+    names = ["IDRiD_03", "IDRiD_08", "IDRiD_61"]
+    assert list(manifest["cases"]) == names
+    assert manifest["cases"]["IDRiD_61"]["subset"] == "test"
+    for case in manifest["cases"].values():
+        assert case["size"][1] == 1000
+        assert case["lesions"]["MA"]["count"] > 4
+        assert case["lesions"]["EX"]["pixels"] > 0
 
 
 # --- Subsets
@@ -421,3 +421,45 @@ def test_the_script_names_what_is_wrong(tmp_path):
         assert result.returncode == 2
         assert message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_masks_is_for_prediction(tmp_path):
+    photograph(tmp_path / "in/images/eye0.jpg")
+    photograph(tmp_path / "in/images/eye1.jpg")
+    (tmp_path / "in/masks/Microaneurysms").mkdir(parents=True)
+    for masks in (True, False):
+        out = tmp_path / f"out{masks}"
+        result = run("folder", tmp_path / "in", out, "--workers", 1)
+        assert result.returncode == 0, result.stderr
+        assert "no lesion in any mask" in result.stderr
+        assert "Train:" not in result.stderr
+        assert ("folders of masks are called MA, HE" in result.stderr) == masks
+        assert len(read_dataset(out).cases) == 2
+        shutil.rmtree(tmp_path / "in/masks", ignore_errors=True)
+
+
+def test_a_place_where_no_folder_can_be_made_is_named(tmp_path):
+    source = folder(tmp_path / "in", 2)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for out in ("file", "file/out", "file/deep/out", "x" * 300, "link/y"):
+        result = run("folder", source, tmp_path / out, "--workers", 1)
+        if out == "link/y":
+            assert result.returncode == 0, result.stderr
+            continue
+        assert result.returncode == 2, result.stderr
+        assert "Traceback" not in result.stderr
+        assert str(tmp_path / out)[:200] in result.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_mask_pixels_outside_the_field_of_view_are_counted(tmp_path):
+    source = folder(tmp_path / "in", 2)
+    pixels = [(y, x) for y in range(60, 65) for x in range(183, 200)]
+    mask(source / "masks/MA/eye1_MA.png", (75, 101), *pixels, (12, 75))
+    for _ in range(2):  # said again where all is prepared already
+        result = run("folder", source, tmp_path / "out", "--workers", 1)
+        assert result.returncode == 0, result.stderr
+        (line,) = (x for x in result.stderr.splitlines() if "field of view" in x)
+        assert "eye1: 86 pixel(s) of its mask of MA" in line
+        assert "85 of them are cut off" in line

@@ -26,12 +26,19 @@ def parser(description: str, examples: str = "") -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Run `main` and exit: 0, its own status, 2 on bad input, 130 on Ctrl-C."""
+    """Run `main` and exit: 0, its own status, 2 on bad input, 130 on Ctrl-C.
+
+    Where the system refuses (no such file, no room) the status is 2, too.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         sys.exit(main() or 0)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -50,6 +50,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path, wanted: Path | None = None) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises
+    ------
+    UserError
+        When the system refuses; the message names `wanted`, which it is made for.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {wanted or folder} ({error.strerror or error}): "
+            "choose another place, or make room there"
+        ) from error
+
+
 @contextlib.contextmanager
 def building(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `folder` that takes its place on success.

@@ -1,13 +1,16 @@
 """Data sets of photographs and lesion masks, and their subsets."""
 
 import json
+import logging
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from randrop.data.cases import LESIONS, Case
-from randrop.data.layouts import read_groups
+from randrop.data.layouts import Groups, read_groups
 from randrop.errors import UserError
+
+log = logging.getLogger("randrop")
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ def read_dataset(
     root : path
         Folder of the data set.
     split : path, optional
-        JSON file `{"train": [names], "validation": [names]}`; "test" may be there, and
-        "validation" missing.
+        JSON file `{"train": [names], "validation": [names], "test": [names]}`, the
+        last two if you like; without "test" the distribution's test set is it.
     validation_share : float
         Share of the training photographs kept for validation where no file says it,
         in (0, 1).
@@ -110,7 +113,7 @@ def read_dataset(
     own = root / "split.json"
     path = Path(split) if split is not None else own if own.is_file() else None
     if path is not None:
-        splits = read_split(path, {case.name for case in cases})
+        splits = split_of(groups, path)
     elif "validation" in groups:
         splits = {
             subset: tuple(c.name for c in groups.get(subset, ()))
@@ -118,10 +121,40 @@ def read_dataset(
         }
     else:
         splits = _share_split(groups.get("train", []), validation_share)
-    if "test" in groups and "test" not in splits:
-        taken = {name for names in splits.values() for name in names}
-        splits["test"] = tuple(c.name for c in groups["test"] if c.name not in taken)
-    return Dataset(root, cases, splits)
+    return Dataset(root, cases, _with_test(splits, groups))
+
+
+def split_of(groups: Groups, path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the subsets that a file names, and the distribution's test set.
+
+    The test set stays one where the file does not speak of it: photographs that it
+    names elsewhere are there. It is said how many photographs are in no subset.
+
+    Raises
+    ------
+    UserError
+        See `read_split`.
+    """
+    known = {case.name for group in groups.values() for case in group}
+    splits = _with_test(read_split(path, known), groups)
+    left = known - {name for names in splits.values() for name in names}
+    if left:
+        log.warning(
+            "%d of %d photograph(s) are in no subset of %s and are left out, the first "
+            "is %s",
+            *(len(left), len(known), path, min(left)),
+        )
+    return splits
+
+
+def _with_test(
+    splits: dict[str, tuple[str, ...]], groups: Groups
+) -> dict[str, tuple[str, ...]]:
+    if "test" in splits:
+        return splits
+    taken = {name for names in splits.values() for name in names}
+    rest = tuple(c.name for c in groups.get("test", ()) if c.name not in taken)
+    return {**splits, "test": rest} if rest else splits
 
 
 def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
@@ -133,7 +166,7 @@ def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
         When it is not readable, has another form, an empty subset, a name twice, or one
         that is not known.
     """
-    form = '{"train": [names], "validation": [names]}'
+    form = '{"train": [names], "validation": [names], "test": [names]}'
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

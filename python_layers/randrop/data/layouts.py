@@ -25,6 +25,7 @@ class Layout(NamedTuple):
     files: str  # what is looked for, for the user
     find: Callable[[Path], Path | None]  # the folder that has it, at or below a root
     read: Callable[[Path], Groups]
+    is_at: Callable[[Path], bool]  # whether a folder has it itself
 
 
 # --- IDRiD
@@ -39,24 +40,42 @@ _IDRID_WORDS = {
 }
 
 
+# The parts B and C of IDRiD have original images, too, but no segmentations.
+_IDRID_PARTS = ("original images", "segmentation groundtruth")
+
+
+def _is_idrid(place: Path) -> bool:
+    return all(find_folder(place, words) for words in _IDRID_PARTS)
+
+
 def _find_idrid(root: Path) -> Path | None:
-    idrid = find_folder(root, "segmentation") or root
-    return idrid if find_folder(idrid, "original images") else None
+    return _only(root, _is_idrid)
 
 
 def _read_idrid(root: Path) -> Groups:
-    photographs = find_folder(root, "original images")
-    truths = find_folder(root, "groundtruth")
+    photographs, truths = (find_folder(root, words) for words in _IDRID_PARTS)
     groups = {}
     for subset, word in (("train", "training"), ("test", "testing")):
         images = photographs and find_folder(photographs, word)
         truth = truths and find_folder(truths, word)
+        if not images:
+            continue
         folders = {
             lesion: truth and find_folder(truth, text)
             for lesion, text in _IDRID_WORDS.items()
         }
-        if images:
-            groups[subset] = _read_cases(images, folders)
+        # Unpacked in part: what has no folder was not looked for here.
+        unknown = frozenset(lesion for lesion in folders if not folders[lesion])
+        if unknown:
+            log.warning(
+                "%s has no ground truth of %s for %s: unpack the data set whole, or "
+                "those pixels are left out",
+                *(truths, ", ".join(sorted(unknown)), images),
+            )
+        groups[subset] = [
+            Case(case.name, case.image_path, case.mask_paths, unknown)
+            for case in _read_cases(images, folders)
+        ]
     return groups
 
 
@@ -160,6 +179,13 @@ def _find_plain(root: Path) -> Path | None:
 
 def _read_plain(root: Path) -> Groups:
     folders = {lesion: root / "masks" / lesion for lesion in STRUCTURES}
+    masks = _folders(root / "masks") if (root / "masks").is_dir() else []
+    for path in masks:
+        if path.name not in STRUCTURES:
+            log.warning(
+                "%s is left out: folders of masks are called %s",
+                *(path, ", ".join(STRUCTURES)),
+            )
     known = _manifest(root)
     cases = []
     for case in _read_cases(root / "images", folders):
@@ -196,10 +222,11 @@ LAYOUTS = {
     for layout in (
         Layout(
             "idrid",
-            "'1. Original Images' and '2. All Segmentation Groundtruths', in "
-            "'A. Segmentation' or not",
+            "'1. Original Images' and '2. All Segmentation Groundtruths', here, in "
+            "'A. Segmentation' or one folder deeper",
             _find_idrid,
             _read_idrid,
+            _is_idrid,
         ),
         Layout(
             "ddr",
@@ -207,6 +234,7 @@ LAYOUTS = {
             "lesion_segmentation or not",
             _find_ddr,
             _read_ddr,
+            lambda place: _find_ddr(place) == place,
         ),
         Layout(
             "eophtha",
@@ -214,12 +242,14 @@ LAYOUTS = {
             "with a folder a patient, in e_optha_MA and e_optha_EX or not",
             _find_eophtha,
             _read_eophtha,
+            lambda place: bool(find_folder(place, "annotation_")),
         ),
         Layout(
             "folder",
             "images/ and masks/MA, masks/HE, ...",
             _find_plain,
             _read_plain,
+            lambda place: _find_plain(place) == place,
         ),
     )
 }
@@ -250,11 +280,39 @@ def read_groups(root: Path, layout: str | None = None) -> Groups:
         check_unique((c.name, c.image_path) for cases in groups.values() for c in cases)
         return groups
     wanted = "; or ".join(candidate.files for candidate in tried)
+    parents = root.resolve().parents[:3]
+    whole = next((p for p in parents if any(c.is_at(p) for c in tried)), None)
     raise UserError(
-        f"{root} has not the folders of a data set. Looked for: {wanted}. Give the "
-        "folder that has them, or put photographs into images/ and masks into "
-        "masks/MA, masks/HE, ..."
+        f"{root} has not the folders of a data set. Looked for: {wanted}. "
+        + (
+            f"It lies in {whole}, which has them: give that"
+            if whole
+            else "Give the folder that has them, or put photographs into images/ and "
+            "masks into masks/MA, masks/HE, ..."
+        )
     )
+
+
+def _only(root: Path, fits: Callable[[Path], bool], depth: int = 2) -> Path | None:
+    """Return the folder that fits: `root`, or else the one below it.
+
+    Raises
+    ------
+    UserError
+        When several fit that lie equally deep.
+    """
+    level = [root]
+    for _ in range(depth + 1):
+        found = [place for place in level if fits(place)]
+        if len(found) > 1:
+            raise UserError(
+                f"{root} has the data set more than once: give one of "
+                + ", ".join(map(str, found))
+            )
+        if found:
+            return found[0]
+        level = [deep for place in level for deep in _folders(place)]
+    return None
 
 
 def _read_cases(images: Path, folders: dict[str, Path | None]) -> list[Case]:
@@ -284,15 +342,29 @@ def _read_cases(images: Path, folders: dict[str, Path | None]) -> list[Case]:
 
 
 def find_folder(parent: Path, words: str) -> Path | None:
-    """Return the first folder of `parent` with these words in its name."""
+    """Return the first folder of `parent` with these words in its name.
+
+    Mirrors write "1._Original_Images": an underscore counts as a blank.
+    """
     for path in _folders(parent):
-        if words in path.name.lower():
+        if words.replace("_", " ") in path.name.lower().replace("_", " "):
             return path
     return None
 
 
 def _folders(parent: Path) -> list[Path]:
-    return sorted(path for path in parent.iterdir() if path.is_dir())
+    """Return the folders in a folder; none where it may not be read.
+
+    What an archive of macOS brings along (__MACOSX) is a shadow of the same names.
+    """
+    try:
+        return sorted(
+            path
+            for path in parent.iterdir()
+            if path.name != "__MACOSX" and path.is_dir()
+        )
+    except PermissionError:
+        return []
 
 
 def files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:

@@ -15,11 +15,11 @@ from skimage.measure import label as regions
 from tqdm import tqdm
 
 from randrop.data.cases import STRUCTURES, Case
-from randrop.data.datasets import read_split
+from randrop.data.datasets import split_of
 from randrop.data.layouts import Groups
 from randrop.data.preprocessing import field_of_view, rescale_masks
 from randrop.errors import UserError
-from randrop.files import write_bytes, write_json
+from randrop.files import make_folder, write_bytes, write_json
 
 log = logging.getLogger("randrop")
 
@@ -88,13 +88,13 @@ def prepare(
         raise UserError(
             f"{out} was prepared with {known}, not {wanted}: choose a new folder"
         )
-    if known is None and out.exists() and any(out.iterdir()):
+    if known is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} holds something else: choose a new folder")
     cases = [case for group in groups.values() for case in group]
     if split_file is None:
         subsets = split(groups, settings)
     else:
-        given = read_split(split_file, {case.name for case in cases})
+        given = split_of(groups, split_file)
         subsets = {name: list(names) for name, names in given.items()}
         chosen = {name for names in subsets.values() for name in names}
         cases = [case for case in cases if case.name in chosen]
@@ -106,9 +106,10 @@ def prepare(
     ):
         shutil.rmtree(half)
     for folder in ("images", "cases", *(f"masks/{s}" for s in STRUCTURES)):
-        (half / folder).mkdir(parents=True, exist_ok=True)
+        make_folder(half / folder, out)
     write_json(half / "settings.json", wanted)
     facts = _all_prepared(cases, half, settings, workers)
+    _tell_of_outside(facts)
     of = {name: subset for subset, names in subsets.items() for name in names}
     manifest = {
         "generator": "randrop prepare",
@@ -255,7 +256,10 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
     image = case.image()
     types = [name for name in STRUCTURES if name in case.mask_paths]
     masks = case.masks(types) if types else np.zeros((0, *image.shape[:2]), np.uint8)
-    top, bottom, left, right = box = crop_box(field_of_view(image))
+    inside = field_of_view(image)
+    top, bottom, left, right = box = crop_box(inside)
+    outside = [int((mask > inside).sum()) for mask in masks]
+    whole = [int(mask.sum()) for mask in masks]
     image, masks = image[top:bottom, left:right], masks[:, top:bottom, left:right]
     height, wide = image.shape[:2]
     scale = min(1.0, width / wide)
@@ -268,12 +272,14 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
     for name in STRUCTURES:
         (folder / "masks" / name / f"{case.name}.png").unlink(missing_ok=True)
     lesions = {}
-    for name, old, mask in zip(types, before, masks, strict=True):
+    for k, (name, old, mask) in enumerate(zip(types, before, masks, strict=True)):
         pixels = int(mask.sum())
         lesions[name] = {
             "pixels": pixels,
             "count": int(regions(mask, connectivity=2).max(initial=0)),
             "source_pixels": int(old.sum()),
+            "outside_pixels": outside[k],
+            "cut_pixels": whole[k] - int(old.sum()),
         }
         if pixels:
             _write_png(folder / "masks" / name / f"{case.name}.png", mask * 255)
@@ -287,6 +293,19 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
         "size": list(size),
         "lesions": lesions,
     }
+
+
+def _tell_of_outside(facts: Mapping[str, Any]) -> None:
+    """Say which masks have pixels where the photograph shows no eye."""
+    for name, own in facts.items():
+        for lesion, line in own["lesions"].items():
+            # Sets that were begun by an older version do not say it.
+            if line.get("outside_pixels"):
+                log.warning(
+                    "%s: %d pixel(s) of its mask of %s are outside the field of view, "
+                    "where nothing is learnt or measured; %d of them are cut off",
+                    *(name, line["outside_pixels"], lesion, line["cut_pixels"]),
+                )
 
 
 def crop_box(field: np.ndarray) -> tuple[int, int, int, int]:
