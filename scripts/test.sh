@@ -37,7 +37,7 @@ done
 python3 scripts/build_caffe.py "${gpu[@]}"
 
 # Our own tests, and Caffe's of the files that patch and mends touch.
-tests="*RandomDrop*:Philox*:PixelLoss*:TopKLoss*:FocalLoss*:DiceLoss*:ExpLog*"
+tests="*RandomDrop*:Philox*:*Parallel*:Pieces*:PixelLoss*:TopKLoss*:FocalLoss*:DiceLoss*:ExpLog*"
 tests+=":SigmoidCrossEntropyLoss*:NetTest*:IOTest*:HDF5*:ProtoTest*:LayerFactoryTest*"
 tests+=":PlatformTest*:CommonTest*:SolverTest*:SGDSolverTest*:SyncedMem*:BlobSimple*"
 if ! nvidia-smi -L > /dev/null 2>&1; then
