@@ -23,7 +23,7 @@ from randrop.files import write_json, write_text
 
 SCRIPTS = Path(__file__).resolve().parent
 EXAMPLES = """\
-  scripts/compare.py --data data/idrid --losses random-drop:LOG cross-entropy \\
+  scripts/compare.py --data build/idrid --losses random-drop:LOG cross-entropy \\
       --seeds 1 2 --out build/compare -- --iterations 4000 --patch 256
   scripts/compare.py --data build/idrid --losses cross-entropy random-drop:LOG \\
       --learning-rates 3e-4 1e-3 3e-3 --search-iterations 800 --seeds 1 2 \\

@@ -19,12 +19,14 @@ HEADS = {
         "train_val": """\
 # U-Net with one sigmoid channel a lesion type (here MA and HE), trained with the random
 # drop loss. Written by scripts/make_prototxt.py; scripts/train.py writes one like it
-# for your data, lesion types, width and depth. Needs Python layers: PYTHONPATH must
-# hold python_layers and the caffe package. Change "root" to your data; for another
-# loss change the last layer.
+# for your data, lesion types, width and depth. The data layer is in Python: PYTHONPATH
+# must hold python_layers, Caffe's folder python and the packages of build/venv, as
+# README.md has it ("Train by caffe"). "root" is where README.md prepares the data, seen
+# from where caffe is started; for another loss change the last layer.
 """,
         "solver": """\
-# caffe train -solver prototxt/unet/solver.prototxt, from the root of the repository.
+# caffe train -solver prototxt/unet/solver.prototxt, from the root of the repository,
+# with the data in build/idrid and PYTHONPATH as README.md has it ("Train by caffe").
 # Adam from scratch; its steps do not depend on the size of the loss.
 """,
         "deploy": """\
@@ -41,7 +43,8 @@ HEADS = {
 # writes one for your data with --net lseg. Needs Python layers, as prototxt/unet.
 """,
         "solver": """\
-# caffe train -solver prototxt/lseg/solver.prototxt, from the root of the repository.
+# caffe train -solver prototxt/lseg/solver.prototxt, from the root of the repository,
+# with the PYTHONPATH of prototxt/unet/solver.prototxt and the data in build/idrid.
 """,
         "deploy": """\
 # The trained network: network input -> probabilities, a channel a lesion type. Plain
@@ -57,7 +60,8 @@ HEADS = {
 # --labels 20 --smallest 0.0015' draws. Layers of plain Caffe but for the loss.
 """,
         "solver": """\
-# caffe train -solver prototxt/explog3d/solver.prototxt, from the repository's root.
+# caffe train -solver prototxt/explog3d/solver.prototxt, from the repository's root,
+# with the data in build/organs3d, as train_val.prototxt says. No Python is needed.
 """,
         "deploy": """\
 # The trained network: volume -> probabilities of 20 labels. Plain Caffe's layers alone.
@@ -71,7 +75,7 @@ def patch_files(name: str) -> dict[str, str]:
     make = nets.OF_PHOTOGRAPHS[name]
     feed = nets.PatchFeed(
         {
-            "root": "data/idrid",
+            "root": "build/idrid",
             "split": None,
             "lesions": list(LESIONS),
             "patch": 256,

@@ -19,9 +19,9 @@ log = logging.getLogger("randrop")
 _LOSSES = "\n".join(f"  {name:23} {kind.about}" for name, kind in KINDS.items())
 
 EXAMPLES = f"""\
-  scripts/train.py --data data/idrid --lesions MA HE --out build/run
-  scripts/train.py --data data/idrid --loss random-drop:SQU --out build/run-squ
-  scripts/train.py --data data/idrid --out build/run --resume
+  scripts/train.py --data build/idrid --lesions MA HE --out build/run
+  scripts/train.py --data build/idrid --loss random-drop:SQU --out build/run-squ
+  scripts/train.py --data build/idrid --out build/run --resume
   scripts/train.py --data build/organs2d --loss cross-entropy+top-k-dice:50 \\
       --batch 2 --out build/run-organs
 

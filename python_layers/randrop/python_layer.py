@@ -2,13 +2,12 @@
 
 import functools
 import json
-import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import caffe
 
+from randrop import embedded
 from randrop.errors import UserError
 
 
@@ -17,7 +16,7 @@ class PythonLayer(caffe.Layer):
 
     The `caffe` program ends without a word when a Python layer raises (its handler is
     left out where only the library is compiled with Python layers). So methods of
-    subclasses print the error themselves when Python is embedded.
+    subclasses say the error themselves when Python is embedded, and end the program.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -33,14 +32,8 @@ def _said(method: Callable) -> Callable:
         try:
             return method(*arguments)
         except Exception as error:
-            # orig_argv is empty in an interpreter that a C program started.
-            if not sys.orig_argv and not getattr(error, "is_said", False):
-                if isinstance(error, UserError):
-                    print(f"UserError: {error}", file=sys.stderr)
-                else:
-                    traceback.print_exc()
-                sys.stderr.flush()
-                error.is_said = True
+            if embedded.is_embedded():
+                embedded.end(error)
             raise
 
     return call

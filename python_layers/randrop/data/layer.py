@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -69,6 +70,12 @@ class LesionPatchDataLayer(PythonLayer):
                 )
         if bottom or len(top) != 2:
             raise UserError(f"{name}: wanted are no bottoms, two tops")
+        if not Path(options["root"]).is_dir():
+            raise UserError(
+                f"{name}: root {options['root']!r} in param_str is no folder, seen "
+                f"from {Path.cwd()}: prepare the data there (scripts/prepare.py), "
+                "start from the folder that the prototxt counts from, or change root"
+            )
         self.options = options
         # A fixed cycle of patches is cut once and kept; only an endless one needs
         # workers.

@@ -1,0 +1,58 @@
+"""Python inside the `caffe` program: its errors end it in words, not in a C++ trace.
+
+Caffe prints what goes wrong while a layer is imported, by `sys.excepthook`, and nothing
+of what a layer's methods raise; in both cases it ends by an exception that nobody
+catches, and twenty lines of addresses.
+"""
+
+import os
+import sys
+import traceback
+from types import TracebackType
+from typing import NoReturn
+
+from randrop.errors import UserError
+
+BUILT = "python_layers:build/caffe/python:$(echo build/venv/lib/python3*/site-packages)"
+"""What PYTHONPATH holds for the Caffe that scripts/build_caffe.py builds."""
+
+
+def is_embedded() -> bool:
+    """Tell whether a C++ program runs this interpreter."""
+    return not sys.orig_argv
+
+
+def install() -> None:
+    """Have errors that Caffe prints end its program, where this is inside one."""
+    if is_embedded():
+        sys.excepthook = _hook
+
+
+def end(error: BaseException) -> NoReturn:
+    """Say the error and end the program with status 1."""
+    if isinstance(error, UserError):
+        print(f"UserError: {error}", file=sys.stderr)
+    elif isinstance(error, ModuleNotFoundError):
+        print(f"UserError: {_missing(error)}", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
+    sys.stderr.flush()
+    # Nothing of C++ is unwound: Caffe would only add the addresses of its functions.
+    os._exit(1)
+
+
+def _hook(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    end(error.with_traceback(trace))
+
+
+def _missing(error: ModuleNotFoundError) -> str:
+    version = ".".join(map(str, sys.version_info[:2]))
+    return (
+        f"{error}: the Python {version} inside caffe has PYTHONPATH="
+        f"{os.environ.get('PYTHONPATH', '')}. It must name randrop's python_layers, "
+        f"Caffe's folder python, and a site-packages of Python {version} with the "
+        "packages of pyproject.toml. From the root of the repository: "
+        f"PYTHONPATH={BUILT}"
+    )
