@@ -1,0 +1,1 @@
+"""Random nets on the CPU engine, held against Caffe's own layers."""
