@@ -17,11 +17,16 @@ _LAYOUTS = """
   };
   /// The buffer that is kept for it, up to date or not; none at first.
   const shared_ptr<OtherLayout>& other_layout() const { return other_; }
-  bool other_layout_valid() const { return other_state_ != OTHER_IS_OLD; }
+  bool other_layout_valid() const {
+    return other_state_ == OTHER_IS_NEWEST ||
+        (other_state_ == OTHER_IS_COPY && !plain_held_);
+  }
   /// Whether the data are up to date in Caffe's own order.
   bool plain_valid() const { return other_state_ != OTHER_IS_NEWEST; }
   /// Whether anyone has ever asked for them there: the pointer may still be held.
   bool plain_wanted() const { return plain_wanted_; }
+  // Whoever has once asked for them to write (plain_held_) may write at any time
+  // after: a copy in another order is not trusted from then on.
   void set_other_layout(const shared_ptr<OtherLayout>& other, bool newest);
   /// As mutable_cpu_data, of which nothing will be read, for the owner of the
   /// other layout.
@@ -44,7 +49,7 @@ HOOKS = (
                 "  enum { OTHER_IS_OLD, OTHER_IS_COPY, OTHER_IS_NEWEST }\n"
                 "      other_state_;\n"
                 "  shared_ptr<OtherLayout> other_;\n"
-                "  bool plain_wanted_;\n"
+                "  bool plain_wanted_, plain_held_;\n"
                 "  void own_layout();\n",
             ),
         ),
@@ -57,7 +62,8 @@ HOOKS = (
             (
                 r"own_gpu_data_\(false\) \{$",
                 "own_gpu_data_(false),\n"
-                "    other_state_(OTHER_IS_OLD), plain_wanted_(false) {",
+                "    other_state_(OTHER_IS_OLD), plain_wanted_(false),\n"
+                "    plain_held_(false) {",
             ),
             (
                 r"^inline void SyncedMemory::to_cpu\(\) \{\n  check_device\(\);\n",
@@ -70,10 +76,11 @@ HOOKS = (
                 "  }\n"
                 "}\n\n"
                 "void* SyncedMemory::overwrite_cpu_data() {\n"
-                "  const bool wanted = plain_wanted_;\n"
+                "  const bool wanted = plain_wanted_, held = plain_held_;\n"
                 "  other_state_ = OTHER_IS_OLD;\n"
                 "  void* data = mutable_cpu_data();\n"
                 "  plain_wanted_ = wanted;\n"
+                "  plain_held_ = held;\n"
                 "  return data;\n"
                 "}\n\n"
                 "// Brings the data back into Caffe's own order.\n"
@@ -98,13 +105,17 @@ HOOKS = (
             ),
             (
                 r"^(  to_cpu\(\);\n)(  head_ = HEAD_AT_CPU;\n)",
-                r"\1  other_state_ = OTHER_IS_OLD;\n\2",
+                r"\1  other_state_ = OTHER_IS_OLD;\n  plain_held_ = true;\n\2",
             ),
             (
                 r"^(  to_gpu\(\);\n)(  head_ = HEAD_AT_GPU;\n)",
                 r"\1  other_state_ = OTHER_IS_OLD;\n\2",
             ),
-            (r"^(  (cpu|gpu)_ptr_ = data;\n)", r"\1  other_state_ = OTHER_IS_OLD;\n"),
+            (
+                r"^(  (cpu|gpu)_ptr_ = data;\n)",
+                r"\1  other_state_ = OTHER_IS_OLD;\n"
+                r"  plain_wanted_ = plain_held_ = true;\n",
+            ),
         ),
     ),
     Mend(

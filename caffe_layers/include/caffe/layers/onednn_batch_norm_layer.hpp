@@ -9,7 +9,12 @@
 
 namespace caffe {
 
-/// @brief Batch normalisation through oneDNN on the CPU.
+/**
+ * @brief Batch normalisation on the CPU of data in Caffe's layout or in blocks.
+ *
+ * Not by oneDNN's primitive, whose threads wait for each other within it, and
+ * for long where another program has one's processor.
+ */
 template <typename Dtype>
 class OnednnBatchNormLayer : public BatchNormLayer<Dtype> {
  public:
@@ -23,14 +28,13 @@ class OnednnBatchNormLayer : public BatchNormLayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
  private:
-  /// @brief Prepares for data in this layout.
-  void Prepare(const onednn::Layout& layout);
-  /// @brief The statistics as memories of oneDNN.
-  dnnl::memory Statistics(const Blob<Dtype>& blob) const;
+  /// @brief Whether it is one of channels.
+  bool Suits(const Blob<Dtype>& bottom) const;
+  /// @brief 1 / sqrt(variance + eps) of each channel.
+  vector<float> Factors() const;
+  /// @brief Adds the batch's statistics to the moving averages, as Caffe does.
+  void KeepAverages(int count);
 
-  onednn::Layout layout_;
-  dnnl::batch_normalization_forward::primitive_desc forward_;
-  dnnl::batch_normalization_backward::primitive_desc backward_;
   onednn::Keeper keeper_;
 };
 

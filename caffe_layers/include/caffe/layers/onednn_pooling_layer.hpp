@@ -15,7 +15,7 @@ template <typename Dtype>
 class OnednnPoolingLayer : public PoolingLayer<Dtype> {
  public:
   explicit OnednnPoolingLayer(const LayerParameter& param)
-      : PoolingLayer<Dtype>(param) {}
+      : PoolingLayer<Dtype>(param), ours_(false) {}
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
@@ -24,11 +24,18 @@ class OnednnPoolingLayer : public PoolingLayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
  private:
-  /// @brief Prepares for data in this layout; false if that is Caffe's to do.
-  bool Prepare(const Blob<Dtype>& bottom, const vector<Blob<Dtype>*>& top);
+  /// @brief How far the last windows reach beyond the padding.
+  void HowFarOver(int* over_h, int* over_w) const;
+  /// @brief Whether it is one for oneDNN.
+  bool Suits(const Blob<Dtype>& bottom, const vector<Blob<Dtype>*>& top) const;
+  /// @brief Prepares both passes for data in this layout.
+  void Prepare(const onednn::Layout& layout, const vector<int>& bottom_shape,
+      const vector<int>& top_shape);
 
+  /// Of the last forward pass: whether it was ours, and for what.
+  bool ours_;
   onednn::Layout layout_;
-  vector<int> top_shape_;
+  vector<int> bottom_shape_, top_shape_;
   dnnl::pooling_forward::primitive_desc forward_;
   dnnl::pooling_backward::primitive_desc backward_;
   dnnl::memory workspace_;

@@ -20,14 +20,32 @@ struct ChannelRows {
   int Length() const { return area * block; }
 };
 
-/// @brief y = factor x + offset of each channel; NULL: 1 and 0. In place too.
-void ScaleChannels(const ChannelRows& rows, const float* x, const float* factor,
-    const float* offset, float* y);
+// Each gives the same numbers for any number of threads. A parameter of the
+// channels is an array of `channels` numbers.
+
+/// @brief y = factor (x - mean) + offset of each channel; NULL: 1 and 0. In
+///        place too.
+void ScaleChannels(const ChannelRows& rows, const float* x, const float* mean,
+    const float* factor, const float* offset, float* y);
 
 /// @brief Adds to each channel's sums those of dy x and of dy; NULL: not
-///        wanted. The same for any number of threads.
+///        wanted.
 void SumChannels(const ChannelRows& rows, const float* x, const float* dy,
     float* sum_product, float* sum);
+
+/// @brief Mean and (biased) variance of each channel, the variance about the
+///        mean and not as a difference of squares.
+void ChannelMoments(const ChannelRows& rows, const float* x, float* mean,
+    float* variance);
+
+/// @brief Sums of dy (x - mean) and of dy over each channel.
+void CentredSums(const ChannelRows& rows, const float* x, const float* dy,
+    const float* mean, double* sum_product, double* sum);
+
+/// @brief z = a y + b (x - mean) + c of each channel; z may be x or y.
+void CombineChannels(const ChannelRows& rows, const float* x, const float* y,
+    const float* mean, const float* a, const float* b, const float* c,
+    float* z);
 
 }  // namespace caffe
 

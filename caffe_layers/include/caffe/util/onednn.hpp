@@ -50,6 +50,9 @@ inline float* Values(const dnnl::memory& memory) {
 }
 /// @brief Data of this layout and shape as rows; false if it cannot be.
 bool RowsOf(const Layout& layout, const vector<int>& shape, ChannelRows* rows);
+/// @brief The same of memory that is in such a layout, which it checks: rows
+///        are always taken from the memory that is read or written by them.
+ChannelRows RowsIn(const dnnl::memory& memory, const vector<int>& shape);
 /// @brief The layout of rows with blocks of 1 (Caffe's), 8 or 16 channels.
 Layout InBlocks(const vector<int>& shape, int block);
 
@@ -66,6 +69,8 @@ class OtherData : public SyncedMemory::OtherLayout {
 dnnl::memory Read(const Blob<float>& blob, Part part);
 /// @brief The same in this layout, which is kept beside the other.
 dnnl::memory ReadAs(const Blob<float>& blob, Part part, const Layout& layout);
+/// @brief The layout to read it in as rows: its own if it is one for that.
+Layout RowLayout(const Blob<float>& blob, Part part);
 
 /// @brief Data or diff of a blob, to be overwritten: memory() is in this layout
 ///        until Done() has put it where and how the blob's readers want it.
@@ -83,17 +88,23 @@ class Output {
 };
 
 /**
- * @brief Keeps the data of a blob for backward, when the blob is about to be
- *        overwritten in place; without a copy where it is in another layout.
+ * @brief Keeps the data of a blob for backward as they are now, whatever is
+ *        written into the blob until then; without a copy where the blob can
+ *        go on in another buffer.
  */
 class Keeper {
  public:
-  /// @brief The data that was kept; the blob's own buffer is another now.
-  dnnl::memory Keep(Blob<float>* blob);
+  /// @brief The data that were kept, in this layout.
+  /// @param overwritten the layer writes its output there, being in place
+  dnnl::memory Keep(Blob<float>* blob, const Layout& layout, bool overwritten);
+  /// @brief Whether something was kept of a blob of this shape.
+  bool HasOf(const Blob<float>& blob) const;
   const dnnl::memory& memory() const { return kept_->memory; }
 
  private:
   shared_ptr<OtherData> kept_;
+  /// Whether kept_ was the blob's own buffer, too, when it was kept.
+  bool shared_ = false;
 };
 
 /// @brief The part of a blob from these offsets on.

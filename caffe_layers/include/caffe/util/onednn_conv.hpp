@@ -47,7 +47,7 @@ class Convolver {
   dnnl::memory WeightsAs(const Blob<float>& weights, const Layout& layout);
   Layout PlainWeights() const;
   bool BiasApart() const {
-    return shape_.has_bias && !Primitives::kAddsBias && rows_.block > 0;
+    return shape_.has_bias && !Primitives::kAddsBias && top_is_rows_;
   }
 
   ConvolutionShape shape_;
@@ -56,8 +56,8 @@ class Convolver {
   typename BackwardDataPrimitive::primitive_desc backward_data_;
   typename BackwardWeightsPrimitive::primitive_desc backward_weights_;
   dnnl::memory weights_, weights_diff_, plain_diff_, bias_diff_;
-  /// The top, for a bias that is added apart; block 0 where it cannot be.
-  ChannelRows rows_;
+  /// Whether a bias can be added apart.
+  bool top_is_rows_ = false;
 };
 
 struct ConvolutionPrimitives {

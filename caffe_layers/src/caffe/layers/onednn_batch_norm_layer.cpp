@@ -1,9 +1,10 @@
 #ifdef USE_ONEDNN
 
-#include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "caffe/layers/onednn_batch_norm_layer.hpp"
+#include "caffe/util/channel_rows.hpp"
 #include "caffe/util/math_functions.hpp"
 
 namespace caffe {
@@ -13,96 +14,114 @@ using onednn::DATA;
 using onednn::DIFF;
 
 template <typename Dtype>
-void OnednnBatchNormLayer<Dtype>::Prepare(const onednn::Layout& layout) {
-  if (layout_ == layout) {
-    return;
-  }
-  layout_ = layout;
-  typedef dnnl::batch_normalization_forward Forward;
-  typedef dnnl::batch_normalization_backward Backward;
-  const dnnl::normalization_flags flags = this->use_global_stats_ ?
-      dnnl::normalization_flags::use_global_stats :
-      dnnl::normalization_flags::none;
-  const float eps = this->eps_;
-  const dnnl::prop_kind training = dnnl::prop_kind::forward_training;
-  const dnnl::prop_kind data = dnnl::prop_kind::backward_data;
-#if DNNL_VERSION_MAJOR >= 3
-  forward_ = onednn::Describe<Forward>(training, layout, layout, eps, flags);
-  backward_ = onednn::DescribeBackward<Backward>(forward_, data, layout, layout,
-      layout, eps, flags);
-#else
-  forward_ = onednn::Describe<Forward>(training, layout, eps, flags);
-  backward_ = onednn::DescribeBackward<Backward>(forward_, data, layout, layout,
-      eps, flags);
-#endif
+bool OnednnBatchNormLayer<Dtype>::Suits(const Blob<Dtype>& bottom) const {
+  return AsFloat(const_cast<Blob<Dtype>*>(&bottom)) && bottom.count() > 0 &&
+      bottom.num_axes() >= 2;
 }
 
 template <typename Dtype>
-dnnl::memory OnednnBatchNormLayer<Dtype>::Statistics(
-    const Blob<Dtype>& blob) const {
-  return onednn::View(onednn::Plain(onednn::Dims(1, this->channels_)),
-      AsFloat(const_cast<Blob<Dtype>*>(&blob))->cpu_data());
+vector<float> OnednnBatchNormLayer<Dtype>::Factors() const {
+  vector<float> factors(this->channels_);
+  const Dtype* variance = this->variance_.cpu_data();
+  for (int c = 0; c < this->channels_; ++c) {
+    factors[c] = 1 / std::sqrt(static_cast<double>(variance[c]) + this->eps_);
+  }
+  return factors;
 }
 
 template <typename Dtype>
 void OnednnBatchNormLayer<Dtype>::Forward_cpu(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  if (!AsFloat(bottom[0]) || bottom[0]->count() == 0 ||
-      bottom[0]->num_axes() < 2 || bottom[0]->num_axes() > 5) {
+  if (!Suits(*bottom[0])) {
     BatchNormLayer<Dtype>::Forward_cpu(bottom, top);
     return;
   }
-  onednn::Arguments arguments;
-  arguments[DNNL_ARG_SRC] = bottom[0] == top[0] ?
-      keeper_.Keep(AsFloat(bottom[0])) :
-      onednn::Read(*AsFloat(bottom[0]), DATA);
-  Prepare(arguments[DNNL_ARG_SRC].get_desc());
-  Dtype* mean = this->mean_.mutable_cpu_data();
-  Dtype* variance = this->variance_.mutable_cpu_data();
+  Blob<float>* from = AsFloat(bottom[0]);
+  const onednn::Layout layout = onednn::RowLayout(*from, DATA);
+  const dnnl::memory x = this->use_global_stats_ ?
+      onednn::ReadAs(*from, DATA, layout) :
+      keeper_.Keep(from, layout, bottom[0] == top[0]);
+  const ChannelRows rows = onednn::RowsIn(x, from->shape());
+  float* mean = AsFloat(&this->mean_)->mutable_cpu_data();
+  float* variance = AsFloat(&this->variance_)->mutable_cpu_data();
   if (this->use_global_stats_) {
-    const Dtype weight = this->blobs_[2]->cpu_data()[0];
-    const Dtype scale = weight == 0 ? 0 : 1 / weight;
-    caffe_cpu_scale(this->channels_, scale, this->blobs_[0]->cpu_data(), mean);
-    caffe_cpu_scale(this->channels_, scale, this->blobs_[1]->cpu_data(),
-        variance);
+    const float weight = this->blobs_[2]->cpu_data()[0];
+    const float scale = weight == 0 ? 0 : 1 / weight;
+    caffe_cpu_scale(this->channels_, scale,
+        AsFloat(this->blobs_[0].get())->cpu_data(), mean);
+    caffe_cpu_scale(this->channels_, scale,
+        AsFloat(this->blobs_[1].get())->cpu_data(), variance);
+  } else {
+    ChannelMoments(rows, onednn::Values(x), mean, variance);
+    KeepAverages(from->count() / this->channels_);
   }
-  arguments[DNNL_ARG_MEAN] = Statistics(this->mean_);
-  arguments[DNNL_ARG_VARIANCE] = Statistics(this->variance_);
-  onednn::Output out(AsFloat(top[0]), DATA, layout_);
-  arguments[DNNL_ARG_DST] = out.memory();
-  onednn::Execute(dnnl::batch_normalization_forward(forward_), arguments);
+  onednn::Output out(AsFloat(top[0]), DATA, layout);
+  ScaleChannels(rows, onednn::Values(x), mean, &Factors()[0], NULL,
+      onednn::Values(out.memory()));
   out.Done();
-  if (!this->use_global_stats_) {
-    const Dtype fraction = this->moving_average_fraction_;
-    this->blobs_[2]->mutable_cpu_data()[0] *= fraction;
-    this->blobs_[2]->mutable_cpu_data()[0] += 1;
-    caffe_cpu_axpby(this->channels_, Dtype(1), mean, fraction,
-        this->blobs_[0]->mutable_cpu_data());
-    const int count = bottom[0]->count() / this->channels_;
-    caffe_cpu_axpby(this->channels_,
-        count > 1 ? Dtype(count) / (count - 1) : Dtype(1), variance, fraction,
-        this->blobs_[1]->mutable_cpu_data());
-  }
 }
 
 template <typename Dtype>
+void OnednnBatchNormLayer<Dtype>::KeepAverages(int count) {
+  const Dtype fraction = this->moving_average_fraction_;
+  this->blobs_[2]->mutable_cpu_data()[0] *= fraction;
+  this->blobs_[2]->mutable_cpu_data()[0] += 1;
+  caffe_cpu_axpby(this->channels_, Dtype(1), this->mean_.cpu_data(), fraction,
+      this->blobs_[0]->mutable_cpu_data());
+  caffe_cpu_axpby(this->channels_,
+      count > 1 ? Dtype(count) / (count - 1) : Dtype(1),
+      this->variance_.cpu_data(), fraction,
+      this->blobs_[1]->mutable_cpu_data());
+}
+
+// With m numbers a channel, the means over them, f = 1 / sqrt(variance + eps)
+// and the normalised y = f (x - mean):
+//
+//   dx = f (dy - mean(dy) - y mean(y dy))
+//      = f dy - f^3 mean((x - mean) dy) (x - mean) - f mean(dy).
+template <typename Dtype>
 void OnednnBatchNormLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
     const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom) {
-  if (!AsFloat(bottom[0]) || bottom[0]->count() == 0 ||
-      bottom[0]->num_axes() < 2 || bottom[0]->num_axes() > 5) {
+  if (!propagate_down[0]) {
+    return;
+  }
+  // Without a forward pass of this shape Caffe's own knows no better, but does
+  // not end the program.
+  if (!Suits(*bottom[0]) || (!this->use_global_stats_ &&
+      !keeper_.HasOf(*AsFloat(bottom[0])))) {
     BatchNormLayer<Dtype>::Backward_cpu(top, propagate_down, bottom);
     return;
   }
-  onednn::Arguments arguments;
-  arguments[DNNL_ARG_SRC] = bottom[0] == top[0] ? keeper_.memory() :
-      onednn::ReadAs(*AsFloat(bottom[0]), DATA, layout_);
-  arguments[DNNL_ARG_MEAN] = Statistics(this->mean_);
-  arguments[DNNL_ARG_VARIANCE] = Statistics(this->variance_);
-  arguments[DNNL_ARG_DIFF_DST] =
-      onednn::ReadAs(*AsFloat(top[0]), DIFF, layout_);
-  onednn::Output out(AsFloat(bottom[0]), DIFF, layout_);
-  arguments[DNNL_ARG_DIFF_SRC] = out.memory();
-  onednn::Execute(dnnl::batch_normalization_backward(backward_), arguments);
+  Blob<float>* to = AsFloat(bottom[0]);
+  const vector<float> factors = Factors();
+  if (this->use_global_stats_) {
+    const onednn::Layout layout = onednn::RowLayout(*AsFloat(top[0]), DIFF);
+    const dnnl::memory dy = onednn::ReadAs(*AsFloat(top[0]), DIFF, layout);
+    onednn::Output out(to, DIFF, layout);
+    ScaleChannels(onednn::RowsIn(dy, to->shape()), onednn::Values(dy), NULL,
+        &factors[0], NULL, onednn::Values(out.memory()));
+    out.Done();
+    return;
+  }
+  const dnnl::memory x = keeper_.memory();
+  const onednn::Layout layout = x.get_desc();
+  const dnnl::memory dy = onednn::ReadAs(*AsFloat(top[0]), DIFF, layout);
+  const ChannelRows rows = onednn::RowsIn(x, to->shape());
+  const float* mean = AsFloat(&this->mean_)->cpu_data();
+  const int channels = this->channels_;
+  vector<double> products(channels), sums(channels);
+  CentredSums(rows, onednn::Values(x), onednn::Values(dy), mean, &products[0],
+      &sums[0]);
+  vector<float> of_x(channels), offsets(channels);
+  const double count = to->count() / channels;
+  for (int c = 0; c < channels; ++c) {
+    const double f = factors[c];
+    of_x[c] = -f * f * f * products[c] / count;
+    offsets[c] = -f * sums[c] / count;
+  }
+  onednn::Output out(to, DIFF, layout);
+  CombineChannels(rows, onednn::Values(x), onednn::Values(dy), mean,
+      &factors[0], &of_x[0], &offsets[0], onednn::Values(out.memory()));
   out.Done();
 }
 

@@ -13,31 +13,46 @@ using onednn::DATA;
 using onednn::DIFF;
 
 template <typename Dtype>
-bool OnednnPoolingLayer<Dtype>::Prepare(const Blob<Dtype>& bottom,
-    const vector<Blob<Dtype>*>& top) {
-  const bool max = this->layer_param_.pooling_param().pool() ==
-      PoolingParameter_PoolMethod_MAX;
-  const bool average = this->layer_param_.pooling_param().pool() ==
-      PoolingParameter_PoolMethod_AVE;
-  // How far the last windows reach beyond the padding.
-  const int over_h = (this->pooled_height_ - 1) * this->stride_h_ +
-      this->kernel_h_ - this->height_ - 2 * this->pad_h_;
-  const int over_w = (this->pooled_width_ - 1) * this->stride_w_ +
-      this->kernel_w_ - this->width_ - 2 * this->pad_w_;
-  // There Caffe divides by less than the size of the window.
-  const bool cut = over_h > 0 || over_w > 0;
-  if (sizeof(Dtype) != sizeof(float) || bottom.count() == 0 ||
-      top.size() > 1 || !(max || (average && !cut))) {
+void OnednnPoolingLayer<Dtype>::HowFarOver(int* over_h, int* over_w) const {
+  *over_h = (this->pooled_height_ - 1) * this->stride_h_ + this->kernel_h_ -
+      this->height_ - 2 * this->pad_h_;
+  *over_w = (this->pooled_width_ - 1) * this->stride_w_ + this->kernel_w_ -
+      this->width_ - 2 * this->pad_w_;
+}
+
+template <typename Dtype>
+bool OnednnPoolingLayer<Dtype>::Suits(const Blob<Dtype>& bottom,
+    const vector<Blob<Dtype>*>& top) const {
+  if (sizeof(Dtype) != sizeof(float) || bottom.count() == 0 || top.size() > 1) {
     return false;
   }
-  const onednn::Layout layout =
-      onednn::Read(*AsFloat(const_cast<Blob<Dtype>*>(&bottom)), DATA)
-      .get_desc();
-  if (layout_ == layout && top_shape_ == top[0]->shape()) {
+  int over_h, over_w;
+  HowFarOver(&over_h, &over_w);
+  switch (this->layer_param_.pooling_param().pool()) {
+  case PoolingParameter_PoolMethod_MAX:
     return true;
+  case PoolingParameter_PoolMethod_AVE:
+    // Windows that reach beyond the padding Caffe divides by less.
+    return over_h <= 0 && over_w <= 0;
+  default:
+    return false;
+  }
+}
+
+template <typename Dtype>
+void OnednnPoolingLayer<Dtype>::Prepare(const onednn::Layout& layout,
+    const vector<int>& bottom_shape, const vector<int>& top_shape) {
+  if (layout_ == layout && bottom_shape_ == bottom_shape &&
+      top_shape_ == top_shape) {
+    return;
   }
   layout_ = layout;
-  top_shape_ = top[0]->shape();
+  bottom_shape_ = bottom_shape;
+  top_shape_ = top_shape;
+  const bool max = this->layer_param_.pooling_param().pool() ==
+      PoolingParameter_PoolMethod_MAX;
+  int over_h, over_w;
+  HowFarOver(&over_h, &over_w);
   const dnnl::algorithm algorithm = max ? dnnl::algorithm::pooling_max :
       dnnl::algorithm::pooling_avg_include_padding;
   const onednn::Dims stride = {this->stride_h_, this->stride_w_};
@@ -45,8 +60,7 @@ bool OnednnPoolingLayer<Dtype>::Prepare(const Blob<Dtype>& bottom,
   const onednn::Dims left = {this->pad_h_, this->pad_w_};
   const onednn::Dims right = {std::max(0, this->pad_h_ + over_h),
       std::max(0, this->pad_w_ + over_w)};
-  const onednn::Layout out =
-      onednn::AnyLayout(onednn::DimsOf(top[0]->shape()));
+  const onednn::Layout out = onednn::AnyLayout(onednn::DimsOf(top_shape));
   const dnnl::prop_kind training = dnnl::prop_kind::forward_training;
 #if DNNL_VERSION_MAJOR >= 3
   const onednn::Dims dilation = {0, 0};
@@ -64,18 +78,20 @@ bool OnednnPoolingLayer<Dtype>::Prepare(const Blob<Dtype>& bottom,
 #endif
   workspace_ = max ? dnnl::memory(forward_.workspace_desc(), onednn::Engine()) :
       dnnl::memory();
-  return true;
 }
 
 template <typename Dtype>
 void OnednnPoolingLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
     const vector<Blob<Dtype>*>& top) {
-  if (!Prepare(*bottom[0], top)) {
+  ours_ = Suits(*bottom[0], top);
+  if (!ours_) {
     PoolingLayer<Dtype>::Forward_cpu(bottom, top);
     return;
   }
   onednn::Arguments arguments;
-  arguments[DNNL_ARG_SRC] = onednn::Read(*AsFloat(bottom[0]), DATA);
+  const dnnl::memory x = onednn::Read(*AsFloat(bottom[0]), DATA);
+  Prepare(x.get_desc(), bottom[0]->shape(), top[0]->shape());
+  arguments[DNNL_ARG_SRC] = x;
   onednn::Output out(AsFloat(top[0]), DATA, forward_.dst_desc());
   arguments[DNNL_ARG_DST] = out.memory();
   if (workspace_) {
@@ -91,7 +107,10 @@ void OnednnPoolingLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   if (!propagate_down[0]) {
     return;
   }
-  if (!Prepare(*bottom[0], top)) {
+  // The places of the maxima are those of the forward pass, in the layout that
+  // the data were in then, whatever they are in now.
+  if (!ours_ || bottom_shape_ != bottom[0]->shape() ||
+      top_shape_ != top[0]->shape()) {
     PoolingLayer<Dtype>::Backward_cpu(top, propagate_down, bottom);
     return;
   }

@@ -11,22 +11,6 @@ using onednn::AsFloat;
 using onednn::DATA;
 using onednn::DIFF;
 
-namespace {
-
-/// The data in one of the layouts that rows are made of: its own if it is one.
-dnnl::memory AsRows(const Blob<float>& blob, onednn::Part part,
-    ChannelRows* rows) {
-  const dnnl::memory memory = onednn::Read(blob, part);
-  if (onednn::RowsOf(memory.get_desc(), blob.shape(), rows)) {
-    return memory;
-  }
-  const onednn::Layout plain = onednn::Plain(onednn::DimsOf(blob.shape()));
-  onednn::RowsOf(plain, blob.shape(), rows);
-  return onednn::ReadAs(blob, part, plain);
-}
-
-}  // namespace
-
 template <typename Dtype>
 bool OnednnScaleLayer<Dtype>::Suits(const vector<Blob<Dtype>*>& bottom) const {
   return AsFloat(bottom[0]) && bottom.size() == 1 &&
@@ -41,15 +25,14 @@ void OnednnScaleLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
     ScaleLayer<Dtype>::Forward_cpu(bottom, top);
     return;
   }
-  ChannelRows rows;
-  dnnl::memory x = AsRows(*AsFloat(bottom[0]), DATA, &rows);
-  if (bottom[0] == top[0] && this->param_propagate_down_[0]) {
-    x = keeper_.Keep(AsFloat(bottom[0]));
-  }
-  onednn::Output out(AsFloat(top[0]), DATA, x.get_desc());
+  const onednn::Layout layout = onednn::RowLayout(*AsFloat(bottom[0]), DATA);
+  const dnnl::memory x = bottom[0] == top[0] && this->param_propagate_down_[0] ?
+      keeper_.Keep(AsFloat(bottom[0]), layout, true) :
+      onednn::ReadAs(*AsFloat(bottom[0]), DATA, layout);
+  onednn::Output out(AsFloat(top[0]), DATA, layout);
   const Blob<float>* offset = this->bias_layer_ ?
       AsFloat(this->blobs_[this->bias_param_id_].get()) : NULL;
-  ScaleChannels(rows, onednn::Values(x),
+  ScaleChannels(onednn::RowsIn(x, bottom[0]->shape()), onednn::Values(x), NULL,
       AsFloat(this->blobs_[0].get())->cpu_data(),
       offset ? offset->cpu_data() : NULL, onednn::Values(out.memory()));
   out.Done();
@@ -58,7 +41,13 @@ void OnednnScaleLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
 template <typename Dtype>
 void OnednnScaleLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
     const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom) {
-  if (!Suits(bottom)) {
+  const bool in_place = bottom[0] == top[0];
+  // With a second bottom there are no parameters.
+  const bool learns = bottom.size() == 1 && this->param_propagate_down_[0];
+  // Without a forward pass of this shape Caffe's own knows no better, but does
+  // not end the program.
+  if (!Suits(bottom) ||
+      (learns && in_place && !keeper_.HasOf(*AsFloat(bottom[0])))) {
     ScaleLayer<Dtype>::Backward_cpu(top, propagate_down, bottom);
     return;
   }
@@ -66,27 +55,26 @@ void OnednnScaleLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   Blob<float>* offset = this->bias_layer_ &&
       this->param_propagate_down_[this->bias_param_id_] ?
       AsFloat(this->blobs_[this->bias_param_id_].get()) : NULL;
-  const bool learns = this->param_propagate_down_[0];
-  ChannelRows rows;
-  dnnl::memory dy = AsRows(*AsFloat(top[0]), DIFF, &rows);
+  // One layout for all: that of the data, which the diff has, too, as a rule.
+  dnnl::memory x;
+  if (learns && in_place) {
+    x = keeper_.memory();
+  } else if (learns) {
+    x = onednn::ReadAs(*AsFloat(bottom[0]), DATA,
+        onednn::RowLayout(*AsFloat(bottom[0]), DATA));
+  }
+  const onednn::Layout layout =
+      learns ? x.get_desc() : onednn::RowLayout(*AsFloat(top[0]), DIFF);
+  const dnnl::memory dy = onednn::ReadAs(*AsFloat(top[0]), DIFF, layout);
+  const ChannelRows rows = onednn::RowsIn(dy, top[0]->shape());
   if (learns || offset) {
-    dnnl::memory x = dy;
-    if (learns) {
-      // The layout of the data is that of the diff, as a rule.
-      x = bottom[0] == top[0] ? keeper_.memory() :
-          onednn::ReadAs(*AsFloat(bottom[0]), DATA, dy.get_desc());
-      if (x.get_desc() != dy.get_desc()) {
-        dy = onednn::ReadAs(*AsFloat(top[0]), DIFF, x.get_desc());
-        AsRows(*AsFloat(top[0]), DIFF, &rows);
-      }
-    }
-    SumChannels(rows, onednn::Values(x), onednn::Values(dy),
+    SumChannels(rows, onednn::Values(learns ? x : dy), onednn::Values(dy),
         learns ? factor->mutable_cpu_diff() : NULL,
         offset ? offset->mutable_cpu_diff() : NULL);
   }
   if (propagate_down[0]) {
-    onednn::Output out(AsFloat(bottom[0]), DIFF, dy.get_desc());
-    ScaleChannels(rows, onednn::Values(dy), factor->cpu_data(), NULL,
+    onednn::Output out(AsFloat(bottom[0]), DIFF, layout);
+    ScaleChannels(rows, onednn::Values(dy), NULL, factor->cpu_data(), NULL,
         onednn::Values(out.memory()));
     out.Done();
   }

@@ -10,114 +10,254 @@ namespace caffe {
 namespace {
 
 const int kLanes = 16;
-/// Of a row, what a thread takes at a time: a multiple of the lanes.
+/// What is summed in floats before it is added up in double: a multiple of the
+/// lanes, and small enough to be in the cache when it is read again.
 const int kChunk = 4096;
+/// What a thread takes at a time, or more.
+const int kGrain = 1 << 15;
 
 int Chunks(const ChannelRows& rows) {
   return (rows.Length() + kChunk - 1) / kChunk;
 }
 
-/// A parameter of the channels of a row, one for each lane.
-void SpreadOver(const ChannelRows& rows, int row, const float* parameter,
-    float otherwise, float lanes[kLanes]) {
-  const int first = row % rows.RowsAnImage() * rows.block;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const int channel = first + lane % rows.block;
-    lanes[lane] = !parameter ? otherwise :
-        channel < rows.channels ? parameter[channel] : 0;
+int AllChunks(const ChannelRows& rows) {
+  return rows.images * rows.RowsAnImage() * Chunks(rows);
+}
+
+/// Of a row, a chunk or less.
+struct Part {
+  int number;
+  size_t at;
+  int count;
+  int channel;  // of its first lane
+};
+
+/// Calls body(part) for all parts of the rows, in any order.
+template <typename Body>
+void OverParts(const ChannelRows& rows, const Body& body) {
+  const int chunks = Chunks(rows), all = AllChunks(rows);
+  const int together =
+      std::max(1, kGrain / std::max(1, std::min(kChunk, rows.Length())));
+  const int tasks = (all + together - 1) / together;
+#ifdef _OPENMP
+#pragma omp parallel for schedule(static)
+#endif
+  for (int task = 0; task < tasks; ++task) {
+    const int last = std::min(all, (task + 1) * together);
+    for (int number = task * together; number < last; ++number) {
+      const int row = number / chunks, begin = number % chunks * kChunk;
+      const Part part = {number,
+          static_cast<size_t>(row) * rows.Length() + begin,
+          std::min(kChunk, rows.Length() - begin),
+          row % rows.RowsAnImage() * rows.block};
+      body(part);
+    }
   }
 }
 
+/// A parameter of the channels of a part, one for each lane.
+struct Spread {
+  Spread(const ChannelRows& rows, const Part& part, const float* parameter,
+      float otherwise) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const int channel = part.channel + lane % rows.block;
+      // Channels that only fill a block up stay 0.
+      lanes[lane] = !parameter ? otherwise :
+          channel < rows.channels ? parameter[channel] : 0;
+    }
+  }
+  float lanes[kLanes];
+};
+
+/// Two sums of each lane of each part, and of these those of the channels.
+class LaneSums {
+ public:
+  explicit LaneSums(const ChannelRows& rows)
+      : rows_(rows),
+        sums_(static_cast<size_t>(AllChunks(rows)) * 2 * kLanes) {}
+  float* Of(int number) {
+    return &sums_[static_cast<size_t>(number) * 2 * kLanes];
+  }
+  /// Calls add(channel, lane, first, second, part) in the order of the parts.
+  template <typename Add>
+  void ForEach(const Add& add) {
+    const int chunks = Chunks(rows_), all = AllChunks(rows_);
+    for (int number = 0; number < all; ++number) {
+      const int channel = number / chunks % rows_.RowsAnImage() * rows_.block;
+      const float* mine = Of(number);
+      for (int lane = 0; lane < kLanes; ++lane) {
+        const int own = channel + lane % rows_.block;
+        if (own < rows_.channels) {
+          const int count = std::min(kChunk,
+              rows_.Length() - number % chunks * kChunk);
+          add(own, mine[lane], mine[kLanes + lane],
+              (count - lane + kLanes - 1) / kLanes);
+        }
+      }
+    }
+  }
+
+ private:
+  const ChannelRows rows_;
+  std::vector<float> sums_;
+};
+
 CAFFE_VECTOR_CLONES
-void ScaleChunk(int count, const float* x, const float* factor,
-    const float* offset, float* y) {
+void ScaleChunk(int count, const float* x, const float* mean,
+    const float* factor, const float* offset, float* y) {
   int i = 0;
   for (; i + kLanes <= count; i += kLanes) {
     for (int lane = 0; lane < kLanes; ++lane) {
-      y[i + lane] = x[i + lane] * factor[lane] + offset[lane];
+      y[i + lane] = (x[i + lane] - mean[lane]) * factor[lane] + offset[lane];
     }
   }
-  for (; i < count; ++i) {
-    y[i] = x[i] * factor[i % kLanes] + offset[i % kLanes];
+  for (int lane = 0; i < count; ++i, ++lane) {
+    y[i] = (x[i] - mean[lane]) * factor[lane] + offset[lane];
   }
 }
 
+/// Sums of dy (x - mean) and of dy.
 CAFFE_VECTOR_CLONES
-void SumChunk(int count, const float* x, const float* dy, float* sum_product,
-    float* sum) {
-  float products[kLanes] = {0}, sums[kLanes] = {0};
+void SumChunk(int count, const float* x, const float* dy, const float* mean,
+    float* sums) {
+  float products[kLanes] = {0}, plain[kLanes] = {0};
   int i = 0;
   for (; i + kLanes <= count; i += kLanes) {
     for (int lane = 0; lane < kLanes; ++lane) {
-      products[lane] += dy[i + lane] * x[i + lane];
-      sums[lane] += dy[i + lane];
+      products[lane] += dy[i + lane] * (x[i + lane] - mean[lane]);
+      plain[lane] += dy[i + lane];
     }
   }
-  for (; i < count; ++i) {
-    products[i % kLanes] += dy[i] * x[i];
-    sums[i % kLanes] += dy[i];
+  for (int lane = 0; i < count; ++i, ++lane) {
+    products[lane] += dy[i] * (x[i] - mean[lane]);
+    plain[lane] += dy[i];
+  }
+  std::copy(products, products + kLanes, sums);
+  std::copy(plain, plain + kLanes, sums + kLanes);
+}
+
+/// Mean of each lane, and the sum of squares about it.
+CAFFE_VECTOR_CLONES
+void MomentsOfChunk(int count, const float* x, float* moments) {
+  float mean[kLanes] = {0}, squares[kLanes] = {0};
+  const int whole = count / kLanes * kLanes;
+  for (int i = 0; i < whole; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      mean[lane] += x[i + lane];
+    }
+  }
+  for (int i = whole; i < count; ++i) {
+    mean[i - whole] += x[i];
   }
   for (int lane = 0; lane < kLanes; ++lane) {
-    sum_product[lane] = products[lane];
-    sum[lane] = sums[lane];
+    const int own = (count - lane + kLanes - 1) / kLanes;
+    mean[lane] /= own > 0 ? own : 1;
+  }
+  for (int i = 0; i < whole; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      const float off = x[i + lane] - mean[lane];
+      squares[lane] += off * off;
+    }
+  }
+  for (int i = whole; i < count; ++i) {
+    const float off = x[i] - mean[i - whole];
+    squares[i - whole] += off * off;
+  }
+  std::copy(mean, mean + kLanes, moments);
+  std::copy(squares, squares + kLanes, moments + kLanes);
+}
+
+CAFFE_VECTOR_CLONES
+void CombineChunk(int count, const float* x, const float* y, const float* mean,
+    const float* a, const float* b, const float* c, float* z) {
+  int i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      z[i + lane] = a[lane] * y[i + lane] +
+          (b[lane] * (x[i + lane] - mean[lane]) + c[lane]);
+    }
+  }
+  for (int lane = 0; i < count; ++i, ++lane) {
+    z[i] = a[lane] * y[i] + (b[lane] * (x[i] - mean[lane]) + c[lane]);
   }
 }
 
 }  // namespace
 
-void ScaleChannels(const ChannelRows& rows, const float* x, const float* factor,
-    const float* offset, float* y) {
-  const int chunks = Chunks(rows);
-  const int tasks = rows.images * rows.RowsAnImage() * chunks;
-#ifdef _OPENMP
-#pragma omp parallel for schedule(static)
-#endif
-  for (int task = 0; task < tasks; ++task) {
-    const int row = task / chunks, begin = task % chunks * kChunk;
-    float factors[kLanes], offsets[kLanes];
-    SpreadOver(rows, row, factor, 1, factors);
-    SpreadOver(rows, row, offset, 0, offsets);
-    const size_t at = static_cast<size_t>(row) * rows.Length() + begin;
-    ScaleChunk(std::min(kChunk, rows.Length() - begin), x + at, factors,
-        offsets, y + at);
-  }
+void ScaleChannels(const ChannelRows& rows, const float* x, const float* mean,
+    const float* factor, const float* offset, float* y) {
+  OverParts(rows, [&](const Part& part) {
+    const Spread means(rows, part, mean, 0), factors(rows, part, factor, 1),
+        offsets(rows, part, offset, 0);
+    ScaleChunk(part.count, x + part.at, means.lanes, factors.lanes,
+        offsets.lanes, y + part.at);
+  });
+}
+
+void CentredSums(const ChannelRows& rows, const float* x, const float* dy,
+    const float* mean, double* sum_product, double* sum) {
+  LaneSums sums(rows);
+  OverParts(rows, [&](const Part& part) {
+    const Spread means(rows, part, mean, 0);
+    SumChunk(part.count, x + part.at, dy + part.at, means.lanes,
+        sums.Of(part.number));
+  });
+  std::fill(sum_product, sum_product + rows.channels, 0.);
+  std::fill(sum, sum + rows.channels, 0.);
+  sums.ForEach([&](int channel, float product, float plain, int) {
+    sum_product[channel] += product;
+    sum[channel] += plain;
+  });
 }
 
 void SumChannels(const ChannelRows& rows, const float* x, const float* dy,
     float* sum_product, float* sum) {
-  const int chunks = Chunks(rows);
-  const int tasks = rows.images * rows.RowsAnImage() * chunks;
-  std::vector<float> partial(static_cast<size_t>(tasks) * 2 * kLanes);
-#ifdef _OPENMP
-#pragma omp parallel for schedule(static)
-#endif
-  for (int task = 0; task < tasks; ++task) {
-    const int row = task / chunks, begin = task % chunks * kChunk;
-    const size_t at = static_cast<size_t>(row) * rows.Length() + begin;
-    float* mine = &partial[static_cast<size_t>(task) * 2 * kLanes];
-    SumChunk(std::min(kChunk, rows.Length() - begin), x + at, dy + at, mine,
-        mine + kLanes);
-  }
-  std::vector<double> totals(2 * rows.channels);
-  for (int task = 0; task < tasks; ++task) {
-    const int first = task / chunks % rows.RowsAnImage() * rows.block;
-    const float* mine = &partial[static_cast<size_t>(task) * 2 * kLanes];
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const int channel = first + lane % rows.block;
-      if (channel < rows.channels) {
-        totals[2 * channel] += mine[lane];
-        totals[2 * channel + 1] += mine[kLanes + lane];
-      }
-    }
-  }
+  std::vector<double> products(rows.channels), sums(rows.channels);
+  CentredSums(rows, x, dy, NULL, &products[0], &sums[0]);
   for (int channel = 0; channel < rows.channels; ++channel) {
     if (sum_product) {
-      sum_product[channel] += totals[2 * channel];
+      sum_product[channel] += products[channel];
     }
     if (sum) {
-      sum[channel] += totals[2 * channel + 1];
+      sum[channel] += sums[channel];
     }
   }
+}
+
+void ChannelMoments(const ChannelRows& rows, const float* x, float* mean,
+    float* variance) {
+  LaneSums moments(rows);
+  OverParts(rows, [&](const Part& part) {
+    MomentsOfChunk(part.count, x + part.at, moments.Of(part.number));
+  });
+  // Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for
+  // computing sample variances, 1979.
+  struct Moments { double count, mean, squares; };
+  std::vector<Moments> all(rows.channels);
+  moments.ForEach([&](int channel, float its_mean, float squares, int count) {
+    if (count > 0) {
+      Moments& mine = all[channel];
+      const double off = its_mean - mine.mean, before = mine.count;
+      mine.count += count;
+      mine.mean += off * count / mine.count;
+      mine.squares += squares + off * off * before * count / mine.count;
+    }
+  });
+  for (int channel = 0; channel < rows.channels; ++channel) {
+    mean[channel] = all[channel].mean;
+    variance[channel] = all[channel].squares / all[channel].count;
+  }
+}
+
+void CombineChannels(const ChannelRows& rows, const float* x, const float* y,
+    const float* mean, const float* a, const float* b, const float* c,
+    float* z) {
+  OverParts(rows, [&](const Part& part) {
+    const Spread means(rows, part, mean, 0), as(rows, part, a, 0),
+        bs(rows, part, b, 0), cs(rows, part, c, 0);
+    CombineChunk(part.count, x + part.at, y + part.at, means.lanes, as.lanes,
+        bs.lanes, cs.lanes, z + part.at);
+  });
 }
 
 }  // namespace caffe

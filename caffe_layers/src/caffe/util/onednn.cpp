@@ -70,6 +70,13 @@ bool RowsOf(const Layout& layout, const vector<int>& shape, ChannelRows* rows) {
   return false;
 }
 
+ChannelRows RowsIn(const dnnl::memory& memory, const vector<int>& shape) {
+  ChannelRows rows;
+  CHECK(RowsOf(memory.get_desc(), shape, &rows))
+      << "memory of a layout that rows are not made of";
+  return rows;
+}
+
 void Reorder(const dnnl::memory& from, const dnnl::memory& to) {
   Arguments arguments;
   arguments[DNNL_ARG_FROM] = from;
@@ -103,12 +110,15 @@ OtherData* ValidOther(const SyncedMemory* memory, const Dims& dims) {
       DimsIn(other->memory) == dims ? other : NULL;
 }
 
-/// The blob's buffer for this layout, made if it has none.
+/// The blob's buffer for this layout, made if it has none or if what is in it
+/// is kept for a backward pass.
 shared_ptr<OtherData> BufferOf(const SyncedMemory* memory,
     const Layout& layout) {
   shared_ptr<OtherData> other =
       boost::dynamic_pointer_cast<OtherData>(memory->other_layout());
-  if (!other || other->memory.get_desc() != layout) {
+  const int users = 2;  // the blob and this function
+  if (!other || other->memory.get_desc() != layout ||
+      other.use_count() > users) {
     other.reset(new OtherData(layout));
   }
   return other;
@@ -146,6 +156,13 @@ dnnl::memory ReadAs(const Blob<float>& blob, Part part, const Layout& layout) {
   return made->memory;
 }
 
+Layout RowLayout(const Blob<float>& blob, Part part) {
+  ChannelRows rows;
+  const Layout layout = Read(blob, part).get_desc();
+  return RowsOf(layout, blob.shape(), &rows) ? layout :
+      Plain(DimsOf(blob.shape()));
+}
+
 Output::Output(Blob<float>* blob, Part part, const Layout& layout)
     : target_(PartOf(*blob, part)), dims_(DimsOf(blob->shape())),
       plain_wanted_(target_->plain_wanted()) {
@@ -173,23 +190,39 @@ void Output::Done() {
   target_->set_other_layout(other, !plain_wanted_);
 }
 
-dnnl::memory Keeper::Keep(Blob<float>* blob) {
+dnnl::memory Keeper::Keep(Blob<float>* blob, const Layout& layout,
+    bool overwritten) {
+  if (shared_) {
+    kept_.reset();
+    shared_ = false;
+  }
   SyncedMemory* memory = blob->data().get();
-  const Dims dims = DimsOf(blob->shape());
-  const Layout layout = Read(*blob, DATA).get_desc();
+  const dnnl::memory data = ReadAs(*blob, DATA, layout);
+  const OtherData* other = ValidOther(memory, DimsOf(blob->shape()));
+  const bool in_other = other && other->memory.get_desc() == layout;
+  if (in_other && !overwritten) {
+    // BufferOf leaves it alone as long as it is shared.
+    kept_ = boost::dynamic_pointer_cast<OtherData>(memory->other_layout());
+    shared_ = true;
+    return kept_->memory;
+  }
   if (!kept_ || kept_->memory.get_desc() != layout) {
     kept_.reset(new OtherData(layout));
   }
-  if (ValidOther(memory, dims)) {
+  if (in_other) {
     // They change places: the blob goes on in the buffer that was kept.
-    shared_ptr<OtherData> data =
+    shared_ptr<OtherData> whole =
         boost::dynamic_pointer_cast<OtherData>(memory->other_layout());
     memory->set_other_layout(kept_, true);
-    kept_ = data;
+    kept_ = whole;
   } else {
-    Reorder(Read(*blob, DATA), kept_->memory);
+    Reorder(data, kept_->memory);
   }
   return kept_->memory;
+}
+
+bool Keeper::HasOf(const Blob<float>& blob) const {
+  return kept_ && DimsIn(kept_->memory) == DimsOf(blob.shape());
 }
 
 dnnl::memory SliceOf(const Blob<float>& blob, Part part, const Dims& dims,

@@ -82,9 +82,8 @@ void Convolver<Primitives>::Describe() {
     forward_ = onednn::Describe<ForwardPrimitive>(
         dnnl::prop_kind::forward_training, Primitives::Algorithm(), bottom,
         weights, bias, top, stride, dilation, pad, pad);
-    if (!RowsOf(forward_.dst_desc(), shape_.top, &rows_)) {
-      rows_.block = 0;
-    }
+    ChannelRows rows;
+    top_is_rows_ = RowsOf(forward_.dst_desc(), shape_.top, &rows);
     if (!shape_.has_bias || (apart && BiasApart())) {
       break;
     }
@@ -153,8 +152,8 @@ void Convolver<Primitives>::Forward(const Blob<float>& bottom,
   arguments[DNNL_ARG_DST] = out.memory();
   Execute(ForwardPrimitive(forward_), arguments);
   if (bias && BiasApart()) {
-    ScaleChannels(rows_, Values(out.memory()), NULL, bias->cpu_data(),
-        Values(out.memory()));
+    ScaleChannels(RowsIn(out.memory(), shape_.top), Values(out.memory()), NULL,
+        NULL, bias->cpu_data(), Values(out.memory()));
   }
   out.Done();
 }
@@ -201,13 +200,8 @@ void Convolver<Primitives>::BackwardWeights(const Blob<float>& bottom,
         weights->mutable_cpu_diff());
   }
   if (bias && BiasApart()) {
-    ChannelRows rows;
-    dnnl::memory diff = arguments[DNNL_ARG_DIFF_DST];
-    if (!RowsOf(diff.get_desc(), shape_.top, &rows)) {
-      diff = ReadAs(top, DIFF, Plain(DimsOf(shape_.top)));
-      RowsOf(diff.get_desc(), shape_.top, &rows);
-    }
-    SumChannels(rows, Values(diff), Values(diff), NULL,
+    const dnnl::memory diff = ReadAs(top, DIFF, RowLayout(top, DIFF));
+    SumChannels(RowsIn(diff, shape_.top), Values(diff), Values(diff), NULL,
         bias->mutable_cpu_diff());
   } else if (bias) {
     caffe_axpy<float>(bias->count(), 1, Values(bias_diff_),
