@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "caffe/util/parallel.hpp"
 #include "caffe/util/vector_clones.hpp"
 
 namespace caffe {
@@ -38,11 +39,7 @@ void OverParts(const ChannelRows& rows, const Body& body) {
   const int chunks = Chunks(rows), all = AllChunks(rows);
   const int together =
       std::max(1, kGrain / std::max(1, std::min(kChunk, rows.Length())));
-  const int tasks = (all + together - 1) / together;
-#ifdef _OPENMP
-#pragma omp parallel for schedule(static)
-#endif
-  for (int task = 0; task < tasks; ++task) {
+  ParallelFor((all + together - 1) / together, [&](int task) {
     const int last = std::min(all, (task + 1) * together);
     for (int number = task * together; number < last; ++number) {
       const int row = number / chunks, begin = number % chunks * kChunk;
@@ -52,7 +49,7 @@ void OverParts(const ChannelRows& rows, const Body& body) {
           row % rows.RowsAnImage() * rows.block};
       body(part);
     }
-  }
+  });
 }
 
 /// A parameter of the channels of a part, one for each lane.
