@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from randrop import processes
 from randrop.caffe_build import PATIENCE, build_dir, import_caffe
 from randrop.errors import UserError
 from randrop.nets.losses import loss_layers, parse_losses
@@ -29,7 +29,7 @@ def in_a_process(
     UserError
         When it fails; with its last words.
     """
-    result = subprocess.run(
+    result = processes.run(
         [sys.executable, script, "--child", json.dumps(task)],
         env={
             **os.environ,
@@ -41,7 +41,6 @@ def in_a_process(
         },
         capture_output=True,
         text=True,
-        check=False,
     )
     if result.returncode:
         last = "\n".join(result.stderr.strip().splitlines()[-3:])

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from _bench import check_judges, in_a_process, median, use_judges
-from randrop import cli, inference, nets, tiles
+from randrop import cli, inference, nets, ownership, tiles
 from randrop.caffe_build import import_caffe
 from randrop.errors import UserError
 from randrop.files import write_json
@@ -155,6 +155,8 @@ def main() -> None:
     if options.child:
         print(json.dumps(child(json.loads(options.child))))
         return
+    if options.out:
+        ownership.check(options.out)
     if min(options.repeats, options.rounds, options.base, *options.threads) < 1:
         raise UserError("--repeats, --rounds, --base and --threads must be at least 1")
     if min(options.size) < STRIDE:

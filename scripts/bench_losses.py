@@ -12,9 +12,9 @@ import numpy as np
 from tqdm import tqdm
 
 from _bench import Pass, check_judges, in_a_process, loss_net, median, use_judges
-from randrop import cli
+from randrop import cli, ownership
 from randrop.errors import UserError
-from randrop.files import write_json
+from randrop.files import replacing, write_json
 
 LOSSES = {
     "SIGMOID": (
@@ -267,7 +267,8 @@ def draw(content: dict[str, Any], path: Path) -> None:
         xscale="log", ylim=(0, None), xlabel="pixels", ylabel="ns per pixel",
         title="random-drop:LOG, one thread",
     )  # fmt: skip
-    figure.savefig(path, dpi=90)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=90)
 
 
 def arguments() -> argparse.Namespace:
@@ -294,6 +295,8 @@ def main() -> None:
     if options.child:
         print(json.dumps(child(json.loads(options.child))))
         return
+    if options.out:
+        ownership.check(options.out, options.out.with_suffix(".png"))
     if min(options.repeats, options.rounds, *options.threads) < 1:
         raise UserError("--repeats, --rounds and --threads must be at least 1")
     contenders = list(CONTENDERS)

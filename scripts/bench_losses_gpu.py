@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from _bench import Pass, in_a_process, loss_net, made_net, median
 from bench_losses import LOSSES
-from randrop import cli
+from randrop import cli, ownership
 from randrop.caffe_build import caffe_root, import_caffe
 from randrop.errors import UserError
 from randrop.files import write_json
@@ -150,6 +150,8 @@ def main() -> None:
     if options.child:
         print(json.dumps(child(json.loads(options.child))))
         return
+    if options.out:
+        ownership.check(options.out)
     if options.rounds < 1:
         raise UserError("--rounds must be at least 1")
     if options.device == "gpu":

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from _bench import check_judges, in_a_process, median, use_judges
-from randrop import cli, nets
+from randrop import cli, nets, ownership
 from randrop.caffe_build import import_caffe
 from randrop.data.phantom_set import write_phantom
 from randrop.errors import UserError
@@ -177,6 +177,8 @@ def main() -> None:
     if options.child:
         print(json.dumps(child(json.loads(options.child))))
         return
+    if options.out:
+        ownership.check(options.out)
     if "pytorch" in options.contenders:
         check_judges("torch", "leave it out with --contenders oneDNN caffe")
     runs = [

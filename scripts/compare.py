@@ -15,11 +15,19 @@ import _start  # noqa: F401
 
 from tqdm import tqdm
 
-from randrop import cli, comparison, comparison_report, evaluation
+from randrop import (
+    cli,
+    comparison,
+    comparison_report,
+    evaluation,
+    ownership,
+    processes,
+    snapshots,
+)
 from randrop.data import read_dataset
 from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
-from randrop.files import write_json, write_text
+from randrop.files import output, write_json, write_text
 
 SCRIPTS = Path(__file__).resolve().parent
 EXAMPLES = """\
@@ -32,7 +40,8 @@ EXAMPLES = """\
       --seeds 1 2 3 --out build/compare-organs -- --iterations 1500 --batch 2
 
 Losses are those of scripts/train.py --help; what follows -- goes to train.py. The same
-command again goes on where it was stopped, and leaves alone what is done. OUT gets a
+command again goes on where it was stopped, and leaves alone what is done; when this
+ends, so do its trainings, after a snapshot if it was Ctrl-C or SIGTERM. OUT gets a
 folder a run, summary.json, summary.md (mean and spread over seeds, and differences to
 the first loss or the --reference, paired by seed) and summary.png.
 
@@ -52,10 +61,7 @@ def steps_of(options: argparse.Namespace, loss: str, seed: int) -> dict[str, lis
     folder = folder_of(options.out, loss, seed)
     run, data = folder / "run", ["--data", options.data]
     train = ["--loss", loss, "--seed", seed, "--out", run]
-    if (
-        list(run.glob("snapshots/*.solverstate"))
-        and not (run / "final.caffemodel").exists()
-    ):
+    if snapshots.states(run) and not (run / "final.caffemodel").exists():
         train.append("--resume")
     if is_labelled(options.data):
         steps = {
@@ -105,12 +111,11 @@ def run_one(options: argparse.Namespace, loss: str, seed: int) -> dict[str, Any]
             continue
         log = folder / f"{step}.out"
         with log.open("w") as stream:
-            status = subprocess.run(
+            status = options.children.run(
                 [sys.executable, str(SCRIPTS / f"{step}.py"), *arguments],
                 stdout=stream,
                 stderr=subprocess.STDOUT,
-                check=False,
-            ).returncode
+            )
         if status:
             last = (log.read_text(errors="replace").strip() or "?").splitlines()[-1]
             raise UserError(f"{step}.py ended with {status}: {last} ({log})")
@@ -200,14 +205,13 @@ def costs(options: argparse.Namespace, runs: list[dict[str, Any]]) -> dict[str, 
         if run["loss"] in found:
             continue
         folder = folder_of(options.out, run["loss"], run["seed"])
-        result = subprocess.run(
+        result = processes.run(
             [
                 *(sys.executable, str(SCRIPTS / "time_layers.py")),
                 *("--run", str(folder / "run"), "--out", str(folder / "layers.json")),
             ],
             capture_output=True,
             text=True,
-            check=False,
         )
         if result.returncode:
             # Hours of training are not to be lost for it.
@@ -262,12 +266,29 @@ def main() -> int:
         raise UserError(f"--reference {options.reference} is none of the --losses")
     if options.jobs < 1:
         raise UserError("--jobs must be at least 1")
-    scores, options.chosen = {}, {}
     if options.learning_rates:
         if is_labelled(options.data):
             raise UserError("--learning-rates is for photographs")
         if "--lr" in options.training:
             raise UserError("give --learning-rates, or --lr after --, not both")
+    results = options.results and [
+        options.results,
+        *(options.results.with_suffix(suffix) for suffix in (".md", ".png")),
+    ]
+    ownership.check(*results or ())
+    names = ("summary.json", "summary.md", "summary.png", "search/split.json")
+    logs = ("*-seed*/*.out", "search/*/*-seed*/*.out")
+    with (
+        output(options.out, "compare", names, streams=logs),
+        processes.Children() as options.children,
+    ):
+        return _compare(options)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Run all, write the summary, print its tables; return the status."""
+    scores, options.chosen = {}, {}
+    if options.learning_rates:
         scores = search(options)
         options.chosen = {
             loss: max(known, key=known.get)

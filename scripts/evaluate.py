@@ -13,7 +13,7 @@ from tqdm import tqdm
 from randrop import cli, evaluation, maps, panels, plots, report
 from randrop.data import Case, check_lesions, read_dataset
 from randrop.errors import UserError
-from randrop.files import write_bytes, write_json
+from randrop.files import output, write_bytes, write_json
 
 log = logging.getLogger("randrop")
 
@@ -54,6 +54,25 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(f"{root} has no prediction.json: name the --lesions to measure")
     check_lesions(lesions)
     cases = read_dataset(options.data, options.split).subset(options.subset)
+    files = ["metrics.json", "pr_curves.png", "report.html"]
+    files += [f"ranked_{lesion}.jpg" for lesion in lesions]
+    files += [
+        f"overlays/{lesion}/{case.name}.png" for lesion in lesions for case in cases
+    ]
+    with output(out, "evaluate", files):
+        _evaluate(cases, lesions, prediction, options)
+    log.info("Report: %s", out / "report.html")
+    return 0
+
+
+def _evaluate(
+    cases: tuple[Case, ...],
+    lesions: list[str],
+    prediction: dict,
+    options: argparse.Namespace,
+) -> None:
+    """Measure, draw and write."""
+    out, root = options.out, options.probabilities
     measured = evaluation.measure(cases, lesions, root)
     against = options.against and evaluation.measure(cases, lesions, options.against)
     content = {
@@ -95,8 +114,6 @@ def main(arguments: list[str] | None = None) -> int:
             "%s: average precision %+.4f against %s, 95 %% interval %s",
             *(lesion, better["average_precision"], options.against, words),
         )
-    log.info("Report: %s", out / "report.html")
-    return 0
 
 
 def _draw(

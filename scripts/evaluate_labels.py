@@ -8,7 +8,7 @@ import _start  # noqa: F401
 
 from randrop import cli, label_evaluation
 from randrop.data.labelled import SUBSETS, read_labelled
-from randrop.files import write_json
+from randrop.files import output, write_json
 
 log = logging.getLogger("randrop")
 
@@ -36,10 +36,11 @@ def main() -> None:
     """Evaluate, write, and print a table."""
     options = arguments()
     data = read_labelled(options.data)
-    result = label_evaluation.measure(
-        options.run, data, options.subset, options.out / "predictions.png"
-    )
-    write_json(options.out / "metrics.json", {"data": data.folder.name, **result})
+    with output(options.out, "evaluate_labels", ("metrics.json", "predictions.png")):
+        result = label_evaluation.measure(
+            options.run, data, options.subset, options.out / "predictions.png"
+        )
+        write_json(options.out / "metrics.json", {"data": data.folder.name, **result})
     log.info("%-16s %8s %7s %7s", "label", "pixels", "Dice", "IoU")
     for name, label in result["labels"].items():
         numbers = [label["dice"], label["iou"]]

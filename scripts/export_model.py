@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 import predict
-from randrop import caffe_build, cli, evaluation, model
+from randrop import caffe_build, cli, evaluation, model, ownership, snapshots
 from randrop.data import Case, read_dataset
 from randrop.errors import UserError
 from randrop.files import building, write_json, write_text
@@ -26,13 +26,15 @@ Make a model to give away of a finished training.
 Writes into OUT:
   deploy.prototxt, final.caffemodel   the network, without the layers of the training
                     and without any path of this machine
+  final.sha256      its SHA-256, as sha256sum -c reads it
   run.json          settings, width of the field of view, a threshold a lesion type
   metrics.json      what was measured, on which photographs
   README.md         the model card
 
 The training's own photographs are predicted for the thresholds (largest F1), and the
 validation photographs for the figures: the thresholds know nothing of them. OUT is a
-run for scripts/predict.py --run.
+run for scripts/predict.py --run. It is a new folder, or one that this script wrote and
+nobody added to.
 """
 
 EXAMPLES = """\
@@ -49,6 +51,7 @@ WORDS = ("title", "data", "licence", "limits")
 def main(arguments: list[str] | None = None) -> int:
     """Predict, measure and write; return 0."""
     options = _parse(arguments)
+    ownership.check_replaceable(options.out, "export_model")
     about = _about(options.about)
     run = predict.read_run(options.run)
     data = options.data or run.get("data")
@@ -81,9 +84,10 @@ def main(arguments: list[str] | None = None) -> int:
         lesion: result["threshold"]
         for lesion, result in measured["train"].lesions.items()
     }
-    with building(options.out) as folder:
+    with building(options.out, "export_model") as folder:
         _write_network(options.run, folder)
         weights = (folder / "final.caffemodel").read_bytes()
+        snapshots.seal(folder / "final.caffemodel")
         settings = {key: run[key] for key in model.SETTINGS if key in run} | {
             "field_of_view": _field_of_view(subsets["train"]),
             "thresholds": thresholds,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import _start  # noqa: F401
 
-from randrop import cli, nets
+from randrop import cli, nets, ownership
 from randrop.caffe_build import REPOSITORY
 from randrop.data.labelled import SUBSETS
 from randrop.files import write_text
@@ -141,11 +141,15 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", type=Path, default=REPOSITORY / "prototxt")
     options: argparse.Namespace = parser.parse_args()
-    for network in FILES:
-        for name, text in files_of(network).items():
-            path = options.out / network / name
-            write_text(path, text)
-            log.info("%s", path)
+    texts = {
+        f"{network}/{name}": text
+        for network in FILES
+        for name, text in files_of(network).items()
+    }
+    ownership.claim(options.out, "make_prototxt", texts)
+    for name, text in texts.items():
+        write_text(options.out / name, text)
+        log.info("%s", options.out / name)
 
 
 if __name__ == "__main__":

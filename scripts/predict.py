@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from randrop import cli, inference, lesion_list, maps, model, tiles
+from randrop import cli, inference, lesion_list, maps, model, ownership, tiles
 from randrop.data import (
     Case,
     check_lesions,
@@ -24,7 +24,7 @@ from randrop.data import (
     rescale_image,
 )
 from randrop.errors import UserError
-from randrop.files import write_bytes, write_json
+from randrop.files import output, write_bytes, write_json
 
 log = logging.getLogger("randrop")
 
@@ -68,6 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
     weights = options.weights or options.run / "final.caffemodel"
     channels = run["lesions"] if run else options.lesions
     wanted = options.lesions or channels
+    if run.get("weights_sha256") and not options.weights:
+        _check_digest(weights, run["weights_sha256"])
     check_lesions(channels)
     check_lesions(wanted)
     if set(wanted) - set(channels):
@@ -93,13 +95,42 @@ def main(arguments: list[str] | None = None) -> int:
         )
     log.info("%d photograph(s), %s through %s", len(cases), weights, network.backend)
 
+    files = [
+        "prediction.json",
+        *(f"{w}/{case.name}.png" for case in cases for w in wanted),
+    ]
+    if options.list or options.photos:
+        files += [f"{case.name}.{kind}" for case in cases for kind in ("json", "png")]
+    with output(options.out, "predict", files):
+        _predict(cases, network, (deploy, weights), run, thresholds, options)
+    log.info("%d map(s) of %s in %s", len(cases), ", ".join(wanted), options.out)
+    return 0
+
+
+def _predict(
+    cases: list[Case],
+    network: inference.Network,
+    files: tuple[Path, Path],
+    run: dict,
+    thresholds: dict[str, float],
+    options: argparse.Namespace,
+) -> None:
+    """Write the maps, and what made them.
+
+    Raises
+    ------
+    UserError
+        In the end, naming the photographs that cannot be read.
+    """
+    (deploy, weights), wanted = files, list(thresholds)
+    channels = run["lesions"] if run else options.lesions
     record = {
         "complete": False,
         "weights": str(weights.resolve()),
         "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
         "deploy": str(deploy.resolve()),
         "run": str(options.run.resolve()) if options.run else None,
-        "lesions": list(wanted),
+        "lesions": wanted,
         "backend": network.backend,
         "gpu": options.gpu,
         "tile": options.tile,
@@ -135,8 +166,6 @@ def main(arguments: list[str] | None = None) -> int:
             f"{len(record['failed'])} of {len(cases)} photograph(s) failed, {done} are "
             f"done in {options.out}; mend or leave out:\n  {names}"
         )
-    log.info("%d map(s) of %s in %s", len(cases), ", ".join(wanted), options.out)
-    return 0
 
 
 def read_run(folder: Path) -> dict:
@@ -160,6 +189,20 @@ def read_run(folder: Path) -> dict:
             f"{folder} holds no run.json of a training ({error}): name the folder that "
             "scripts/train.py wrote, or pass --deploy, --weights and --lesions"
         ) from error
+
+
+def _check_digest(weights: Path, wanted: str) -> None:
+    """Refuse weights that are not those that a model was exported with.
+
+    Raises
+    ------
+    UserError
+    """
+    if weights.is_file() and ownership.sha256(weights) != wanted:
+        raise UserError(
+            f"{weights} is damaged, or not of this model: its SHA-256 is not the one "
+            "in run.json beside it; get the model anew, or name the file by --weights"
+        )
 
 
 def _thresholds(

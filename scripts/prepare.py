@@ -59,10 +59,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     own = source / "split.json"
     chosen = options.split or (own if own.is_file() else None)
-    manifest = prepare(groups, out, settings, options.workers, chosen)
-    contact_sheet(out, manifest, out / "contact.png")
+    manifest = prepare(groups, out, settings, options.workers, chosen, _complete)
     found = statistics(manifest)
-    write_json(out / "statistics.json", found)
     for lesion, lines in found.items():
         for subset, line in lines.items():
             log.info(
@@ -80,6 +78,11 @@ def main(arguments: list[str] | None = None) -> int:
             *(LAYOUTS[options.layout].files, source),
         )
     return 0
+
+
+def _complete(folder: Path, manifest: dict) -> None:
+    contact_sheet(folder, manifest, folder / "contact.png")
+    write_json(folder / "statistics.json", statistics(manifest))
 
 
 def _tell_of_missing_masks(cases: list) -> None:

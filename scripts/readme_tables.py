@@ -12,7 +12,7 @@ import _start  # noqa: F401
 from randrop import cli, comparison_report, model
 from randrop.caffe_build import REPOSITORY
 from randrop.errors import UserError
-from randrop.files import write_text
+from randrop.files import replacing
 from randrop.markdown import table
 
 DESCRIPTION = """\
@@ -104,7 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"{options.readme}: its tables are not those of results/: run "
             "scripts/readme_tables.py"
         )
-    write_text(options.readme, after)
+    with replacing(options.readme, edited=True) as temporary:
+        temporary.write_text(after)
     return 0
 
 

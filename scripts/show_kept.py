@@ -13,12 +13,13 @@ import _start  # noqa: F401
 import numpy as np
 from google.protobuf import text_format
 
-from randrop import cli, nets, run_files
+from randrop import cli, nets, ownership, run_files
 from randrop.caffe_build import import_caffe
 from randrop.data import read_dataset
 from randrop.data.patches import LEVELS, ZERO, Options, PatchSource
 from randrop.errors import UserError
 from randrop.files import replacing
+from randrop.snapshots import check_weights
 
 log = logging.getLogger("randrop")
 
@@ -136,6 +137,7 @@ def draw(path: Path, patch: tuple[Any, Any], shown: list[Moment], title: str) ->
 def main(arguments: list[str] | None = None) -> int:
     """Read, compute and draw; return 0."""
     options = _parse(arguments)
+    ownership.check(options.out)
     try:
         settings = json.loads((options.run / "run.json").read_text())
         lesions = tuple(settings["lesions"])
@@ -157,6 +159,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"{sorted(snapshots)}; train with a smaller --snapshot"
         )
     wanted = options.iterations or sorted(snapshots)[-5:]
+    for iteration in wanted:
+        check_weights(snapshots[iteration])
     caffe = import_caffe()
     caffe.set_random_seed(options.seed)
     text = masked_net(caffe, settings, settings["patch"])

@@ -10,7 +10,7 @@ import _start  # noqa: F401
 
 import numpy as np
 
-from randrop import cli
+from randrop import cli, ownership
 from randrop.caffe_build import environment, import_caffe
 from randrop.errors import UserError
 from randrop.files import write_json
@@ -75,6 +75,8 @@ def main() -> None:
         raise UserError(f"no network {path}: name a run of scripts/train.py, or a file")
     if options.passes < 1 or options.threads < 1:
         raise UserError("--passes and --threads must be at least 1")
+    if options.out:
+        ownership.check(options.out)
     os.environ.update(environment())
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(options.threads)

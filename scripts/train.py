@@ -7,11 +7,12 @@ from typing import Any
 
 import _start  # noqa: F401
 
-from randrop import cli, curves, run_files, training
+from randrop import cli, curves, run_files, snapshots, training
 from randrop.data import check_lesions, read_dataset
 from randrop.data.labelled import is_labelled, read_labelled
 from randrop.data.prepare import frequency
 from randrop.errors import UserError
+from randrop.locks import locked
 from randrop.nets.losses import ACTIVATIONS, GRAMMAR, KINDS, activation_of
 
 log = logging.getLogger("randrop")
@@ -33,7 +34,9 @@ losses: {GRAMMAR}
 
 Ctrl-C snapshots and stops; --resume goes on from there. The folder then holds
 train_val, solver and deploy.prototxt, log.txt, curves.json and .png, snapshots/ and
-final.caffemodel.
+final.caffemodel, with SHA-256 digests beside weights and snapshots (sha256sum -c).
+One training at a time writes into a folder, and nothing there that is not its own is
+replaced or removed.
 """
 
 # What only patches of photographs have.
@@ -93,7 +96,9 @@ def arguments() -> argparse.Namespace:
         "--resume", action="store_true", help="go on from the newest snapshot"
     )
     start.add_argument(
-        "--force", action="store_true", help="train anew, whatever the folder holds"
+        "--force",
+        action="store_true",
+        help="train anew, whatever training the folder holds",
     )
     return parser.parse_args()
 
@@ -115,6 +120,8 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         settings[name] = None if path is None else str(path.resolve())
     if options.weights and not options.weights.exists():
         raise UserError(f"--weights {options.weights}: no such file")
+    if options.weights:
+        snapshots.check_weights(options.weights)
     add = _labelled if labelled else _photographs
     add(options, settings)
     defaults = {"unet": (16, 4), "lseg": (16, 5), "explog3d": (8, 3)}[settings["net"]]
@@ -207,14 +214,29 @@ def main() -> int:
     run = options.out.resolve()
     known = not options.force and training.same_settings(run, settings)
     if known and (run / "final.caffemodel").exists():
+        snapshots.check_weights(run / "final.caffemodel")
         log.info("%s is trained already; --force trains anew", run)
         return 0
+    with locked(run) as lock:
+        # Another training may have come and gone since.
+        known = not options.force and training.same_settings(run, settings)
+        return _train(run, options, settings, known, lock)
+
+
+def _train(
+    run: Path,
+    options: argparse.Namespace,
+    settings: dict[str, Any],
+    known: bool,
+    lock: int | None,
+) -> int:
+    """Train in a folder that nobody else writes into."""
     snapshot = None
     if options.resume:
-        snapshot = training.newest_snapshot(run)
+        snapshot = snapshots.newest(run)
         if not known:
             raise UserError(f"{run} has no run.json: --resume cannot tell its settings")
-    elif not options.force and list(run.glob("snapshots/*.solverstate")):
+    elif not options.force and snapshots.states(run):
         raise UserError(
             f"{run} holds a run that was stopped: --resume goes on with it, --force "
             "trains anew"
@@ -222,14 +244,14 @@ def main() -> int:
     training.write_run(run, settings, snapshot)
     log.info("Training in %s; its log is log.txt there", run)
     complete = training.train(
-        run, options.iterations, snapshot, options.weights, options.threads
+        run, options.iterations, snapshot, options.weights, options.threads, lock
     )
     curves.draw(run)
     if complete:
         log.info("Trained: %s", training.finish(run, options.iterations))
         return 0
     try:
-        at = training.iteration_of(training.newest_snapshot(run))
+        at = snapshots.iteration_of(snapshots.newest(run))
     except UserError:
         log.warning("Stopped before the first snapshot: the next start is from scratch")
     else:

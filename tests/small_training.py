@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 from conftest import REPOSITORY
 
 SCRIPT = REPOSITORY / "scripts" / "train.py"
@@ -33,3 +34,10 @@ def losses(out):
 
 def kept(out):
     return [json.loads(line) for line in (out / "kept.jsonl").read_text().splitlines()]
+
+
+def weights(caffe, path):
+    message = caffe.proto.caffe_pb2.NetParameter()
+    message.ParseFromString(path.read_bytes())
+    blobs = [blob for layer in message.layer for blob in layer.blobs]
+    return np.concatenate([np.array(blob.data) for blob in blobs])

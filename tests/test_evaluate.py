@@ -75,7 +75,7 @@ def test_all_files_are_there_and_readable(evaluate, data, tmp_path):
     write_maps(data, root)
     arguments = ("--probabilities", root, "--data", data, "--lesions", "MA")
     evaluate(*arguments, "--subset", "all", "--out", out)
-    files = {str(p.relative_to(out)) for p in out.rglob("*") if p.is_file()}
+    files = {str(p.relative_to(out)) for p in out.rglob("[!.]*") if p.is_file()}
     overlays = {f"overlays/MA/eye{i}.png" for i in range(5)}
     pictures = {"pr_curves.png", "ranked_MA.jpg", *overlays}
     assert files == {"metrics.json", "report.html", *pictures}

@@ -157,8 +157,8 @@ def test_small_photographs_are_predicted_at_their_size(predict, run, tmp_path):
     photo = tmp_path / "small.png"
     rng = np.random.default_rng(0)
     cv2.imwrite(str(photo), rng.integers(0, 255, (13, 7, 3), np.uint8))
-    predict("--run", run, "--out", tmp_path, photo)
-    levels, _ = maps.read_map(tmp_path / "MA" / "small.png")
+    predict("--run", run, "--out", tmp_path / "out", photo)
+    levels, _ = maps.read_map(tmp_path / "out" / "MA" / "small.png")
     assert levels.shape == (13, 7)
 
 

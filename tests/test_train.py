@@ -111,7 +111,8 @@ def test_only_its_own_files_are_removed(caffe, phantom, tmp_path):
     assert "cross-entropy has no Python layer" in result.stderr
     assert (tmp_path / "final.caffemodel").read_bytes() == before
     assert list(tmp_path.glob("snapshots/*.solverstate"))
-    (tmp_path / "kept.jsonl").write_text("of a run before")
+    assert run(phantom, tmp_path, "--watch-mask", "--force").returncode == 0
+    assert (tmp_path / "kept.jsonl").exists()
     assert run(phantom, tmp_path, *loss, "--force").returncode == 0
     assert not (tmp_path / "kept.jsonl").exists()
     assert (tmp_path / "snapshots" / "notes.txt").read_text() == "mine"

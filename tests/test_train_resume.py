@@ -1,14 +1,15 @@
 """train.py interrupted and resumed, around the real `caffe train`."""
 
+import random
 import signal
 import subprocess
 import time
 
 import numpy as np
 import pytest
-from small_training import command, kept, losses, run
+from small_training import command, kept, losses, run, weights
 
-from randrop import training
+from randrop import snapshots, training
 from randrop.errors import UserError
 
 
@@ -23,13 +24,6 @@ def start(data, out, *more, until, **options):
             break
         time.sleep(0.1)
     return process
-
-
-def weights(caffe, path):
-    message = caffe.proto.caffe_pb2.NetParameter()
-    message.ParseFromString(path.read_bytes())
-    blobs = [blob for layer in message.layer for blob in layer.blobs]
-    return np.concatenate([np.array(blob.data) for blob in blobs])
 
 
 def forget(out, *iterations):
@@ -108,18 +102,18 @@ def test_a_snapshot_that_fails_at_ctrl_c_is_no_clean_stop(caffe, phantom, tmp_pa
 
 def test_resume_passes_over_a_damaged_snapshot(caffe, phantom, tmp_path):
     assert run(phantom, tmp_path, "--snapshot", 6).returncode == 0
-    snapshots = tmp_path / "snapshots"
+    folder = tmp_path / "snapshots"
     (tmp_path / "final.caffemodel").unlink()
-    model = snapshots / "net_iter_12.caffemodel"
+    model = folder / "net_iter_12.caffemodel"
     content = model.read_bytes()
     model.write_bytes(content[: len(content) - 20])
     with pytest.raises(UserError, match="not one of iteration 12"):
         training.finish(tmp_path, 12)
     model.write_bytes(content)
-    state = snapshots / "net_iter_12.solverstate"
+    state = folder / "net_iter_12.solverstate"
     # At this length, what is left is a message that parses, with fewer moments.
     state.write_bytes(state.read_bytes()[:500])
-    assert training.iteration_of(training.newest_snapshot(tmp_path)) == 6
+    assert training.iteration_of(snapshots.newest(tmp_path)) == 6
     result = run(phantom, tmp_path, "--snapshot", 6, "--resume")
     assert result.returncode == 0, result.stderr
     assert "net_iter_12.solverstate or its .caffemodel is damaged" in result.stderr
@@ -148,3 +142,47 @@ def test_resume_refusals(caffe, phantom, tmp_path):
     result = run(phantom, tmp_path, "--snapshot", 6, "--resume")
     assert result.returncode == 2
     assert "has no run.json" in result.stderr
+
+
+SEEDS = [pytest.param(k, marks=[pytest.mark.slow] * (k > 0)) for k in range(7)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(caffe, phantom, tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert run(phantom, out, *OFTEN, iterations=60).returncode == 0
+    return out
+
+
+# The CPU engine and two threads; and snapshots so often that a kill meets some.
+OFTEN = ("--snapshot", 3, "--workers", 2, "--threads", 2)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_killed_at_any_time_it_goes_on_as_if_nothing_had_been(
+    caffe, phantom, uninterrupted, tmp_path, seed
+):
+    """To the last bit, however often."""
+    draw = random.Random(seed)
+    for kill in range(2):
+        out = tmp_path
+        more = (*OFTEN, *(("--resume",) if list(out.glob(RESUMABLE)) else ()))
+        until = f"Iteration {draw.choice([10, 20, 30]) + 20 * kill} "
+        process = start(phantom, out, *more, until=until, iterations=60)
+        time.sleep(draw.uniform(0, 0.2))
+        process.kill()
+        process.communicate()
+    if not (tmp_path / "final.caffemodel").exists():
+        more = ("--resume",) if list(tmp_path.glob(RESUMABLE)) else ("--force",)
+        result = run(phantom, tmp_path, *OFTEN, *more, iterations=60)
+        assert result.returncode == 0, result.stderr
+    np.testing.assert_array_equal(
+        weights(caffe, tmp_path / "final.caffemodel"),
+        weights(caffe, uninterrupted / "final.caffemodel"),
+    )
+    # The losses of the log are means that begin anew.
+    times = [[i for i, _ in losses(out)] for out in (tmp_path, uninterrupted)]
+    assert times[0] == times[1]
+
+
+RESUMABLE = "snapshots/*.sha256"

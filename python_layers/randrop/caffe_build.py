@@ -52,11 +52,12 @@ def environment() -> dict[str, str]:
     """
     paths = [REPOSITORY / "python_layers", caffe_root() / "python"]
     paths += [Path(p) for p in sys.path if p.endswith("-packages")]
-    known = os.environ.get("PYTHONPATH")
+    # An empty entry, as of a colon at the end, would be the current folder.
+    known = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
     return {
         **PATIENCE,
         **os.environ,
-        "PYTHONPATH": os.pathsep.join([*map(str, paths), *([known] if known else [])]),
+        "PYTHONPATH": os.pathsep.join([*map(str, paths), *known]),
         "RANDROP_PYTHON": sys.executable,
     }
 

@@ -3,8 +3,6 @@
 import json
 import os
 import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from randrop.caffe_build import REPOSITORY, caffe_root, import_caffe
+from randrop import processes
+from randrop.caffe_build import caffe_root, import_caffe
 from randrop.errors import UserError
 from randrop.folding import fold
+from randrop.snapshots import check_weights
 
 TRAINING_LAYER = re.compile(
     r'\btype\s*:\s*["\'](Python|Accuracy|\w*Data|\w*Loss(?:Layer|Parameter)?)["\']'
@@ -71,6 +71,7 @@ def load(
                 "--run, or files with --deploy and --weights"
             )
     check_deploy(deploy)
+    check_weights(weights)
     if backend == "auto":
         backend = "caffe" if gpu or _caffe_is_built() else "opencv"
     if backend == "opencv" and gpu:
@@ -196,16 +197,14 @@ def _probe_caffe(deploy: Path, weights: Path, gpu: bool) -> dict:
     UserError
     """
     import_caffe()
-    command = [sys.executable, "-c", _CHILD, str(deploy), str(weights), str(int(gpu))]
-    paths = [str(REPOSITORY / "python_layers"), os.environ.get("PYTHONPATH")]
+    command = processes.python(_CHILD, str(deploy), str(weights), str(int(gpu)))
     environment = {
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "CAFFE_ROOT": str(caffe_root()),
         "GLOG_minloglevel": "2",
         "GLOG_logtostderr": "1",
     }
-    child = subprocess.run(command, capture_output=True, text=True, env=environment)
+    child = processes.run(command, capture_output=True, text=True, env=environment)
     if child.returncode == 0:
         return json.loads(child.stdout.splitlines()[-1])
     words = _last_words(child.stderr) or f"it ended with status {child.returncode}"

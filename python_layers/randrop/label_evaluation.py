@@ -13,6 +13,7 @@ from randrop.caffe_build import import_caffe
 from randrop.data.labelled import LabelledSet
 from randrop.errors import UserError
 from randrop.files import replacing
+from randrop.snapshots import check_weights
 
 
 class Overlap(NamedTuple):
@@ -108,12 +109,13 @@ def measure(
     Raises
     ------
     UserError
-        When a file is missing, or the network is for other labels or images.
+        When a file is missing or damaged, or the network is for other labels or images.
     """
     deploy, weights = run / "deploy.prototxt", run / "final.caffemodel"
     for path in (deploy, weights):
         if not path.exists():
             raise UserError(f"{path} is missing: {run} holds no complete training")
+    check_weights(weights)
     with h5py.File(data.file(subset)) as file:
         images, truth = file["data"][:], file["label"][:, 0]
     classes = len(data.labels)

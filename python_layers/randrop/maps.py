@@ -41,7 +41,7 @@ def read_map(path: Path) -> tuple[NDArray[np.uint16], int]:
     UserError
         When there is no such file, or it is no grey PNG of 8 or 16 bits.
     """
-    remedy = "write it again with scripts/predict.py"
+    remedy = "move it away and write it again with scripts/predict.py"
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import Any
 from randrop import nets
 from randrop.data.labelled import SUBSETS
 from randrop.errors import UserError
+from randrop.snapshots import PREFIX
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def texts(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]
             net=str(run / "train_val.prototxt"),
             iterations=settings["iterations"],
             test_iterations=settings["test_iterations"],
-            snapshot_prefix=str(run / "snapshots" / "net"),
+            snapshot_prefix=str(run / "snapshots" / PREFIX),
             learning_rate=settings["lr"],
             test_interval=settings["test_interval"],
             snapshot=settings["snapshot"],

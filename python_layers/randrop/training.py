@@ -12,22 +12,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.message import DecodeError
 from tqdm import tqdm
 
-from randrop import __version__, run_files
+from randrop import __version__, ownership, processes, run_files, snapshots
 from randrop.caffe_build import caffe_binary, environment, import_caffe
 from randrop.errors import UserError
 from randrop.files import replacing, write_json, write_text
+from randrop.snapshots import iteration_of
 from randrop.training_log import Curves, why_failed
 
 log = logging.getLogger(__name__)
 
-# What a training leaves beside its snapshots.
+# What a training leaves beside its snapshots; and of that, what is not written whole.
 _RESULTS = (
-    *("final.caffemodel", "log.txt", "curves.json", "curves.png"),
+    *("final.caffemodel", "final.sha256", "log.txt", "curves.json", "curves.png"),
     *("kept.jsonl", "kept.png"),
 )
+_STREAMS = ("log.txt", "kept.jsonl", snapshots.PATTERN)
 
 
 def write_run(
@@ -39,7 +40,7 @@ def write_run(
     ----------
     run : Path
         The folder. What an earlier training left in it is removed, and nothing else,
-        unless it is to go on.
+        unless it is to go on. Files of others stay.
     settings : dict
         As `run.json` holds them.
     snapshot : Path, optional
@@ -48,14 +49,20 @@ def write_run(
     Raises
     ------
     UserError
-        On settings that make no network (the folder is as it was then), or when the
-        system refuses to write.
+        On settings that make no network, or when files of others have names of ours
+        (the folder is as it was then), or when the system refuses to write.
     """
     first = iteration_of(snapshot) if snapshot else 0
     texts = run_files.texts(run, settings, first)
+    names = (*texts, "run.json", *(set(_RESULTS) - set(_STREAMS)))
+    if snapshot is not None:
+        streams = (path for pattern in _STREAMS for path in run.glob(pattern))
+        own = (path.relative_to(run).as_posix() for path in streams)
+        ownership.adopt(run, (*names, *own))
+    ownership.claim(run, "train", names, streams=_STREAMS)
     try:
         if snapshot is None:
-            for path in (*_snapshots(run), *(run / name for name in _RESULTS)):
+            for path in (*snapshots.files(run), *(run / name for name in _RESULTS)):
                 path.unlink(missing_ok=True)
         (run / "snapshots").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -72,58 +79,13 @@ def write_run(
     write_json(run / "run.json", settings | versions)
 
 
-def _snapshots(run: Path) -> list[Path]:
-    """Return the files that caffe wrote into `snapshots/`."""
-    patterns = ("*_iter_*.solverstate", "*_iter_*.caffemodel")
-    return [path for p in patterns for path in (run / "snapshots").glob(p)]
-
-
-def iteration_of(snapshot: Path) -> int:
-    """Return the iteration in the name of a snapshot."""
-    return int(snapshot.stem.rpartition("_")[2])
-
-
-def newest_snapshot(run: Path) -> Path:
-    """Return the newest .solverstate that is whole, as is its .caffemodel.
-
-    Raises
-    ------
-    UserError
-        When there is none.
-    """
-    states = [path for path in _snapshots(run) if path.suffix == ".solverstate"]
-    for state in sorted(states, key=iteration_of, reverse=True):
-        if _is_whole(state):
-            return state
-        log.warning("%s or its .caffemodel is damaged: left out", state)
-    raise UserError(
-        f"no snapshot in {run / 'snapshots'} to resume from: leave --resume out, or "
-        "use --force, to train anew"
-    )
-
-
-def _is_whole(state: Path) -> bool:
-    # Caffe overlooks a write that fails at its very end, and a kill may cut a file
-    # short anywhere. It would resume from such a state, or start from such weights,
-    # with what is missing drawn at random.
-    messages = import_caffe().proto.caffe_pb2
-    solver, net = messages.SolverState(), messages.NetParameter()
-    try:
-        solver.ParseFromString(state.read_bytes())
-        net.ParseFromString(state.with_suffix(".caffemodel").read_bytes())
-    except (OSError, DecodeError):
-        return False
-    blobs = sum(len(layer.blobs) for layer in net.layer)
-    # Adam keeps two moments of each parameter.
-    return blobs > 0 and len(solver.history) == 2 * blobs
-
-
 def train(
     run: Path,
     iterations: int,
     snapshot: Path | None = None,
     weights: Path | None = None,
     threads: int | None = None,
+    lock: int | None = None,
 ) -> bool:
     """Run `caffe train`, showing its progress, until it ends.
 
@@ -139,6 +101,8 @@ def train(
         Weights to start from; a snapshot has its own.
     threads : int, optional
         For the BLAS library.
+    lock : int, optional
+        Open file that caffe keeps open, too, as long as it lives.
 
     Returns
     -------
@@ -162,7 +126,7 @@ def train(
         variables |= {
             name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         }
-    curves = Curves()
+    curves, sealer = Curves(), snapshots.Sealer()
     log_path = run / "log.txt"
     if snapshot and log_path.exists():
         for line in log_path.read_text(errors="replace").splitlines():
@@ -173,11 +137,12 @@ def train(
         with (
             log_path.open("a" if snapshot else "w", buffering=1) as stream,
             tqdm(total=iterations, initial=first, unit="it", dynamic_ncols=True) as bar,
-            _started(command, variables) as (caffe, interrupts),
+            _started(command, variables, lock) as (caffe, interrupts),
         ):
             for line in caffe.stderr:
                 stream.write(line)
                 tail.append(line.rstrip())
+                sealer.read(tail[-1])
                 if curves.read(line):
                     _show(bar, curves)
                     if curves.diverged:
@@ -188,6 +153,7 @@ def train(
                     bar.write(line.rstrip())
             else:
                 caffe.wait()
+                sealer.close()
             if not caffe.poll() and not interrupts:
                 bar.update(iterations - bar.n)
     except OSError as error:
@@ -214,12 +180,14 @@ def train(
 def finish(run: Path, iterations: int) -> Path:
     """Copy the weights after the last iteration to `final.caffemodel`; return that.
 
+    Its digest is written beside it, into `final.sha256`.
+
     Raises
     ------
     UserError
         When there are none, or the disk is full.
     """
-    state = newest_snapshot(run)
+    state = snapshots.newest(run)
     if iteration_of(state) != iterations:
         raise UserError(
             f"caffe ended, but {state} is the newest whole snapshot, not one of "
@@ -229,6 +197,7 @@ def finish(run: Path, iterations: int) -> Path:
     final = run / "final.caffemodel"
     with replacing(final) as temporary:
         shutil.copyfile(state.with_suffix(".caffemodel"), temporary)
+    snapshots.seal(final)
     return final
 
 
@@ -243,7 +212,7 @@ def _show(bar: tqdm, curves: Curves) -> None:
 
 @contextlib.contextmanager
 def _started(
-    command: Sequence[str], variables: dict[str, str]
+    command: Sequence[str], variables: dict[str, str], lock: int | None = None
 ) -> Iterator[tuple[subprocess.Popen, list[int]]]:
     """Start caffe, pass signals on as it understands them, and see to it that it ends.
 
@@ -268,8 +237,9 @@ def _started(
     before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         caffe = subprocess.Popen(
-            command,
+            processes.bound(command),
             env=variables,
+            pass_fds=() if lock is None else (lock,),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -303,7 +273,7 @@ def same_settings(run: Path, settings: dict[str, Any]) -> bool:
         old = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(
-            f"{path} is damaged ({error}): use --force to train anew"
+            f"{path} is damaged ({error}): move it away and train anew with --force"
         ) from error
     changed = sorted(k for k in settings if old.get(k) != settings[k])
     if changed:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from randrop import ownership
 from randrop.files import write_text
 from randrop.losses import drop_probability
 from randrop.python_layer import PythonLayer, parse_options
@@ -26,6 +27,8 @@ class KeptShareLayer(PythonLayer):
         defaults["first_iteration"] = 0
         self.options = parse_options("KeptShareLayer", self.param_str, defaults)
         self.path = Path(self.options["file"])
+        # Another's file of that name is refused, here and in each writing.
+        ownership.claim(self.path.parent, "watch", streams=[self.path.name])
         self.iteration = self.options["first_iteration"]
         self.sums = np.zeros(4)
         self._forget_later_iterations()

@@ -166,7 +166,7 @@ def write_organs(
         raise UserError(
             f"{folder} holds something else, or other organs: choose a new folder"
         )
-    with building(folder) as temporary:
+    with building(folder, "make_organs") as temporary:
         manifest = settings | _draw(temporary, settings, labels)
         write_json(temporary / "manifest.json", manifest)
     return manifest

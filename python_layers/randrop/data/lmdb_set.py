@@ -1,7 +1,6 @@
 """Patches in LMDB, for a Caffe without Python layers."""
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +44,7 @@ def write_lmdb(
     options : Options
         Augmented are the patches for training alone.
     folder : Path
-        New, or one that this wrote.
+        New, or one whose every file this wrote.
     patches : dict of str to int
         Subset to how many.
     classes : bool
@@ -62,12 +61,11 @@ def write_lmdb(
         When the folder holds something else, the photographs cannot be read, or it
         cannot be written.
     """
-    if folder.exists() and any(folder.iterdir()) and not _is_ours(folder):
-        raise UserError(f"{folder} holds something else: choose a new folder")
     for subset, count in patches.items():
         if count < 1:
             raise UserError(f"{count} patches for {subset}: give at least 1")
-    with building(folder) as temporary:
+    # Who reads a database writes into the file of its locks.
+    with building(folder, "export_lmdb", ("*/lock.mdb",)) as temporary:
         for subset, count in patches.items():
             own = (
                 dataclasses.replace(options, augment=False)
@@ -88,14 +86,6 @@ def write_lmdb(
         }
         write_json(temporary / "manifest.json", manifest)
     return manifest
-
-
-def _is_ours(folder: Path) -> bool:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-    except (OSError, ValueError):
-        return False
-    return manifest.get("generator") == "randrop lmdb"
 
 
 def _write(

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from skimage.measure import label as regions
 from tqdm import tqdm
 
+from randrop import processes
 from randrop.data.cases import LESIONS
 from randrop.data.phantom import fundus
 from randrop.errors import UserError
@@ -51,7 +51,8 @@ def write_phantom(
     Returns
     -------
     dict
-        The manifest. The set is left alone if it is there already.
+        The manifest. The set is left alone if it is there already; another phantom of
+        ours is replaced.
 
     Raises
     ------
@@ -75,11 +76,7 @@ def write_phantom(
     known = _manifest(folder)
     if known is not None and {k: known.get(k) for k in settings} == settings:
         return known
-    if known is None and folder.exists() and any(folder.iterdir()):
-        raise UserError(
-            f"{folder} holds something else: choose a new folder for the phantom"
-        )
-    with building(folder) as temporary:
+    with building(folder, "make_phantom") as temporary:
         manifest = settings | {"cases": _draw(temporary, settings, workers)}
         names = list(manifest["cases"])
         held_out = max(1, round(validation_share * images))
@@ -104,7 +101,7 @@ def _draw(folder: Path, settings: dict[str, Any], workers: int) -> dict[str, Any
     for lesion in settings["lesions"]:
         (folder / "masks" / lesion).mkdir(parents=True)
     arguments = [(folder, settings, k) for k in range(settings["images"])]
-    with ProcessPoolExecutor(workers) as pool:
+    with processes.pool(workers) as pool:
         drawn = tqdm(
             pool.map(_draw_one, arguments), "drawing", len(arguments), unit="image"
         )

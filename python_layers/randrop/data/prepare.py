@@ -4,8 +4,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,12 +13,14 @@ import numpy as np
 from skimage.measure import label as regions
 from tqdm import tqdm
 
+from randrop import ownership, processes
 from randrop.data.cases import STRUCTURES, Case
 from randrop.data.datasets import split_of
 from randrop.data.layouts import Groups
 from randrop.data.preprocessing import field_of_view, rescale_masks
 from randrop.errors import UserError
 from randrop.files import make_folder, write_bytes, write_json
+from randrop.locks import locked
 
 log = logging.getLogger("randrop")
 
@@ -45,6 +46,7 @@ def prepare(
     settings: Settings,
     workers: int = 2,
     split_file: Path | None = None,
+    complete: Callable[[Path, dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Write photographs and masks, cropped to the field of view and made smaller.
 
@@ -67,6 +69,8 @@ def prepare(
         Processes.
     split_file : Path, optional
         JSON file of the subsets; by default see `split`.
+    complete : callable, optional
+        Called with the folder and the manifest before the folder gets its name.
 
     Returns
     -------
@@ -78,18 +82,13 @@ def prepare(
     Raises
     ------
     UserError
-        When settings are out of range, `out` holds something else, or sources cannot be
-        read: all of them are named, and those that can are kept for the next run.
+        When settings are out of range, `out` holds something else or another program
+        writes there, or sources cannot be read: all of them are named, and those that
+        can are kept for the next run.
     """
     _check(settings)
-    known = _settings_of(out)
     wanted = {"version": VERSION, **settings._asdict()}
-    if known is not None and known != wanted:
-        raise UserError(
-            f"{out} was prepared with {known}, not {wanted}: choose a new folder"
-        )
-    if known is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} holds something else: choose a new folder")
+    known = _check_out(out, wanted)
     cases = [case for group in groups.values() for case in group]
     if split_file is None:
         subsets = split(groups, settings)
@@ -98,42 +97,84 @@ def prepare(
         subsets = {name: list(names) for name, names in given.items()}
         chosen = {name for names in subsets.values() for name in names}
         cases = [case for case in cases if case.name in chosen]
-    half = out.parent / f".{out.name}.unfinished"
-    if known is not None:
-        half = out
-    elif (half / "settings.json").exists() and (
-        json.loads((half / "settings.json").read_text()) != wanted
-    ):
-        shutil.rmtree(half)
+    half = out if known else out.parent / f".{out.name}.unfinished"
+    with locked(half, out):
+        if _check_out(out, wanted) != known:
+            raise UserError(f"{out} has just been prepared by another program")
+        try:
+            _begin(half, out, wanted)
+            facts = _all_prepared(cases, half, settings, workers)
+            _tell_of_outside(facts)
+            of = {name: subset for subset, names in subsets.items() for name in names}
+            manifest = {
+                "generator": "randrop prepare",
+                **wanted,
+                "cases": {n: {"subset": of[n], **facts[n]} for n in sorted(facts)},
+            }
+            _leave_out_others(half, set(facts))
+            write_json(half / "split.json", subsets)
+            write_json(half / "manifest.json", manifest)
+            if complete is not None:
+                complete(half, manifest)
+            if half != out:
+                if out.exists():
+                    out.rmdir()
+                half.rename(out)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {error.filename or out}: {error.strerror or error}; "
+                "free some space or choose another folder"
+            ) from error
+    return manifest
+
+
+def _check_out(out: Path, wanted: Mapping[str, Any]) -> bool:
+    """Return whether a set with these settings is there.
+
+    Raises
+    ------
+    UserError
+        When it is one with others, or something else.
+    """
+    known = _settings_of(out)
+    if known is not None and known != wanted:
+        raise UserError(
+            f"{out} was prepared with {known}, not {wanted}: choose a new folder"
+        )
+    if known is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} holds something else: choose a new folder")
+    return known is not None
+
+
+def _begin(half: Path, out: Path, wanted: dict[str, Any]) -> None:
+    """Make the folders of a set; what was begun with other settings is removed."""
+    path = half / "settings.json"
+    if path.exists() and json.loads(path.read_text()) != wanted:
+        ownership.check_replaceable(half, "prepare")
+        for old in [*half.iterdir()]:
+            if old.is_dir():
+                shutil.rmtree(old)
+            elif old.name != ownership.LOCK:
+                old.unlink()
+    ownership.claim(half, "prepare", ("settings.json", "split.json", "manifest.json"))
     for folder in ("images", "cases", *(f"masks/{s}" for s in STRUCTURES)):
         make_folder(half / folder, out)
-    write_json(half / "settings.json", wanted)
-    facts = _all_prepared(cases, half, settings, workers)
-    _tell_of_outside(facts)
-    of = {name: subset for subset, names in subsets.items() for name in names}
-    manifest = {
-        "generator": "randrop prepare",
-        **wanted,
-        "cases": {name: {"subset": of[name], **facts[name]} for name in sorted(facts)},
-    }
-    # A photograph that has left the source leaves the set, with all that is of it.
-    for path in [
-        *half.glob("images/*"),
-        *half.glob("masks/*/*"),
-        *half.glob("cases/*"),
-    ]:
-        if path.stem not in facts:
-            path.unlink()
+    write_json(path, wanted)
+
+
+def _leave_out_others(half: Path, names: set[str]) -> None:
+    """Remove what is of photographs that have left the source, and folders of none."""
+    for pattern in ("images/*", "masks/*/*", "cases/*"):
+        for path in half.glob(pattern):
+            if path.stem in names:
+                continue
+            if ownership.is_ours(path):
+                path.unlink()
+            else:
+                log.warning("%s is not of this set, and stays", path)
     for folder in (half / "masks").iterdir():
-        if not any(folder.iterdir()):
+        if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-    write_json(half / "split.json", subsets)
-    write_json(half / "manifest.json", manifest)
-    if half != out:
-        if out.exists():
-            out.rmdir()
-        half.rename(out)
-    return manifest
 
 
 def split(groups: Groups, settings: Settings) -> dict[str, list[str]]:
@@ -199,7 +240,7 @@ def _all_prepared(
 ) -> dict[str, Any]:
     facts, errors = {}, []
     arguments = [(case, half, settings.width) for case in cases]
-    with ProcessPoolExecutor(workers) as pool:
+    with processes.pool(workers) as pool:
         done = pool.map(_prepared, arguments)
         for case, (found, error) in zip(
             cases, tqdm(done, "prepare", len(cases), unit="photo"), strict=True
@@ -269,8 +310,10 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
     before, masks = masks, rescale_masks(masks, size)
     # Nothing was written before all was read: of a set that is made anew, what there
     # is of a photograph stays where its source is damaged now.
-    for name in STRUCTURES:
-        (folder / "masks" / name / f"{case.name}.png").unlink(missing_ok=True)
+    old = [folder / "masks" / name / f"{case.name}.png" for name in STRUCTURES]
+    ownership.check(*old, folder / "images" / f"{case.name}.png")
+    for path in old:
+        path.unlink(missing_ok=True)
     lesions = {}
     for k, (name, old, mask) in enumerate(zip(types, before, masks, strict=True)):
         pixels = int(mask.sum())

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import queue
+import select
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from randrop import processes
 from randrop.data.datasets import read_dataset
 from randrop.data.patches import Options, PatchSource
 from randrop.errors import UserError
@@ -75,20 +77,18 @@ class Workers:
         size, channels = options["patch"], len(options["lesions"])
         self.image_shape = (3, size, size)
         self.label_shape = (channels, size, size)
-        package = str(Path(__file__).resolve().parents[2])
-        paths = [package, *filter(None, sys.path)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
         # Threads of theirs would take the solver's cores.
-        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        code = "from randrop.data.worker import main; main()"
         self.processes = []
         for w in range(self.count):
             first = options["first_patch"] + w
             own = json.dumps({**options, "first_patch": first})
             self.processes.append(
                 subprocess.Popen(
-                    [_python(), "-m", "randrop.data.worker", own],
+                    processes.python(code, own, interpreter=_python()),
                     stdout=subprocess.PIPE,
-                    env=environment,
+                    env={**os.environ, **alone},
                 )
             )
         for process in self.processes:
@@ -164,7 +164,17 @@ def _write(options: dict[str, Any], pipe: BinaryIO) -> None:
         pipe.flush()
 
 
-def _main() -> int:
+def _end_with_reader() -> None:
+    """End this process when nobody reads its pipe any more, whatever it is at."""
+    broken = select.poll()
+    broken.register(sys.stdout.fileno(), 0)
+    broken.poll()
+    os._exit(0)
+
+
+def main() -> None:
+    """Be a worker process: its options are the argument, its patches the output."""
+    threading.Thread(target=_end_with_reader, daemon=True).start()
     try:
         with contextlib.suppress(BrokenPipeError):
             _write(json.loads(sys.argv[1]), sys.stdout.buffer)
@@ -173,7 +183,3 @@ def _main() -> int:
         os._exit(2)
     # The interpreter would flush the broken pipe once more and complain.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    _main()

@@ -1,0 +1,119 @@
+"""Every script that writes, with a command for it that takes seconds."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import small_training
+from conftest import REPOSITORY
+
+ABOUT = {"title": "Discs", "data": "Drawn.", "licence": "None.", "limits": ["Small."]}
+SHORT = ("--iterations", 4, "--base-channels", 2, "--depth", 2, "--snapshot", 2)
+
+
+@dataclass
+class World:
+    """What scripts read."""
+
+    phantom: Path
+    organs: Path
+    run: Path
+    organs_run: Path
+    maps: Path
+    about: Path
+
+
+def start(name, *words, **options):
+    """Run a script and return what became of it."""
+    command = [sys.executable, str(REPOSITORY / f"scripts/{name}.py"), *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=500, **options
+    )
+
+
+def done(result):
+    assert result.returncode == 0, result.stderr
+    return result
+
+
+def make_world(phantom, folder):
+    world = World(
+        phantom,
+        *(folder / name for name in ("organs", "run", "organs_run", "maps", "about")),
+    )
+    world.about.write_text(json.dumps(ABOUT))
+    done(start("make_organs", world.organs, *ORGANS))
+    done(small_training.run(phantom, world.run, "--snapshot", 6))
+    common = ("--data", world.organs, "--loss", "cross-entropy", *SHORT)
+    done(start("train", *common, "--out", world.organs_run))
+    done(start("predict", *PREDICT(world, world.maps)))
+    return world
+
+
+ORGANS = (
+    *("--size", 16, "--labels", 3, "--smallest", 0.1),
+    *("--train", 2, "--validation", 1),
+)
+
+
+def PREDICT(world, out):  # noqa: N802
+    return ("--run", world.run, "--data", world.phantom, "--list", "--out", out)
+
+
+def _train(world, out):
+    return small_training.command(world.phantom, out, "--snapshot", 6)[2:]
+
+
+# Name of a script, and its arguments that have it write into a folder.
+FOLDERS = {
+    "make_phantom": lambda w, out: (out, "--images", 2, "--size", 128, "--workers", 1),
+    "make_organs": lambda w, out: (out, *ORGANS),
+    "prepare": lambda w, out: ("folder", w.phantom, out, "--width", 64),
+    "export_lmdb": lambda w, out: (
+        *("--data", w.phantom, "--out", out, "--patches", 4, "--patch", 32),
+        *("--validation-patches", 2, "--base-channels", 2),
+    ),
+    "train": _train,
+    "predict": PREDICT,
+    "evaluate": lambda w, out: (
+        *("--run", w.run, "--data", w.phantom, "--probabilities", w.maps),
+        *("--out", out),
+    ),
+    "evaluate_labels": lambda w, out: (
+        *("--run", w.organs_run, "--data", w.organs, "--out", out),
+    ),
+    "export_model": lambda w, out: ("--run", w.run, "--about", w.about, "--out", out),
+    "compare": lambda w, out: (
+        *("--data", w.organs, "--losses", "cross-entropy", "--out", out),
+        *("--costs", "--", *SHORT),
+    ),
+    "make_prototxt": lambda w, out: ("--out", out),
+}
+
+# The same, of those that write a file or two.
+FILES = {
+    "show_kept": lambda w, out: ("--run", w.run, "--out", out / "kept.png"),
+    "time_layers": lambda w, out: (
+        *("--run", w.run, "--passes", 1, "--out", out / "layers.json"),
+    ),
+    "make_layer_table": lambda w, out: ("--out", out / "page.md"),
+    "bench_losses_gpu": lambda w, out: (
+        *("--device", "cpu", "--losses", "focal", "--largest", 2**19),
+        *("--out", out / "losses.json"),
+    ),
+    "bench_inference": lambda w, out: (
+        *("--contenders", "caffe", "--threads", 1, "--size", 128, 128, "--base", 2),
+        *("--tile", 128, "--rounds", 1, "--out", out / "inference.json"),
+    ),
+}
+
+# Of these, which take minutes, only that they refuse.
+LONG = {
+    "bench_losses": lambda w, out: ("--without-pytorch", "--out", out / "a.json"),
+    "bench_training": lambda w, out: (
+        *("--contenders", "caffe", "--out", out / "a.json"),
+    ),
+}
+LONG_FILES = {"bench_losses": ("a.json", "a.png"), "bench_training": ("a.json",)}

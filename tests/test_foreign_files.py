@@ -1,0 +1,250 @@
+"""No script replaces, removes or runs what it did not write, whatever is its name."""
+
+import os
+import random
+import shutil
+import sys
+
+import pytest
+from conftest import REPOSITORY
+from every_script import FILES, FOLDERS, LONG, LONG_FILES, done, make_world, start
+
+from randrop import files, ownership, snapshots
+from randrop.errors import UserError
+
+SCRIPTS = {**FOLDERS, **FILES}
+# Names that Python, our scripts and what they import look for.
+MODULES = (
+    *(sys.stdlib_module_names - {"builtins", "sys"}),
+    *("sitecustomize", "usercustomize", "numpy", "scipy", "cv2", "h5py", "lmdb"),
+    *("tqdm", "PIL", "skimage", "sklearn", "jinja2", "google", "caffe", "randrop"),
+    *("matplotlib", "six", "predict", "_start", "_bench"),
+)
+
+
+def tree(folder):
+    """Return the content of every file and link below a folder."""
+    return {
+        path.relative_to(folder).as_posix(): (
+            str(path.readlink()) if path.is_symlink() else path.read_bytes()
+        )
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def occupy(folder, names):
+    """Write somebody's files, among them a link, and return the tree."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"mine: {name}")
+    (folder / "mine").mkdir(parents=True, exist_ok=True)
+    (folder / "mine" / "photo.jpg").write_bytes(os.urandom(99))
+    (folder / "link").symlink_to("mine/photo.jpg")
+    return tree(folder)
+
+
+def holds(folder, before):
+    """Say whether all is there that was there before."""
+    after = tree(folder)
+    return {name: after.get(name) for name in before} == before
+
+
+@pytest.fixture(scope="module")
+def trap(tmp_path_factory):
+    """A folder full of modules that leave a trace when they are imported."""
+    folder = tmp_path_factory.mktemp("trap")
+    for name in MODULES:
+        path = folder / f"{name}.py"
+        path.write_text("open(__file__ + '.ran', 'w').close()\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(caffe, phantom, tmp_path_factory):
+    return make_world(phantom, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def written(world, trap, tmp_path_factory):
+    """What a script writes into a new folder, run among modules that lie about."""
+    known = {}
+
+    def written(name):
+        if name not in known:
+            out = tmp_path_factory.mktemp(name) / "out"
+            result = start(name, *SCRIPTS[name](world, out), cwd=trap)
+            known[name] = (out, result)
+        return known[name]
+
+    return written
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_nothing_that_lies_in_the_current_folder_is_run(written, trap, name):
+    out, result = written(name)
+    ran = sorted(path.name for path in trap.glob("*.ran"))
+    for path in trap.glob("*.ran"):
+        path.unlink()
+    assert not ran
+    assert result.returncode == 0, result.stderr
+    assert out.is_dir()
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_files_of_others_with_our_names_are_refused(written, world, tmp_path, name):
+    names = [n for n in tree(written(name)[0]) if n.rpartition("/")[2] not in OUR_MARKS]
+    assert names
+    # All of them, and one alone: the one that is written last may be found too late.
+    for k, taken in enumerate((names, [random.Random(name).choice(names)])):
+        out = tmp_path / str(k)
+        before = occupy(out, taken)
+        result = start(name, *SCRIPTS[name](world, out))
+        assert holds(out, before)
+        # A comparison goes on after one of its runs was refused.
+        assert result.returncode == (1 if (name, k) == ("compare", 1) else 2)
+        assert "Traceback" not in result.stderr
+        assert any(n in result.stderr for n in taken) or str(out) in result.stderr
+
+
+OUR_MARKS = (ownership.LIST, ownership.LOCK)
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_benchmarks_refuse_before_they_begin(world, tmp_path, name):
+    for taken in LONG_FILES[name]:
+        out = tmp_path / taken
+        before = occupy(out, [taken])
+        result = start(name, *LONG[name](world, out))
+        assert holds(out, before)
+        assert result.returncode == 2
+        assert taken in result.stderr
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_files_of_others_beside_ours_stay(written, world, tmp_path, name):
+    """In a folder that is theirs, and in one that is ours; whether refused or not."""
+    out = tmp_path / "out"
+    before = occupy(out, ["notes.txt", "snapshots/best_iter_9.caffemodel"])
+    result = start(name, *SCRIPTS[name](world, out))
+    assert holds(out, before)
+    assert "Traceback" not in result.stderr
+    if name in WHOLE:
+        assert result.returncode == 2
+        assert "holds something else" in result.stderr
+    else:
+        assert result.returncode == 0, result.stderr
+
+    ours = shutil.copytree(written(name)[0], tmp_path / "ours", symlinks=True)
+    known = tree(ours)
+    before = occupy(ours, ["notes.txt", "images/mine.png", "snapshots/mine.txt"])
+    result = start(name, *SCRIPTS[name](world, ours), *AGAIN.get(name, ()))
+    assert holds(ours, {n: before[n] for n in before.keys() - known.keys()})
+    assert "Traceback" not in result.stderr
+
+
+# Scripts that write a whole folder or none, and what has them write it again.
+WHOLE = ("make_phantom", "make_organs", "prepare", "export_lmdb", "export_model")
+AGAIN = {"make_phantom": ("--seed", 5), "make_organs": ("--seed", 5)}
+AGAIN |= {"train": ("--force",)}
+
+
+@pytest.mark.parametrize("name", sorted(set(SCRIPTS) - {"make_organs", "compare"}))
+def test_what_is_ours_is_written_again(written, world, tmp_path, name):
+    """As README has it: nobody is asked to remove what a script itself wrote."""
+    ours = shutil.copytree(written(name)[0], tmp_path / "ours", symlinks=True)
+    done(start(name, *SCRIPTS[name](world, ours), *AGAIN.get(name, ())))
+
+
+def test_what_we_wrote_and_somebody_changed_is_his(written, world, tmp_path):
+    ours = shutil.copytree(written("export_model")[0], tmp_path / "ours")
+    (ours / "README.md").write_text("A better card.")
+    result = start("export_model", *SCRIPTS["export_model"](world, ours))
+    assert result.returncode == 2
+    assert "README.md" in result.stderr
+    assert (ours / "README.md").read_text() == "A better card."
+    # What the message says to do works.
+    (ours / "README.md").rename(tmp_path / "mine.md")
+    done(start("export_model", *SCRIPTS["export_model"](world, ours)))
+
+
+def test_a_model_does_not_take_the_place_of_its_training(world):
+    before = tree(world.run)
+    result = start("export_model", *SCRIPTS["export_model"](world, world.run))
+    assert result.returncode == 2
+    assert "holds what train wrote" in result.stderr
+    assert holds(world.run, before)
+
+
+def test_a_photograph_is_not_replaced_by_its_picture(world, tmp_path):
+    photo = shutil.copy(
+        next((world.phantom / "images").iterdir()), tmp_path / "eye.png"
+    )
+    before = tree(tmp_path)
+    words = ("--run", world.run, "--out", tmp_path, photo)
+    result = start("predict", *words)
+    assert result.returncode == 2
+    assert "eye.png" in result.stderr
+    assert holds(tmp_path, before)
+
+
+def test_a_run_of_a_version_without_lists_goes_on(world, tmp_path):
+    run = shutil.copytree(world.run, tmp_path / "run")
+    for path in (run / "final.caffemodel", *run.glob("snapshots/*_iter_12.*")):
+        path.unlink()
+    (run / ownership.LIST).unlink()
+    (run / "mine.txt").write_text("mine")
+    words = SCRIPTS["train"](world, run)
+    result = start("train", *words, "--force")
+    assert result.returncode == 2
+    assert (run / "snapshots/net_iter_6.solverstate").exists()
+    done(start("train", *words, "--resume"))
+    assert (run / "final.caffemodel").exists()
+    assert (run / "mine.txt").read_text() == "mine"
+
+
+def test_a_list_of_somebody_else_is_not_believed(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text("{}")
+    line = f"{ownership.sha256(path)}  a.json\n"
+    (tmp_path / ownership.LIST).write_text(line)
+    with pytest.raises(UserError, match=r"a\.json: what is there was not"):
+        files.write_text(path, "[]")
+    with pytest.raises(UserError, match="not a list of randrop's"):
+        files.write_text(tmp_path / "b.json", "[]")
+    assert (tmp_path / ownership.LIST).read_text() == line
+
+
+def test_names_of_any_kind_are_listed(tmp_path):
+    for name in ("two\nlines.txt", "back\\slash", "ö ü", "  ", "[a]*"):
+        path = tmp_path / name
+        files.write_text(path, "1")
+        files.write_text(path, "2")
+        path.write_text("3")
+        with pytest.raises(UserError, match="was not written"):
+            files.write_text(path, "4")
+        assert path.read_text() == "3"
+
+
+def test_the_projects_own_results_are_safe_in_git(tmp_path, monkeypatch):
+    for name in ("randrop", "other"):
+        repository = tmp_path / name
+        repository.mkdir()
+        start_git = ("git", "-C", str(repository), "-c", "user.name=a", "-c")
+        path = repository / "figures.json"
+        path.write_text("{}")
+        for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
+            os.spawnvp(os.P_WAIT, "git", [*start_git, "user.email=a@b", *words])
+    monkeypatch.setattr(ownership, "REPOSITORY", tmp_path / "randrop")
+    assert ownership.is_ours(tmp_path / "randrop/figures.json")
+    assert not ownership.is_ours(tmp_path / "other/figures.json")
+    (tmp_path / "randrop/figures.json").write_text("{1}")
+    assert not ownership.is_ours(tmp_path / "randrop/figures.json")
+
+
+def test_every_script_is_in_the_table():
+    """A script that is added is tried, too, if it writes anything."""
+    only_reads = {"readme_tables", "patch_caffe", "build_caffe"}
+    names = {path.stem for path in (REPOSITORY / "scripts").glob("[!_]*.py")}
+    assert names - only_reads == {*SCRIPTS, *LONG}
+    assert snapshots.PATTERN.startswith("snapshots/")
