@@ -18,7 +18,11 @@ _SOLVERS = (
 def _add_losses(draft):
     """End the net in losses; some outputs stay without."""
     rng, outputs = draft.rng, draft.open()
-    for x in rng.sample(outputs, rng.randint(1, len(outputs))):
+    for x in (
+        outputs
+        if draft.chance(0.8)
+        else rng.sample(outputs, rng.randint(1, len(outputs)))
+    ):
         shape = draft.shapes[x]
         weight = {"loss_weight": rng.choice((1, 1, 0.3))}
         kind = rng.choice(("EuclideanLoss", "Sigmoid", "SoftmaxWithLoss", "weight"))
@@ -231,8 +235,7 @@ class Script:
             self.reshape(i)
         if not self.passes[i] or self.chance(0.7):
             self.fill(i)
-        clears = self.overwriting[i] or self.chance(0.4)
-        if self.passes[i] and clears:
+        if self.overwriting[i] or self.chance(0.3):
             self.do("clear", net=i)
         self.be_curious(i)
         self.forward(i)

@@ -46,12 +46,28 @@ def _largest(records, what):
     return float(np.median([s for s in sizes if s > 0] or [1.0]))
 
 
-def mistrusted(records):
+def mistrusted(records, case):
     """Tell whether so much of the gradients is zero that they prove little."""
+    back = {
+        step.get("net", 0)
+        for step in case["steps"]
+        if step["op"] in ("backward", "step")
+    }
+    # An input's gradient may be none's wish, and BatchNorm's statistics have none.
+    none = {
+        (str(i), layer["name"])
+        for i, net in enumerate(case["nets"])
+        for layer in net["layers"]
+        if layer["type"] == "Input"
+    }
     last = {}
     for label, values in records:
-        if label.endswith("diff") and "_split_" not in label:
-            last[label.split(": ", 1)[1]] = values
+        words = label.split(": ", 1)[-1].split(" ")
+        if words[-1] != "diff" or "_split_" in words[1] or int(words[0]) not in back:
+            continue
+        statistics = len(words) == 4 and words[1].startswith("batchnorm")
+        if not statistics and (words[0], words[1]) not in none:
+            last[tuple(words)] = values
     zero = [np.count_nonzero(v) < 0.02 * v.size for v in last.values() if v.size]
     return bool(zero) and np.mean(zero) > 0.6
 
@@ -150,8 +166,7 @@ def judge_once(caffe, case):
         return Verdict("refused", f"Caffe's own layers: {problem}", case=case)
     if not all(np.isfinite(values).all() for _, values in reference):
         return Verdict("zeros", "Caffe's own layers give NaN or infinity", case=case)
-    backwards = any(step["op"] in ("backward", "step") for step in case["steps"])
-    if backwards and mistrusted(reference):
+    if mistrusted(reference, case):
         return Verdict("zeros", "the gradients are nearly all zero", case=case)
     records, problem = run(caffe, case, "ONEDNN")
     if problem:

@@ -1,5 +1,7 @@
 """Draws nets of pieces, layer by layer."""
 
+from math import prod
+
 from engine_property.pieces import PIECES
 from engine_property.shapes import InvalidNetError, input_shape, layer_shapes
 
@@ -72,6 +74,8 @@ class Draft:
             else:
                 layer["randrop_engine_param"] = {"engine": "CAFFE"}
         shapes, _ = layer_shapes(layer, [self.shapes[b] for b in bottoms])
+        if any(prod(shape) > 60000 for shape in shapes):
+            raise InvalidNetError
         for b in bottoms:
             self.readers[b] = self.readers.get(b, 0) + (made != [b])
         self.shapes.update(zip(made, shapes, strict=True))

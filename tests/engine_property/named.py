@@ -5,7 +5,7 @@ _BIAS = {"type": "gaussian", "std": 0.3}
 _CAFFE = {"randrop_engine_param": {"engine": "CAFFE"}}
 
 
-class _Net:
+class Net:
     """A net as a few lines write it: each layer reads the one before."""
 
     def __init__(self, *shape):
@@ -90,7 +90,7 @@ def _other(net, other, bottom=None):
 
 def _before_scale(other, channels):
     """A layer of Caffe's own, then Scale in place, then a convolution."""
-    net = _Net(2, 3, 14, 12)
+    net = Net(2, 3, 14, 12)
     net.conv(channels)
     _other(net, other)
     net.scale()
@@ -100,7 +100,7 @@ def _before_scale(other, channels):
 
 def _before_scale_on_data(other, channels):
     """As above, where nothing is before it."""
-    net = _Net(2, channels, 14, 12)
+    net = Net(2, channels, 14, 12)
     _other(net, other)
     net.scale()
     net.conv(8)
@@ -108,7 +108,7 @@ def _before_scale_on_data(other, channels):
 
 
 def _crop_before_scale():
-    net = _Net(2, 3, 14, 12)
+    net = Net(2, 3, 14, 12)
     net.conv(8)
     small = net.conv(4, kernel=5, pad=0, bottom="data")
     net.add("Crop", ["convolution1", small], crop_param={"axis": 2, "offset": [1]})
@@ -119,7 +119,7 @@ def _crop_before_scale():
 
 def _pool_looked_at(what="data", channels=8, **params):
     """A max pooling whose bottom is looked at between the passes."""
-    net = _Net(2, 3, 15, 13)
+    net = Net(2, 3, 15, 13)
     net.conv(channels)
     net.pool(kernel=3, **params)
     net.conv(8)
@@ -128,7 +128,7 @@ def _pool_looked_at(what="data", channels=8, **params):
 
 def _data_bn(channels=3, loss=True):
     """ResNet v2 starts so."""
-    net = _Net(2, channels, 14, 12)
+    net = Net(2, channels, 14, 12)
     net.add("BatchNorm")
     net.scale()
     x = net.conv(8)
@@ -141,7 +141,7 @@ def _data_bn(channels=3, loss=True):
 
 def _dense(growth):
     """DenseNet: BatchNorm and Scale on a Concat, which others read, too."""
-    net = _Net(2, 3, 12, 12)
+    net = Net(2, 3, 12, 12)
     x = net.conv(16)
     for _ in range(4):
         net.add("BatchNorm", x)
@@ -154,7 +154,7 @@ def _dense(growth):
 
 def _pool_first(other, first="pool", channels=8):
     """ENet's start: one blob for a pooling and a convolution, in either order."""
-    net = _Net(2, 3, 16, 16)
+    net = Net(2, 3, 16, 16)
     net.conv(channels)
     x = _other(net, other) if other else net.last
     made = {}
@@ -168,7 +168,7 @@ def _pool_first(other, first="pool", channels=8):
 
 def _pool_and_view(kind, channels=8, first="pool"):
     """A convolution for a pooling and a layer that sees the same memory."""
-    net = _Net(2, 3, 16, 16)
+    net = Net(2, 3, 16, 16)
     x = net.conv(channels)
     for reader in (first, "view" if first == "pool" else "pool"):
         if reader == "pool":
@@ -183,7 +183,7 @@ def _pool_and_view(kind, channels=8, first="pool"):
 
 def _unet_batch_norm_caffe(channels=16):
     """A U-Net whose BatchNorms have `engine: CAFFE`, as README says it can be."""
-    net = _Net(2, 3, 24, 24)
+    net = Net(2, 3, 24, 24)
 
     def block(out, bottom=None):
         net.conv(out, bottom=bottom)
@@ -204,7 +204,7 @@ def _unet_batch_norm_caffe(channels=16):
 
 def _recurrent(kind):
     """Caffe's LSTM and RNN hold nets of their own, with Scale, Slice and Split."""
-    net = _Net(4, 2, 6)
+    net = Net(4, 2, 6)
     net.layers.append({"name": "go", "type": "Input", "top": ["go"], "shape": [4, 2]})
     filler = {"type": "gaussian", "std": 0.3}
     param = {"num_output": 5, "weight_filler": filler, "bias_filler": filler}
@@ -214,7 +214,7 @@ def _recurrent(kind):
 
 def _spp():
     """Spatial pyramid pooling makes its own poolings, a Split and a Concat."""
-    net = _Net(2, 3, 13, 11)
+    net = Net(2, 3, 13, 11)
     net.conv(8)
     net.add("SPP", spp_param={"pyramid_height": 3, "pool": "MAX"})
     return net.case()
@@ -222,7 +222,7 @@ def _spp():
 
 def _shared_scale():
     """Two Scales of the same weights, on two engines."""
-    net = _Net(2, 8, 9, 7)
+    net = Net(2, 8, 9, 7)
     specs = [{"name": "w"}, {"name": "b"}]
     net.conv(8)
     net.scale(inplace=False, param=specs)

@@ -157,7 +157,8 @@ def other(draft, x):
     rng, shape = draft.rng, draft.shapes[x]
     four = len(shape) == 4
     kinds = ["Power", "PReLU", "ELU", "Sigmoid", "TanH", "Dropout", "AbsVal", "BNLL"]
-    kinds += ["Bias", "Tile", "Exp"] + ["LRN", "LRN", "MVN"] * four
+    kinds += ["Bias", "Tile", "Exp"]
+    kinds += ["LRN", "LRN", "MVN"] * four
     kind = rng.choice(kinds)
     param, inplace = {}, draft.chance(0.4)
     if kind == "Power":
@@ -190,8 +191,7 @@ def other(draft, x):
         inplace = False
         if prod(shape[2:]) < 6:
             raise InvalidNetError
-    if kind in ("BNLL", "AbsVal"):
-        inplace = False
+    inplace = inplace and kind not in ("BNLL", "AbsVal")
     return draft.add(kind, x, inplace=inplace, **param)
 
 

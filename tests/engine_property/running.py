@@ -84,6 +84,8 @@ class Player:
             return rng.integers(0, step["classes"], shape)
         if kind == "shares":
             return self._shaken(rng.random(shape))
+        if kind == "file":
+            return np.load(step["path"])
         assert kind == "statistics", kind
         return self._shaken(rng.uniform(0.5, 2, shape))
 

@@ -124,7 +124,7 @@ def _span(layer, bottoms, name):
 
 def _prelu(layer, bottoms):
     (shape,) = bottoms
-    need(len(shape) > 1)
+    need(1 < len(shape) <= 4)
     shared = layer.get("prelu_param", {}).get("channel_shared")
     return [shape], [() if shared else (shape[1],)]
 
@@ -282,7 +282,7 @@ def layer_shapes(layer, bottoms):
         When the layer does not take such bottoms.
     """
     tops, params = _SHAPES[layer["type"]](layer, bottoms)
-    need(all(0 < prod(shape) <= 60000 for shape in tops))
+    need(all(prod(shape) > 0 for shape in tops))
     return [tuple(shape) for shape in tops], params
 
 

@@ -3,6 +3,7 @@
 import copy
 import time
 
+from engine_property.acting import overwriting_scales
 from engine_property.comparing import judge_once
 from engine_property.shapes import InvalidNetError, net_shapes
 
@@ -23,18 +24,25 @@ def _check_passes(case):
     InvalidNetError
         When there is one.
     """
-    ready = set()
+    ready, full = set(), set()
+    adding = [
+        not overwriting_scales(net, net_shapes(net["layers"])[0])
+        for net in case["nets"]
+    ]
     for step in case["steps"]:
         net = step.get("net", 0)
+        if step["op"] == "clear":
+            full.discard(net)
         if step["op"] == "forward" and not step.get("to"):
             ready.add(net)
         elif step["op"] == "reshape":
             ready.discard(net)
         elif step["op"] == "backward":
-            if net not in ready:
+            if net not in ready or (net in full and not adding[net]):
                 raise InvalidNetError
             if not step.get("to"):
                 ready.discard(net)
+                full.add(net)
 
 
 def _mended(case):
