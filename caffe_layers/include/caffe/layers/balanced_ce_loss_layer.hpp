@@ -136,7 +136,7 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
         Selection<Device>(), Device::Data(weights_),
         this->DiffScale(*top[0]), group_size_,
         Device::MutableDiff(bottom[0])};
-    Device::ForEach(bottom[0]->count(), write);
+    Device::ForEach(groups_, group_size_, write);
   }
 
   int groups_;

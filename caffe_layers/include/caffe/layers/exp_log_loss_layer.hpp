@@ -113,7 +113,7 @@ void ExpLogLossLayer<Dtype>::BackwardOn(
       terms_.Get<Device, ExpLogTerm<Dtype> >(this->images_ * this->classes_),
       Device::Data(class_weights_), param_.gamma_cross(), cross_,
       top[0]->cpu_diff()[0], Device::MutableDiff(bottom[0])};
-  Device::ForEach(this->labels_, write);
+  Device::ForEach(this->images_, this->area_, write);
 }
 
 }  // namespace caffe

@@ -88,7 +88,7 @@ void SigmoidFocalCELossLayer<Dtype>::ForwardOn(
   Device::ForEach(groups_, write);
   const SumSigmoidFocal<Dtype> sum = {Input<Device>(bottom)};
   PixelSums* sums = sums_.Get<Device, PixelSums>(1);
-  Device::Reduce(1, this->labels_, sum, sums, &this->loops_);
+  Device::ReduceAll(groups_, group_size_, sum, sums, &this->loops_);
   const PixelSums total = Device::Read(sums);
   this->CheckLabel(*bottom[1], total.bad_label);
   this->WriteLoss(total.loss, total.taking_part, top[0]);
@@ -104,7 +104,7 @@ void SigmoidFocalCELossLayer<Dtype>::BackwardOn(
   }
   const WriteSigmoidFocalDiff<Dtype> write = {Input<Device>(bottom),
       this->DiffScale(*top[0]), Device::MutableDiff(bottom[0])};
-  Device::ForEach(this->labels_, write);
+  Device::ForEach(groups_, group_size_, write);
 }
 
 }  // namespace caffe

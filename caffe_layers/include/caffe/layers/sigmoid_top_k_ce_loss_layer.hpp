@@ -95,7 +95,7 @@ void SigmoidTopKCELossLayer<Dtype>::ForwardOn(
     Device::ForEach(groups, want);
     if (bins) {
       const KeepBins<Dtype> keep = {logits, wanted, size, selection};
-      Device::ForEach(groups * size, keep);
+      Device::ForEach(groups, size, keep);
     } else {
       const HardestNegatives<Dtype> hardest = {logits, selection};
       Device::template Select<Key>(groups, size, hardest, wanted,

@@ -181,11 +181,11 @@ void SoftDiceLossLayer<Dtype>::BackwardOn(
   if (IsSoftmax()) {
     const WriteSoftmaxDiceDiff<Dtype> write = {Dice<Device>(bottom), terms,
         scale, diff};
-    Device::ForEach(this->labels_, write);
+    Device::ForEach(Segments(), this->area_, write);
   } else {
     const WriteSigmoidDiceDiff<Dtype> write = {Dice<Device>(bottom), terms,
         scale, diff};
-    Device::ForEach(this->labels_, write);
+    Device::ForEach(Segments(), this->area_, write);
   }
 }
 

@@ -58,7 +58,7 @@ class SoftmaxFocalCELossLayer : public PixelLossLayer<Dtype> {
     const SumSoftmaxFocal<Dtype> sum = {
         this->template Input<Device>(bottom), gamma_, Device::Data(alpha_)};
     PixelSums* sums = sums_.Get<Device, PixelSums>(1);
-    Device::Reduce(1, this->labels_, sum, sums, &this->loops_);
+    Device::ReduceAll(this->images_, this->area_, sum, sums, &this->loops_);
     const PixelSums total = Device::Read(sums);
     this->CheckLabel(*bottom[1], total.bad_label);
     this->WriteLoss(total.loss, total.taking_part, top[0]);
@@ -72,7 +72,7 @@ class SoftmaxFocalCELossLayer : public PixelLossLayer<Dtype> {
     const WriteSoftmaxFocalDiff<Dtype> write = {
         this->template Input<Device>(bottom), gamma_, Device::Data(alpha_),
         this->DiffScale(*top[0]), Device::MutableDiff(bottom[0])};
-    Device::ForEach(this->labels_, write);
+    Device::ForEach(this->images_, this->area_, write);
   }
 
   Dtype gamma_;

@@ -81,7 +81,7 @@ void SoftmaxTopKLossLayer<Dtype>::ForwardOn(
 
   const SoftmaxCrossEntropy<Dtype> compute = {
       this->template Input<Device>(bottom), ce, selection};
-  Device::Reduce(1, pixels, compute, sums, &this->loops_);
+  Device::ReduceAll(this->images_, this->area_, compute, sums, &this->loops_);
   const WantShareOfPixels want = {sums, k_percent_, wanted};
   Device::ForEach(1, want);
   const HardestPixels<Dtype> hardest = {ce, selection};
@@ -111,7 +111,7 @@ void SoftmaxTopKLossLayer<Dtype>::BackwardOn(
   const SoftmaxTopKDiff<Dtype> write = {this->template Input<Device>(bottom),
       selection_.Get<Device, unsigned char>(this->labels_),
       this->DiffScale(*top[0]), Device::MutableDiff(bottom[0])};
-  Device::ForEach(this->labels_, write);
+  Device::ForEach(this->images_, this->area_, write);
 }
 
 }  // namespace caffe

@@ -17,7 +17,8 @@ namespace {
 /// none of them across a multiple of area, that before them being number *
 /// area. The last of an area may begin before the end of that before it:
 /// `inside` tells its new elements; what it writes of the others they have
-/// already.
+/// already. They are no other thread's: of each area there is a vector or more
+/// (pieces.hpp).
 template <typename Body>
 inline bool OverAreas(int area, int begin, int end, const Body& body) {
   if (area < CAFFE_LANES) {
@@ -31,7 +32,7 @@ inline bool OverAreas(int area, int begin, int end, const Body& body) {
       int first = i;
       Ints inside = Ints() - 1;
       if (i + CAFFE_LANES > last) {
-        first = last - CAFFE_LANES < start ? start : last - CAFFE_LANES;
+        first = last - CAFFE_LANES;
         const Ints index = Numbers() + first;
         inside = (index >= i) & (index < last);
       }
@@ -45,7 +46,7 @@ inline bool OverAreas(int area, int begin, int end, const Body& body) {
 /// The same for elements that any neighbours may be beside.
 template <typename Body>
 inline bool OverElements(int begin, int end, const Body& body) {
-  if (end < CAFFE_LANES) {
+  if (end - begin < CAFFE_LANES) {
     return false;
   }
   for (int i = begin; i < end; i += CAFFE_LANES) {

@@ -254,6 +254,10 @@ struct OnGpu {
     ForEachGPU<<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(count, op);
     CUDA_POST_KERNEL_CHECK;
   }
+  template <typename Operation>
+  static void ForEach(int segments, int size, const Operation& op) {
+    ForEach(segments * size, op);
+  }
 
   template <typename Sums, typename Operation>
   static void Reduce(int segments, int size, const Operation& op, Sums* sums,
@@ -268,6 +272,12 @@ struct OnGpu {
     if (spread > 1) {
       Fold(segments, spread, block_sums, sums);
     }
+  }
+
+  template <typename Sums, typename Operation>
+  static void ReduceAll(int segments, int size, const Operation& op,
+      Sums* total, ScratchMemory* scratch) {
+    Reduce(1, segments * size, op, total, scratch);
   }
 
   template <typename Sums>

@@ -79,10 +79,12 @@ struct OnCpu {
   template <typename T>
   static T Read(const T* address) { return *address; }
 
-  /// @brief Calls op(i) for i from 0 to count - 1, in any order.
+  /// @brief Calls op(i) for the elements of all segments, in any order.
   template <typename Operation>
-  static void ForEach(int count, const Operation& op) {
-    InPieces(0, count, [&op](int begin, int end) {
+  static void ForEach(int segments, int size, const Operation& op) {
+    const Pieces pieces(segments, size);
+    pieces.ForRuns([&](int first, int last) {
+      const int begin = pieces.Begin(first), end = pieces.End(last - 1);
       if (InVectors(op, begin, end)) {
         return;
       }
@@ -91,23 +93,24 @@ struct OnCpu {
       }
     });
   }
+  /// @brief Calls op(i) for i from 0 to count - 1.
+  template <typename Operation>
+  static void ForEach(int count, const Operation& op) {
+    ForEach(1, count, op);
+  }
 
   /// @brief Calls op(i, &sums[segment]) for every element; Sums has Clear()
   ///        and Add(const Sums&).
   template <typename Sums, typename Operation>
   static void Reduce(int segments, int size, const Operation& op, Sums* sums,
       ScratchMemory* scratch) {
-    for (int s = 0; s < segments; ++s) {
-      InPieces(s * size, (s + 1) * size, [&op](int begin, int end,
-          Sums* mine) {
-        if (InVectors(op, begin, end, mine)) {
-          return;
-        }
-        for (int i = begin; i < end; ++i) {
-          op(i, mine);
-        }
-      }, sums + s);
-    }
+    Pieces(segments, size).Reduce(AddElements<Operation>(op), sums);
+  }
+  /// @brief Calls op(i, total) for the elements of all segments.
+  template <typename Sums, typename Operation>
+  static void ReduceAll(int segments, int size, const Operation& op,
+      Sums* total, ScratchMemory* scratch) {
+    Pieces(segments, size).ReduceAll(AddElements<Operation>(op), total);
   }
 
   /**
@@ -121,11 +124,9 @@ struct OnCpu {
   template <typename Key, typename Operation>
   static void Select(int segments, int size, const Operation& op,
       const int* wanted, ScratchMemory* scratch) {
-    Key* aside = scratch->Get<OnCpu, Key>(size);
-    for (int s = 0; s < segments; ++s) {
-      const SelectOnCpu<Key, Operation> select(op, s * size, size, aside);
-      select.Mark(wanted[s]);
-    }
+    Pieces(segments, size).ForSegments([&](int s) {
+      SelectOnCpu<Key, Operation>(op, s * size, size).Mark(wanted[s]);
+    });
   }
 
   /**
@@ -140,37 +141,62 @@ struct OnCpu {
   template <typename Sums, typename Operation>
   static void ReduceClasses(int images, int classes, int area,
       const Operation& op, Sums* sums, ScratchMemory* scratch) {
-    const int pieces = (area + kPiece - 1) / kPiece;
-    std::vector<Sums> parts(static_cast<size_t>(pieces) * classes);
-    for (int n = 0; n < images; ++n) {
-      const int image = n * area;
-      InPieces(image, image + area, [&](int begin, int end) {
-        Sums* mine = &parts[(begin - image) / kPiece * classes];
-        for (int c = 0; c < classes; ++c) {
-          mine[c].Clear();
-        }
-        if (ClassesInVectors(op, begin, end, mine)) {
-          return;
-        }
-        for (int first = 0; first < classes; first += kClassesAtOnce) {
-          const int most = std::min(kClassesAtOnce, classes - first);
-          Sums some[kClassesAtOnce];
-          for (int k = 0; k < kClassesAtOnce; ++k) {
-            some[k].Clear();
-          }
-          for (int j = begin; j < end; ++j) {
-            op.template AddClasses<kClassesAtOnce>(j, first, some);
-          }
-          std::copy(some, some + most, mine + first);
-        }
-      });
-      for (int c = 0; c < classes; ++c) {
-        Sums* total = sums + n * classes + c;
-        total->Clear();
-        for (int piece = 0; piece < pieces; ++piece) {
-          total->Add(parts[piece * classes + c]);
-        }
+    const Pieces pieces(images, area);
+    std::vector<Sums> parts(static_cast<size_t>(pieces.Parts()) * classes);
+    pieces.ForParts([&](int part, int begin, int end) {
+      AddClasses(op, begin, end, classes,
+          &parts[static_cast<size_t>(part) * classes]);
+    });
+    for (int group = 0; group < images * classes; ++group) {
+      const int first = group / classes * pieces.PartsOfSegment();
+      sums[group].Clear();
+      for (int part = first; part < first + pieces.PartsOfSegment(); ++part) {
+        sums[group].Add(
+            parts[static_cast<size_t>(part) * classes + group % classes]);
       }
+    }
+  }
+
+ private:
+  /// Adds up a run of elements.
+  template <typename Operation>
+  class AddElements {
+   public:
+    explicit AddElements(const Operation& op) : op_(op) {}
+    template <typename Sums>
+    void operator()(int begin, int end, Sums* sums) const {
+      if (InVectors(op_, begin, end, sums)) {
+        return;
+      }
+      for (int i = begin; i < end; ++i) {
+        op_(i, sums);
+      }
+    }
+
+   private:
+    const Operation& op_;
+  };
+
+  /// Adds up the classes of a run of pixels of an image.
+  template <typename Sums, typename Operation>
+  static void AddClasses(const Operation& op, int begin, int end, int classes,
+      Sums* sums) {
+    for (int c = 0; c < classes; ++c) {
+      sums[c].Clear();
+    }
+    if (ClassesInVectors(op, begin, end, sums)) {
+      return;
+    }
+    for (int first = 0; first < classes; first += kClassesAtOnce) {
+      Sums some[kClassesAtOnce];
+      for (int k = 0; k < kClassesAtOnce; ++k) {
+        some[k].Clear();
+      }
+      for (int j = begin; j < end; ++j) {
+        op.template AddClasses<kClassesAtOnce>(j, first, some);
+      }
+      std::copy(some, some + std::min(kClassesAtOnce, classes - first),
+          sums + first);
     }
   }
 };

@@ -39,37 +39,50 @@ inline int MarkInVectors(const Operation& op, int begin, int end, Key least,
 template <typename Key, typename Operation>
 class SelectOnCpu {
  public:
-  /// @param aside room for size keys
-  SelectOnCpu(const Operation& op, int begin, int size, Key* aside)
-      : op_(op), begin_(begin), size_(size), aside_(aside) {}
+  /// @param begin the first of the elements
+  SelectOnCpu(const Operation& op, int begin, int size)
+      : op_(op), begin_(begin), size_(size), pieces_(1, size) {}
 
   /// @brief Marks the wanted elements.
   void Mark(int wanted) const {
     const Cut<Key> cut = FindCut(wanted);
     // Ties are marked, all of them: there are rarely more than are wanted.
-    std::vector<int> ties(Pieces());
-    InPieces(begin_, begin_ + size_, [&](int first, int last) {
-      int* mine = &ties[(first - begin_) / kPiece];
-      for (int i = MarkInVectors(op_, first, last, cut.prefix, mine); i < last;
-           ++i) {
+    std::vector<int> ties(pieces_.Parts());
+    ForParts([&](int part, int first, int last) {
+      int mine = 0;
+      for (int i = MarkInVectors(op_, first, last, cut.prefix, &mine);
+           i < last; ++i) {
         Key key;
         if (op_.Key(i, &key)) {
           op_.Mark(i, key >= cut.prefix);
-          *mine += key == cut.prefix;
+          mine += key == cut.prefix;
         }
       }
+      ties[part] = mine;
     });
-    int before = 0;
-    for (int piece = 0; piece < ties.size(); ++piece) {
-      if (before + ties[piece] > cut.remaining) {
-        Unmark(begin_ + piece * kPiece, cut, before);
-      }
-      before += ties[piece];
+    int all = 0;
+    for (size_t part = 0; part < ties.size(); ++part) {
+      const int before = all;
+      all += ties[part];
+      ties[part] = before;  // of those in other parts
+    }
+    if (all > cut.remaining) {
+      ForParts([&](int part, int first, int last) {
+        const int next = part + 1 < pieces_.Parts() ? ties[part + 1] : all;
+        if (next > cut.remaining) {
+          Unmark(first, last, cut, ties[part]);
+        }
+      });
     }
   }
 
  private:
-  int Pieces() const { return (size_ + kPiece - 1) / kPiece; }
+  template <typename Pass>
+  void ForParts(const Pass& pass) const {
+    pieces_.ForParts([&](int part, int first, int last) {
+      pass(part, begin_ + first, begin_ + last);
+    });
+  }
 
   /// 0, below all others, for an element that does not take part.
   Key KeyAt(int i) const {
@@ -77,9 +90,8 @@ class SelectOnCpu {
     return op_.Key(i, &key) ? key : 0;
   }
 
-  /// Unmarks ties of a piece beyond those wanted.
-  void Unmark(int first, const Cut<Key>& cut, int ties) const {
-    const int last = std::min(begin_ + size_, first + kPiece);
+  /// Unmarks ties of a part beyond those wanted.
+  void Unmark(int first, int last, const Cut<Key>& cut, int ties) const {
     for (int i = first; i < last; ++i) {
       Key key;
       if (op_.Key(i, &key) && key == cut.prefix) {
@@ -139,27 +151,29 @@ class SelectOnCpu {
 
   /// Finds the cut if it is in a range of keys.
   bool Narrow(const KeyRange<Key>& range, Cut<Key>* cut) const {
-    std::vector<KeyCounts> counts(Pieces());
-    InPieces(begin_, begin_ + size_, [&](int first, int last) {
-      Key* between = aside_ + (first - begin_);
-      KeyCounts* mine = &counts[(first - begin_) / kPiece];
-      for (int i = CollectInVectors(op_, first, last, range, mine, between);
+    std::vector<KeyCounts> counts(pieces_.Parts());
+    std::vector<std::vector<Key> > between(pieces_.Parts());
+    ForParts([&](int part, int first, int last) {
+      Key room[kLargestPiece];
+      KeyCounts mine = KeyCounts();
+      for (int i = CollectInVectors(op_, first, last, range, &mine, room);
            i < last; ++i) {
         const Key key = KeyAt(i);
-        mine->above += key > range.high;
-        mine->high += key == range.high;
-        mine->low += key == range.low;
+        mine.above += key > range.high;
+        mine.high += key == range.high;
+        mine.low += key == range.low;
         if (key > range.low && key < range.high) {
-          between[mine->between++] = key;
+          room[mine.between++] = key;
         }
       }
+      between[part].assign(room, room + mine.between);
+      counts[part] = mine;
     });
     KeyCounts total = KeyCounts();
-    for (int piece = 0; piece < counts.size(); ++piece) {
-      const Key* between = aside_ + piece * kPiece;
-      std::copy(between, between + counts[piece].between,
-          aside_ + total.between);
-      total.Add(counts[piece]);
+    std::vector<Key> aside;
+    for (size_t part = 0; part < counts.size(); ++part) {
+      total.Add(counts[part]);
+      aside.insert(aside.end(), between[part].begin(), between[part].end());
     }
     int rank = cut->remaining - total.above;
     if (rank <= 0) {
@@ -170,11 +184,11 @@ class SelectOnCpu {
     }
     rank -= total.high;
     if (rank <= total.between) {
-      std::nth_element(aside_, aside_ + rank - 1, aside_ + total.between,
-          std::greater<Key>());
-      const Key key = aside_[rank - 1];
+      const typename std::vector<Key>::iterator at = aside.begin() + rank - 1;
+      std::nth_element(aside.begin(), at, aside.end(), std::greater<Key>());
+      const Key key = *at;
       // What stands before it is no smaller.
-      return Found(key, std::count(aside_, aside_ + rank, key), cut);
+      return Found(key, std::count(aside.begin(), at + 1, key), cut);
     }
     rank -= total.between;
     return range.low < range.high && (rank <= total.low || range.low == 0) &&
@@ -187,8 +201,8 @@ class SelectOnCpu {
   }
 
   const Operation& op_;
-  int begin_, size_;
-  Key* aside_;
+  const int begin_, size_;
+  const Pieces pieces_;
 };
 
 }  // namespace caffe

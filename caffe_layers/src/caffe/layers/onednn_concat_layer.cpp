@@ -48,15 +48,17 @@ namespace {
 void CopyChannels(const ChannelRows& rows, int channels, int offset,
     int all_channels, float* part, float* whole, bool to_whole) {
   const int count = channels * rows.area;
-  for (int n = 0; n < rows.images; ++n) {
-    float* mine = part + static_cast<size_t>(n) * count;
-    float* its = whole +
-        (static_cast<size_t>(n) * all_channels + offset) * rows.area;
-    InPieces(0, count, [&](int first, int last) {
-      std::copy((to_whole ? mine : its) + first,
-          (to_whole ? mine : its) + last, (to_whole ? its : mine) + first);
-    });
-  }
+  const Pieces pieces(rows.images, count);
+  pieces.ForParts([&](int piece, int first, int last) {
+    const int n = piece / pieces.PartsOfSegment();
+    float* mine = part + first;
+    // In whole, the images are further apart.
+    float* its = whole + first +
+        (static_cast<size_t>(n) * (all_channels - channels) + offset) *
+        rows.area;
+    std::copy(to_whole ? mine : its, (to_whole ? mine : its) + (last - first),
+        to_whole ? its : mine);
+  });
 }
 
 }  // namespace

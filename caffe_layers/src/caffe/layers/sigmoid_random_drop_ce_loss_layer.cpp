@@ -66,13 +66,10 @@ void SigmoidRandomDropCELossLayer<Dtype>::Forward_cpu(
       bottom[1]->cpu_data(), this->template Selection<OnCpu>(),
       this->has_ignore_label_, this->ignore_label_, Schedule(), seed_,
       forward_};
-  GroupSums* sums = this->template GroupSumsOn<OnCpu>();
-  for (int group = 0; group < this->groups_; ++group) {
-    const int begin = group * this->group_size_;
-    InPieces(begin, begin + this->group_size_, [&pass](int first, int last,
-        GroupSums* piece) { Select(pass, first, last, piece); },
-        sums + group);
-  }
+  Pieces(this->groups_, this->group_size_).Reduce(
+      [&pass](int begin, int end, GroupSums* sums) {
+    Select(pass, begin, end, sums);
+  }, this->template GroupSumsOn<OnCpu>());
   this->template EndForward<OnCpu>(bottom, top);
   ++forward_;
 }
