@@ -5,14 +5,21 @@ import os
 import sys
 from pathlib import Path
 
+import _wanted
+
 _repository = Path(__file__).resolve().parents[1]
 _build = Path(os.environ.get("RANDROP_BUILD", _repository / "build"))
 _python = _build / "venv" / "bin" / "python"
 
 sys.path.insert(0, str(_repository / "python_layers"))
-if importlib.util.find_spec("cv2") is None or importlib.util.find_spec("tqdm") is None:
+if (
+    _wanted.is_old()
+    or importlib.util.find_spec("cv2") is None
+    or importlib.util.find_spec("tqdm") is None
+):
     if _python.exists() and Path(sys.prefix).resolve() != _python.parents[1].resolve():
-        os.execv(_python, [str(_python), *sys.argv])
+        os.execv(str(_python), [str(_python), *sys.argv])
+    _wanted.check()
     sys.exit(
         "error: the Python packages of pyproject.toml are missing: "
         "'python3 scripts/build_caffe.py --venv-only' installs them into build/venv"

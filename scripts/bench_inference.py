@@ -1,5 +1,7 @@
 """Time the prediction of a whole fundus photograph, in the tiles of predict.py."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import json
 import resource

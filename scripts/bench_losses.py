@@ -1,5 +1,7 @@
 """Time the losses, forward and backward, against Caffe's, PyTorch's and others'."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import json
 import time

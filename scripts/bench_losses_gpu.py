@@ -1,5 +1,7 @@
 """Time the native losses on a GPU as a share of what its memory can do."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import json
 import time

@@ -1,5 +1,7 @@
 """Time training iterations: Caffe through oneDNN, Caffe as it was, and PyTorch."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import json
 import resource

@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Fetch, patch and build a real Caffe on a machine of today."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import os
 import re
@@ -8,6 +10,10 @@ import shutil
 import sys
 import time
 from pathlib import Path
+
+import _wanted
+
+_wanted.check()
 
 from caffe_tools import building, cuda, origin, source, toolchain
 from caffe_tools.errors import ToolError

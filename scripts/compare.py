@@ -1,5 +1,7 @@
 """Train and evaluate the same network under several losses and seeds."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import json
 import os
@@ -290,11 +292,10 @@ def _compare(options: argparse.Namespace) -> int:
     scores, options.chosen = {}, {}
     if options.learning_rates:
         scores = search(options)
-        options.chosen = {
-            loss: max(known, key=known.get)
-            for loss, by_rate in scores.items()
-            if (known := {rate: s for rate, s in by_rate.items() if s is not None})
-        }
+        for loss, by_rate in scores.items():
+            known = {rate: s for rate, s in by_rate.items() if s is not None}
+            if known:
+                options.chosen[loss] = max(known, key=known.get)
     pairs = list(dict.fromkeys((n, s) for s in options.seeds for n in options.losses))
     done, failed = run_all(options, [(options, *pair) for pair in pairs])
     order = [

@@ -1,5 +1,7 @@
 """Measure probability maps against masks: numbers, curves, pictures and a report."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import json
 import logging

@@ -1,5 +1,7 @@
 """Measure a trained network on a labelled set: Dice and IoU of every label."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import logging
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Write patches into LMDB, and networks that read them without Python layers."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import logging
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Make a model to give away of a training: network, thresholds, figures and a card."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import hashlib
 import json

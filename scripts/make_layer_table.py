@@ -1,5 +1,7 @@
 """Write proto/LAYERS.md anew: every layer, its parameters, bottoms and tops."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import dataclasses
 import logging

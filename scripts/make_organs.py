@@ -1,5 +1,7 @@
 """Draw a labelled phantom set: organs of very different size, in images or volumes."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import logging
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Draw a phantom data set: synthetic fundus photographs with lesions and masks."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import logging
 import os

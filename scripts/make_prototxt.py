@@ -1,5 +1,7 @@
 """Write the networks in prototxt/ anew from their generators in randrop.nets."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import logging
 from pathlib import Path

@@ -1,9 +1,15 @@
 #!/usr/bin/env python3
 """Patch a Caffe tree with the layers of this project, or give it back."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import sys
 from pathlib import Path
+
+import _wanted
+
+_wanted.check()
 
 from caffe_tools import patching, planning
 from caffe_tools.errors import ToolError

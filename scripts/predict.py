@@ -1,5 +1,7 @@
 """Predict lesions: a trained network and photographs in, probability maps out."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import hashlib
 import json

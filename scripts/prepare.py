@@ -1,5 +1,7 @@
 """Prepare a data set for training: crop, scale, split, list."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import logging
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Write the tables of measured figures into README.md, from the files in results/."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import json
 import re

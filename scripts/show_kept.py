@@ -1,5 +1,7 @@
 """Draw which negatives a loss keeps in one patch, as its training goes on."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import json
 import logging

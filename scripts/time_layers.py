@@ -1,5 +1,7 @@
 """Say where the time of a training iteration goes, layer by layer."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import os
 import time

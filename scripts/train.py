@@ -1,5 +1,7 @@
 """Train a network by `caffe train` with the loss of your choice."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import logging
 from pathlib import Path

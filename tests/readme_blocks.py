@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 
 README = REPOSITORY / "README.md"
 FENCE = re.compile(r"^```\w*\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
-SHELL = re.compile(r"^(python3|build/\S+|bash|cp|PYTHONPATH=\S+) ")
+SHELL = re.compile(r"^(python3|build/\S+|bash|cp|randrop|PYTHONPATH=\S+) ")
 
 SMALL = (
     # Caffe is built before any test runs.

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from official_idrid import write_official_idrid
 from readme_blocks import blocks, small, under, words
 
+from randrop import command as command_names
 from randrop import nets
 from randrop.caffe_build import REPOSITORY, build_dir, caffe_root
 from randrop.nets.losses import activation_of
@@ -64,8 +66,13 @@ def test_every_command_is_understood(command, parsed):
         if word.startswith(("results/", "prototxt/", "models/", "scripts/")):
             path = REPOSITORY / word
             assert path.exists() or path.parent.is_dir(), word
-    if program == "cp":
+    if program == "cp" or rest[:2] == ["-m", "pip"]:
         return
+    if program == "randrop":
+        assert rest[0] in (*command_names.NAMES, "--help")
+        program, rest[0] = "python3", f"scripts/{rest[0].replace('-', '_')}.py"
+        if rest[0] == "scripts/__help.py":
+            return
     if program == "build/caffe/build/tools/caffe":
         assert rest[:2] == ["train", "-solver"]
         assert (REPOSITORY / rest[2]).is_file()
@@ -196,7 +203,7 @@ def test_use_it_in_your_own_caffe(checkout, tree):
     ],
 )
 def test_what_lacks_is_said_without_a_trace_of_c(caffe, checkout, paths, message):
-    packages = next(Path(sys.prefix).glob("lib/python3*/site-packages"))
+    packages = Path(np.__file__).parents[1]
     program = (
         "build/caffe/build/tools/caffe train -solver prototxt/unet/solver.prototxt"
     )

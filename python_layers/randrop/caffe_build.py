@@ -7,12 +7,22 @@ from types import ModuleType
 
 from randrop.errors import UserError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGES = Path(__file__).resolve().parents[1]
+"""What PYTHONPATH must name for `import randrop`."""
+
+INSTALLED = (Path(__file__).resolve().parent / "scripts").is_dir()
+"""An installed package has the repository's other folders in itself."""
+
+REPOSITORY = PACKAGES / "randrop" if INSTALLED else PACKAGES.parent
 
 
 def build_dir() -> Path:
-    """Return the folder for all that is made: `$RANDROP_BUILD` or `build/`."""
-    return Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
+    """Return the folder for all that is made: `$RANDROP_BUILD` or `build/`.
+
+    That is the repository's; of an installed package that of the current folder.
+    """
+    default = "build" if INSTALLED else REPOSITORY / "build"
+    return Path(os.environ.get("RANDROP_BUILD", default)).resolve()
 
 
 def caffe_root() -> Path:
@@ -50,7 +60,7 @@ def environment() -> dict[str, str]:
     The program embeds Python and knows nothing of a virtual environment, so the
     packages of the running interpreter are named in PYTHONPATH.
     """
-    paths = [REPOSITORY / "python_layers", caffe_root() / "python"]
+    paths = [PACKAGES, caffe_root() / "python"]
     paths += [Path(p) for p in sys.path if p.endswith("-packages")]
     # An empty entry, as of a colon at the end, would be the current folder.
     known = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))

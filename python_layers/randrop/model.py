@@ -1,18 +1,18 @@
 """A trained network to give away: files without a path of its maker, and a card."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from randrop import metrics
+from randrop.caffe_build import REPOSITORY
 from randrop.data import NAMES, Case, field_of_view
 from randrop.evaluation import Measured
 from randrop.maps import LEVELS
 from randrop.markdown import bounds, table
 
-SHIPPED = Path(__file__).resolve().parents[2] / "models" / "idrid"
+SHIPPED = REPOSITORY / "models" / "idrid"
 """The model that comes with the project."""
 
 SETTINGS = (

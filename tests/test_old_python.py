@@ -1,0 +1,83 @@
+"""Which Python the scripts want, said by them to every Python that is older.
+
+Was tried with 2.7.18 and 3.9.2; here the grammar of the old ones is checked, and what
+is said where the version is an old one.
+"""
+
+import ast
+import re
+import runpy
+import sys
+from collections import namedtuple
+
+import pytest
+
+from randrop.caffe_build import REPOSITORY
+
+FOLDER = REPOSITORY / "scripts"
+SCRIPTS = sorted(p for p in FOLDER.glob("*.py") if not p.name.startswith("_"))
+Version = namedtuple("Version", "major minor micro releaselevel serial")
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_python_2_shows_the_line_that_it_stops_at(path):
+    text = path.read_text(encoding="utf-8")
+    doc, wanted, *_ = ast.parse(text).body
+    assert isinstance(doc, ast.Expr)
+    assert ast.unparse(wanted) == "WANTED: str = 'Python 3.10 or newer'"
+    # Anything else that it cannot read would be shown in its place.
+    before = text.splitlines()[: wanted.lineno]
+    assert all(line.isascii() for line in before)
+    assert "\\" not in "".join(before)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("minor", [6, 9])
+def test_old_python_3_says_what_it_lacks(path, minor, monkeypatch, tmp_path, capsys):
+    for name in (path.name, "_start.py", "_wanted.py"):
+        ast.parse(
+            (FOLDER / name).read_text(encoding="utf-8"), feature_version=(3, minor)
+        )
+    monkeypatch.setattr(sys, "version_info", Version(3, minor, 1, "final", 0))
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    monkeypatch.setenv("RANDROP_BUILD", str(tmp_path))
+    for name in ("_start", "_wanted"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(path), run_name="__main__")
+    assert f"Python 3.10 or newer is needed, this is 3.{minor}" in str(end.value)
+    assert not capsys.readouterr().out
+
+
+def test_the_guard_itself_is_of_python_2():
+    files = (FOLDER / "_wanted.py", REPOSITORY / "python_layers/randrop/__init__.py")
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert text.isascii()
+        assert not re.search(r"\bf\"|:=|->|: str\b|\bnonlocal\b", text)
+        for node in ast.walk(ast.parse(text)):
+            assert not isinstance(node, ast.JoinedStr | ast.AnnAssign | ast.Starred)
+
+
+def test_the_venv_is_taken_where_python_is_old(monkeypatch, tmp_path):
+    """`python3` may be 3.9 on a machine where build/venv was made with a newer one."""
+    python = tmp_path / "venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    called = []
+
+    def execv(program, words):
+        called.append((program, words))
+        raise SystemExit
+
+    monkeypatch.setattr("os.execv", execv)
+    monkeypatch.setattr(sys, "version_info", Version(3, 9, 1, "final", 0))
+    monkeypatch.setattr(sys, "argv", ["scripts/train.py", "--help"])
+    monkeypatch.setenv("RANDROP_BUILD", str(tmp_path))
+    for name in ("_start", "_wanted"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(FOLDER / "train.py"), run_name="__main__")
+    ((program, words),) = called
+    assert program == words[0] == str(python)
+    assert words[1:] == [str(FOLDER / "train.py"), "--help"]
