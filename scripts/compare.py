@@ -280,10 +280,8 @@ def main() -> int:
     ownership.check(*results or ())
     names = ("summary.json", "summary.md", "summary.png", "search/split.json")
     logs = ("*-seed*/*.out", "search/*/*-seed*/*.out")
-    with (
-        output(options.out, "compare", names, streams=logs),
-        processes.Children() as options.children,
-    ):
+    written = output(options.out, "compare", names, streams=logs)
+    with written, processes.Children() as options.children:
         return _compare(options)
 
 
