@@ -15,7 +15,7 @@ import _wanted
 
 _wanted.check()
 
-from caffe_tools import building, cuda, origin, source, toolchain
+from caffe_tools import building, cuda, origin, place, source, toolchain
 from caffe_tools.errors import ToolError
 from caffe_tools.planning import REPOSITORY, check_tree, engine_left_out
 
@@ -142,6 +142,7 @@ def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[st
 def place_source(options: argparse.Namespace, root: Path) -> Path:
     """Return the tree to build in, with the source that the options ask for in it."""
     if options.in_place:
+        place.check_build(options.caffe_root)
         return options.caffe_root
     tree = root / ("caffe-unpatched" if options.unpatched else "caffe")
     if options.clean:
@@ -195,7 +196,12 @@ def main() -> None:
     start = time.monotonic()
     root = Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
     check_options(options, root)
-    root.mkdir(parents=True, exist_ok=True)
+    with place.take(root):
+        _build(options, root, start)
+
+
+def _build(options: argparse.Namespace, root: Path, start: float) -> None:
+    """Do it in a build folder that nobody else uses."""
     alone = options.venv_only or options.judges
     needed = toolchain.VENV_PACKAGES if alone else toolchain.PACKAGES
     toolchain.install_packages(needed, not options.no_install, building.say)

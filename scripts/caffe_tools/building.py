@@ -22,6 +22,16 @@ _PRODUCTS = {
     "test.testbin": "build/test/test.testbin",
     "test_engine.testbin": "build/test/test_engine.testbin",
 }
+# Where program, pycaffe and tests look for libcaffe: from where they are themselves, so
+# that a tree which is moved or copied runs its own. The first is for pycaffe, which
+# Python opens by a link in python/caffe, and holds for all others, too. CMake would pad
+# the list with empty entries, to have room for another when it installs, and for the
+# loader an empty entry is the current folder, whatever libraries lie there.
+_PLACES = (
+    "-DCMAKE_BUILD_RPATH=$ORIGIN/../../build/lib",
+    "-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON",
+    "-DCMAKE_NO_BUILTIN_CHRPATH=ON",
+)
 _PERCENT = re.compile(r"^\[ *(\d+)%\]")
 _ERROR = re.compile(r"\b(?:fatal )?error\b|undefined reference|\*\*\* ", re.IGNORECASE)
 
@@ -53,6 +63,7 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
         "-DBUILD_docs=OFF",
         "-DBUILD_python=ON",
         "-DBUILD_python_layer=ON",
+        *_PLACES,
         *flags,
     ]
     # CMake lists the sources by globbing when it configures, and only then.
@@ -65,7 +76,11 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
     say("Configuring (CMake, 5 s)")
     # A run that fails leaves its flags in CMake's cache: what was before is void.
     stamp.unlink(missing_ok=True)
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    build.mkdir(exist_ok=True)
+    # It asks Python for its packages, which would import from the current folder.
+    result = subprocess.run(
+        command, cwd=build, capture_output=True, text=True, check=False
+    )
     log.write_text(" ".join(command) + "\n" + result.stdout + result.stderr)
     if result.returncode:
         _failed(log, "CMake cannot configure Caffe")
@@ -164,6 +179,7 @@ def build(
     say(f"Building {', '.join(targets)} with {jobs} jobs (some minutes the first time)")
     make(tree, targets, jobs, logs / "make.log")
     link_program(tree)
+    link_python(tree)
     if "pycaffe" in targets and not mends_only:
         check_registered(tree, python)
     # The build itself puts files beside the sources, so the state is taken anew.
@@ -214,6 +230,17 @@ def link_program(tree: Path) -> None:
         (tools / "caffe").symlink_to("caffe.bin")
 
 
+def link_python(tree: Path) -> None:
+    """Have pycaffe's library found where the tree is, not where it was built."""
+    link, library = tree / "python/caffe/_caffe.so", tree / "build/lib/_caffe.so"
+    here = os.path.relpath(library, link.parent)
+    if link.is_symlink() and library.exists() and os.readlink(link) != here:  # noqa: PTH115
+        new = link.with_name("_caffe.so.new")
+        new.unlink(missing_ok=True)
+        new.symlink_to(here)
+        new.replace(link)
+
+
 def check_registered(tree: Path, python: Path) -> None:
     """Check that Caffe knows every layer type that we registered.
 
@@ -222,9 +249,12 @@ def check_registered(tree: Path, python: Path) -> None:
     ToolError
         When one is missing, or pycaffe cannot be imported.
     """
+    # Isolated, Python does not import from the current folder.
+    ask = f"import sys; sys.path.append({str(tree / 'python')!r})\n"
+    ask += "import caffe; print(*caffe.layer_type_list())"
     result = subprocess.run(
-        [str(python), "-c", "import caffe; print(*caffe.layer_type_list())"],
-        env={**os.environ, "PYTHONPATH": str(tree / "python"), "GLOG_minloglevel": "2"},
+        [str(python), "-I", "-c", ask],
+        env={**os.environ, "GLOG_minloglevel": "2"},
         capture_output=True,
         text=True,
         check=False,

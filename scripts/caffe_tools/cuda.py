@@ -98,7 +98,7 @@ def _install(wanted: list[str], target: Path, python: Path) -> None:
     shutil.rmtree(temporary, ignore_errors=True)
     run_quietly(
         [
-            *(str(python), "-m", "pip", "install", "-q", "--no-deps"),
+            *(str(python), "-I", "-m", "pip", "install", "-q", "--no-deps"),
             *("--target", str(temporary), *wanted),
         ],
         f"cannot install {' '.join(wanted)}",

@@ -29,7 +29,7 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
     Raises
     ------
     ToolError
-        When the copy would lie inside of what is copied.
+        When the copy would lie inside of what is copied, or replace another's tree.
     """
     if tree == source:
         return
@@ -42,6 +42,11 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
     before = origin(tree)
     if before == record:
         return
+    if tree.exists() and not before:
+        raise ToolError(
+            f"{tree} is no copy that this script made, and would be replaced: move it "
+            "away, or build it with --caffe-root and --in-place"
+        )
     if tree.exists():
         what = "another tree" if before.get("tree") != str(source) else "an older state"
         say(f"{tree} is a copy of {what}: it is replaced and built anew")

@@ -163,13 +163,13 @@ def make_venv(venv: Path, python: str | None, say: Callable[[str], None]) -> Pat
     say(f"Installing {len(wanted)} Python packages into {venv} (a minute)")
     if not interpreter.exists():
         try:
-            run_quietly([base, "-m", "venv", str(venv)], "cannot make build/venv")
+            run_quietly([base, "-I", "-m", "venv", str(venv)], "cannot make build/venv")
         except ToolError:
             # Half of one, without pip, would stop every later run.
             shutil.rmtree(venv, ignore_errors=True)
             raise
     run_quietly(
-        [str(interpreter), "-m", "pip", "install", "-q", *wanted],
+        [str(interpreter), "-I", "-m", "pip", "install", "-q", *wanted],
         "cannot install the Python packages of pyproject.toml",
     )
     stamp.write_text(digest)
@@ -205,7 +205,7 @@ def install_judges(folder: Path, python: Path, say: Callable[[str], None]) -> No
     say(f"Installing PyTorch, MONAI, nnU-Net and PyMIC into {folder}, for the tests")
     temporary = folder.with_name(folder.name + ".new")
     shutil.rmtree(temporary, ignore_errors=True)
-    pip = [str(python), "-m", "pip", "install", "-q", "--target", str(temporary)]
+    pip = [str(python), "-I", "-m", "pip", "install", "-q", "--target", str(temporary)]
     run_quietly([*pip, *whole], "cannot install PyTorch")
     run_quietly([*pip, "--no-deps", *alone], "cannot install MONAI and the others")
     (temporary / stamp.name).write_text(digest)
@@ -218,11 +218,13 @@ def _check_interpreter(python: str, interpreter: Path) -> None:
     ask = "import sys; print(sys.version_info >= (3, 10), sys._base_executable)"
     if not shutil.which(python):
         raise ToolError(f"--python {python}: there is no such program")
-    recent, _, base = output_of([python, "-c", ask]).strip().partition(" ")
+    recent, _, base = output_of([python, "-I", "-c", ask]).strip().partition(" ")
     if recent != "True":
         raise ToolError(f"--python {python}: Python 3.10 or newer is needed")
     if interpreter.exists():
-        present = output_of([str(interpreter), "-c", ask]).strip().partition(" ")[2]
+        present = (
+            output_of([str(interpreter), "-I", "-c", ask]).strip().partition(" ")[2]
+        )
         if not present or Path(present).resolve() != Path(base).resolve():
             venv = interpreter.parents[1]
             raise ToolError(

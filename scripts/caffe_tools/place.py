@@ -1,0 +1,79 @@
+"""The folder that all is built in: ours, and nobody else's."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import IO
+
+from caffe_tools.errors import ToolError
+
+MARK = ".randrop-build"
+"""File that says that the folders of NAMES beside it are ours to replace."""
+
+_TREES = ("caffe", "caffe-unpatched")
+NAMES = (
+    *("venv", "judges", "judges.new", "cuda", "cache", "logs"),
+    *(f"{tree}{end}" for tree in _TREES for end in ("", ".new", ".old")),
+)
+"""What the scripts make and replace in the folder."""
+
+# What a version without the mark left.
+_SIGNS = ("venv/requirements.sha256", *(f"{tree}/.randrop-origin" for tree in _TREES))
+
+
+def take(root: Path) -> IO[str]:
+    """Make the build folder ours, and hold it as long as the returned file is open.
+
+    Whatever else lies in it is left alone.
+
+    Raises
+    ------
+    ToolError
+        When somebody's files have one of our names, or another build is at work.
+    """
+    mark = root / MARK
+    taken = [name for name in NAMES if os.path.lexists(root / name)]
+    known = mark.exists() or any((root / sign).exists() for sign in _SIGNS)
+    if taken and not known:
+        raise ToolError(
+            f"{root} holds {', '.join(taken)}, not made by this script, which would "
+            "replace them: set RANDROP_BUILD to another folder, or move them away"
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    stream = mark.open("a+")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        stream.seek(0)
+        holder = stream.read().strip() or "another process"
+        stream.close()
+        raise ToolError(
+            f"{holder} is building in {root}: wait until it has ended, or set "
+            "RANDROP_BUILD to another folder"
+        ) from error
+    except OSError:
+        # A file system without locks: nothing can be told.
+        pass
+    stream.truncate(0)
+    stream.write(f"build_caffe.py (process {os.getpid()} on {os.uname().nodename})\n")
+    stream.flush()
+    return stream
+
+
+def check_build(tree: Path) -> None:
+    """Refuse to build a user's tree where a build of his is.
+
+    Raises
+    ------
+    ToolError
+    """
+    build = tree / "build"
+    ours = any((build / name).exists() for name in (MARK, "randrop-configured"))
+    empty = build.is_dir() and not build.is_symlink() and not any(build.iterdir())
+    if os.path.lexists(build) and not (ours or empty):
+        raise ToolError(
+            f"{build} holds a build that is not of this script: move it away, or leave "
+            "--in-place out, which builds a copy"
+        )
+    build.mkdir(exist_ok=True)
+    (build / MARK).touch()

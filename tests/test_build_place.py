@@ -1,0 +1,70 @@
+"""build_caffe.py touches nothing in its build folder that is not its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import REPOSITORY
+from test_foreign_files import MODULES, holds, occupy
+
+from caffe_tools import building, origin, place, toolchain
+from caffe_tools.errors import ToolError
+from randrop.caffe_build import caffe_root
+
+SCRIPT = REPOSITORY / "scripts/build_caffe.py"
+
+
+@pytest.mark.parametrize("name", place.NAMES)
+def test_somebodys_folder_with_a_name_of_ours_is_refused(tmp_path, name):
+    before = occupy(tmp_path, [f"{name}/mine.txt"])
+    result = subprocess.run(
+        [sys.executable, SCRIPT, "--no-install", "--clean"],
+        env={**os.environ, "RANDROP_BUILD": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 2
+    assert f"holds {name}, not made by this script" in result.stderr
+    assert holds(tmp_path, before)
+
+
+def test_one_build_at_a_time_beside_what_others_have_there(tmp_path):
+    before = occupy(tmp_path, ["notes.txt", "run/final.caffemodel"])
+    with place.take(tmp_path):
+        (tmp_path / "venv").mkdir()
+        with pytest.raises(ToolError, match=rf"process {os.getpid()} on .* is build"):
+            place.take(tmp_path)
+    place.take(tmp_path).close()
+    assert holds(tmp_path, before)
+
+
+def test_a_tree_of_somebody_is_not_replaced(tree, tmp_path):
+    target = tmp_path / "build" / "caffe"
+    before = occupy(target, ["src/mine.cpp"])
+    with pytest.raises(ToolError, match="is no copy that this script made"):
+        origin.place_tree(tree, target, print)
+    assert holds(target, before)
+
+
+def test_a_build_of_somebody_is_not_touched(tree):
+    before = occupy(tree / "build", ["CMakeCache.txt"])
+    with pytest.raises(ToolError, match="not of this script: move it away"):
+        place.check_build(tree)
+    assert holds(tree / "build", before)
+    (tree / "build").rename(tree / "mine")
+    place.check_build(tree)
+    place.check_build(tree)
+
+
+def test_nothing_in_the_current_folder_is_run(tmp_path, monkeypatch):
+    """Not by Python's venv and pip, nor by what asks an interpreter."""
+    for name in MODULES:
+        (tmp_path / f"{name}.py").write_text("open(__file__ + '.ran', 'w').close()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(toolchain, "requirements", lambda *_, **__: ["pip"])
+    python = toolchain.make_venv(tmp_path / "venv", sys.executable, lambda _: None)
+    toolchain.make_venv(tmp_path / "venv", sys.executable, lambda _: None)
+    assert python.exists()
+    building.check_registered(caffe_root(), sys.executable)
+    assert not sorted(tmp_path.glob("*.ran"))
