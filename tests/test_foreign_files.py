@@ -121,7 +121,8 @@ def test_benchmarks_refuse_before_they_begin(world, tmp_path, name):
         assert taken in result.stderr
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+# What writes one file has the way of the others, and is tried for one.
+@pytest.mark.parametrize("name", [*FOLDERS, "time_layers"])
 def test_files_of_others_beside_ours_stay(written, world, tmp_path, name):
     """In a folder that is theirs, and in one that is ours; whether refused or not."""
     out = tmp_path / "out"
@@ -149,7 +150,9 @@ AGAIN = {"make_phantom": ("--seed", 5), "make_organs": ("--seed", 5)}
 AGAIN |= {"train": ("--force",)}
 
 
-@pytest.mark.parametrize("name", sorted(set(SCRIPTS) - {"make_organs", "compare"}))
+@pytest.mark.parametrize(
+    "name", sorted({*FOLDERS, "time_layers"} - {"make_organs", "compare"})
+)
 def test_what_is_ours_is_written_again(written, world, tmp_path, name):
     """As README has it: nobody is asked to remove what a script itself wrote."""
     ours = shutil.copytree(written(name)[0], tmp_path / "ours", symlinks=True)
