@@ -9,7 +9,7 @@ from typing import Any
 
 import _start  # noqa: F401
 
-from randrop import cli, curves, run_files, snapshots, training
+from randrop import cli, curves, finetuning, run_files, snapshots, training
 from randrop.data import check_lesions, read_dataset
 from randrop.data.labelled import is_labelled, read_labelled
 from randrop.data.prepare import frequency
@@ -91,7 +91,7 @@ def arguments() -> argparse.Namespace:
         "or all images")  # fmt: skip
     add("--snapshot", type=int, default=1000, help="iterations between snapshots")
     add("--watch-mask", action="store_true", help="record the share of negatives kept")
-    add("--weights", type=Path, help="start from this caffemodel")
+    add("--weights", type=Path, help="start from this caffemodel; layers go by name")
     add("--gpu", action="store_true", help="train on the first visible GPU")
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
@@ -243,6 +243,9 @@ def _train(
             f"{run} holds a run that was stopped: --resume goes on with it, --force "
             "trains anew"
         )
+    if options.weights and not snapshot:
+        text = run_files.texts(run, settings, 0)["train_val.prototxt"]
+        finetuning.tell_of_weights(options.weights, text)
     training.write_run(run, settings, snapshot)
     log.info("Training in %s; its log is log.txt there", run)
     complete = training.train(

@@ -1,6 +1,7 @@
 """train.py around the real `caffe train`: what a run leaves, and how one fails."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -126,6 +127,30 @@ def test_weights_of_another_network_are_named(caffe, phantom, tmp_path):
     result = run(phantom, tmp_path / "c", *weights, "--lesions", "MA", iterations=1)
     assert result.returncode == 2
     assert "the --weights are of another network" in result.stderr
+
+
+def test_weights_that_fit_in_part_are_told(caffe, phantom, tmp_path):
+    assert run(phantom, tmp_path / "a", iterations=1).returncode == 0
+    path = tmp_path / "a" / "final.caffemodel"
+    result = run(phantom, tmp_path / "b", "--weights", path, iterations=1)
+    assert re.search(r"All (\d+) layers with weights start from", result.stderr)
+    more = ("--weights", path, "--depth", 3)
+    result = run(phantom, tmp_path / "c", *more, iterations=1)
+    assert result.returncode == 0, result.stderr
+    some, every = re.search(r"(\d+) of (\d+) layers start from", result.stderr).groups()
+    assert 0 < int(some) < int(every)
+    assert re.search(r"From scratch: .*down2_", result.stderr)
+    for content, message in (
+        (b"", "has no layer of this network"),
+        (b"no caffemodel", "is no caffemodel"),
+    ):
+        (tmp_path / "other.caffemodel").write_bytes(content)
+        more = ("--weights", tmp_path / "other.caffemodel")
+        result = run(phantom, tmp_path / "d", *more, iterations=1)
+        assert result.returncode == 2
+        assert message in result.stderr
+        assert "Traceback" not in result.stderr
+        assert not (tmp_path / "d" / "run.json").exists()
 
 
 def test_an_unpatched_caffe_is_named(caffe, phantom, tmp_path, monkeypatch):
