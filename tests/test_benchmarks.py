@@ -48,12 +48,36 @@ def test_inference(caffe, tmp_path):
     assert all(run["seconds"] > 0 for run in runs)
 
 
+def test_beside_other_programs(caffe, tmp_path):
+    out = tmp_path / "loaded.json"
+    result = bench(
+        *("loaded", "--losses", "top-k", "exp-log", "--shape", "1", "2", "40", "40"),
+        *("--rounds", "1", "--repeats", "2", "--iterations", "1", "--base", "2"),
+        *("--batch", "1", "--side", "32", "--loops", "1", "--out", str(out)),
+    )
+    assert result.returncode == 0, result.stderr
+    content = json.loads(out.read_text())
+    timed = [(c["activation"], c["loss"]) for c in content["losses"]]
+    assert timed == [("SIGMOID", "top-k"), ("SOFTMAX", "top-k"), ("SOFTMAX", "exp-log")]
+    for figures in [c["ns_per_pixel"] for c in content["losses"]] + [
+        c["ms"] for c in content["step"]
+    ]:
+        for state in ("quiet", "loaded"):
+            one, two = figures[state].values()
+            assert min(one, two) > 0
+            ratio = figures[f"{state}_ratio_2_to_1"]
+            assert abs(ratio - two / one) <= 0.005 + 0.05 * ratio
+    assert [c["engine"] for c in content["step"]] == ["ONEDNN", "CAFFE"]
+
+
 def test_bad_options_are_named(caffe):
     for options, word in (
         (["inference", "--tile", "100"], "--tile"),
         (["inference", "--size", "1", "1"], "--size"),
         (["losses", "--repeats", "0"], "--repeats"),
         (["training", "--rounds", "0"], "--rounds"),
+        (["loaded", "--side", "17"], "--side"),
+        (["loaded", "--losses", "top-j"], "--losses top-j"),
     ):
         result = bench(*options)
         assert result.returncode == 2

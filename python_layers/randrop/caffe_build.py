@@ -49,9 +49,12 @@ def caffe_binary() -> Path:
 
 
 PATIENCE = {"GOMP_SPINCOUNT": "10000"}
-"""Threads that wait for others turn round for some ten microseconds, then sleep: to be
-woken takes longer than a small loop, and where programs compete for the processors,
-threads that never sleep hold up the ones that they wait for."""
+"""How long threads of OpenMP turn round for others before they sleep: 10000 turns are
+a quarter of a millisecond (246 us where it was measured), the default of 300000 some
+seven. Where programs compete for the processors, threads that turn round hold up the
+ones that they wait for. Our own loops do not wait so (caffe/util/parallel.hpp); this is
+for the convolutions of oneDNN and the products of OpenBLAS, whose threads are
+OpenMP's. OpenMP reads it when it is loaded, so a program must be started with it."""
 
 
 def environment() -> dict[str, str]:
