@@ -12,10 +12,8 @@ _build = Path(os.environ.get("RANDROP_BUILD", _repository / "build"))
 _python = _build / "venv" / "bin" / "python"
 
 sys.path.insert(0, str(_repository / "python_layers"))
-if (
-    _wanted.is_old()
-    or importlib.util.find_spec("cv2") is None
-    or importlib.util.find_spec("tqdm") is None
+if _wanted.is_old() or any(
+    importlib.util.find_spec(name) is None for name in ("cv2", "tqdm", "pydantic")
 ):
     if _python.exists() and Path(sys.prefix).resolve() != _python.parents[1].resolve():
         os.execv(str(_python), [str(_python), *sys.argv])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from hypothesis import strategies as st
 
-from randrop import losses
+from randrop import loss_params, losses
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +117,19 @@ FAMILY = [
 BY_TYPE = {member.type: member for member in FAMILY}
 
 
+def effective(kind, options):
+    """The options that the twin takes: it refuses those without effect.
+
+    The native layer and the function take all of them. That they agree with a twin
+    that lacks some shows that those have none indeed.
+    """
+    model = loss_params.BY_TYPE[kind]
+    idle = {
+        name for names, _ in model.model_construct(**options).idle() for name in names
+    }
+    return {name: value for name, value in options.items() if name not in idle}
+
+
 def layer_text(member, options, python=False, loss_weight=1.0, mask=None):
     """The prototxt of one loss layer, native or Python, with the same options."""
     mask = member.mask if mask is None else mask
@@ -125,6 +138,7 @@ def layer_text(member, options, python=False, loss_weight=1.0, mask=None):
     if mask:
         lines.append('top: "mask" loss_weight: 0')
     if python:
+        options = effective(member.type, options)
         lines.append(
             f'type: "Python" python_param {{ module: "randrop.layers" '
             f"layer: \"{member.twin}\" param_str: '{json.dumps(options)}' }}"

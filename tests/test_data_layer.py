@@ -129,10 +129,10 @@ def test_layer_with_a_cycle_repeats_its_patches(caffe, phantom, tmp_path):
     ("change", "message"),
     [
         ({"rot": 1}, "param_str names rot"),
-        ({"root": None}, "does not say 'root'"),
+        ({"root": None}, "root is null: it must be a text"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"patch": "big"}, "patch is 'big'"),
-        ({"lesions": []}, "does not say 'lesions'"),
+        ({"lesions": []}, "lesions is \\[\\]: it must have at least 1 item"),
         ({"subset": "tset"}, "worker process"),
     ],
 )

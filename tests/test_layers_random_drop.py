@@ -43,7 +43,7 @@ def layer_text(kind, options, loss_weight):
         lines += [
             'type: "Python"',
             f'python_param {{ module: "randrop.layers" layer: "{TWIN}"',
-            f"param_str: '{json.dumps(options)}' }}",
+            f"param_str: '{json.dumps(loss_family.effective(NATIVE, options))}' }}",
         ]
     return "layer { " + "\n".join(lines) + " }"
 
@@ -146,7 +146,7 @@ def python_loss(param_str, rest=""):
     ("param_str", "message"),
     [
         ("{", "param_str is no JSON"),
-        ("[1]", "param_str is no JSON object"),
+        ("[1]", r"param_str is \[1\]: it must be a JSON object"),
         ('{"schedule": "LOG"}', "param_str names schedule; known are schedule_type"),
     ],
 )
@@ -166,12 +166,20 @@ def test_missing_loss_weight_is_said_loudly(caffe, tmp_path, caplog):
     assert not caplog.text
 
 
-def test_labels_have_no_gradient(caffe, tmp_path):
-    text = "force_backward: true " + python_loss("{}", "loss_weight: 1")
+@pytest.mark.parametrize("where", ["force_backward: true ", ""])
+def test_labels_have_a_gradient_of_zero(caffe, tmp_path, where):
+    """As with Caffe's own Python losses, a net that asks for it runs."""
+    text = where + python_loss("{}", "loss_weight: 1")
     net = loss_net(caffe, tmp_path, (1, 1, 2, 2), text)
+    net.blobs["t"].diff[...] = 7
+    net.blobs["x"].data[...] = 3
     net.forward()
-    with pytest.raises(ValueError, match="cannot backpropagate to label"):
-        net.backward()
+    net.backward()
+    assert (net.blobs["t"].diff == (0 if where else 7)).all()
+    net.blobs["t"].data[...] = [[[[1, 0], [0, 0]]]]
+    net.forward()
+    net.backward()
+    assert (net.blobs["score"].diff != 0).any()
 
 
 def test_starved_groups_are_said_once(caffe, tmp_path, caplog):

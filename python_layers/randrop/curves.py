@@ -6,6 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
+from randrop import kept_file
 from randrop.files import replacing
 
 matplotlib.use("Agg")
@@ -50,7 +51,7 @@ def _draw_curves(run: Path) -> Path:
 
 
 def _draw_kept(run: Path) -> Path:
-    lines = [json.loads(line) for line in (run / "kept.jsonl").open()]
+    lines = kept_file.read(run / "kept.jsonl")
     iteration, negatives, kept, expected = (
         np.array([line[key] for line in lines])
         for key in ("iteration", "negatives", "kept", "expected")

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 import caffe
 import numpy as np
 
-from randrop import losses
+from randrop import loss_params, losses
 from randrop.errors import UserError
 from randrop.losses import LossResult
 from randrop.losses.common import group_shape
@@ -70,6 +70,12 @@ class PixelLossLayer(PythonLayer):
         parameters = inspect.signature(self.function).parameters.values()
         return {p.name: p.default for p in parameters if p.default is not p.empty}
 
+    @classmethod
+    def params(cls) -> type[loss_params.LossParams]:
+        """Return the model of the parameters: that of the native layer."""
+        types = (base.__name__.removesuffix("Layer") for base in cls.__mro__)
+        return next(loss_params.BY_TYPE[t] for t in types if t in loss_params.BY_TYPE)
+
     def setup(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
     ) -> None:
@@ -81,7 +87,9 @@ class PixelLossLayer(PythonLayer):
                 f"{name}: {len(bottom)} bottoms and {len(top)} tops; wanted are logits "
                 f"and label, and a loss{mask}"
             )
-        self.options = parse_options(name, self.param_str, self.defaults())
+        self.options = parse_options(
+            name, self.param_str, self.params(), self.defaults()
+        )
         self.weight_is_checked = False
 
     def reshape(
@@ -123,11 +131,8 @@ class PixelLossLayer(PythonLayer):
     ) -> None:
         """Write the gradient by the logits, times the loss weight."""
         if propagate_down[1]:
-            raise UserError(
-                f"{type(self).__name__} cannot backpropagate to label inputs; a net "
-                "with 'force_backward: true' asks every Python layer for that: "
-                "leave it out"
-            )
+            # A net with force_backward asks for it. A label has no gradient.
+            bottom[1].diff[...] = 0
         if propagate_down[0]:
             np.multiply(self.grad, top[0].diff, out=bottom[0].diff)
 

@@ -1,14 +1,14 @@
 """What every Python layer of ours shares: its options, and words for its errors."""
 
 import functools
-import json
 from collections.abc import Callable
 from typing import Any
 
 import caffe
 
-from randrop import embedded
+from randrop import embedded, schema
 from randrop.errors import UserError
+from randrop.schema import Model
 
 
 class PythonLayer(caffe.Layer):
@@ -30,7 +30,14 @@ def _said(method: Callable) -> Callable:
     @functools.wraps(method)
     def call(*arguments: Any) -> Any:
         try:
-            return method(*arguments)
+            try:
+                return method(*arguments)
+            except UserError as error:
+                # The functions that layers call do not know whose they are.
+                name = type(arguments[0]).__name__
+                if str(error).startswith(f"{name}:"):
+                    raise
+                raise UserError(f"{name}: {error}") from error
         except Exception as error:
             if embedded.is_embedded():
                 embedded.end(error)
@@ -39,26 +46,16 @@ def _said(method: Callable) -> Callable:
     return call
 
 
-def parse_options(layer: str, param_str: str, defaults: dict[str, Any]) -> dict:
-    """Read `param_str`: JSON with the keys of `defaults`, whose values fill gaps.
+def parse_options(
+    layer: str, param_str: str, model: type[Model], defaults: dict[str, Any]
+) -> dict[str, Any]:
+    """Read `param_str`: a JSON object as `model` says; `defaults` fill its gaps.
 
     Raises
     ------
     UserError
-        When it is no JSON object, or a key is unknown.
+        When it is no JSON object, a key is unknown, or a value is not allowed.
     """
-    try:
-        given = json.loads(param_str or "{}")
-    except ValueError as error:
-        raise UserError(
-            f"{layer}: param_str is no JSON ({error}): {param_str!r}"
-        ) from error
-    if not isinstance(given, dict):
-        raise UserError(f"{layer}: param_str is no JSON object: {param_str!r}")
-    unknown = sorted(set(given) - set(defaults))
-    if unknown:
-        raise UserError(
-            f"{layer}: param_str names {', '.join(unknown)}; "
-            f"known are {', '.join(defaults)}"
-        )
-    return defaults | given
+    where = f"{layer}: param_str"
+    given = schema.parse(param_str or "{}", where)
+    return defaults | schema.check(given, model, where)

@@ -1,15 +1,28 @@
 """A pycaffe layer that writes down what random drop keeps as training goes on."""
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from randrop import ownership
+from randrop import kept_file, ownership
 from randrop.files import write_text
 from randrop.losses import drop_probability
 from randrop.python_layer import PythonLayer, parse_options
+from randrop.schema import Model, Number, UInt64
+
+
+class WatchParams(Model):
+    """The parameters of `KeptShareLayer`."""
+
+    file: Annotated[str, Field(min_length=1)]
+    schedule_type: Literal["LINEAR", "SQU", "LOG", "NONE"] = "LOG"
+    every: Number = 10
+    first_iteration: UInt64 = 0
+
+
+DEFAULTS = {"schedule_type": "LOG", "every": 10, "first_iteration": 0}
 
 
 class KeptShareLayer(PythonLayer):
@@ -19,29 +32,29 @@ class KeptShareLayer(PythonLayer):
     tops. `param_str` is JSON: `file`, `schedule_type`, `every` (forward passes to a
     line) and `first_iteration`. A line holds the sums since the last one: iteration,
     negatives, kept, expected = sum of 1 - d(p), and variance = sum of d(p) (1 - d(p)).
+    A file that holds anything else is refused and left as it is.
     """
 
     def setup(self, bottom: Any, top: Any) -> None:
         """Read the parameters and begin the file, or go on with it."""
-        defaults = {"file": None, "schedule_type": "LOG", "every": 10}
-        defaults["first_iteration"] = 0
-        self.options = parse_options("KeptShareLayer", self.param_str, defaults)
-        self.path = Path(self.options["file"])
+        options = parse_options("KeptShareLayer", self.param_str, WatchParams, DEFAULTS)
+        self.options = options
+        self.path = Path(options["file"])
+        self.iteration = options["first_iteration"]
+        self.sums = np.zeros(4)
+        lines = kept_file.read(self.path) if self.path.exists() else []
         # Another's file of that name is refused, here and in each writing.
         ownership.claim(self.path.parent, "watch", streams=[self.path.name])
-        self.iteration = self.options["first_iteration"]
-        self.sums = np.zeros(4)
-        self._forget_later_iterations()
+        self._forget_later_iterations(lines)
 
-    def _forget_later_iterations(self) -> None:
+    def _forget_later_iterations(self, lines: list[dict[str, float]]) -> None:
         """Keep what lies before the first iteration: a resumed run repeats the rest."""
         if not self.path.exists():
             return
-        lines = self.path.read_text().splitlines(keepends=True)
-        # A run that was killed may have cut the last line short.
-        whole = [line for line in lines if line.endswith("}\n")]
-        kept = [n for n in whole if json.loads(n)["iteration"] <= self.iteration]
-        write_text(self.path, "".join(kept))
+        kept = [line for line in lines if line["iteration"] <= self.iteration]
+        text = "".join(map(kept_file.text_of, kept))
+        if text.encode() != self.path.read_bytes():
+            write_text(self.path, text)
 
     def reshape(self, bottom: Any, top: Any) -> None:
         """There is nothing to shape."""
@@ -59,7 +72,7 @@ class KeptShareLayer(PythonLayer):
             sums = np.round(self.sums, 3).tolist()
             line = dict(zip(names, [self.iteration, *sums], strict=True))
             with self.path.open("a") as stream:
-                stream.write(json.dumps(line) + "\n")
+                stream.write(kept_file.text_of(line))
             self.sums[:] = 0
 
     def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:

@@ -3,17 +3,40 @@
 import sys
 import time
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from pydantic import Field
 
 from randrop.data.cases import IGNORE_LABEL
 from randrop.data.patches import class_map
 from randrop.data.worker import Workers, source_of
+from randrop.documents import Lesions, Structure
 from randrop.errors import UserError
 from randrop.python_layer import PythonLayer, parse_options
+from randrop.schema import Count, Int32, Model, NotNegative, Number, Share
 
 _REPORT_EVERY = 100  # batches
+
+
+class PatchParams(Model):
+    """The parameters of `LesionPatchDataLayer`, with their defaults."""
+
+    root: Annotated[str, Field(min_length=1)]
+    lesions: Lesions
+    split: str | None = None
+    subset: str = "train"
+    patch: Number = 256
+    batch_size: Number = 2
+    lesion_share: Share = 0.5
+    lesion_weights: dict[Structure, NotNegative] | None = None
+    augment: bool = True
+    ignore_label: Int32 = IGNORE_LABEL
+    workers: Count = 1
+    seed: Count = 1
+    first_patch: Count = 0
+    cycle: Number | None = None
+    classes: bool = False
 
 
 class LesionPatchDataLayer(PythonLayer):
@@ -38,36 +61,13 @@ class LesionPatchDataLayer(PythonLayer):
     """
 
     defaults: ClassVar[dict[str, Any]] = {
-        "root": None,
-        "lesions": None,
-        "split": None,
-        "subset": "train",
-        "patch": 256,
-        "batch_size": 2,
-        "lesion_share": 0.5,
-        "lesion_weights": None,
-        "augment": True,
-        "ignore_label": IGNORE_LABEL,
-        "workers": 1,
-        "seed": 1,
-        "first_patch": 0,
-        "cycle": None,
-        "classes": False,
+        name: field.default for name, field in PatchParams.model_fields.items()
     }
 
     def setup(self, bottom: Any, top: Any) -> None:
         """Read the parameters and the data, start the workers."""
         name = type(self).__name__
-        options = parse_options(name, self.param_str, self.defaults)
-        for key in ("root", "lesions"):
-            if not options[key]:
-                raise UserError(f"{name}: param_str does not say {key!r}")
-        for key, least in {"patch": 1, "batch_size": 1, "workers": 0}.items():
-            if not isinstance(options[key], int) or options[key] < least:
-                raise UserError(
-                    f"{name}: {key} is {options[key]!r}, wanted is a whole number "
-                    f"of at least {least}"
-                )
+        options = parse_options(name, self.param_str, PatchParams, self.defaults)
         if bottom or len(top) != 2:
             raise UserError(f"{name}: wanted are no bottoms, two tops")
         if not Path(options["root"]).is_dir():

@@ -94,8 +94,7 @@ def binary_label(
             f"logits have shape {logits.shape} and label {label.shape}: a sigmoid loss "
             "wants one label for each logit, N x C x spatial"
         )
-    if logits.ndim < 2:
-        raise UserError(f"logits have shape {logits.shape}: expected N x C x spatial")
+    check_logits(logits)
     positive = label == 1
     ignored = np.zeros(label.shape, bool)
     if ignore_label is not None:
@@ -106,6 +105,23 @@ def binary_label(
         where = np.unravel_index(bad.argmax(), bad.shape)
         raise UserError(label_message(label[where], where, ignore_label))
     return positive, ignored
+
+
+def check_logits(logits: np.ndarray) -> None:
+    """Refuse logits without an axis of channels, or without any element.
+
+    Raises
+    ------
+    UserError
+        Naming the shape.
+    """
+    if logits.ndim < 2:
+        raise UserError(f"logits have shape {logits.shape}: expected N x C x spatial")
+    if not logits.size:
+        raise UserError(
+            f"logits have shape {logits.shape}, which holds no pixel: every axis must "
+            "have at least one"
+        )
 
 
 def label_message(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from randrop.errors import UserError
+from randrop.losses.common import check_logits
 
 
 class Pixels(NamedTuple):
@@ -95,8 +96,7 @@ def _classes(
     logits: np.ndarray, label: np.ndarray, ignore_label: int | None
 ) -> np.ndarray:
     """Return the true class of each pixel, int (N, M), -1 where ignored."""
-    if logits.ndim < 2:
-        raise UserError(f"logits have shape {logits.shape}: expected N x C x spatial")
+    check_logits(logits)
     n, c, *spatial = logits.shape
     if label.shape not in ((n, 1, *spatial), (n, *spatial)):
         raise UserError(

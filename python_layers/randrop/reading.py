@@ -1,0 +1,91 @@
+"""Reading files that somebody else may have put there."""
+
+import os
+import stat
+from pathlib import Path
+
+from randrop.errors import UserError
+
+LARGEST = 2**30
+"""Bytes. Nothing that is read whole into memory is longer; images and HDF5 are not."""
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse what is there but is no file: to open a pipe may wait for ever.
+
+    Raises
+    ------
+    UserError
+        On a folder, a pipe, a socket or a device.
+    """
+    try:
+        mode = Path(path).stat().st_mode
+    except (OSError, ValueError):
+        return  # Whoever opens it says so.
+    _check_mode(path, mode)
+
+
+def read_bytes(path: str | os.PathLike[str], remedy: str = "") -> bytes:
+    """Return the content of a file.
+
+    Parameters
+    ----------
+    path : path
+    remedy : str
+        What to do where it cannot be read, for the message.
+
+    Raises
+    ------
+    UserError
+        When it is missing, no regular file, too long or cannot be read.
+    """
+    remedy = f": {remedy}" if remedy else ""
+    try:
+        # A pipe that nobody writes to is opened at once, and refused.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            state = os.fstat(handle)
+            _check_mode(path, state.st_mode)
+            if state.st_size > LARGEST:
+                raise UserError(
+                    f"{path} has {state.st_size:,} bytes, more than any such file of "
+                    f"ours{remedy}"
+                )
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(handle)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing{remedy}") from error
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} cannot be read ({words}){remedy}") from error
+
+
+def read_text(path: str | os.PathLike[str], remedy: str = "") -> str:
+    """Return the content of a text file in UTF-8.
+
+    Raises
+    ------
+    UserError
+        As `read_bytes`, and when it is no text.
+    """
+    content = read_bytes(path, remedy)
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        remedy = f": {remedy}" if remedy else ""
+        raise UserError(f"{path} is no text ({error}){remedy}") from error
+
+
+def _check_mode(path: str | os.PathLike[str], mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kinds = {
+            stat.S_IFDIR: "a folder",
+            stat.S_IFIFO: "a pipe",
+            stat.S_IFSOCK: "a socket",
+        }
+        kind = kinds.get(stat.S_IFMT(mode), "a device")
+        raise UserError(f"{path} is {kind}, no file: name the file")
