@@ -3,7 +3,6 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
-import json
 import os
 import re
 import subprocess
@@ -17,6 +16,7 @@ import _start  # noqa: F401
 
 from tqdm import tqdm
 
+import train
 from randrop import (
     cli,
     comparison,
@@ -24,13 +24,18 @@ from randrop import (
     evaluation,
     ownership,
     processes,
+    schema,
     snapshots,
 )
 from randrop.data import read_dataset
+from randrop.data.datasets import held_out
 from randrop.data.labelled import is_labelled
+from randrop.documents import Costs, read_metrics
 from randrop.errors import UserError
 from randrop.files import output, write_json, write_text
+from randrop.schema import NotNegative
 
+ANEW = "remove it, and the same command makes it anew"
 SCRIPTS = Path(__file__).resolve().parent
 EXAMPLES = """\
   scripts/compare.py --data build/idrid --losses random-drop:LOG cross-entropy \\
@@ -121,12 +126,12 @@ def run_one(options: argparse.Namespace, loss: str, seed: int) -> dict[str, Any]
         if status:
             last = (log.read_text(errors="replace").strip() or "?").splitlines()[-1]
             raise UserError(f"{step}.py ended with {status}: {last} ({log})")
-    metrics = json.loads((folder / "evaluation" / "metrics.json").read_text())
+    metrics = read_metrics(folder / "evaluation" / "metrics.json")
     seconds_path = folder / "seconds.json"
     seconds = time.monotonic() - began
     if seconds_path.exists():
         # A run that is done already takes no time; what it took was written then.
-        seconds = max(seconds, json.loads(seconds_path.read_text()))
+        seconds = max(seconds, schema.read_json(seconds_path, NotNegative, ANEW))
     write_json(seconds_path, seconds)
     return {
         "loss": loss,
@@ -164,7 +169,7 @@ def run_all(
                 own, loss, seed = futures[future]
                 try:
                     done[own.out, loss, seed] = future.result()
-                except UserError as error:
+                except (UserError, OSError) as error:
                     failed[own.out, loss, seed] = str(error)
                     trial = "" if own.out == options.out else f" at {own.out.name}"
                     said = f"error: {loss}, seed {seed}{trial}: {error}"
@@ -175,13 +180,38 @@ def run_all(
     return done, failed
 
 
+def check(options: argparse.Namespace) -> None:
+    """Check all trainings before the first: losses, data, arguments after --.
+
+    Raises
+    ------
+    UserError
+        As scripts/train.py does, naming the loss.
+    """
+    settings = None
+    for loss in dict.fromkeys(options.losses):
+        arguments = steps_of(options, loss, options.seeds[0])["train"]
+        own = train.arguments(arguments)
+        if settings is None:
+            settings = train.settings_of(own)
+        else:
+            train.check_loss(own, settings)
+
+
 def search(options: argparse.Namespace) -> dict[str, dict[str, float | None]]:
     """Return each loss's score at each learning rate, None where it failed."""
-    names = [c.name for c in read_dataset(options.data, options.split).subset("train")]
-    border = len(names) - max(1, len(names) // 5)
+    cases = read_dataset(options.data, options.split).subset("train")
+    parts = held_out(cases, max(1, len(cases) // 5))
+    for name, found in parts.items():
+        if not found:
+            raise UserError(
+                f"--learning-rates: the {len(cases)} training photographs of "
+                f"{options.data} are of too few patients to hold some out ({name} "
+                "would be empty): give --lr after -- instead"
+            )
     folder = options.out / "search"
     split = folder / "split.json"
-    write_json(split, {"train": names[:border], "validation": names[border:]})
+    write_json(split, parts)
     jobs = []
     for rate in options.learning_rates:
         own = argparse.Namespace(**vars(options))
@@ -219,7 +249,7 @@ def costs(options: argparse.Namespace, runs: list[dict[str, Any]]) -> dict[str, 
             # Hours of training are not to be lost for it.
             tqdm.write(f"error: costs of {run['loss']}: {result.stderr[-300:]}")
             continue
-        own = json.loads((folder / "layers.json").read_text())
+        own = schema.read_json(folder / "layers.json", Costs, ANEW)
         found[run["loss"]] = {k: own[k] for k in own if k != "layers"}
     return found
 
@@ -273,6 +303,8 @@ def main() -> int:
             raise UserError("--learning-rates is for photographs")
         if "--lr" in options.training:
             raise UserError("give --learning-rates, or --lr after --, not both")
+    options.chosen = {}
+    check(options)
     results = options.results and [
         options.results,
         *(options.results.with_suffix(suffix) for suffix in (".md", ".png")),
@@ -287,7 +319,7 @@ def main() -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     """Run all, write the summary, print its tables; return the status."""
-    scores, options.chosen = {}, {}
+    scores = {}
     if options.learning_rates:
         scores = search(options)
         for loss, by_rate in scores.items():

@@ -3,7 +3,6 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
-import json
 import logging
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import _start  # noqa: F401
 import cv2
 from tqdm import tqdm
 
-from randrop import cli, evaluation, maps, panels, plots, report
+from randrop import cli, evaluation, maps, panels, plots, report, schema
 from randrop.data import Case, check_lesions, read_dataset
+from randrop.documents import Prediction
 from randrop.errors import UserError
 from randrop.files import output, write_bytes, write_json
 
@@ -153,14 +153,9 @@ def _draw(
 def _prediction(root: Path) -> dict:
     """Return what made the maps, if scripts/predict.py did."""
     path = root / "prediction.json"
-    if not path.is_file():
+    if not path.exists():
         return {}
-    try:
-        prediction = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(
-            f"{path} is no JSON ({error}): predict again, or remove it"
-        ) from error
+    prediction = schema.read_json(path, Prediction, "predict again, or remove it")
     if not prediction.get("complete"):
         log.warning("%s: this prediction was interrupted, or photographs failed", root)
     return prediction

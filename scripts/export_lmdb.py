@@ -10,6 +10,7 @@ import _start  # noqa: F401
 
 from randrop import cli, nets
 from randrop.data import check_lesions, read_dataset
+from randrop.data.datasets import check_looked_for
 from randrop.data.lmdb_set import write_lmdb
 from randrop.data.patches import Options
 from randrop.errors import UserError
@@ -54,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     dataset = read_dataset(options.data, options.split)
     patches = {"train": options.patches, "validation": options.validation_patches}
     softmax = activation == "SOFTMAX"
+    check_looked_for(dataset, options.lesions, softmax)
     write_lmdb(dataset, own, out, patches, softmax)
     channels = len(options.lesions) + softmax
     shape = {"activation": activation, "base_channels": options.base_channels}

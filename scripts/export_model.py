@@ -4,7 +4,6 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import hashlib
-import json
 import logging
 import tempfile
 from pathlib import Path
@@ -15,8 +14,18 @@ import numpy as np
 from tqdm import tqdm
 
 import predict
-from randrop import caffe_build, cli, evaluation, model, ownership, snapshots
+from randrop import (
+    caffe_build,
+    cli,
+    evaluation,
+    model,
+    ownership,
+    reading,
+    schema,
+    snapshots,
+)
 from randrop.data import Case, read_dataset
+from randrop.documents import About
 from randrop.errors import UserError
 from randrop.files import building, write_json, write_text
 
@@ -47,15 +56,12 @@ EXAMPLES = """\
 """
 
 
-WORDS = ("title", "data", "licence", "limits")
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Predict, measure and write; return 0."""
     options = _parse(arguments)
     ownership.check_replaceable(options.out, "export_model")
     about = _about(options.about)
-    run = predict.read_run(options.run)
+    run = predict.read_run(options.run, model.NEEDED)
     data = options.data or run.get("data")
     if not data:
         raise UserError(f"{options.run} names no data: give --data")
@@ -112,7 +118,7 @@ def _field_of_view(cases: tuple[Case, ...]) -> int:
 def _write_network(run: Path, folder: Path) -> None:
     caffe = caffe_build.import_caffe()
     deploy = folder / "deploy.prototxt"
-    write_text(deploy, (run / "deploy.prototxt").read_text())
+    write_text(deploy, reading.read_text(run / "deploy.prototxt"))
     # The training's own file has the paths of its data in the data layer.
     net = caffe.Net(str(deploy), str(run / "final.caffemodel"), caffe.TEST)
     net.save(str(folder / "final.caffemodel"))
@@ -120,18 +126,8 @@ def _write_network(run: Path, folder: Path) -> None:
 
 def _about(path: Path) -> dict:
     """Return the words for the card."""
-    try:
-        about = json.loads(path.read_text())
-        kinds = {key: type(about[key]) for key in WORDS}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} has no words for the card ({error!r}): see the example of --help"
-        ) from error
-    if list(kinds.values()) != [str, str, str, list]:
-        raise UserError(
-            f"{path}: title, data and licence are texts, limits a list of texts"
-        )
-    return {key: about[key] for key in kinds}
+    about = schema.read_json(path, About, "see the example of --help")
+    return {key: about[key] for key in schema.names(About)}
 
 
 def _metrics(

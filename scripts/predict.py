@@ -4,7 +4,6 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import hashlib
-import json
 import logging
 import re
 import time
@@ -16,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from randrop import cli, inference, lesion_list, maps, model, ownership, tiles
+from randrop import cli, inference, lesion_list, maps, model, ownership, reading, tiles
 from randrop.data import (
     Case,
     check_lesions,
@@ -25,6 +24,7 @@ from randrop.data import (
     read_dataset,
     rescale_image,
 )
+from randrop.documents import read_photograph_run
 from randrop.errors import UserError
 from randrop.files import output, write_bytes, write_json
 
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     thresholds = _thresholds(options.threshold, wanted, run.get("thresholds", {}))
 
     network = inference.load(deploy, weights, options.backend, options.gpu)
-    if SOFTMAX.search(deploy.read_text()):
+    if SOFTMAX.search(reading.read_text(deploy)):
         network = without_background(network)
     if network.channels != len(channels):
         raise UserError(
@@ -129,7 +129,7 @@ def _predict(
     record = {
         "complete": False,
         "weights": str(weights.resolve()),
-        "weights_sha256": hashlib.sha256(weights.read_bytes()).hexdigest(),
+        "weights_sha256": hashlib.sha256(reading.read_bytes(weights)).hexdigest(),
         "deploy": str(deploy.resolve()),
         "run": str(options.run.resolve()) if options.run else None,
         "lesions": wanted,
@@ -170,27 +170,20 @@ def _predict(
         )
 
 
-def read_run(folder: Path) -> dict:
-    """Return what a training wrote in its run.json.
+def read_run(folder: Path, need: tuple[str, ...] = ()) -> dict:
+    """Return what a training wrote in its run.json, with the keys in `need`.
 
     Raises
     ------
     UserError
         When the folder holds no finished training.
     """
-    try:
-        run = json.loads((folder / "run.json").read_text())
-        if "labels" in run:
-            raise UserError(
-                f"{folder} is a training on a labelled set, not on photographs: "
-                "scripts/evaluate_labels.py predicts and measures those"
-            )
-        return {**run, "lesions": list(run["lesions"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{folder} holds no run.json of a training ({error}): name the folder that "
-            "scripts/train.py wrote, or pass --deploy, --weights and --lesions"
-        ) from error
+    return read_photograph_run(
+        folder,
+        "name the folder that scripts/train.py wrote, or pass --deploy, --weights and "
+        "--lesions",
+        need,
+    )
 
 
 def _check_digest(weights: Path, wanted: str) -> None:

@@ -3,7 +3,6 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
-import json
 import logging
 import re
 import tempfile
@@ -19,6 +18,7 @@ from randrop import cli, nets, ownership, run_files
 from randrop.caffe_build import import_caffe
 from randrop.data import read_dataset
 from randrop.data.patches import LEVELS, ZERO, Options, PatchSource
+from randrop.documents import read_photograph_run
 from randrop.errors import UserError
 from randrop.files import replacing
 from randrop.snapshots import check_weights
@@ -38,6 +38,8 @@ EXAMPLES = """\
   train.py --data build/idrid --loss random-drop:LOG --snapshot 100 --out build/run
   show_kept.py --run build/run --iterations 100 400 1000 4000 --out kept.png
 """
+
+NEEDED = ("loss", "data", "patch", "base_channels", "depth", "prior", "python_layer")
 
 MASKED = ("SigmoidRandomDropCELoss", "SigmoidTopKCELoss", "TopKDiceLoss")
 """Losses of a sigmoid with a mask as their second top."""
@@ -140,14 +142,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Read, compute and draw; return 0."""
     options = _parse(arguments)
     ownership.check(options.out)
-    try:
-        settings = json.loads((options.run / "run.json").read_text())
-        lesions = tuple(settings["lesions"])
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{options.run} holds no training on photographs ({error!r}): name the "
-            "folder that scripts/train.py wrote"
-        ) from error
+    settings = read_photograph_run(
+        options.run, "name the folder that scripts/train.py wrote", NEEDED
+    )
+    lesions = tuple(settings["lesions"])
     if settings.get("activation", "SIGMOID") != "SIGMOID":
         raise UserError(f"{options.run} has a softmax, whose losses keep no negatives")
     snapshots = {
@@ -166,7 +164,7 @@ def main(arguments: list[str] | None = None) -> int:
     caffe = import_caffe()
     caffe.set_random_seed(options.seed)
     text = masked_net(caffe, settings, settings["patch"])
-    dataset = read_dataset(settings["data"], settings["split"])
+    dataset = read_dataset(settings["data"], settings.get("split"))
     own = Options(lesions, settings["patch"], 1.0, augment=False, seed=options.seed)
     patch = PatchSource(dataset, options.subset, own).patch(options.number)
     shown = moments(caffe, text, {k: snapshots[k] for k in wanted}, patch)

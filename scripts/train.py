@@ -4,14 +4,16 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import _start  # noqa: F401
 
-from randrop import cli, curves, finetuning, run_files, snapshots, training
+from randrop import cli, curves, run_files, snapshots, training, weights
 from randrop.data import check_lesions, read_dataset
-from randrop.data.labelled import is_labelled, read_labelled
+from randrop.data.datasets import check_looked_for
+from randrop.data.labelled import check_values, is_labelled, read_labelled
 from randrop.data.prepare import frequency
 from randrop.errors import UserError
 from randrop.locks import locked
@@ -54,8 +56,8 @@ _OF_PHOTOGRAPHS = {
 }
 
 
-def arguments() -> argparse.Namespace:
-    """Parse the command line."""
+def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line, or what is given instead."""
     parser = cli.parser(__doc__, EXAMPLES)
     parser.set_defaults(**_OF_PHOTOGRAPHS)
     add = parser.add_argument
@@ -91,7 +93,8 @@ def arguments() -> argparse.Namespace:
         "or all images")  # fmt: skip
     add("--snapshot", type=int, default=1000, help="iterations between snapshots")
     add("--watch-mask", action="store_true", help="record the share of negatives kept")
-    add("--weights", type=Path, help="start from this caffemodel; layers go by name")
+    add("--weights", type=Path, help="start from this caffemodel; it is said "
+        "which of its layers fit by name")  # fmt: skip
     add("--gpu", action="store_true", help="train on the first visible GPU")
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
@@ -102,7 +105,7 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help="train anew, whatever training the folder holds",
     )
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
@@ -120,6 +123,10 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     for name in ("data", "split", "weights"):
         path = settings[name]
         settings[name] = None if path is None else str(path.resolve())
+    if options.weights and "," in str(options.weights):
+        raise UserError(
+            f"--weights {options.weights}: to caffe a comma parts files: rename it"
+        )
     if options.weights and not options.weights.exists():
         raise UserError(f"--weights {options.weights}: no such file")
     if options.weights:
@@ -144,6 +151,26 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     return settings
 
 
+def check_loss(options: argparse.Namespace, settings: dict[str, Any]) -> None:
+    """Check another loss on the data and network of `settings`.
+
+    Raises
+    ------
+    UserError
+        When it is unknown, or not for them.
+    """
+    activation = settings.get("activation", "SOFTMAX")
+    own = dict(settings) | {"loss": options.loss}
+    if "labels" not in settings and options.activation is None:
+        activation = own["activation"] = activation_of(options.loss)
+        if activation == "SOFTMAX":
+            own["frequency"] = frequency(options.data, options.lesions)
+        if activation != settings["activation"]:
+            dataset = read_dataset(options.data, options.split)
+            check_looked_for(dataset, options.lesions, activation == "SOFTMAX")
+    run_files.losses_of(own, activation)
+
+
 def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     """Check the photographs and add what is said of them."""
     if options.net == "explog3d":
@@ -158,6 +185,7 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     if settings["activation"] == "SOFTMAX":
         settings["frequency"] = frequency(options.data, options.lesions)
     dataset = read_dataset(options.data, options.split)
+    check_looked_for(dataset, options.lesions, settings["activation"] == "SOFTMAX")
     for subset in ("train", "validation"):
         for case in dataset.subset(subset):
             case.check_headers(options.lesions)
@@ -196,6 +224,7 @@ def _labelled(options: argparse.Namespace, settings: dict[str, Any]) -> None:
             )
         del settings[name]
     data = read_labelled(options.data)
+    check_values(data)
     fitting = "unet" if len(data.shape) == 3 else "explog3d"
     if options.net not in (None, fitting):
         raise UserError(
@@ -243,9 +272,9 @@ def _train(
             f"{run} holds a run that was stopped: --resume goes on with it, --force "
             "trains anew"
         )
-    if options.weights and not snapshot:
-        text = run_files.texts(run, settings, 0)["train_val.prototxt"]
-        finetuning.tell_of_weights(options.weights, text)
+    if options.weights and snapshot is None:
+        texts = run_files.texts(run, settings, 0)
+        weights.check(options.weights, texts["deploy.prototxt"])
     training.write_run(run, settings, snapshot)
     log.info("Training in %s; its log is log.txt there", run)
     complete = training.train(

@@ -152,24 +152,23 @@ def organs(tmp_path_factory):
 
 def test_a_comparison_goes_on_after_a_failure(caffe, organs, tmp_path):
     out = tmp_path / "out"
+    # What stands in the way of two trainings is found when their turn comes.
+    (out / "exp-log-seed1").mkdir(parents=True)
+    in_the_way = [out / "exp-log-seed1" / "run", out / "exp-log-seed2"]
+    for path in in_the_way:
+        path.write_text("mine")
     command = [
-        *(
-            "--data",
-            organs,
-            "--losses",
-            "cross-entropy",
-            "dice",
-            "exp-log:gamma_dice=-1",
-        ),
+        *("--data", organs, "--losses", "cross-entropy", "dice", "exp-log"),
         *("--seeds", 1, 2, "--out", out, "--jobs", 2, "--results", tmp_path / "r.json"),
         *("--", "--iterations", 20, "--base-channels", 2, "--depth", 2),
         *("--test-interval", 10, "--snapshot", 10),
     ]
     result = compare(*command)
     assert result.returncode == 1
-    assert "error: exp-log:gamma_dice=-1, seed 1: train.py ended with 2" in (
-        result.stderr
-    )
+    assert "error: exp-log, seed 1: train.py ended with 2" in result.stderr
+    assert "error: exp-log, seed 2: " in result.stderr
+    assert "Traceback" not in result.stderr
+    assert all(path.read_text() == "mine" for path in in_the_way)
     summary = json.loads((out / "summary.json").read_text())
     assert [(r["loss"], r["seed"]) for r in summary["runs"]] == [
         ("cross-entropy", 1),
@@ -204,6 +203,31 @@ def test_a_comparison_goes_on_after_a_failure(caffe, organs, tmp_path):
     assert len(again["runs"]) == 4
     dice = [r["measures"]["mean Dice"] for r in again["runs"]]
     assert np.isfinite(dice).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (["exp-log:gamma_dice=-1"], "exp-log:gamma_dice=-1 says that gamma_dice is -1"),
+        (["dise"], "loss 'dise' is unknown: choose from cross-entropy"),
+        (["focal:alpha=0.3"], "no parameter 'alpha'"),
+        (["exp-log:label_frequency=1/2"], "2 values of label_frequency for 3 classes"),
+        (["dice", "--", "--batch", "0"], "--batch must be at least 1"),
+        (
+            ["dice", "--", "--no-such-option"],
+            "unrecognized arguments: --no-such-option",
+        ),
+    ],
+)
+def test_mistakes_are_found_before_the_first_training(organs, tmp_path, change, words):
+    out = tmp_path / "out"
+    result = compare(
+        "--data", organs, "--out", out, "--losses", "cross-entropy", *change
+    )
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not out.exists()
 
 
 def test_each_loss_gets_the_learning_rate_that_suits_it(caffe, phantom, tmp_path):

@@ -112,11 +112,11 @@ def test_a_damaged_set_is_named(folder):
     with pytest.raises(UserError, match="4 labels, but 1 frequencies"):
         read_labelled(folder)
     (folder / "manifest.json").write_text("{}")
-    with pytest.raises(UserError, match="a labelled set wants labels"):
+    with pytest.raises(UserError, match="a labelled set says there labels"):
         read_labelled(folder)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "train.h5").write_bytes(b"no HDF5")
-    with pytest.raises(UserError, match=r"train\.h5: no HDF5 file"):
+    with pytest.raises(UserError, match=r"train\.h5 cannot be read as HDF5"):
         read_labelled(folder)
 
 

@@ -115,16 +115,50 @@ def test_losses_are_read(caffe, text, activation, field, values):
         ("random-drop", "SOFTMAX", "not for a softmax network.*choose from cross"),
         ("focal:gama=2", "SIGMOID", "no parameter 'gama'; known are.*'gamma'"),
         ("focal:gamma=x", "SIGMOID", "gamma is 'x', which is no number"),
-        ("random-drop:LIN", "SIGMOID", "schedule_type is 'LIN': choose from LINEAR"),
+        ("random-drop:LIN", "SIGMOID", "schedule_type is 'LIN': it must be 'LINEAR'"),
         ("dice:squared=1", "SIGMOID", "squared is '1': say true or false"),
         ("dice:5", "SIGMOID", "'5' wants the form KEY=VALUE"),
-        ("dice:normalization=MEAN", "SIGMOID", "normalization 'MEAN' is unknown"),
+        ("dice:normalization=MEAN", "SIGMOID", "no parameter 'normalization'"),
+        ("focal:normalization=MEAN", "SIGMOID", "normalization is 'MEAN': .*'FULL'"),
+        ("focal:gamma=-1", "SIGMOID", "gamma is -1.0: .* equal to 0"),
+        ("focal:gamma=nan", "SIGMOID", "gamma is nan: .*not NaN"),
+        ("focal:gamma=1e999", "SIGMOID", "gamma is inf"),
+        ("focal:gamma=1,gamma=2", "SIGMOID", "gamma is there twice"),
+        ("dice:weight=0", "SIGMOID", "weight is 0: give a number above 0"),
+        ("dice:weight=nan", "SIGMOID", "weight is nan: give a number above 0"),
+        ("dice:activation=SOFTMAX", "SIGMOID", "the network's activation is SIGMOID"),
+        ("exp-log:label_frequency=1/2/3", "SOFTMAX", "3 values .* for 2 classes"),
+        ("focal:class_alpha=1/2/3", "SOFTMAX", "3 values of class_alpha for 2"),
+        ("top-k:selection=EXACT,k_percent=5", "SIGMOID", "gives k_percent, without"),
+        ("top-k:5,balance=BATCH", "SIGMOID", "gives balance, without effect"),
+        ("bin:k_percent=5", "SIGMOID", "gives k_percent, without effect"),
+        ("class-balanced:seed=3", "SIGMOID", "gives seed, without effect"),
+        ("focal:alpha=0.3,alpha_mode=PER_IMAGE", "SIGMOID", "gives alpha, without"),
+        (
+            "dice:include_background=true",
+            "SIGMOID",
+            "gives include_background, without",
+        ),
+        ("weighted-cross-entropy:gamma_dice=1", "SOFTMAX", "gives gamma_dice, without"),
+        ("top-k:selection=EXACT", "SOFTMAX", "no parameter 'selection'"),
+        ("cross-entropy:gamma=1", "SIGMOID", "no parameter 'gamma'"),
         ("exp-log:label_frequency=train", "SOFTMAX", "knows no frequencies"),
     ],
 )
 def test_a_loss_that_is_not_understood(caffe, text, activation, message):
     with pytest.raises(UserError, match=message):
-        nets.parse_losses(text, activation)
+        nets.parse_losses(text, activation, classes=2)
+
+
+def test_a_share_selects_by_share(caffe):
+    """top-k:5 is what it says for a sigmoid, too; top-k alone is as it was."""
+    for python in (False, True):
+        (loss,) = nets.parse_losses("top-k:5", "SIGMOID", python=python)
+        assert loss.params == {"k_percent": 5, "selection": "PERCENT"}
+        (loss,) = nets.parse_losses("top-k", "SIGMOID", python=python)
+        assert loss.params == {}
+        (loss,) = nets.parse_losses("top-k:5", "SOFTMAX", python=python)
+        assert loss.params == {"k_percent": 5}
 
 
 def test_an_unknown_field_names_the_remedy(caffe):

@@ -12,11 +12,8 @@ from randrop import loss_params, schema
 from randrop.errors import UserError
 from randrop.loss_params import BY_TYPE as MODELS
 
-TWINS = [name for name in MODELS if name not in ("SigmoidCrossEntropyLoss",
-                                                 "SoftmaxWithLoss")]  # fmt: skip
-FIELDS = [(kind, name) for kind in TWINS for name in MODELS[kind].model_fields]
-PROTO_FIELDS = {"SigmoidRandomDropCELoss": "randrop_loss_param"} | {
-    kind: member.field for kind, member in BY_TYPE.items()
+TWINS = list(MODELS)
+PROTO_    kind: member.field for kind, member in BY_TYPE.items()
 }
 
 anything = st.recursive(
@@ -159,7 +156,7 @@ def test_any_value_is_accepted_as_it_is_or_refused(kind):
     """A value that passes is of the proto's type; whatever does not is a sentence."""
     fields = MODELS[kind].model_fields
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=150, deadline=None)
     @given(
         st.dictionaries(st.sampled_from(sorted(fields)) | st.text(max_size=3), anything)
     )

@@ -166,7 +166,7 @@ def test_the_training_is_shown(tmp_path):
 
 
 def test_a_report_that_cannot_be_written_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"no run\.json"):
+    with pytest.raises(UserError, match=r"run\.json is missing"):
         write(tmp_path, run=tmp_path)
     assert not (tmp_path / "report.html").exists()
     (tmp_path / "report.html").mkdir()

@@ -1,12 +1,12 @@
 """Pictures of a training: its curves, and what random drop kept."""
 
-import json
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 
-from randrop import kept_file
+from randrop import kept_file, schema
+from randrop.documents import Curves, read_run
 from randrop.files import replacing
 
 matplotlib.use("Agg")
@@ -29,8 +29,8 @@ def draw(run: Path) -> list[Path]:
 
 
 def _draw_curves(run: Path) -> Path:
-    curves = json.loads((run / "curves.json").read_text())
-    settings = json.loads((run / "run.json").read_text())
+    curves = schema.read_json(run / "curves.json", Curves, "train again")
+    settings = read_run(run, "train again", ("loss",))
     dropping = settings["loss"].startswith("random-drop")
     validation = "validation loss" + (" (nothing is dropped)" if dropping else "")
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")

@@ -168,6 +168,18 @@ class LabelMetrics(OpenModel):
     mean_iou: Share | None
 
 
+Point = Annotated[list[float | None], Field(min_length=2, max_length=2)]
+
+
+class Curves(OpenModel):
+    """curves.json: lists of [iteration, value]."""
+
+    training_loss: list[Point]
+    validation_loss: list[Point]
+    learning_rate: list[Point]
+    data_waiting: dict[str, NotNegative]
+
+
 class Costs(OpenModel):
     """layers.json: where an iteration's time goes."""
 
@@ -212,3 +224,17 @@ def read_photograph_run(
             "scripts/evaluate_labels.py predicts and measures those"
         )
     return read_run(folder, remedy, ("lesions", *need))
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Return a metrics.json, of photographs or of a labelled set.
+
+    Raises
+    ------
+    UserError
+        When it is missing, damaged or has a wrong value.
+    """
+    remedy = "evaluate again"
+    found = schema.read_json(path, dict[str, Any], remedy)
+    model = LabelMetrics if "labels" in found else PhotographMetrics
+    return schema.check(found, model, f"{path}", remedy)

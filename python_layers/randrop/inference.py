@@ -16,6 +16,7 @@ from randrop import processes
 from randrop.caffe_build import caffe_root, import_caffe
 from randrop.errors import UserError
 from randrop.folding import fold
+from randrop.reading import read_text
 from randrop.snapshots import check_weights
 
 TRAINING_LAYER = re.compile(
@@ -88,12 +89,7 @@ def check_deploy(deploy: Path) -> None:
     UserError
         Naming the layer types; also when the file is no text.
     """
-    try:
-        text = deploy.read_text()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{deploy} is no prototxt text: did --deploy and --weights change places?"
-        ) from error
+    text = read_text(deploy, "did --deploy and --weights change places?")
     found = sorted(set(TRAINING_LAYER.findall(re.sub("#.*", "", text))))
     if found:
         raise UserError(

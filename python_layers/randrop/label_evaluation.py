@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 from tqdm import tqdm
 
 from randrop.caffe_build import import_caffe
-from randrop.data.labelled import LabelledSet
+from randrop.data.hdf5 import opened
+from randrop.data.labelled import LabelledSet, check_values
 from randrop.errors import UserError
 from randrop.files import replacing
 from randrop.snapshots import check_weights
@@ -116,8 +116,9 @@ def measure(
         if not path.exists():
             raise UserError(f"{path} is missing: {run} holds no complete training")
     check_weights(weights)
-    with h5py.File(data.file(subset)) as file:
-        images, truth = file["data"][:], file["label"][:, 0]
+    check_values(data, (subset,))
+    with opened(data.file(subset)) as file:
+        images, truth = file["data"][:], file["label"][:, 0].astype(np.uint8)
     classes = len(data.labels)
     predicted = predict(deploy, weights, images, classes)
     each = [overlap(t, p, classes) for t, p in zip(truth, predicted, strict=True)]

@@ -182,9 +182,6 @@ class ExpLogParams(LossParams):
 
 
 BY_TYPE: dict[str, type[LossParams]] = {
-    # Caffe's own.
-    "SigmoidCrossEntropyLoss": NormalizedParams,
-    "SoftmaxWithLoss": NormalizedParams,
     "SigmoidRandomDropCELoss": RandomDropParams,
     "SigmoidTopKCELoss": SigmoidTopKParams,
     "SoftmaxTopKLoss": SoftmaxTopKParams,
@@ -195,3 +192,8 @@ BY_TYPE: dict[str, type[LossParams]] = {
     "ExpLogLoss": ExpLogParams,
 }
 """A layer's type to its parameters."""
+
+
+def model_of(layer: str) -> type[LossParams]:
+    """Return the parameters of a layer, for Caffe's own those that all losses have."""
+    return BY_TYPE.get(layer, NormalizedParams)

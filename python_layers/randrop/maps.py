@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from randrop.errors import UserError
 from randrop.files import write_bytes
+from randrop.reading import read_bytes
 
 LEVELS = 1 << 16
 
@@ -42,13 +43,11 @@ def read_map(path: Path) -> tuple[NDArray[np.uint16], int]:
         When there is no such file, or it is no grey PNG of 8 or 16 bits.
     """
     remedy = "move it away and write it again with scripts/predict.py"
+    content = np.frombuffer(read_bytes(path, remedy), np.uint8)
     try:
-        content = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise UserError(
-            f"cannot read the probability map {path}: {error.strerror}; {remedy}"
-        ) from error
-    levels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+        levels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    except cv2.error:
+        levels = None  # More pixels than OpenCV reads.
     if levels is None:
         raise UserError(f"{path} is damaged or no image: {remedy}")
     if levels.ndim != 2 or levels.dtype not in (np.uint8, np.uint16):

@@ -22,6 +22,12 @@ SETTINGS = (
 )
 """What of a training's run.json goes along."""
 
+NEEDED = (
+    *("net", "loss", "iterations", "batch", "patch", "base_channels", "depth", "prior"),
+    *("lr", "lesion_share", "seed"),
+)
+"""What of it the card tells."""
+
 
 def field_width(image: np.ndarray) -> int:
     """Return how many columns the field of view of a photograph has."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from randrop.errors import UserError
 
-LARGEST = 2**30
+LARGEST = 2**31
 """Bytes. Nothing that is read whole into memory is longer; images and HDF5 are not."""
 
 

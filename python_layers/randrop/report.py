@@ -1,7 +1,6 @@
 """The report on an evaluation: one HTML file that holds its pictures."""
 
 import base64
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import cv2
 import jinja2
 
 from randrop.data import NAMES
-from randrop.errors import UserError
+from randrop.documents import read_run
 from randrop.files import write_text
 from randrop.metrics import FEWEST
 from randrop.panels import LEGEND, Picture, Views, columns
@@ -172,13 +171,9 @@ def _warnings(metrics: Mapping[str, Any]) -> list[str]:
 def _training(run: Path | None) -> list[tuple[str, Any]]:
     if run is None:
         return []
-    try:
-        settings = json.loads((run / "run.json").read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{run} holds no run.json of a training ({error}): name the folder that "
-            "scripts/train.py wrote, or leave --run out"
-        ) from error
+    settings = read_run(
+        run, "name the folder that scripts/train.py wrote, or leave --run out"
+    )
     return [
         (name.replace("_", " "), settings[name])
         for name in TRAINING

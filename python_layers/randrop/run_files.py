@@ -69,8 +69,10 @@ def losses_of(
         When the loss is unknown, is not for this activation, or has no Python layer.
     """
     python = settings["python_layer"]
+    channels = settings.get("labels") or settings["lesions"]
+    classes = len(channels) + (activation == "SOFTMAX" and "labels" not in settings)
     losses = nets.parse_losses(
-        settings["loss"], activation, settings.get("frequency"), python
+        settings["loss"], activation, settings.get("frequency"), python, classes
     )
     if python and not any(loss.python for loss in losses):
         raise UserError(f"--python-layer: {settings['loss']} has no Python layer")

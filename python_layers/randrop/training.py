@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import json
 import logging
 import os
 import shutil
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from randrop import __version__, ownership, processes, run_files, snapshots
 from randrop.caffe_build import caffe_binary, environment, import_caffe
+from randrop.documents import read_run
 from randrop.errors import UserError
 from randrop.files import replacing, write_json, write_text
 from randrop.snapshots import iteration_of
@@ -269,12 +269,7 @@ def same_settings(run: Path, settings: dict[str, Any]) -> bool:
     path = run / "run.json"
     if not path.exists():
         return False
-    try:
-        old = json.loads(path.read_text())
-    except ValueError as error:
-        raise UserError(
-            f"{path} is damaged ({error}): move it away and train anew with --force"
-        ) from error
+    old = read_run(run, "move it away and train anew with --force")
     changed = sorted(k for k in settings if old.get(k) != settings[k])
     if changed:
         shown = ", ".join(f"{k} {old.get(k)!r} -> {settings[k]!r}" for k in changed)

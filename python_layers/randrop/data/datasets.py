@@ -1,13 +1,15 @@
 """Data sets of photographs and lesion masks, and their subsets."""
 
-import json
 import logging
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from randrop import schema
 from randrop.data.cases import LESIONS, Case
 from randrop.data.layouts import Groups, read_groups
+from randrop.documents import Split
 from randrop.errors import UserError
 
 log = logging.getLogger("randrop")
@@ -167,18 +169,11 @@ def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
         that is not known.
     """
     form = '{"train": [names], "validation": [names], "test": [names]}'
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read the split {path} ({error}): it is JSON, {form}"
-        ) from error
-    if not isinstance(content, dict) or "train" not in content:
-        raise UserError(f"the split {path} has not the form {form}: write it so")
+    content = schema.read_json(path, Split, f"write it so, {form}", ("train",))
     splits: dict[str, tuple[str, ...]] = {}
     owner: dict[str, str] = {}
     for subset, names in content.items():
-        if subset == "all" or not isinstance(names, list):
+        if subset == "all":
             raise UserError(f"the split {path} has a bad entry '{subset}': use {form}")
         if not names:
             raise UserError(
@@ -201,17 +196,92 @@ def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _share_split(cases: list[Case], share: float) -> dict[str, tuple[str, ...]]:
-    count = max(min(math.ceil(share * len(cases)), len(cases) - 1), 0)
+    return held_out(cases, max(min(math.ceil(share * len(cases)), len(cases) - 1), 0))
+
+
+def held_out(cases: Sequence[Case], count: int) -> dict[str, tuple[str, ...]]:
+    """Hold the last `count` cases out for validation, no patient being on both sides.
+
+    A patient of whom a photograph comes before those is for training.
+    """
     border = len(cases) - count
-    # A patient at the border is for training.
-    while 0 < border < len(cases) and _same_patient(cases[border - 1], cases[border]):
-        border += 1
-    names = [case.name for case in cases]
-    return {"train": tuple(names[:border]), "validation": tuple(names[border:])}
+    known = {case.patient for case in cases[:border]} - {None}
+    train, validation = list(cases[:border]), []
+    for case in cases[border:]:
+        (train if case.patient in known else validation).append(case)
+    return {
+        "train": tuple(case.name for case in train),
+        "validation": tuple(case.name for case in validation),
+    }
 
 
-def _same_patient(one: Case, other: Case) -> bool:
-    return one.patient is not None and one.patient == other.patient
+def check_looked_for(
+    dataset: Dataset, lesions: Sequence[str], softmax: bool
+) -> dict[str, float]:
+    """Say, and where it is all refuse, what a training would ignore.
+
+    A pixel of a type that nobody looked for has no label. A softmax over the types has
+    one label for all of them, so one unknown type takes the pixel from it.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    lesions : sequence of str
+    softmax : bool
+
+    Returns
+    -------
+    dict of str to float
+        Share of the training pixels that are ignored: of each type, or with a softmax
+        of all.
+
+    Raises
+    ------
+    UserError
+        When all pixels are ignored, in total or of a type.
+    """
+    names = ["all"] if softmax else list(lesions)
+    pixels, lost = 0, dict.fromkeys(names, 0)
+    cases = dataset.subset("train")
+    if not any(case.unknown & set(lesions) for case in cases):
+        return dict.fromkeys(names, 0.0)
+    for case in cases:
+        unknown = case.unknown & set(lesions)
+        height, width = case.size()
+        pixels += height * width
+        for name in names:
+            if name in unknown or (softmax and unknown):
+                lost[name] += height * width
+    shares = {name: lost[name] / pixels for name in names}
+    for name, share in shares.items():
+        if share == 1:
+            raise UserError(_all_ignored(name, dataset, lesions))
+        if share:
+            log.warning(
+                "%s: %.0f %% of the training pixels are ignored, since %s",
+                *(dataset.root, 100 * share),
+                f"not all of {', '.join(lesions)} were looked for in their photographs"
+                ", and a softmax has one label for all; a loss of a sigmoid uses them "
+                "(--activation SIGMOID)"
+                if softmax
+                else f"{name} was not looked for in their photographs",
+            )
+    return shares
+
+
+def _all_ignored(name: str, dataset: Dataset, lesions: Sequence[str]) -> str:
+    if name == "all":
+        return (
+            f"a softmax over {', '.join(lesions)} would train on nothing: in none of "
+            f"the training photographs of {dataset.root} were all of them looked for, "
+            "and where one is unknown the pixel's class is: take a loss of a sigmoid "
+            "(random-drop, top-k, focal, ...; --activation SIGMOID), or --lesions that "
+            "were looked for together"
+        )
+    return (
+        f"{name} was looked for in none of the training photographs of {dataset.root}: "
+        "its channel would learn nothing: leave it out of --lesions"
+    )
 
 
 def _name(case: Case) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from randrop.errors import UserError
+from randrop.reading import check_regular
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -110,6 +111,7 @@ def _decoded(path: Path) -> tuple[np.ndarray, str]:
 
 
 def _opened(path: Path) -> Image.Image:
+    check_regular(path)
     try:
         with warnings.catch_warnings():
             # Photographs of 100 megapixels are no attack here.
@@ -117,6 +119,12 @@ def _opened(path: Path) -> Image.Image:
             return Image.open(path)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: put it back, or leave it out") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * Image.MAX_IMAGE_PIXELS
+        raise UserError(
+            f"{path} has more than {limit:,} pixels, as no camera's photograph: make "
+            "it smaller, or leave it out"
+        ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as an image ({error}): "

@@ -2,7 +2,7 @@
 
 import dataclasses
 import io
-import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from randrop.data import organs
+from randrop import schema
+from randrop.data import hdf5, organs
+from randrop.documents import LabelledManifest, OrganManifest
 from randrop.errors import UserError
 from randrop.files import building, write_json
 
@@ -50,8 +52,7 @@ class LabelledSet:
 
     def images(self, subset: str) -> int:
         """Return how many images a subset has."""
-        with h5py.File(self.file(subset)) as file:
-            return len(file["data"])
+        return hdf5.check_shapes(self.file(subset), self.shape)
 
 
 def is_labelled(folder: Path) -> bool:
@@ -68,40 +69,35 @@ def read_labelled(folder: Path) -> LabelledSet:
         When a file is missing, damaged or of another shape, naming it.
     """
     path = folder / "manifest.json"
-    try:
-        manifest = json.loads(path.read_text())
-        labels, shape = tuple(manifest["labels"]), tuple(manifest["shape"])
-        frequency = tuple(manifest["frequency"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: a labelled set wants labels (names), shape (channels and spatial "
-            f"axes) and frequency (share of each label) there, but: {error!r}"
-        ) from error
+    manifest = schema.read_json(
+        path,
+        LabelledManifest,
+        "a labelled set says there labels (names), shape (channels and spatial axes) "
+        "and frequency (share of each label)",
+    )
+    labels, shape = tuple(manifest["labels"]), tuple(manifest["shape"])
+    frequency = tuple(manifest["frequency"])
+    if len(set(labels)) < len(labels):
+        raise UserError(f"{path} names a label twice in {list(labels)}: rename one")
     if len(frequency) != len(labels):
         raise UserError(
             f"{path}: {len(labels)} labels, but {len(frequency)} frequencies"
         )
     for subset in SUBSETS:
-        _check_file(folder / f"{subset}.h5", shape)
+        hdf5.check_shapes(folder / f"{subset}.h5", shape)
     return LabelledSet(folder, labels, shape, frequency)
 
 
-def _check_file(path: Path, shape: tuple[int, ...]) -> None:
-    try:
-        with h5py.File(path) as file:
-            found = {name: file[name].shape for name in ("data", "label")}
-    except (OSError, KeyError) as error:
-        raise UserError(f"{path}: no HDF5 file with data and label ({error})") from (
-            error
-        )
-    number = found["data"][0]
-    wanted = {"data": (number, *shape), "label": (number, 1, *shape[1:])}
-    for name, expected in wanted.items():
-        if found[name] != expected or number < 1:
-            raise UserError(
-                f"{path}: {name} has shape {found[name]}, but manifest.json says "
-                f"{expected} for at least one image"
-            )
+def check_values(data: LabelledSet, subsets: Sequence[str] = SUBSETS) -> None:
+    """Read the whole set once and check every label and value.
+
+    Raises
+    ------
+    UserError
+        Naming the file, the first such element and its value.
+    """
+    for subset in tqdm(subsets, "checking labels", unit="file", disable=None):
+        hdf5.check_values(data.file(subset), len(data.labels))
 
 
 def write_organs(
@@ -173,11 +169,11 @@ def write_organs(
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return manifest if manifest.get("generator") == "randrop organs" else None
+    path = folder / "manifest.json"
+    found = schema.generated(path, "randrop organs")
+    return found and schema.check(
+        found, OrganManifest, f"{path}", "it is damaged; choose a new folder"
+    )
 
 
 def _draw(folder: Path, settings: dict[str, Any], labels: int) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """How data sets lie on disk as they are distributed: from folders to cases."""
 
-import json
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from randrop import schema
 from randrop.data.cases import STRUCTURES, Case
+from randrop.documents import Manifest
 from randrop.errors import UserError
 
 log = logging.getLogger("randrop")
@@ -206,15 +207,10 @@ def _read_plain(root: Path) -> Groups:
 def _manifest(root: Path) -> dict:
     """Return what scripts/prepare.py wrote of the cases, if it wrote the set."""
     path = root / "manifest.json"
-    try:
-        cases = json.loads(path.read_text(encoding="utf-8")).get("cases", {})
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{path} is damaged ({error}): prepare the set anew, or remove that file"
-        ) from error
-    return cases if isinstance(cases, dict) else {}
+    remedy = "prepare the set anew, or remove that file"
+    return schema.read_json(path, Manifest, remedy).get("cases", {})
 
 
 LAYOUTS = {

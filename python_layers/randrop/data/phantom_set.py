@@ -1,6 +1,5 @@
 """A phantom data set on disk: photographs, masks, split, manifest."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ import numpy as np
 from skimage.measure import label as regions
 from tqdm import tqdm
 
-from randrop import processes
+from randrop import processes, schema
 from randrop.data.cases import LESIONS
 from randrop.data.phantom import fundus
+from randrop.documents import PhantomManifest
 from randrop.errors import UserError
 from randrop.files import building, write_json
 
@@ -89,11 +89,11 @@ def write_phantom(
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return manifest if manifest.get("generator") == "randrop phantom" else None
+    path = folder / "manifest.json"
+    found = schema.generated(path, "randrop phantom")
+    return found and schema.check(
+        found, PhantomManifest, f"{path}", "it is damaged; choose a new folder"
+    )
 
 
 def _draw(folder: Path, settings: dict[str, Any], workers: int) -> dict[str, Any]:

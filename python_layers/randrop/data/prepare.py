@@ -1,7 +1,6 @@
 """From a data set as distributed to one that is ready: cropped, scaled, listed."""
 
 import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +12,12 @@ import numpy as np
 from skimage.measure import label as regions
 from tqdm import tqdm
 
-from randrop import ownership, processes
+from randrop import ownership, processes, reading, schema
 from randrop.data.cases import STRUCTURES, Case
 from randrop.data.datasets import split_of
 from randrop.data.layouts import Groups
 from randrop.data.preprocessing import field_of_view, rescale_masks
+from randrop.documents import Structure, Subset
 from randrop.errors import UserError
 from randrop.files import make_folder, write_bytes, write_json
 from randrop.locks import locked
@@ -149,7 +149,7 @@ def _check_out(out: Path, wanted: Mapping[str, Any]) -> bool:
 def _begin(half: Path, out: Path, wanted: dict[str, Any]) -> None:
     """Make the folders of a set; what was begun with other settings is removed."""
     path = half / "settings.json"
-    if path.exists() and json.loads(path.read_text()) != wanted:
+    if path.exists() and _read_record(path) != wanted:
         ownership.check_replaceable(half, "prepare")
         for old in [*half.iterdir()]:
             if old.is_dir():
@@ -226,11 +226,8 @@ def _check(settings: Settings) -> None:
 
 def _settings_of(folder: Path) -> dict[str, Any] | None:
     """Return the settings of a prepared set, if the folder holds one."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-    except (OSError, ValueError):
-        return None
-    if manifest.get("generator") != "randrop prepare":
+    manifest = schema.generated(folder / "manifest.json", "randrop prepare")
+    if manifest is None:
         return None
     return {key: manifest.get(key) for key in ("version", *Settings._fields)}
 
@@ -281,9 +278,10 @@ def _prepared(arguments: tuple[Case, Path, int]) -> tuple[dict, str]:
 
 def _read_record(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = schema.parse(reading.read_text(path), f"{path}")
+    except UserError:
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
@@ -405,16 +403,21 @@ def frequency(folder: Path, lesions: Sequence[str]) -> list[float] | None:
         When the file is damaged, or does not know a type.
     """
     path = folder / "statistics.json"
-    if not path.is_file():
+    if not path.exists():
         return None
-    try:
-        found = json.loads(path.read_text())
-        shares = [float(found[lesion]["train"]["share"]) for lesion in lesions]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    remedy = "prepare the set again"
+    found = schema.read_json(path, dict[Structure, dict[str, Subset]], remedy)
+    for lesion in lesions:
+        if "train" not in found.get(lesion, {}):
+            raise UserError(
+                f"{path} does not say the share of {lesion} in training: {remedy}"
+            )
+    shares = [found[lesion]["train"]["share"] for lesion in lesions]
+    if sum(shares) > 1:
         raise UserError(
-            f"{path} does not say the shares of {', '.join(lesions)} in training "
-            f"({error!r}): prepare the set again"
-        ) from error
+            f"{path} gives {', '.join(lesions)} more than all pixels ({shares}): "
+            f"{remedy}"
+        )
     return [1 - sum(shares), *shares]
 
 
@@ -426,7 +429,4 @@ def _write_png(path: Path, pixels: np.ndarray) -> None:
 
 
 def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    return hashlib.sha256(reading.read_bytes(path)).hexdigest()

@@ -3,11 +3,10 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_origin
 
-from randrop.caffe_build import import_caffe
+from randrop import loss_params, schema
 from randrop.errors import UserError
-from randrop.losses.common import NORMALIZATIONS
 
 ACTIVATIONS = ("SIGMOID", "SOFTMAX")
 
@@ -106,7 +105,10 @@ KINDS = {
     "random-drop": Kind(
         "easy negatives dropped at random", *_DROP, {}, "schedule_type", True
     ),
-    "top-k": Kind("the hardest negatives or pixels", *_TOP_K, {}, "k_percent"),
+    "top-k": Kind(
+        "the hardest negatives; top-k:5, the hardest 5 % of all pixels", *_TOP_K, {},
+        "k_percent",
+    ),
     "bin": Kind(
         "the hardest negatives by whole bins", _TOP_K[0], "", _TOP_K[2],
         {"selection": "BIN"}, "negatives_per_positive",
@@ -133,7 +135,8 @@ KINDS = {
 GRAMMAR = """\
 NAME[:KEY=VALUE,...][+NAME...]: one loss, or several that are added. Keys are the fields
 of the layer's parameter message, and weight and normalization; lists are written
-a/b/c, and label_frequency=train stands for the training set's."""
+a/b/c, and label_frequency=train stands for the training set's. An option that has no
+effect beside the others is an error."""
 
 
 def parse_losses(
@@ -141,6 +144,7 @@ def parse_losses(
     activation: str,
     frequency: Sequence[float] | None = None,
     python: bool = False,
+    classes: int | None = None,
 ) -> tuple[Loss, ...]:
     """Read what the command line says of losses, such as `focal:gamma=1+dice`.
 
@@ -154,6 +158,8 @@ def parse_losses(
         What label_frequency=train stands for.
     python : bool
         Use the Python twins.
+    classes : int, optional
+        Channels of the logits: lists of a value a class must have so many.
 
     Returns
     -------
@@ -162,11 +168,20 @@ def parse_losses(
     Raises
     ------
     UserError
-        On an unknown name, key or value, naming it and what is known.
+        On an unknown name or key, a value that is not allowed or without effect, naming
+        it and what is known.
     """
     losses: list[Loss] = []
     for term in text.split("+"):
         loss = _parse_one(term.strip(), activation, frequency, python)
+        for key in ("class_alpha", "label_frequency"):
+            given = len(loss.params.get(key, ()))
+            allowed = (0, classes, 1) if key == "class_alpha" else (0, classes)
+            if classes is not None and given not in allowed:
+                raise UserError(
+                    f"loss {term}: {given} values of {key} for {classes} classes: give "
+                    "one for each"
+                )
         same = sum(other.name.split("@")[0] == loss.name for other in losses)
         if same:
             loss = dataclasses.replace(loss, name=f"{loss.name}@{same + 1}")
@@ -211,62 +226,65 @@ def _parse_one(
     if layer in ("SoftDiceLoss", "TopKDiceLoss"):
         params["activation"] = activation
     common: dict[str, Any] = {}
+    given: set[str] = set()
     for item in filter(None, rest.split(",")):
         key, equals, value = item.partition("=")
         if not equals:
             key, value = kind.short, key
         if not key:
             raise UserError(f"loss {text}: {item!r} wants the form KEY=VALUE")
+        if key in given:
+            raise UserError(f"loss {text}: {key} is there twice")
+        given.add(key)
         if key == "weight":
             common[key] = _number(text, key, value)
-        elif key == "normalization":
-            if value not in NORMALIZATIONS:
+            if not 0 < common[key] < float("inf"):
                 raise UserError(
-                    f"loss {text}: normalization {value!r} is unknown: choose from "
-                    f"{', '.join(NORMALIZATIONS)}"
+                    f"loss {text}: weight is {value}: give a number above 0, or leave "
+                    "that loss out"
                 )
-            common[key] = value
+        elif key == "normalization":
+            common[key] = _value(text, layer, key, value)
+        elif key == "activation" and value != activation:
+            raise UserError(
+                f"loss {text}: the network's activation is {activation}, for all of "
+                "its losses (train.py --activation)"
+            )
         elif key == "label_frequency" and value == "train":
             if frequency is None:
                 raise UserError(f"loss {text}: this data set knows no frequencies")
             params[key] = list(frequency)
         else:
-            params[key] = _value(text, kind.field, key, value)
+            params[key] = _value(text, layer, key, value)
+    if name == "top-k" and "k_percent" in given and "selection" not in given:
+        # A share alone says what is meant; a softmax knows nothing else.
+        params |= {"selection": "PERCENT"} if activation == "SIGMOID" else {}
+    wanted = {k: v for k, v in common.items() if k != "weight"}
+    schema.check(params | wanted, loss_params.model_of(layer), f"loss {text}")
     python = python and kind.field != ""
     return Loss(
         layer, kind.field, params, name, python=python, has_mask=kind.has_mask, **common
     )
 
 
-def _value(text: str, field: str, key: str, value: str) -> Any:
-    """Return the value of a parameter in its type, by the field's descriptor."""
-    descriptor = import_caffe().proto.caffe_pb2.LayerParameter.DESCRIPTOR
-    if field not in descriptor.fields_by_name:
-        # A Caffe that is not patched knows no types; the Python layer does.
-        if "/" in value:
-            return [_number(text, key, part) for part in value.split("/")]
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    message = descriptor.fields_by_name[field].message_type
-    if key not in message.fields_by_name:
-        known = [*message.fields_by_name, "weight", "normalization"]
-        raise UserError(f"loss {text}: no parameter {key!r}; known are {known}")
-    about = message.fields_by_name[key]
-    if about.enum_type:
-        if value not in about.enum_type.values_by_name:
-            known = ", ".join(about.enum_type.values_by_name)
-            raise UserError(f"loss {text}: {key} is {value!r}: choose from {known}")
+def _value(text: str, layer: str, key: str, value: str) -> Any:
+    """Return the value of a parameter in the type that the layer's model says."""
+    model = loss_params.model_of(layer)
+    if key not in model.model_fields:
+        known = [n for n in schema.names(model) if n not in ("ignore_label", "weight")]
+        raise UserError(
+            f"loss {text}: no parameter {key!r}; known are {[*known, 'weight']}"
+        )
+    kind = model.model_fields[key].annotation
+    if get_origin(kind) is list:
+        return [_number(text, key, part) for part in value.split("/")]
+    if get_origin(kind) is Literal or key == "normalization":
         return value
-    if about.cpp_type == about.CPPTYPE_BOOL:
+    if kind is bool:
         if value not in ("true", "false"):
             raise UserError(f"loss {text}: {key} is {value!r}: say true or false")
         return value == "true"
-    whole = about.cpp_type not in (about.CPPTYPE_DOUBLE, about.CPPTYPE_FLOAT)
-    if about.is_repeated:
-        return [_number(text, key, part, whole) for part in value.split("/")]
-    return _number(text, key, value, whole)
+    return _number(text, key, value, whole=kind is not float)
 
 
 def _number(text: str, key: str, value: str, whole: bool = False) -> float:

@@ -1,0 +1,157 @@
+"""Checking the HDF5 files of labelled sets: what they hold, and every value of it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from randrop.errors import UserError
+from randrop.reading import check_regular
+
+_AT_A_TIME = 2**22
+"""Elements that are in memory at once."""
+
+_REMEDY = (
+    "write it with h5py as numbers, data N x channels x spatial and label N x 1 x "
+    "spatial"
+)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[h5py.File]:
+    """Open a file; what HDF5 says of it while it is open becomes a sentence.
+
+    Raises
+    ------
+    UserError
+        When it is missing, no HDF5 file, or damaged where it is read.
+    """
+    check_regular(path)
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except UserError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read as HDF5 with data and label ({error}): write or "
+            "copy it again"
+        ) from error
+
+
+def check_shapes(path: Path, shape: tuple[int, ...]) -> int:
+    """Check that `data` and `label` are arrays of numbers and fit; return how many.
+
+    Parameters
+    ----------
+    path : Path
+    shape : tuple of int
+        Channels and spatial axes of an image.
+
+    Raises
+    ------
+    UserError
+        Naming the file, the array and what it is.
+    """
+    with opened(path) as file:
+        number = None
+        for name in ("data", "label"):
+            array = _array(file, path, name)
+            if number is None:
+                number = array.shape[0] if array.shape else 0
+            expected = (number, *(shape if name == "data" else (1, *shape[1:])))
+            if array.shape != expected or number < 1:
+                raise UserError(
+                    f"{path}: {name} has shape {array.shape}, but manifest.json says "
+                    f"{expected} for at least one image"
+                )
+        return number
+
+
+def _array(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
+    found = file.get(name)
+    if found is None:
+        raise UserError(
+            f"{path} has no array {name!r}, but {list(file)[:5]}: {_REMEDY}"
+        )
+    if not isinstance(found, h5py.Dataset):
+        raise UserError(f"{path}: {name} is a group, no array: {_REMEDY}")
+    if found.shape is None or found.dtype.kind not in "fiu":
+        raise UserError(
+            f"{path}: {name} holds {found.dtype}, not numbers that Caffe reads: "
+            f"{_REMEDY}"
+        )
+    return found
+
+
+def check_values(path: Path, classes: int) -> None:
+    """Check every label and every value of the data, a part of the file at a time.
+
+    Caffe's own losses look up whatever a label says: beyond the classes they read and
+    write beside their memory.
+
+    Parameters
+    ----------
+    path : Path
+        Of which `check_shapes` is right.
+    classes : int
+
+    Raises
+    ------
+    UserError
+        Naming the file, the first such element and its value.
+    """
+    with opened(path) as file:
+        for place, part in _parts(file["label"]):
+            bad = ~np.isin(part, np.arange(classes))
+            if bad.any():
+                at, value = _first(place, part, bad)
+                raise UserError(
+                    f"{path}: label{at} is {value:g}, but manifest.json has {classes} "
+                    f"labels, so that 0 to {classes - 1} are allowed: {_cause(value)}"
+                )
+        for place, part in _parts(file["data"]):
+            bad = ~np.isfinite(part)
+            if bad.any():
+                at, value = _first(place, part, bad)
+                raise UserError(
+                    f"{path}: data{at} is {value:g}, with which the network would be "
+                    "NaN: replace what is not finite, or leave that image out"
+                )
+
+
+def _cause(value: float) -> str:
+    if value != value:
+        return "replace what is NaN by a label, or leave that image out"
+    if value < 0 or value >= 200:
+        return (
+            "a labelled set has no label to ignore: give such pixels a label of their "
+            "own, or the background's"
+        )
+    if value != int(value):
+        return "labels are whole numbers: were they scaled with the images?"
+    return "name all of them in manifest.json, or number them from 0 on"
+
+
+def _first(
+    place: tuple[int, ...], part: np.ndarray, bad: np.ndarray
+) -> tuple[list[int], float]:
+    within = np.unravel_index(bad.argmax(), bad.shape)
+    at = [int(a + b) for a, b in zip(place, within, strict=True)]
+    return at, float(part[within])
+
+
+def _parts(array: h5py.Dataset) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Yield the whole array in blocks: where each begins, and its content."""
+    # Some rows of one axis at a time, of which a whole one is not too large.
+    axis, below = 0, int(np.prod(array.shape[1:]))
+    while below > _AT_A_TIME and axis < array.ndim - 1:
+        axis += 1
+        below = int(np.prod(array.shape[axis + 1 :]))
+    step = max(1, _AT_A_TIME // max(1, below))
+    for outer in np.ndindex(*array.shape[:axis]):
+        for start in range(0, array.shape[axis], step):
+            where = (*(slice(k, k + 1) for k in outer), slice(start, start + step))
+            yield (*outer, start, *[0] * (array.ndim - axis - 1)), array[where]

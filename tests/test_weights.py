@@ -1,0 +1,118 @@
+"""What of --weights a training takes over is counted and said; nothing is refused."""
+
+import h5py
+import numpy as np
+import pytest
+
+from randrop import nets, weights
+from randrop.errors import UserError
+
+
+@pytest.fixture
+def deploy():
+    return nets.unet(2, base_channels=2, depth=2)
+
+
+def saved(caffe, folder, text, name="net.caffemodel", change=None):
+    (folder / "net.prototxt").write_text(text)
+    net = caffe.Net(str(folder / "net.prototxt"), caffe.TEST)
+    path = folder / name
+    if name.endswith(".h5"):
+        net.save_hdf5(str(path))
+    else:
+        net.save(str(path))
+    if change is not None:
+        stored = caffe.proto.caffe_pb2.NetParameter()
+        stored.ParseFromString(path.read_bytes())
+        change(stored)
+        path.write_bytes(stored.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("name", ["net.caffemodel", "net.h5"])
+def test_weights_of_the_same_network_fit_whole(caffe, tmp_path, deploy, caplog, name):
+    caplog.set_level("INFO")
+    fit = weights.check(saved(caffe, tmp_path, deploy, name), deploy)
+    assert not fit.missing
+    assert not fit.unused
+    assert fit.parameters == fit.of > 100
+    assert f"{len(fit.taken)} of {len(fit.taken)} layers with weights" in caplog.text
+    assert "at random" not in caplog.text
+
+
+def test_what_is_missing_and_unused_is_named(caffe, tmp_path, deploy, caplog):
+    def change(stored):
+        layers = [layer for layer in stored.layer if layer.blobs]
+        layers[0].name = "another"
+        del layers[1].blobs[:]
+
+    fit = weights.check(saved(caffe, tmp_path, deploy, change=change), deploy)
+    assert len(fit.missing) == 2
+    assert fit.unused == ("another",)
+    assert 0 < fit.parameters < fit.of
+    assert f"begin at random: {', '.join(fit.missing)}" in caplog.text
+    assert "left out: another" in caplog.text
+
+
+def rename(stored):
+    for layer in stored.layer:
+        layer.name = f"x_{layer.name}"
+
+
+def without_blobs(stored):
+    for layer in stored.layer:
+        del layer.blobs[:]
+
+
+def not_finite(stored):
+    next(layer for layer in stored.layer if layer.blobs).blobs[0].data[0] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (rename, "nothing in --weights .* fits: its layers are x_"),
+        (without_blobs, "holds no weights"),
+        (not_finite, "has a weight that is not finite"),
+    ],
+)
+def test_what_cannot_be_begun_with(caffe, tmp_path, deploy, change, words):
+    path = saved(caffe, tmp_path, deploy, change=change)
+    with pytest.raises(UserError, match=words):
+        weights.check(path, deploy)
+
+
+@pytest.mark.parametrize("content", [b"", b"no caffemodel", b"\x0a\xff\xff"])
+def test_files_that_are_no_weights(tmp_path, deploy, content, caffe):
+    path = tmp_path / "net.caffemodel"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"holds no weights|no caffemodel"):
+        weights.check(path, deploy)
+    with h5py.File(tmp_path / "empty.h5", "w"):
+        pass
+    with pytest.raises(UserError, match="holds no weights"):
+        weights.check(tmp_path / "empty.h5", deploy)
+
+
+def test_another_size_is_named_before_caffe_dies(caffe, tmp_path, deploy):
+    path = saved(caffe, tmp_path, nets.unet(2, base_channels=4, depth=2))
+    with pytest.raises(
+        UserError, match=r"are of another network: in .* layer '.*' has "
+    ):
+        weights.check(path, deploy)
+
+
+def test_caffe_takes_what_is_said(caffe, tmp_path, deploy):
+    """Copied are the layers that are named as taken, and they alone."""
+
+    def change(stored):
+        for layer in stored.layer:
+            for blob in layer.blobs:
+                blob.data[:] = [7.0] * len(blob.data)
+        next(layer for layer in stored.layer if layer.blobs).name = "another"
+
+    path = saved(caffe, tmp_path, deploy, change=change)
+    fit = weights.check(path, deploy)
+    net = caffe.Net(str(tmp_path / "net.prototxt"), str(path), caffe.TEST)
+    for name, blobs in net.params.items():
+        assert all((b.data == 7).all() for b in blobs) == (name in fit.taken), name
