@@ -3,7 +3,6 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import _start  # noqa: F401
 
-from randrop import cli, comparison_report, model
+from randrop import cli, comparison_report, model, schema
 from randrop.caffe_build import REPOSITORY
 from randrop.errors import UserError
 from randrop.files import replacing
@@ -78,7 +77,7 @@ def filled(text: str, repository: Path) -> str:
         if name not in TABLES:
             raise UserError(f"README.md: no table {name!r}: there are {list(TABLES)}")
         path, make = TABLES[name]
-        content = json.loads((repository / path).read_text())
+        content = schema.read_json(repository / path, dict[str, Any], "make it anew")
         return f"<!-- table {name} -->\n{make(content)}\n<!-- end -->"
 
     result, count = re.subn(

@@ -13,7 +13,8 @@ from randrop.errors import UserError
 from randrop.loss_params import BY_TYPE as MODELS
 
 TWINS = list(MODELS)
-PROTO_    kind: member.field for kind, member in BY_TYPE.items()
+PROTO_FIELDS = {"SigmoidRandomDropCELoss": "randrop_loss_param"} | {
+    kind: member.field for kind, member in BY_TYPE.items()
 }
 
 anything = st.recursive(
