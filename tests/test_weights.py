@@ -36,8 +36,8 @@ def test_weights_of_the_same_network_fit_whole(caffe, tmp_path, deploy, caplog, 
     assert not fit.missing
     assert not fit.unused
     assert fit.parameters == fit.of > 100
-    assert f"{len(fit.taken)} of {len(fit.taken)} layers with weights" in caplog.text
-    assert "at random" not in caplog.text
+    assert f"All {len(fit.taken)} layers with weights start from" in caplog.text
+    assert "scratch" not in caplog.text
 
 
 def test_what_is_missing_and_unused_is_named(caffe, tmp_path, deploy, caplog):
@@ -50,8 +50,8 @@ def test_what_is_missing_and_unused_is_named(caffe, tmp_path, deploy, caplog):
     assert len(fit.missing) == 2
     assert fit.unused == ("another",)
     assert 0 < fit.parameters < fit.of
-    assert f"begin at random: {', '.join(fit.missing)}" in caplog.text
-    assert "left out: another" in caplog.text
+    assert f"From scratch: {', '.join(fit.missing)}. " in caplog.text
+    assert "Not used of the file: another" in caplog.text
 
 
 def rename(stored):
@@ -71,8 +71,8 @@ def not_finite(stored):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (rename, "nothing in --weights .* fits: its layers are x_"),
-        (without_blobs, "holds no weights"),
+        (rename, "has no layer of this network: its layers are x_"),
+        (without_blobs, "has no layer of this network, nor any other"),
         (not_finite, "has a weight that is not finite"),
     ],
 )
@@ -86,11 +86,11 @@ def test_what_cannot_be_begun_with(caffe, tmp_path, deploy, change, words):
 def test_files_that_are_no_weights(tmp_path, deploy, content, caffe):
     path = tmp_path / "net.caffemodel"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"holds no weights|no caffemodel"):
+    with pytest.raises(UserError, match=r"has no layer|no caffemodel"):
         weights.check(path, deploy)
     with h5py.File(tmp_path / "empty.h5", "w"):
         pass
-    with pytest.raises(UserError, match="holds no weights"):
+    with pytest.raises(UserError, match="has no layer of this network, nor any other"):
         weights.check(tmp_path / "empty.h5", deploy)
 
 

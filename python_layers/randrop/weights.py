@@ -60,7 +60,9 @@ def check(path: Path, deploy: str) -> Fit:
     """
     stored = _stored_hdf5(path) if path.suffix == ".h5" else _stored(path)
     if not stored:
-        raise UserError(f"--weights {path} holds no weights: {_REMEDY}")
+        raise UserError(
+            f"--weights {path} has no layer of this network, nor any other: {_REMEDY}"
+        )
     wanted = _wanted(deploy)
     for name in wanted.keys() & stored.keys():
         if not _same(stored[name], wanted[name]):
@@ -73,7 +75,7 @@ def check(path: Path, deploy: str) -> Fit:
     taken = tuple(name for name in wanted if name in stored)
     if not taken:
         raise UserError(
-            f"nothing in --weights {path} fits: its layers are "
+            f"--weights {path} has no layer of this network: its layers are "
             f"{_list(tuple(stored))}, the network's {_list(tuple(wanted))}. It would "
             f"be trained from scratch: {_REMEDY}"
         )
@@ -84,20 +86,17 @@ def check(path: Path, deploy: str) -> Fit:
         sum(_size(wanted[name]) for name in taken),
         sum(map(_size, wanted.values())),
     )
-    log.info(
-        "--weights %s: %d of %d layers with weights are taken over, %d of %d "
-        "parameters",
-        *(path, len(taken), len(wanted), fit.parameters, fit.of),
-    )
-    if fit.missing:
+    if fit.missing or fit.unused:
         log.warning(
-            "%d layer(s) are not in it and begin at random: %s",
-            *(len(fit.missing), _list(fit.missing)),
+            "%d of %d layers start from %s (%d of %d parameters). From scratch: %s. "
+            "Not used of the file: %s",
+            *(len(taken), len(wanted), path, fit.parameters, fit.of),
+            *(_list(fit.missing) or "none", _list(fit.unused) or "none"),
         )
-    if fit.unused:
-        log.warning(
-            "%d layer(s) of it are not in the network and are left out: %s",
-            *(len(fit.unused), _list(fit.unused)),
+    else:
+        log.info(
+            "All %d layers with weights start from %s, %d parameters",
+            *(len(taken), path, fit.of),
         )
     return fit
 
@@ -108,7 +107,7 @@ def _stored(path: Path) -> Shapes:
         net.ParseFromString(reading.read_bytes(path, _REMEDY))
     except DecodeError as error:
         raise UserError(
-            f"--weights {path} is damaged or no caffemodel ({error}): {_REMEDY}"
+            f"--weights {path} is no caffemodel, or damaged ({error}): {_REMEDY}"
         ) from error
     found: Shapes = {}
     # Old files have `layers`, which Caffe reads, too.
