@@ -204,7 +204,7 @@ def test_a_run_without_training_is_refused(evaluate, data, tmp_path):
     root = tmp_path / "maps"
     write_maps(data, root)
     arguments = ("--probabilities", root, "--data", data, "--lesions", "MA")
-    with pytest.raises(UserError, match=r"no run\.json"):
+    with pytest.raises(UserError, match=r"run\.json is missing"):
         evaluate(*arguments, "--run", tmp_path / "none", "--out", tmp_path / "out")
     assert not (tmp_path / "out" / "metrics.json").exists()
 
