@@ -1,0 +1,32 @@
+"""Caffe's own tests of pycaffe, on both engines.
+
+All but test_draw.py, which needs Graphviz and knows no engine.
+"""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("engine", ["ONEDNN", "CAFFE"])
+def test_caffes_own_python_tests_pass(caffe, engine):
+    from randrop.caffe_build import caffe_root
+
+    folder = caffe_root() / "python"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    # The configuration of this project is not theirs.
+    command += ["-c", os.devnull, "--rootdir", folder, folder / "caffe" / "test"]
+    command += ["--ignore", folder / "caffe" / "test" / "test_draw.py"]
+    environment = {
+        **os.environ,
+        "RANDROP_ENGINE": engine,
+        "PYTHONPATH": str(folder),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout and " failed" not in done.stdout
