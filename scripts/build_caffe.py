@@ -66,6 +66,12 @@ def arguments() -> argparse.Namespace:
     add("--fetch-nvcc", action="store_true", help="without nvcc, get PyPI's (300 MB)")
     add("--no-tests", action="store_true", help="leave Caffe's test program out")
     add("--unpatched", action="store_true", help="mends, but no layers of ours")
+    add(
+        "--sanitize",
+        action="store_true",
+        help="build in build/caffe-sanitized, with gcc's checks of addresses and of "
+        "undefined behaviour (AddressSanitizer, UBSan)",
+    )
     add("--no-install", action="store_true", help="install no Debian packages")
     add("--python", metavar="PATH", help="interpreter for build/venv")
     add("--venv-only", action="store_true", help="make build/venv and stop")
@@ -144,7 +150,8 @@ def place_source(options: argparse.Namespace, root: Path) -> Path:
     if options.in_place:
         place.check_build(options.caffe_root)
         return options.caffe_root
-    tree = root / ("caffe-unpatched" if options.unpatched else "caffe")
+    name = "caffe-unpatched" if options.unpatched else "caffe"
+    tree = root / (f"{name}-sanitized" if options.sanitize else name)
     if options.clean:
         shutil.rmtree(tree, ignore_errors=True)
     cache = root / "cache" / "caffe"
@@ -174,6 +181,8 @@ def check_options(options: argparse.Namespace, root: Path) -> None:
             "--clean is for the copy in build/caffe; with --in-place, delete "
             f"{options.caffe_root / 'build'} yourself"
         )
+    if options.sanitize and (options.gpu or options.in_place):
+        raise ToolError("--sanitize builds for the CPU, in a folder of its own")
     if options.caffe_root and options.source_package:
         raise ToolError("--caffe-root and --source-package: give one of the two")
     if options.jobs is not None and options.jobs < 1:
@@ -212,6 +221,8 @@ def _build(options: argparse.Namespace, root: Path, start: float) -> None:
         return
     tree = place_source(options, root)
     gpu = cuda_flags(options, root, python) if options.gpu else ["-DCPU_ONLY=ON"]
+    if options.sanitize:
+        gpu += building.SANITIZE
     targets = ["caffe", "caffe.bin", "pycaffe"]
     if not options.no_tests:
         targets.append("test.testbin")

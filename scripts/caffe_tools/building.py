@@ -32,6 +32,13 @@ _PLACES = (
     "-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON",
     "-DCMAKE_NO_BUILTIN_CHRPATH=ON",
 )
+SANITIZE = [
+    # Debug information for the lines; Boost.Python's types have no vptr to check.
+    "-DCMAKE_CXX_FLAGS=-fsanitize=address,undefined -fno-sanitize=vptr "
+    "-fno-omit-frame-pointer",
+    "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -g1 -DNDEBUG",
+]
+"""CMake's flags for a build that checks addresses and finds undefined behaviour."""
 _PERCENT = re.compile(r"^\[ *(\d+)%\]")
 _ERROR = re.compile(r"\b(?:fatal )?error\b|undefined reference|\*\*\* ", re.IGNORECASE)
 
@@ -241,6 +248,20 @@ def link_python(tree: Path) -> None:
         new.replace(link)
 
 
+def _cxx_flags(tree: Path) -> str:
+    """Return the compiler's flags of a tree that is configured."""
+    cache = (tree / "build" / "CMakeCache.txt").read_text()
+    found = re.search(r"^CMAKE_CXX_FLAGS:\w+=(.*)$", cache, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _sanitizer() -> dict[str, str]:
+    """Return the environment in which Python can load a library with its checks."""
+    command = ["gcc", "-print-file-name=libasan.so"]
+    library = subprocess.run(command, capture_output=True, text=True, check=True)
+    return {"LD_PRELOAD": library.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
+
+
 def check_registered(tree: Path, python: Path) -> None:
     """Check that Caffe knows every layer type that we registered.
 
@@ -254,7 +275,11 @@ def check_registered(tree: Path, python: Path) -> None:
     ask += "import caffe; print(*caffe.layer_type_list())"
     result = subprocess.run(
         [str(python), "-I", "-c", ask],
-        env={**os.environ, "GLOG_minloglevel": "2"},
+        env={
+            **os.environ,
+            **(_sanitizer() if "-fsanitize" in _cxx_flags(tree) else {}),
+            "GLOG_minloglevel": "2",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -222,20 +222,16 @@ class Player:
         self.do_look({"at": [places[i] for i in order.permutation(len(places))]}, label)
 
 
-def _child(caffe, case, engine, shake, folder):
-    """Play a case in this process, which ends with it."""
+def _child(play, engine, threads, folder):
+    """Play in this process, which ends with it."""
     status = 1
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:
         os.environ["RANDROP_ENGINE"] = engine
-        ctypes.CDLL("libgomp.so.1").omp_set_num_threads(case.get("threads", 1))
-        player = Player(caffe, case, folder, shake)
-        player.play()
-        # What is freed here is checked, too.
-        records = player.records
-        del player
+        ctypes.CDLL("libgomp.so.1").omp_set_num_threads(threads)
+        records = play(folder)
         with (folder / "records").open("wb") as stream:
             pickle.dump(records, stream)
         status = 0
@@ -245,7 +241,7 @@ def _child(caffe, case, engine, shake, folder):
         os._exit(status)
 
 
-def run(caffe, case, engine, shake=0, limit=20):
+def run(caffe, case, engine, shake=0):
     """Play a case in a child.
 
     Returns
@@ -255,11 +251,31 @@ def run(caffe, case, engine, shake=0, limit=20):
     problem : str or None
         How it ended instead.
     """
+
+    def play(folder):
+        player = Player(caffe, case, folder, shake)
+        player.play()
+        # The player goes here: what is freed is checked, too.
+        return player.records
+
+    return run_in_child(play, engine, case.get("threads", 1))
+
+
+def run_in_child(play, engine, threads=1, limit=60):
+    """Call a function in a child, on an engine, with a folder of its own.
+
+    Returns
+    -------
+    result : object
+        What the function returned; None when the child did not end well.
+    problem : str or None
+        How it ended instead.
+    """
     with tempfile.TemporaryDirectory(prefix="engine-nets-") as name:
         folder = Path(name)
         child = os.fork()
         if child == 0:
-            _child(caffe, case, engine, shake, folder)
+            _child(play, engine, threads, folder)
         end = time.monotonic() + limit
         pause = 0.001
         while True:
