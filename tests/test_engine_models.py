@@ -154,7 +154,11 @@ def test_a_network_of_caffes_own_is_the_same(caffe, name):
     if not differing:
         return
     shaken = [results("CAFFE", shake) for shake in (1, 2)]
+    spread = {"data": 0.0, "diff": 0.0}
+    for key, values in caffes.items():
+        what = key[-4:]
+        spread[what] = max(spread[what], *(off(run[key], values) for run in shaken))
+    assert spread["diff"] < 0.05, "Caffe's own is too far from itself to tell"
     for key in differing:
-        spread = max(off(run[key], caffes[key]) for run in shaken)
-        assert off(ours[key], caffes[key]) < 1e-4 + 4 * spread, key
-        assert spread < 0.1, f"{key} says nothing: Caffe's own is so far from itself"
+        # Which ReLU flips is chance, so any tensor may differ as much as the worst.
+        assert off(ours[key], caffes[key]) < 1e-4 + 4 * spread[key[-4:]], key

@@ -249,17 +249,21 @@ def link_python(tree: Path) -> None:
 
 
 def _cxx_flags(tree: Path) -> str:
-    """Return the compiler's flags of a tree that is configured."""
-    cache = (tree / "build" / "CMakeCache.txt").read_text()
-    found = re.search(r"^CMAKE_CXX_FLAGS:\w+=(.*)$", cache, re.MULTILINE)
+    """Return the compiler's flags that were asked for when a tree was configured."""
+    cache = tree / "build" / "CMakeCache.txt"
+    text = cache.read_text() if cache.exists() else ""
+    found = re.search(r"^CMAKE_CXX_FLAGS:\w+=(.*)$", text, re.MULTILINE)
     return found[1] if found else ""
 
 
 def _sanitizer() -> dict[str, str]:
     """Return the environment in which Python can load a library with its checks."""
-    command = ["gcc", "-print-file-name=libasan.so"]
-    library = subprocess.run(command, capture_output=True, text=True, check=True)
-    return {"LD_PRELOAD": library.stdout.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
+    libraries = []
+    for name in ("libasan.so", "libstdc++.so"):
+        command = ["gcc", f"-print-file-name={name}"]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        libraries.append(found.stdout.strip())
+    return {"LD_PRELOAD": " ".join(libraries), "ASAN_OPTIONS": "detect_leaks=0"}
 
 
 def check_registered(tree: Path, python: Path) -> None:

@@ -82,7 +82,10 @@ def pooling(draft, x, **given):
     if draft.chance(0.2):
         param["round_mode"] = "FLOOR"
     if draft.chance(0.05) and param["pool"] == "MAX":
-        return draft.add("Pooling", x, tops=2, pooling_param=param)[0]
+        y, mask = draft.add("Pooling", x, tops=2, pooling_param=param)
+        # The backward pass reads it: nothing may work in place on it.
+        draft.readers[mask] = 1
+        return y
     return draft.add("Pooling", x, pooling_param=param)
 
 
