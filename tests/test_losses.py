@@ -8,6 +8,7 @@ from loss_family import BY_TYPE, FAMILY, labels
 
 from randrop import losses
 from randrop.errors import UserError
+from randrop.losses.common import share_of
 
 EXAMPLES = [
     ("SigmoidTopKCELoss", {"negatives_per_positive": 1.0}),
@@ -150,12 +151,95 @@ def test_shapes_that_do_not_fit_are_named(kind, options):
         ("ExpLogLoss", {"weight_dice": -1.0}, "weight_dice is -1"),
         ("ExpLogLoss", {"label_frequency": [1, 2]}, "2 values .* for 3 classes"),
         ("ExpLogLoss", {"label_frequency": [1, 2, -3]}, "label_frequency is -3"),
+        ("ExpLogLoss", {"label_frequency": [0, 0, 0]}, "is 0 for every class"),
     ],
 )
 def test_options_out_of_range_are_named(kind, options, message):
     function, x, t = make(kind, {})
     with pytest.raises(UserError, match=message):
         function(x, t, **options)
+
+
+NUMBERS = {
+    "SigmoidTopKCELoss": ["k_percent", "negatives_per_positive", "positive_weight"],
+    "SoftmaxTopKLoss": ["k_percent"],
+    "SigmoidFocalCELoss": ["gamma", "alpha"],
+    "SoftmaxFocalCELoss": ["gamma", "class_alpha"],
+    "SoftDiceLoss": ["smooth"],
+    "TopKDiceLoss": ["smooth", "k_percent"],
+    "ExpLogLoss": [
+        *("weight_dice", "weight_cross", "gamma_dice", "gamma_cross", "epsilon"),
+        "label_frequency",
+    ],
+}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0, 1e300])
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in NUMBERS for name in NUMBERS[kind]]
+)
+def test_numbers_that_are_none_or_too_large_are_named(kind, name, value):
+    function, x, t = make(kind, {})
+    lists = ("class_alpha", "label_frequency")
+    with pytest.raises(UserError, match=f"{name} is .*: it must be"):
+        function(x, t, **{name: [value] * 3 if name in lists else value})
+
+
+def test_percentages_are_of_decimal_numbers():
+    """Rounded down as on paper: 33.3 % of 3000 are 999."""
+    rng = np.random.default_rng(0)
+    for thousandths in rng.integers(1, 100_001, 500).tolist():
+        for count in rng.integers(1, 2 ** rng.integers(1, 31, 200)).tolist():
+            k_percent = float(f"{thousandths / 1000:.3f}")
+            wanted = max(1, count * thousandths // 100_000)
+            assert share_of(k_percent, count) == wanted, (k_percent, count)
+    assert share_of(33.3, 3000) == 999
+    x, t = np.zeros((1, 1, 200)), np.zeros((1, 1, 200))
+    t[..., :100] = 1
+    # 0.29 * 100 in binary is below 29.
+    mask = losses.sigmoid_top_k(x, t, negatives_per_positive=0.29).mask
+    assert mask[t == 0].sum() == 29
+
+
+@every
+def test_single_precision_keeps_its_digits_where_all_but_all_is_right(kind, options):
+    """Gradients of saturated pixels, relative to each: no 1 - p is a difference."""
+    function, x, t = make(kind, options)
+    truth = t == 1 if t.shape == x.shape else t == np.arange(3)[:, None, None]
+    for size in (4.0, 7.5, 12.0, 20.0, 30.0):
+        # Quarters, which are the same number in both precisions.
+        sure = np.round(4 * np.where(truth, size, -size) + x) / 4
+        exact = function(sure, t, **options).grad
+        single = function(sure.astype(np.float32), t, **options).grad
+        held = abs(exact) > 1e-30
+        # Beyond, some have none that single precision could write.
+        assert held.any() or size > 8
+        np.testing.assert_allclose(single[held], exact[held], rtol=3e-5)
+
+
+def test_focal_weighs_few_positives_by_their_number():
+    t = np.zeros((1, 1, 1000, 1000), np.float32)
+    t[0, 0, 5, 5] = 1
+    x = np.zeros_like(t)
+    result = losses.sigmoid_focal(x, t, gamma=0, alpha_mode="PER_IMAGE")
+    assert result.grad[0, 0, 0, 0] == pytest.approx(0.5e-6, rel=1e-6)
+    result = losses.sigmoid_focal(x, 1 - t, gamma=0, alpha_mode="PER_IMAGE")
+    assert result.grad[0, 0, 0, 0] == pytest.approx(-0.5e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [e for e in EXAMPLES if "Dice" in e[0] or "ExpLog" in e[0]],
+)
+def test_an_image_that_is_ignored_whole_is_not_counted(kind, options):
+    options = {**options, "batch": False}
+    function, x, t = make(kind, options, (3, 3, 6, 5))
+    t[1] = 255
+    result = function(x, t, **options, ignore_label=255)
+    without = function(x[::2], t[::2], **options, ignore_label=255)
+    assert result.loss == pytest.approx(without.loss, rel=1e-12)
+    np.testing.assert_allclose(result.grad[::2], without.grad, rtol=1e-12)
+    assert not result.grad[1].any()
 
 
 def test_dice_of_one_class_or_a_sigmoid_keeps_its_background():

@@ -6,6 +6,9 @@ import numpy as np
 
 from randrop.errors import UserError
 
+LARGEST = float(np.finfo(np.float32).max)
+"""The largest number of single precision, in which the native layers compute."""
+
 NORMALIZATIONS = ("FULL", "VALID", "BATCH_SIZE", "NONE")
 BALANCES = ("PER_CHANNEL", "PER_IMAGE", "BATCH")
 
@@ -40,9 +43,11 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def check_range(
-    name: str, value: float, low: float, high: float = np.inf, above: bool = False
+    name: str, value: float, low: float, high: float = LARGEST, above: bool = False
 ) -> None:
     """Refuse a number below `low` (or equal to it, with `above`), above `high` or NaN.
+
+    Without `high`, an infinite one, too, and what is infinite in single precision.
 
     Raises
     ------
@@ -51,7 +56,7 @@ def check_range(
     """
     if not (value > low if above else value >= low) or not value <= high:
         wanted = f"{'above' if above else 'at least'} {low:g}"
-        wanted += f" and at most {high:g}" if np.isfinite(high) else ""
+        wanted += f" and at most {high:g}" if high < LARGEST else " and finite"
         raise UserError(f"{name} is {value:g}: it must be {wanted}")
 
 
@@ -65,6 +70,15 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     """
     if value not in choices:
         raise UserError(f"{name} is {value!r}: choose one of {', '.join(choices)}")
+
+
+def without_infinity(logits: np.ndarray) -> np.ndarray:
+    """Return the logits with NaN for those that are infinite.
+
+    An infinite logit is an overflow of the network, whichever class it speaks for: it
+    must show in the loss, as NaN does.
+    """
+    return np.where(np.isinf(logits), np.nan, logits).astype(logits.dtype, copy=False)
 
 
 def binary_label(
@@ -215,11 +229,14 @@ def weighted_cross_entropy(
     """Return the weighted sum of cross-entropies of the elements that take part."""
     # -log p = softplus(-x) and -log(1 - p) = softplus(x): one form for both classes.
     sign = np.where(positive, -1, 1).astype(logits.dtype)
-    z = np.where(takes_part, sign * logits, 0)
+    z = np.where(takes_part, sign * without_infinity(logits), 0)
+    # What is no number shows, though it was left out.
+    hidden = np.where(ignored | takes_part, 0, logits)
     cross_entropy = np.where(takes_part, softplus(z), 0)
     grad = np.where(takes_part, weight * sign * sigmoid(z), 0)
     return LossResult(
-        loss=float((weight * cross_entropy.astype(np.float64)).sum()),
+        loss=float((weight * cross_entropy.astype(np.float64)).sum())
+        + (0.0 if np.isfinite(hidden).all() else np.nan),
         grad=grad.astype(logits.dtype),
         mask=np.where(ignored, -1, takes_part).astype(np.int8),
     )
@@ -248,9 +265,18 @@ def hardest(hardness: np.ndarray, candidates: np.ndarray, number: int) -> np.nda
     return chosen.reshape(candidates.shape)
 
 
+def rounded_down(product: float) -> int:
+    """Return a product of decimal numbers rounded down.
+
+    33.3 % of 3000 are 999, though the nearest number to 33.3 is below it: what the
+    roundings of three operations can be short of is added first.
+    """
+    return int(product * (1 + 2.0**-50))
+
+
 def share_of(k_percent: float, count: int) -> int:
     """Return how many of `count` pixels k % are: rounded down, but at least one."""
-    return max(1, int(count * k_percent / 100)) if count else 0
+    return max(1, rounded_down(count * k_percent / 100)) if count else 0
 
 
 def balance_weights(positives: np.ndarray, kept: np.ndarray) -> np.ndarray:

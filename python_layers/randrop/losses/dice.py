@@ -12,6 +12,7 @@ from randrop.losses.common import (
     share_of,
     sigmoid,
     softplus,
+    without_infinity,
 )
 from randrop.losses.softmax import softmax_grad, softmax_pixels
 
@@ -33,7 +34,8 @@ def dice(
 
     D = (2 sum p y + smooth) / (sum p^2 + sum y^2 + smooth), without `squared`
     sum p + sum y below. A class that is neither there nor predicted has D = 1, with
-    smooth = 0 too.
+    smooth = 0 too. An image (SIGMOID: a channel of it) of which all is ignored is not
+    in the mean.
 
     Parameters
     ----------
@@ -153,6 +155,7 @@ def _dice(
     if softmax:
         pixels = softmax_pixels(logits, label, ignore_label)
         p, truth = pixels.probability, pixels.truth
+        complement = pixels.complement[:, None]
         # Segments are images: the pixels of one choice.
         own, cross_entropy, valid = pixels.own, pixels.cross_entropy, pixels.valid
     else:
@@ -163,8 +166,9 @@ def _dice(
             )
         positive, ignored = binary_label(logits, label, ignore_label)
         segments = (-1, int(np.prod(logits.shape[2:])))
-        x = np.where(ignored, 0, logits)
+        x = np.where(ignored, 0, without_infinity(logits))
         p = sigmoid(x).reshape(*logits.shape[:2], -1)
+        complement = sigmoid(-x).reshape(p.shape)
         truth = positive.reshape(p.shape)
         own = np.where(ignored, -1, positive).reshape(segments)
         cross_entropy = softplus(np.where(positive, -x, x)).reshape(segments)
@@ -177,13 +181,18 @@ def _dice(
     shape = (len(p), 1, -1) if softmax else p.shape
     part = chosen.reshape(shape) | (others.reshape(shape) & ~truth)
     part = np.broadcast_to(part, p.shape)
+    wrong = np.where(truth, complement, p).astype(np.float64)
     loss, slope = _overlap(
-        p.astype(np.float64), truth, part, smooth, squared, include_background, batch
+        p.astype(np.float64),
+        wrong,
+        truth,
+        part,
+        smooth,
+        squared,
+        include_background,
+        batch,
     )
-    if softmax:
-        grad = softmax_grad(p, slope)
-    else:
-        grad = slope * (p * sigmoid(-x).reshape(p.shape))
+    grad = softmax_grad(p, slope) if softmax else slope * (p * complement)
     return LossResult(
         loss=loss,
         grad=grad.reshape(logits.shape).astype(logits.dtype),
@@ -228,6 +237,7 @@ def _selection(
 
 def _overlap(
     p: np.ndarray,
+    wrong: np.ndarray,
     truth: np.ndarray,
     part: np.ndarray,
     smooth: float,
@@ -235,25 +245,32 @@ def _overlap(
     include_background: bool,
     batch: bool,
 ) -> tuple[float, np.ndarray]:
-    """Return 1 - mean D and its derivative by the probabilities, (N, C, M)."""
+    """Return 1 - mean D and its derivative by the probabilities, (N, C, M).
+
+    `wrong` is |p - truth|, without the digits that a difference would lose. No sum and
+    no slope is a difference of numbers that are equal where all is right, or wrong.
+    """
     if not include_background and p.shape[1] < 2:
         raise UserError("include_background: false leaves nothing of one class")
-    # 1 - D = error / (size + smooth) is no difference of large numbers.
     power = 2 if squared else 1
-    error = np.where(part, abs(p - truth) ** power, 0)
-    size = np.where(part, p**power + truth, 0)
     axes = (0, 2) if batch else 2
-    errors, sizes = error.sum(axes, keepdims=True), size.sum(axes, keepdims=True)
+    # 1 - D = error / (size + smooth), D = (2 overlap + smooth) / (size + smooth).
+    errors, sizes, overlaps = (
+        np.where(part, terms, 0).sum(axes, keepdims=True)
+        for terms in (wrong**power, p**power + truth, 2 * p * truth)
+    )
     sizes = sizes + smooth
-    share = np.zeros_like(sizes)
-    first = 0 if include_background else 1
-    share[:, first:] = 1 / share[:, first:].size
-    share = np.where(sizes > 0, share, 0)
-    sizes = np.where(sizes > 0, sizes, 1)
+    # Where all is ignored, nothing is right or wrong: such groups are not in the mean.
+    counted = part.any(axes, keepdims=True)
+    counted[:, : 0 if include_background else 1] = False
+    share = counted / max(1, counted.sum())
+    share = np.where(sizes == 0, 0, share)
+    sizes = np.where(sizes == 0, 1, sizes)
     loss = float((share * errors / sizes).sum())
     by_error, by_size = share / sizes, -share * errors / sizes**2
+    by_both = share * (overlaps + smooth) / sizes**2
     if squared:
-        slope = 2 * (p - truth) * by_error + 2 * p * by_size
+        slope = np.where(truth, 2 * by_size - 2 * by_both * wrong, 2 * by_both * wrong)
     else:
-        slope = np.where(truth, -1, 1) * by_error + by_size
+        slope = np.where(truth, by_size - by_error, by_both)
     return loss, np.where(part, slope, 0)

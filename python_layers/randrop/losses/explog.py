@@ -29,9 +29,9 @@ def exp_log(
 
     weight_dice * mean over classes of (-ln D)^gamma_dice + weight_cross * mean over
     pixels of w_l (-ln p_l)^gamma_cross, with D = (2 sum p y + epsilon) / (sum p + sum y
-    + epsilon) and w_l = (sum f / f_l)^0.5. The Dice term is the mean over images,
-    unless `batch` is set; an image of which everything is ignored has none. Where a
-    gamma is below 1, -ln is held at 1e-7 from below, with derivative 0 there.
+    + epsilon) and w_l = (sum f / f_l)^0.5. The Dice term is the mean over the images
+    that are not ignored whole, unless `batch` is set. Where a gamma is below 1, -ln is
+    held at 1e-7 from below, with derivative 0 there.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def exp_log(
         Above 0.
     label_frequency : sequence of float
         f, how frequent each class is in the training set, in any unit; a class with 0
-        weighs 0 in the cross term. None: counted in the batch.
+        weighs 0 in the cross term, but not all may. None: counted in the batch.
     batch : bool
         Sums for D run over the whole batch.
     ignore_label : int, optional
@@ -75,10 +75,16 @@ def exp_log(
         check_range(name, value, 0, above=True)
     for value in label_frequency:
         check_range("label_frequency", value, 0)
+    if len(label_frequency) and not any(label_frequency):
+        raise UserError(
+            "label_frequency is 0 for every class: no pixel would weigh anything in "
+            "the cross term; give how frequent the classes are, none to count them in "
+            "each batch, or weight_cross: 0 to leave the term out"
+        )
     logits, label = np.asarray(logits), np.asarray(label)
     pixels = softmax_pixels(logits, label, ignore_label)
     valid, truth, p = pixels.valid[:, None], pixels.truth, pixels.probability
-    images, classes, _ = p.shape
+    classes = p.shape[1]
     if len(label_frequency) not in (0, classes):
         raise UserError(
             f"{len(label_frequency)} values of label_frequency for {classes} classes: "
@@ -91,8 +97,8 @@ def exp_log(
     overlap = np.where(truth, p, 0).sum(axes, keepdims=True) * 2 + epsilon
     error = np.where(truth, pixels.complement[:, None], np.where(valid, p, 0))
     error = error.sum(axes, keepdims=True, dtype=np.float64)
-    known = valid.any((0, 2) if batch else 2, keepdims=True)
-    share = np.where(known, weight_dice / classes / (1 if batch else images), 0)
+    known = valid.any(axes, keepdims=True)
+    share = np.where(known, weight_dice / classes / max(1, known.sum()), 0)
     value, by_value = _power(np.log1p(error / overlap), gamma_dice)
     loss = float((share * value).sum())
     by_others = share * by_value / (overlap + error)

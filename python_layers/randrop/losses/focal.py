@@ -14,6 +14,7 @@ from randrop.losses.common import (
     normalizer,
     sigmoid,
     softplus,
+    without_infinity,
 )
 from randrop.losses.softmax import softmax_pixels
 
@@ -72,18 +73,18 @@ def sigmoid_focal(
     factor = np.where(positive, alpha, 1 - alpha)
     if alpha_mode != "FIXED":
         groups = group_shape(logits.shape, alpha_mode)
-        valid = (~ignored).reshape(groups)
-        share = (positive.reshape(groups)).sum(1) / np.maximum(1, valid.sum(1))
-        factor = np.where(
-            positive.reshape(groups), 1 - share[:, None], share[:, None]
-        ).reshape(logits.shape)
+        positives = positive.reshape(groups).sum(1, keepdims=True)
+        all_valid = (~ignored).reshape(groups).sum(1, keepdims=True)
+        # From counts: a small weight would lose its digits in 1 - the other.
+        factor = np.where(positive.reshape(groups), all_valid - positives, positives)
+        factor = (factor / np.maximum(1, all_valid)).reshape(logits.shape)
     divisor = normalizer(normalization, logits.shape, logits.size - ignored.sum())
     factor = np.where(ignored, 0, factor) / divisor
 
     # With z the logit of a negative, and minus that of a positive, 1 - p_t is
     # sigmoid(z), p_t sigmoid(-z) and -log p_t softplus(z).
     sign = np.where(positive, -1, 1).astype(logits.dtype)
-    z = np.where(ignored, 0, sign * logits)
+    z = np.where(ignored, 0, sign * without_infinity(logits))
     modulation = sigmoid(z) ** gamma
     slope = modulation * (sigmoid(z) + gamma * sigmoid(-z) * softplus(z))
     return LossResult(

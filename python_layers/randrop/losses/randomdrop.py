@@ -9,6 +9,7 @@ from randrop.losses.common import (
     check_choice,
     sigmoid,
     softplus,
+    without_infinity,
 )
 from randrop.philox import uniforms
 
@@ -100,7 +101,8 @@ def random_drop(
     """
     logits, label = np.asarray(logits), np.asarray(label)
     positive, ignored = binary_label(logits, label, ignore_label)
-    threshold = drop_probability(logits, schedule)
+    # NaN, and so infinity, is kept and shows in the loss.
+    threshold = drop_probability(without_infinity(logits), schedule)
     negative = ~(positive | ignored)
     kept = negative
     if drop and schedule != "NONE":

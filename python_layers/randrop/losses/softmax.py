@@ -5,14 +5,16 @@ from typing import NamedTuple
 import numpy as np
 
 from randrop.errors import UserError
-from randrop.losses.common import check_logits
+from randrop.losses.common import check_logits, without_infinity
 
 
 class Pixels(NamedTuple):
     """The softmax of every pixel, and what its label says.
 
     The accuracy is relative also where the true class is all but certain: 1 - p and
-    -log p come from the sum over the other classes.
+    -log p come from the sum over the other classes. All of a pixel is NaN where one of
+    its logits is NaN or infinite; but minus infinity rules out another class than the
+    true one: p = 0.
 
     Attributes
     ----------
@@ -71,10 +73,10 @@ def softmax_pixels(
     """
     own = _classes(logits, label, ignore_label)
     n, c = logits.shape[:2]
-    x = logits.reshape(n, c, -1)
     valid = own >= 0
     truth = np.arange(c)[:, None] == own[:, None]
-    x = np.where(valid[:, None], x, 0)
+    x = np.where(valid[:, None], logits.reshape(n, c, -1), 0)
+    x = np.where((x == -np.inf) & ~truth, x, without_infinity(x))
     largest = x.max(1)
     own_logit = np.where(truth, x, 0).sum(1)
     with np.errstate(over="ignore"):

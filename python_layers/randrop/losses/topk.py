@@ -11,6 +11,7 @@ from randrop.losses.common import (
     group_shape,
     hardest,
     normalizer,
+    rounded_down,
     share_of,
     weighted_cross_entropy,
 )
@@ -98,7 +99,8 @@ def sigmoid_top_k(
     for g, candidates in enumerate(negative.reshape(groups)):
         positives = int(positive.reshape(groups)[g].sum())
         if positives:
-            wanted = max(1, int(min(negatives_per_positive * positives, x.shape[1])))
+            wanted = min(negatives_per_positive * positives, x.shape[1])
+            wanted = max(1, rounded_down(wanted))
             select = hardest if selection == "EXACT" else _whole_bins
             kept[g] = select(x[g], candidates, wanted)
     return balanced_cross_entropy(

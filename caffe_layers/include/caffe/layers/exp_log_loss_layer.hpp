@@ -22,7 +22,7 @@ namespace caffe {
  *     D_i = \frac{2 \sum p_i y_i + \epsilon}{\sum p_i + \sum y_i + \epsilon},
  *     \quad w_l = \sqrt{\sum_k f_k / f_l} @f]
  * over C classes and M pixels that are not ignored, with softmax p; the first
- * sum is averaged over the images unless batch is set. randrop_explog_param
+ * sum is averaged over the images that have any unless batch is set. randrop_explog_param
  * names weight_dice (0.8), weight_cross (0.2), gamma_dice and gamma_cross
  * (0.3), epsilon (1) and label_frequency (f; none: counted in each batch). The
  * logarithm is taken of each class's Dice. Where a gamma is below 1, -ln is
@@ -69,7 +69,7 @@ class ExpLogLossLayer : public PixelLossLayer<Dtype> {
   Blob<double> frequency_;
   Blob<Dtype> class_weights_;
   double cross_;
-  ScratchMemory sums_, terms_, total_;
+  ScratchMemory sums_, tally_, terms_, total_;
 };
 
 template <typename Dtype>
@@ -84,8 +84,12 @@ void ExpLogLossLayer<Dtype>::ForwardOn(
   Device::ReduceClasses(images, classes, this->area_, sum, sums,
       &this->loops_);
   ExpLogTerm<Dtype>* terms = terms_.Get<Device, ExpLogTerm<Dtype> >(groups);
-  const WriteExpLogTerm<Dtype> write = {sums, images, classes, param_.batch(),
-      param_.epsilon(), param_.gamma_dice(), param_.weight_dice(), terms};
+  const CountExpLogImages count = {sums, classes};
+  GroupTally* tally = tally_.Get<Device, GroupTally>(1);
+  Device::Reduce(1, images, count, tally, &this->loops_);
+  const WriteExpLogTerm<Dtype> write = {sums, tally, images, classes,
+      param_.batch(), param_.epsilon(), param_.gamma_dice(),
+      param_.weight_dice(), terms};
   Device::ForEach(groups, write);
   const WriteClassWeight<Dtype> weigh = {
       frequency_.count() > 0 ? Device::Data(frequency_) : NULL, sums, images,

@@ -57,7 +57,7 @@ class SigmoidFocalCELossLayer : public PixelLossLayer<Dtype> {
     const SigmoidFocalInput<Dtype> input = {Device::Data(*bottom[0]),
         Device::Data(*bottom[1]), this->has_ignore_label_,
         this->ignore_label_, static_cast<Dtype>(param_.gamma()),
-        Device::Data(alpha_), group_size_};
+        Device::Data(weights_), group_size_};
     return input;
   }
   template <typename Device>
@@ -69,7 +69,8 @@ class SigmoidFocalCELossLayer : public PixelLossLayer<Dtype> {
 
   RandropFocalParameter param_;
   int groups_, group_size_;
-  Blob<Dtype> alpha_;
+  /// (groups x 2): the weights of positives and of negatives.
+  Blob<Dtype> weights_;
   ScratchMemory counts_, sums_;
 };
 
@@ -83,8 +84,8 @@ void SigmoidFocalCELossLayer<Dtype>::ForwardOn(
     const CountClasses<Dtype> count = {Input<Device>(bottom)};
     Device::Reduce(groups_, group_size_, count, counts, &this->loops_);
   }
-  const WriteAlpha<Dtype> write = {counts, static_cast<Dtype>(param_.alpha()),
-      Device::MutableData(&alpha_)};
+  const WriteFocalWeights<Dtype> write = {counts, param_.alpha(),
+      Device::MutableData(&weights_)};
   Device::ForEach(groups_, write);
   const SumSigmoidFocal<Dtype> sum = {Input<Device>(bottom)};
   PixelSums* sums = sums_.Get<Device, PixelSums>(1);

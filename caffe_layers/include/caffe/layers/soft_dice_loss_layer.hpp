@@ -22,7 +22,8 @@ namespace caffe {
  * activation (SOFTMAX), smooth @f$ s @f$ (1), squared (true; otherwise
  * @f$ \sum p + \sum y + s @f$ below), include_background (true; otherwise the
  * classes of a softmax but 0) and batch (false; otherwise sums run over the
- * whole batch and the mean over classes alone).
+ * whole batch and the mean over classes alone). An image or a channel of which
+ * all is ignored is not in the mean.
  *
  * Registered as SoftDiceLoss and, where a Caffe has no other layer of that
  * name, as DiceLoss.
@@ -96,7 +97,7 @@ class SoftDiceLossLayer : public PixelLossLayer<Dtype> {
 
   RandropDiceParameter param_;
   ScratchMemory selection_, cross_entropy_, pixel_sums_, wanted_;
-  ScratchMemory dice_sums_, terms_, total_;
+  ScratchMemory dice_sums_, tally_, terms_, total_;
 };
 
 template <typename Dtype>
@@ -117,8 +118,12 @@ void SoftDiceLossLayer<Dtype>::ForwardOn(
     Device::Reduce(groups, this->area_, sum, sums, &this->loops_);
   }
   DiceTerm<Dtype>* terms = terms_.Get<Device, DiceTerm<Dtype> >(groups);
-  const WriteDiceTerm<Dtype> write = {sums, this->images_, this->classes_,
-      param_.batch(), param_.include_background() ? 0 : 1, param_.smooth(),
+  const DiceGroups of = {sums, this->images_, this->classes_, param_.batch(),
+      param_.include_background() ? 0 : 1};
+  const CountDiceGroups count = {of};
+  GroupTally* tally = tally_.Get<Device, GroupTally>(1);
+  Device::Reduce(1, groups, count, tally, &this->loops_);
+  const WriteDiceTerm<Dtype> write = {of, tally, param_.smooth(),
       param_.squared(), terms};
   Device::ForEach(groups, write);
   const SumDiceTerms<Dtype> sum_terms = {sums, terms};

@@ -146,11 +146,22 @@ struct BatchSums {
   }
 };
 
+/// @brief How many groups there are of which something takes part.
+struct GroupTally {
+  int groups;
+
+  CAFFE_HOST_DEVICE inline void Clear() { groups = 0; }
+  CAFFE_HOST_DEVICE inline void Add(const GroupTally& other) {
+    groups += other.groups;
+  }
+};
+
 /// @brief Cross-entropy of a selected element: -log p of a positive is
 ///        softplus(-x), -log(1 - p) of a negative softplus(x).
 template <typename Dtype>
 CAFFE_HOST_DEVICE inline Dtype SelectedLoss(int selection, Dtype logit) {
-  return Softplus(selection == POSITIVE ? -logit : logit);
+  return SigmoidPixel<Dtype>::Shown(selection == POSITIVE ? -logit : logit)
+      .NegativeLoss();
 }
 
 /// @brief Its derivative by the logit, p - t, in the form that keeps the

@@ -51,15 +51,16 @@ class ClassTile {
 
 /// Adds pixels begin to end - 1 of an image to the sums of its classes:
 /// add_pixels(input, j, pixel, own, &tile) adds a vector to a tile, whose
-/// pixels add_class(tile, c, &sums) then adds to those of class c.
+/// pixels add_class(tile, c, &sums) then adds to those of class c. Counts the
+/// labels.
 template <typename AddPixels, typename AddClass, typename Sums>
 inline bool OverClasses(const SoftmaxInput<float>& input, int begin, int end,
-    Sums* sums, const AddPixels& add_pixels, const AddClass& add_class) {
+    Sums* sums, LabelCount* count, const AddPixels& add_pixels,
+    const AddClass& add_class) {
   ClassTile tile(input.classes);
   if (!tile.IsUsable()) {
     return false;
   }
-  LabelCount count;
   const auto flush = [&]() {
     for (int c = 0; c < input.classes; ++c) {
       add_class(tile, c, sums + c);
@@ -69,7 +70,8 @@ inline bool OverClasses(const SoftmaxInput<float>& input, int begin, int end,
   const bool done = OverPixels(input, begin, end,
       [&](const SoftmaxInput<float>& in, const PixelsAt& at) {
     const Ints own = Classes(in, at.j);
-    count.Add(at.inside, own > static_cast<int>(BAD_LABEL));
+    count->Add(at.inside & (own >= 0),
+        own > static_cast<int>(BAD_LABEL));
     add_pixels(in, at.j, SoftmaxPixel<Floats>::At(in, at.first, own),
         at.inside ? own : Ints() + static_cast<int>(IGNORED_PIXEL), &tile);
     if (tile.IsFull()) {
@@ -78,7 +80,7 @@ inline bool OverClasses(const SoftmaxInput<float>& input, int begin, int end,
   });
   if (done) {
     flush();
-    if (count.AnyBad()) {
+    if (count->AnyBad()) {
       FindBadClass(input, begin, end, sums);
     }
   }

@@ -17,16 +17,19 @@ struct DiceSums {
   double error;    // sum (p - y)^2; without squares sum |p - y|
   double size;     // sum p^2 + y^2; without squares sum p + y
   double overlap;  // sum p y
+  int members;     // elements that are not ignored
   int bad_label;   // index of the first label that is not allowed; -1: none
 
   CAFFE_HOST_DEVICE inline void Clear() {
     error = size = overlap = 0;
+    members = 0;
     bad_label = -1;
   }
   CAFFE_HOST_DEVICE inline void Add(const DiceSums& other) {
     error += other.error;
     size += other.size;
     overlap += other.overlap;
+    members += other.members;
     bad_label = FirstIndex(bad_label, other.bad_label);
   }
   /// Adds an element with the probability p of its class, and 1 - p.
@@ -41,16 +44,17 @@ struct DiceSums {
 
 /// @brief What a group, one class of one image or of the batch, adds to the
 ///        loss, and its slopes by p, for its own pixels and for others:
-///        constant, or for squared sums constant + by_p * p.
+///        constant, and for squared sums growing with what is wrong, 1 - p and
+///        p: no difference of numbers that are equal where all is right.
 template <typename Number>
 struct DiceTerm {
   double loss;
-  Number own, others, by_p;
+  Number own, others, by_wrong;
 
   template <typename Real>
-  CAFFE_HOST_DEVICE inline Real Slope(Real p,
+  CAFFE_HOST_DEVICE inline Real Slope(Real p, Real complement,
       typename IndexOf<Real>::Type truth) const {
-    return (truth ? Real() + own : Real() + others) + by_p * p;
+    return truth ? own - by_wrong * complement : others + by_wrong * p;
   }
 };
 
@@ -87,8 +91,12 @@ struct SumSigmoidDice {
     if (own != POSITIVE && own != NEGATIVE) {
       sums->bad_label = own == IGNORED ? sums->bad_label :
           FirstIndex(sums->bad_label, i);
-    } else if (dice.IsPart(dice.Selected(i), truth)) {
-      const SigmoidPixel<Dtype> pixel(dice.input.logits[i]);
+      return;
+    }
+    ++sums->members;
+    if (dice.IsPart(dice.Selected(i), truth)) {
+      const SigmoidPixel<Dtype> pixel =
+          SigmoidPixel<Dtype>::Shown(dice.input.logits[i]);
       sums->AddElement(pixel.P(), pixel.Complement(), truth, dice.squared);
     }
   }
@@ -114,6 +122,7 @@ struct SumSoftmaxDice {
     for (int k = 0; k < most; ++k) {
       const int c = first + k;
       const int truth = c == own;
+      ++sums[k].members;
       if (c < dice.input.classes && dice.IsPart(dice.Selected(j), truth)) {
         sums[k].AddElement(pixel.Probability(c), pixel.Complement(), truth,
             dice.squared);
@@ -122,43 +131,68 @@ struct SumSoftmaxDice {
   }
 };
 
-/// @brief Writes the term of a group, one class of one image; with batch, the
-///        class's sums over all images are in each of them.
-template <typename Dtype>
-struct WriteDiceTerm {
+/// @brief The groups of a Dice loss, one class of one image each; with batch,
+///        the class's sums over all images stand for each of them.
+struct DiceGroups {
   const DiceSums* sums;
   int images, classes;
   bool batch;
   int first_class;  // that is in the mean
+
+  CAFFE_HOST_DEVICE inline DiceSums Whole(int group) const {
+    if (!batch) {
+      return sums[group];
+    }
+    DiceSums whole;
+    whole.Clear();
+    for (int n = 0; n < images; ++n) {
+      whole.Add(sums[n * classes + group % classes]);
+    }
+    return whole;
+  }
+  /// Whether a group with these sums is in the mean: where all is ignored,
+  /// nothing is right or wrong.
+  CAFFE_HOST_DEVICE inline bool Counts(int group, const DiceSums& whole) const {
+    return group % classes >= first_class && whole.members > 0;
+  }
+};
+
+/// @brief Counts the groups that the loss is a mean over.
+struct CountDiceGroups {
+  DiceGroups groups;
+
+  CAFFE_HOST_DEVICE inline void operator()(int group, GroupTally* tally) const {
+    tally->groups += !(groups.batch && group >= groups.classes) &&
+        groups.Counts(group, groups.Whole(group));
+  }
+};
+
+/// @brief Writes the term of a group.
+template <typename Dtype>
+struct WriteDiceTerm {
+  DiceGroups groups;
+  const GroupTally* tally;
   double smooth;
   bool squared;
   DiceTerm<Dtype>* terms;
 
   CAFFE_HOST_DEVICE inline void operator()(int group) const {
     DiceTerm<Dtype> term = {0, 0, 0, 0};
-    if (group % classes >= first_class) {
-      DiceSums whole = sums[group];
-      if (batch) {
-        whole.Clear();
-        for (int n = 0; n < images; ++n) {
-          whole.Add(sums[n * classes + group % classes]);
-        }
-      }
-      const double size = whole.size + smooth;
-      const double share =
-          1. / (classes - first_class) / (batch ? 1 : images);
-      // Neither there nor predicted, and no smoothing: right. NaN shows.
-      if (!(size == 0)) {
-        const double error = whole.error / size;
-        term.loss = batch && group >= classes ? 0 : share * error;
-        const double by_error = share / size, by_size = -share * error / size;
-        // Their sum, which is near 0 where D is.
-        const double by_both =
-            share * (2 * whole.overlap + smooth) / size / size;
-        term.own = squared ? -2 * by_error : by_size - by_error;
-        term.others = squared ? 0 : by_both;
-        term.by_p = squared ? 2 * by_both : 0;
-      }
+    const DiceSums whole = groups.Whole(group);
+    const double size = whole.size + smooth;
+    // Neither there nor predicted, and no smoothing: right. NaN shows.
+    if (groups.Counts(group, whole) && !(size == 0)) {
+      const double share = 1. / tally->groups;
+      const double error = whole.error / size;
+      const bool again = groups.batch && group >= groups.classes;
+      term.loss = again ? 0 : share * error;
+      const double by_error = share / size, by_size = -share * error / size;
+      // Their sum, which is near 0 where D is.
+      const double by_both =
+          share * (2 * whole.overlap + smooth) / size / size;
+      term.own = squared ? 2 * by_size : by_size - by_error;
+      term.others = squared ? 0 : by_both;
+      term.by_wrong = squared ? 2 * by_both : 0;
     }
     terms[group] = term;
   }
@@ -207,8 +241,8 @@ struct WriteSigmoidDiceDiff {
     diff[i] = 0;
     if ((truth || own == NEGATIVE) && dice.IsPart(dice.Selected(i), truth)) {
       const SigmoidPixel<Dtype> pixel(dice.input.logits[i]);
-      diff[i] = scale * terms[i / dice.input.area].Slope(pixel.P(), truth) *
-          pixel.P() * pixel.Complement();
+      diff[i] = scale * terms[i / dice.input.area].Slope(pixel.P(),
+          pixel.Complement(), truth) * pixel.P() * pixel.Complement();
     }
   }
 };
@@ -226,7 +260,8 @@ struct DiceSlopes {
   CAFFE_HOST_DEVICE inline Real operator()(int c) const {
     const Index truth = own == c;
     return dice.IsPart(selected, truth) ?
-        terms[c].Slope(pixel.Probability(c), truth) : Real();
+        terms[c].Slope(pixel.Probability(c), pixel.Complement(), truth) :
+        Real();
   }
 };
 

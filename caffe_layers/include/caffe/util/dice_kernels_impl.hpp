@@ -63,14 +63,16 @@ inline bool SumSigmoidDiceOf(const SumSigmoidDice<float>& op, int begin,
   LabelCount count;
   const bool done = OverElements(begin, end, [&](int i, Ints inside) {
     const LabelMasks label(in.label + i, in.has_ignore_label, in.ignore_label);
-    const SigmoidPixel<Floats> pixel(LoadAs<Floats>(in.logits + i));
+    const SigmoidPixel<Floats> pixel =
+        SigmoidPixel<Floats>::Shown(LoadAs<Floats>(in.logits + i));
     sum.Add(pixel.P(), pixel.Complement(), label.positive,
         inside & label.Valid() &
         dice.IsPart(Selected(dice, i), label.positive));
-    count.Add(inside, label.Valid() | label.ignored);
+    count.Add(inside & label.Valid(), label.Valid() | label.ignored);
   });
   if (done) {
     sum.AddTo(sums);
+    sums->members += count.TakingPart();
     if (count.AnyBad()) {
       FindBadBinary(in.label, in.has_ignore_label, in.ignore_label, begin, end,
           sums);
@@ -91,7 +93,8 @@ CAFFE_FLAT bool SumSigmoidDiceKernel(
 CAFFE_FLAT bool SumSoftmaxDiceKernel(
     const SumSoftmaxDice<float>& op, int begin, int end, DiceSums* sums) {
   const DiceInput<float>& dice = op.dice;
-  return OverClasses(dice.input, begin, end, sums,
+  LabelCount count;
+  const bool done = OverClasses(dice.input, begin, end, sums, &count,
       [&](const SoftmaxInput<float>& in, int j,
           const SoftmaxPixel<Floats>& pixel, Ints own,
           ClassTile* tile) {
@@ -105,6 +108,10 @@ CAFFE_FLAT bool SumSoftmaxDiceKernel(
     }
     sum.AddTo(of_class);
   });
+  for (int c = 0; done && c < dice.input.classes; ++c) {
+    sums[c].members += count.TakingPart();
+  }
+  return done;
 }
 
 inline bool WriteSigmoidDiceDiffOf(const WriteSigmoidDiceDiff<float>& op,
@@ -117,7 +124,7 @@ inline bool WriteSigmoidDiceDiffOf(const WriteSigmoidDiceDiff<float>& op,
     const Ints part = label.Valid() &
         dice.IsPart(Selected(dice, i), label.positive);
     Store(Where(part, op.scale *
-        op.terms[group].Slope(pixel.P(), label.positive) *
+        op.terms[group].Slope(pixel.P(), pixel.Complement(), label.positive) *
         pixel.P() * pixel.Complement()), op.diff + i);
   });
 }

@@ -97,10 +97,25 @@ struct ExpLogTerm {
   Number by_own, by_others;
 };
 
+/// @brief Counts the images that have pixels which are not ignored.
+struct CountExpLogImages {
+  const ExpLogSums* sums;
+  int classes;
+
+  CAFFE_HOST_DEVICE inline void operator()(int image, GroupTally* tally) const {
+    bool any = false;
+    for (int c = 0; c < classes; ++c) {
+      any |= sums[image * classes + c].own > 0;
+    }
+    tally->groups += any;
+  }
+};
+
 /// @brief Writes the terms; with batch, sums run over all images.
 template <typename Dtype>
 struct WriteExpLogTerm {
   const ExpLogSums* sums;
+  const GroupTally* tally;  // of images
   int images, classes;
   bool batch;
   double epsilon, gamma, weight;
@@ -118,11 +133,11 @@ struct WriteExpLogTerm {
       }
     }
     ExpLogTerm<Dtype> term = {0, 0, 0};
-    // Where all is ignored, there is no loss.
+    // Where all is ignored, there is no loss, and no image in the mean.
     if (pixels > 0) {
       const double overlap = 2 * whole.overlap + epsilon;
       const double value = log1p(whole.error / overlap);
-      const double share = weight / classes / (batch ? 1 : images);
+      const double share = weight / classes / (batch ? 1 : tally->groups);
       term.loss = batch && group >= classes ? 0 :
           share * ExpLogPower(value, gamma);
       const double slope = share * ExpLogPowerDiff(value, gamma);

@@ -68,7 +68,7 @@ struct ClassCounts {
   }
 };
 
-/// @brief Binary labels and the alpha of their groups.
+/// @brief Binary labels and the weights of their groups.
 template <typename Dtype>
 struct SigmoidFocalInput {
   const Dtype* logits;
@@ -76,15 +76,14 @@ struct SigmoidFocalInput {
   bool has_ignore_label;
   int ignore_label;
   Dtype gamma;
-  const Dtype* alpha;  // of each group
+  const Dtype* weights;  // of each group's positives and of its negatives
   int group_size;
 
   CAFFE_HOST_DEVICE inline int Class(int i) const {
     return LabelClass(label[i], has_ignore_label, ignore_label);
   }
-  CAFFE_HOST_DEVICE inline Dtype Alpha(int i, int own) const {
-    const Dtype a = alpha[i / group_size];
-    return own == POSITIVE ? a : 1 - a;
+  CAFFE_HOST_DEVICE inline Dtype Weight(int i, int own) const {
+    return weights[i / group_size * 2 + (own != POSITIVE)];
   }
 };
 
@@ -100,20 +99,26 @@ struct CountClasses {
   }
 };
 
-/// @brief Writes N- / (N+ + N-) of a group; the fixed alpha without counts.
+/// @brief Writes alpha, which is N- / (N+ + N-) of a group, or fixed without
+///        counts, and 1 - alpha: each from the counts, as one of them may be
+///        lost in a difference from 1.
 template <typename Dtype>
-struct WriteAlpha {
+struct WriteFocalWeights {
   const ClassCounts* counts;
-  Dtype fixed;
-  Dtype* alpha;
+  double fixed;
+  Dtype* weights;
 
   CAFFE_HOST_DEVICE inline void operator()(int group) const {
-    alpha[group] = fixed;
+    double positive = fixed, negative = 1 - fixed;
     if (counts) {
-      const double all = static_cast<double>(counts[group].positives) +
-          counts[group].negatives;
-      alpha[group] = all > 0 ? counts[group].negatives / all : 0;
+      const double positives = counts[group].positives;
+      const double negatives = counts[group].negatives;
+      const double all = positives + negatives;
+      positive = all > 0 ? negatives / all : 0;
+      negative = all > 0 ? positives / all : 0;
     }
+    weights[2 * group] = positive;
+    weights[2 * group + 1] = negative;
   }
 };
 
@@ -127,8 +132,8 @@ struct SumSigmoidFocal {
     if (own == POSITIVE || own == NEGATIVE) {
       const Dtype z = own == POSITIVE ? -input.logits[i] : input.logits[i];
       ++sums->taking_part;
-      sums->loss += input.Alpha(i, own) *
-          SigmoidFocal(SigmoidPixel<Dtype>(z), input.gamma);
+      sums->loss += input.Weight(i, own) *
+          SigmoidFocal(SigmoidPixel<Dtype>::Shown(z), input.gamma);
     } else if (own != IGNORED) {
       sums->bad_label = FirstIndex(sums->bad_label, i);
     }
@@ -149,7 +154,7 @@ struct WriteSigmoidFocalDiff {
       return;
     }
     const Dtype sign = own == POSITIVE ? -1 : 1;
-    diff[i] = scale * sign * input.Alpha(i, own) *
+    diff[i] = scale * sign * input.Weight(i, own) *
         SigmoidFocalDiff(SigmoidPixel<Dtype>(sign * input.logits[i]),
             input.gamma);
   }

@@ -91,10 +91,17 @@ struct KeyCounts {
   }
 };
 
+/// @brief A product of decimal numbers rounded down: 33.3 % of 3000 are 999,
+///        though the nearest number to 33.3 is below it. What the roundings of
+///        three operations can be short of is added first.
+CAFFE_HOST_DEVICE inline int RoundedDown(double product) {
+  return static_cast<int>(product * (1 + 8.8817841970012523e-16));  // 2^-50
+}
+
 /// @brief How many of `count` pixels the hardest k_percent are: rounded down,
 ///        but at least one.
 CAFFE_HOST_DEVICE inline int ShareOf(double k_percent, int count) {
-  const int share = static_cast<int>(count * k_percent / 100);
+  const int share = RoundedDown(count * k_percent / 100);
   return share < 1 ? (count > 0 ? 1 : 0) : share;
 }
 

@@ -13,15 +13,26 @@ namespace {
 /// would be written and read at every call.
 #define CAFFE_FLAT __attribute__((flatten))
 
+/// Whether elements begin to end - 1 fill a vector in each area that they are
+/// in, so that none begins before them or ends behind: those may be another
+/// thread's.
+inline bool FillVectors(int area, int begin, int end) {
+  const int next = (begin / area + 1) * area;
+  const int last = (end - 1) / area * area;
+  return area >= CAFFE_LANES && begin < end &&
+      (end < next ? end : next) - begin >= CAFFE_LANES &&
+      end - (last > begin ? last : begin) >= CAFFE_LANES;
+}
+
 /// Calls body(number, first, inside) for vectors of elements begin to end - 1,
 /// none of them across a multiple of area, that before them being number *
 /// area. The last of an area may begin before the end of that before it:
 /// `inside` tells its new elements; what it writes of the others they have
-/// already. They are no other thread's: of each area there is a vector or more
-/// (pieces.hpp).
+/// already. False, and nothing done, where there is no vector for each area:
+/// pieces.hpp sees to it that there is.
 template <typename Body>
 inline bool OverAreas(int area, int begin, int end, const Body& body) {
-  if (area < CAFFE_LANES) {
+  if (!FillVectors(area, begin, end)) {
     return false;
   }
   while (begin < end) {
@@ -140,8 +151,9 @@ struct LabelCount {
     taking_part -= valid;
     bad |= ~allowed;
   }
+  inline int TakingPart() const { return static_cast<int>(SumOf(taking_part)); }
   inline void AddTo(PixelSums* sums) const {
-    sums->taking_part += static_cast<int>(SumOf(taking_part));
+    sums->taking_part += TakingPart();
   }
   inline bool AnyBad() const { return SumOf(bad) != 0; }
 };

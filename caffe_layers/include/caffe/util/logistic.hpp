@@ -85,6 +85,11 @@ struct SigmoidPixel {
 
   CAFFE_HOST_DEVICE inline explicit SigmoidPixel(Real logit)
       : x(logit), e(ExpOfNegative(-Abs(logit))) {}
+  /// For a loss: of an infinite logit all is NaN, as of NaN. A network that has
+  /// overflowed must not look right.
+  CAFFE_HOST_DEVICE static inline SigmoidPixel Shown(Real logit) {
+    return SigmoidPixel(logit + 0 * logit);
+  }
 
   /// p
   CAFFE_HOST_DEVICE inline Real P() const {

@@ -140,7 +140,7 @@ inline void RandomDropVector(const RandomDropPass<float>& pass, int i,
       inside & (label == static_cast<float>(pass.ignore_label)) : Ints();
   const Ints positive = inside & ~ignored & (label == 1);
   const Ints negative = inside & ~ignored & (label == 0);
-  const SigmoidPixel<Floats> pixel(logits);
+  const SigmoidPixel<Floats> pixel = SigmoidPixel<Floats>::Shown(logits);
   const Ints kept = schedule == DROP_NONE ? negative :
       negative & ~(uniform < DropProbability(schedule, pixel));
   sums->positive_loss += positive ? pixel.PositiveLoss() : Floats();

@@ -74,9 +74,12 @@ CAFFE_FLAT bool SumSelectedKernel(
     const Ints selection = Load(op.selection + i);
     const Ints positive = inside & (selection == static_cast<int>(POSITIVE));
     const Ints negative = inside & (selection == static_cast<int>(NEGATIVE));
-    const SigmoidPixel<Floats> pixel(LoadAs<Floats>(op.logits + i));
+    const Ints left_out = inside & (selection == static_cast<int>(LEFT_OUT));
+    const SigmoidPixel<Floats> pixel =
+        SigmoidPixel<Floats>::Shown(LoadAs<Floats>(op.logits + i));
     positive_loss.Add(Where(positive, pixel.PositiveLoss()));
-    negative_loss.Add(Where(negative, pixel.NegativeLoss()));
+    negative_loss.Add(Where(negative, pixel.NegativeLoss()) +
+        Where(left_out, 0 * pixel.x));
     positives -= positive;
     negatives -= negative;
     ignored -= inside & (selection == static_cast<int>(IGNORED));
@@ -105,7 +108,8 @@ CAFFE_FLAT bool SigmoidCrossEntropyKernel(
   const bool done = OverElements(begin, end, [&](int i, Ints inside) {
     const LabelMasks label(in.label + i, in.has_ignore_label, in.ignore_label);
     const Floats x = LoadAs<Floats>(in.logits + i);
-    const SigmoidPixel<Floats> pixel(label.positive ? -x : x);
+    const SigmoidPixel<Floats> pixel =
+        SigmoidPixel<Floats>::Shown(label.positive ? -x : x);
     Store(Where(label.Valid(), pixel.NegativeLoss()), op.cross_entropy + i);
     Store(label.Valid() ? Ints() + static_cast<int>(POSITIVE) :
         Ints() + static_cast<int>(IGNORED), op.selection + i);
@@ -127,11 +131,12 @@ CAFFE_FLAT bool SumSigmoidFocalKernel(
   const bool done = OverAreas(in.group_size, begin, end,
       [&](int group, int i, Ints inside) {
     const LabelMasks label(in.label + i, in.has_ignore_label, in.ignore_label);
-    const float alpha = in.alpha[group];
     const Floats x = LoadAs<Floats>(in.logits + i);
-    const SigmoidPixel<Floats> z(label.positive ? -x : x);
-    const Floats weight = label.positive ? Floats() + alpha :
-        Floats() + (1 - alpha);
+    const SigmoidPixel<Floats> z =
+        SigmoidPixel<Floats>::Shown(label.positive ? -x : x);
+    const float* weights = in.weights + 2 * group;
+    const Floats weight = label.positive ? Floats() + weights[0] :
+        Floats() + weights[1];
     const Ints valid = inside & label.Valid();
     loss.Add(Where(valid, weight * SigmoidFocal(z, in.gamma)));
     count.Add(valid, label.Valid() | label.ignored);
@@ -152,11 +157,11 @@ CAFFE_FLAT bool WriteSigmoidFocalDiffKernel(
   const SigmoidFocalInput<float>& in = op.input;
   return OverAreas(in.group_size, begin, end, [&](int group, int i, Ints) {
     const LabelMasks label(in.label + i, in.has_ignore_label, in.ignore_label);
-    const float alpha = in.alpha[group];
     const Floats x = LoadAs<Floats>(in.logits + i);
     const SigmoidPixel<Floats> z(label.positive ? -x : x);
-    const Floats weight = label.positive ? Floats() - op.scale * alpha :
-        Floats() + op.scale * (1 - alpha);
+    const float* weights = in.weights + 2 * group;
+    const Floats weight = label.positive ? Floats() - op.scale * weights[0] :
+        Floats() + op.scale * weights[1];
     Store(Where(label.Valid(), weight * SigmoidFocalDiff(z, in.gamma)),
         op.diff + i);
   });

@@ -133,7 +133,8 @@ CAFFE_FLAT bool WriteSoftmaxFocalDiffKernel(
 CAFFE_FLAT bool SumExpLogKernel(
     const SumExpLog<float>& op, int begin, int end, ExpLogSums* sums) {
   const float gamma = op.gamma_cross;
-  return OverClasses(op.input, begin, end, sums,
+  LabelCount count;
+  return OverClasses(op.input, begin, end, sums, &count,
       [&](const SoftmaxInput<float>& in, int,
           const SoftmaxPixel<Floats>& pixel, Ints own,
           ClassTile* tile) {

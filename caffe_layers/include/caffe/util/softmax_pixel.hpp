@@ -44,7 +44,9 @@ struct SoftmaxInput {
 /**
  * @brief The softmax of one pixel, with full relative accuracy of the
  *        cross-entropy and of 1 - p where the true class is all but certain:
- *        the other classes are summed by themselves.
+ *        the other classes are summed by themselves. All is NaN where one of
+ *        its logits is NaN or infinite, but minus infinity rules out another
+ *        class than the true one: p = 0.
  */
 template <typename Real>
 class SoftmaxPixel {
@@ -112,6 +114,8 @@ class SoftmaxPixel {
       own_exp_ = own_ == c ? e : own_exp_;
       own_x_ = own_ == c ? x : own_x_;
     }
+    // 0, or NaN where the true class has an infinite logit.
+    others_ += own_x_ - own_x_;
     total_ = others_ + own_exp_;
     inverse_ = 1 / total_;
   }

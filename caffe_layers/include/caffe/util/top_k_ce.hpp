@@ -52,7 +52,7 @@ struct CandidateSums {
     if (wanted >= negatives) {
       return negatives;
     }
-    return positives > 0 && wanted < 1 ? 1 : static_cast<int>(wanted);
+    return positives > 0 && wanted < 1 ? 1 : RoundedDown(wanted);
   }
   /// The lowest of the bins that are taken whole to have `wanted` negatives.
   CAFFE_HOST_DEVICE inline int LowestBin(int wanted) const {
@@ -178,7 +178,10 @@ struct SumSelected {
     const int selected = selection[i] == 255 ? -1 : selection[i];
     if (selected != LEFT_OUT) {
       selection[i] = sums->AddElement(selected,
-          SigmoidPixel<Dtype>(logits[i]), i);
+          SigmoidPixel<Dtype>::Shown(logits[i]), i);
+    } else {
+      // NaN where the logit is no finite number: it shows, though left out.
+      sums->negative_loss += 0 * logits[i];
     }
   }
 };

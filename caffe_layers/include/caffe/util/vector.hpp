@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <cfloat>
+
 #include "caffe/util/logistic.hpp"
 
 /**
@@ -122,15 +124,20 @@ inline unsigned BitsOf(Ints mask) {
 #endif
 }
 
+/// @brief 2^power, as the bits of its exponent. In words, whose arithmetic has
+///        no overflow: what comes of NaN is any number.
+inline Floats PowerOf2(Words power) {
+  return (Floats)((power + 127u) << 23);
+}
+
 /// @brief p * 2^power of a p near 1; no power is below -151.
-inline Floats TimesPowerOf2(Floats p, Floats power, Ints whole) {
+inline Floats TimesPowerOf2(Floats p, Floats power, Words whole) {
 #if CAFFE_LANES == 16
   return (Floats)_mm512_scalef_ps((__m512)p, (__m512)power);
 #else
   // In two steps, as 2^power alone may be too small to be written.
-  const Ints half = whole >> 1;
-  return p * (Floats)((half + 127) << 23) *
-      (Floats)((whole - half + 127) << 23);
+  const Words half = (Words)((Ints)whole >> 1);
+  return p * PowerOf2(half) * PowerOf2(whole - half);
 #endif
 }
 
@@ -177,7 +184,7 @@ inline Floats Exp(Floats x) {
   p = p * r + 0.49999992f;
   p = p * r + 1;
   p = p * r + 1;
-  return TimesPowerOf2(p, k, (Ints)shifted - 0x4B400000);
+  return TimesPowerOf2(p, k, (Words)shifted - 0x4B400000u);
 }
 
 template <>
@@ -186,11 +193,13 @@ inline Floats ExpOfNegative(Floats x) {
 }
 
 /// @brief log(x) of x > 0: of the power of 2, and a polynomial of what is left,
-///        from sqrt(1/2) to sqrt(2); relative error 2e-7.
+///        from sqrt(1/2) to sqrt(2); relative error 2e-7. NaN of NaN and
+///        infinity, whose bits are as those of numbers.
 template <>
 inline Floats LogOf(Floats x) {
-  const Ints power = ((Ints)x - 0x3F3504F3) >> 23;
-  const Floats f = (Floats)((Ints)x - (power << 23)) - 1;
+  const Words bits = (Words)x;
+  const Ints power = (Ints)(bits - 0x3F3504F3u) >> 23;
+  const Floats f = (Floats)(bits - ((Words)power << 23)) + (0 * x - 1);
   Floats p = f * -7.6210633e-2f + 0.12904634f;
   p = p * f - 0.1324347f;
   p = p * f + 0.1418184f;
@@ -204,11 +213,12 @@ inline Floats LogOf(Floats x) {
   return k * 0.693359375f + (p * f - k * 2.12194440e-4f);
 }
 
-/// @brief x^y of x >= 0; of 0, 0.
+/// @brief x^y of x >= 0; of 0, 0; at most 1.6e38, of which there is an Exp.
 template <>
 inline Floats PowOf(Floats x, float y) {
-  // The smallest float that is written with all its digits.
-  return x < 1.17549435e-38f ? Floats() : Exp(LogOf(x) * y);
+  const float kMost = 88;
+  const Floats power = LogOf(x) * y;
+  return x < FLT_MIN ? Floats() : Exp(power > kMost ? Floats() + kMost : power);
 }
 
 /// @brief The polynomial of degree 10 with the least relative error, 2e-7 with

@@ -10,18 +10,20 @@ void ExpLogLossLayer<Dtype>::LayerSetUp(
   PixelLossLayer<Dtype>::LayerSetUp(bottom, top);
   this->RefuseNormalization();
   param_ = this->layer_param_.randrop_explog_param();
-  CHECK(param_.gamma_dice() > 0 && param_.gamma_cross() > 0) << this->Title()
-      << ": gamma_dice is " << param_.gamma_dice() << " and gamma_cross "
-      << param_.gamma_cross() << "; both must be above 0.";
-  CHECK(param_.weight_dice() >= 0 && param_.weight_cross() >= 0)
-      << this->Title() << ": weight_dice and weight_cross must not be"
-      << " negative.";
-  CHECK_GT(param_.epsilon(), 0) << this->Title()
-      << ": epsilon must be above 0.";
+  this->CheckAbove("gamma_dice", param_.gamma_dice(), 0);
+  this->CheckAbove("gamma_cross", param_.gamma_cross(), 0);
+  this->CheckRange("weight_dice", param_.weight_dice(), 0);
+  this->CheckRange("weight_cross", param_.weight_cross(), 0);
+  this->CheckAbove("epsilon", param_.epsilon(), 0);
+  bool any = param_.label_frequency_size() == 0;
   for (int c = 0; c < param_.label_frequency_size(); ++c) {
-    CHECK_GE(param_.label_frequency(c), 0) << this->Title()
-        << ": label_frequency must not be negative.";
+    this->CheckRange("label_frequency", param_.label_frequency(c), 0);
+    any = any || param_.label_frequency(c) > 0;
   }
+  CHECK(any) << this->Title() << ": label_frequency is 0 for every class: no"
+      << " pixel would weigh anything in the cross term; give how frequent the"
+      << " classes are, none to count them in each batch, or weight_cross: 0 to"
+      << " leave the term out.";
 }
 
 template <typename Dtype>

@@ -40,15 +40,17 @@ void PixelLossLayer<Dtype>::Reshape(
     CHECK(bottom[0]->shape() == bottom[1]->shape()) << Title()
         << ": logits have shape " << bottom[0]->shape_string()
         << " and label " << bottom[1]->shape_string()
-        << "; a sigmoid loss wants one label for each logit.";
+        << "; a sigmoid loss wants one label for each logit, N x C x spatial.";
   }
+  CHECK(bottom[0]->count() > 0 && bottom[1]->count() > 0) << Title()
+      << ": logits have shape " << bottom[0]->shape_string()
+      << ", which holds no number; the network must give at least one image, one"
+      << " channel and one pixel.";
   LossLayer<Dtype>::Reshape(bottom, top);
   images_ = bottom[0]->shape(0);
   classes_ = bottom[0]->shape(1);
   area_ = bottom[0]->count(2);
   labels_ = bottom[1]->count();
-  CHECK_GT(labels_, 0) << Title() << ": logits have shape "
-      << bottom[0]->shape_string() << ", which holds no pixel.";
 }
 
 template <typename Dtype>
@@ -81,8 +83,8 @@ Dtype PixelLossLayer<Dtype>::Normalizer(int valid) const {
   case LossParameter_NormalizationMode_NONE:
     break;
   default:
-    LOG(FATAL) << Title() << ": unknown loss_param.normalization "
-        << normalization_;
+    LOG(FATAL) << Title() << ": loss_param.normalization is "
+        << normalization_ << "; choose FULL, VALID, BATCH_SIZE or NONE.";
   }
   return std::max(1, divisor);
 }
@@ -92,6 +94,34 @@ void PixelLossLayer<Dtype>::WriteLoss(double sum, int valid,
     Blob<Dtype>* loss) {
   normalizer_ = Normalizer(valid);
   loss->mutable_cpu_data()[0] = sum / normalizer_;
+}
+
+template <typename Dtype>
+void PixelLossLayer<Dtype>::CheckRange(const char* name, double value,
+    double least, double most) const {
+  std::ostringstream wanted;
+  wanted << "at least " << least << " and ";
+  if (most < FLT_MAX) {
+    wanted << "at most " << most;
+  } else {
+    wanted << "finite";
+  }
+  CHECK(value >= least && value <= most) << Title() << ": " << name << " is "
+      << value << "; it must be " << wanted.str() << ".";
+}
+
+template <typename Dtype>
+void PixelLossLayer<Dtype>::CheckAbove(const char* name, double value,
+    double bound, double most) const {
+  std::ostringstream wanted;
+  wanted << "above " << bound << " and ";
+  if (most < FLT_MAX) {
+    wanted << "at most " << most;
+  } else {
+    wanted << "finite";
+  }
+  CHECK(value > bound && value <= most) << Title() << ": " << name << " is "
+      << value << "; it must be " << wanted.str() << ".";
 }
 
 template <typename Dtype>
@@ -152,8 +182,9 @@ template <typename Dtype>
 bool PixelLossLayer<Dtype>::GoesDown(
     const vector<bool>& propagate_down) const {
   if (propagate_down[1]) {
-    LOG(FATAL) << this->type()
-               << " Layer cannot backpropagate to label inputs.";
+    LOG(FATAL) << Title() << ": cannot backpropagate to label inputs, but"
+        << " propagate_down is true for bottom[1]; write propagate_down: true"
+        << " propagate_down: false, or take the label from a data layer.";
   }
   return propagate_down[0];
 }

@@ -9,10 +9,8 @@ void SigmoidFocalCELossLayer<Dtype>::LayerSetUp(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   PixelLossLayer<Dtype>::LayerSetUp(bottom, top);
   param_ = this->layer_param_.randrop_focal_param();
-  CHECK_GE(param_.gamma(), 0) << this->Title()
-      << ": gamma must not be negative.";
-  CHECK(param_.alpha() >= 0 && param_.alpha() <= 1) << this->Title()
-      << ": alpha is " << param_.alpha() << "; it must be from 0 to 1.";
+  this->CheckRange("gamma", param_.gamma(), 0);
+  this->CheckRange("alpha", param_.alpha(), 0, 1);
   CHECK_EQ(param_.class_alpha_size(), 0) << this->Title()
       << ": class_alpha is for SoftmaxFocalLoss; this loss has alpha.";
 }
@@ -29,7 +27,7 @@ void SigmoidFocalCELossLayer<Dtype>::Reshape(
     groups_ = this->images_ * this->classes_;
   }
   group_size_ = this->labels_ / groups_;
-  alpha_.Reshape(vector<int>(1, groups_));
+  weights_.Reshape(vector<int>(1, 2 * groups_));
 }
 
 template <typename Dtype>

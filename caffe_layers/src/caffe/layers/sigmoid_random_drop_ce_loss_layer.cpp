@@ -34,7 +34,8 @@ void SelectPiece(const RandomDropPass<Dtype>& pass, int begin, int end,
     if (i == begin || i % kPhiloxTile == 0) {
       PhiloxUniformTile(pass.seed, i / kPhiloxTile, pass.forward, uniform);
     }
-    const SigmoidPixel<Dtype> pixel(pass.logits[i]);
+    const SigmoidPixel<Dtype> pixel =
+        SigmoidPixel<Dtype>::Shown(pass.logits[i]);
     const int selected = DropOrKeep(pass.schedule, LabelClass(pass.label[i],
         pass.has_ignore_label, pass.ignore_label), pixel,
         uniform[i % kPhiloxTile]);

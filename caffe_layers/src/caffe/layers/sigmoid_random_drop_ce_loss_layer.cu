@@ -39,7 +39,8 @@ __global__ void RandomDropForwardGPU(const int group_size,
       if (i < begin || i >= end) {
         continue;
       }
-      const SigmoidPixel<Dtype> pixel(logits[i]);
+      const SigmoidPixel<Dtype> pixel =
+        SigmoidPixel<Dtype>::Shown(logits[i]);
       int selected = LabelClass(label[i], has_ignore_label, ignore_label);
       if (drops) {
         selected = DropOrKeep(schedule, selected, pixel,

@@ -9,13 +9,10 @@ void SigmoidTopKCELossLayer<Dtype>::LayerSetUp(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   param_ = this->layer_param_.randrop_topk_param();
   BalancedCELossLayer<Dtype>::LayerSetUp(bottom, top);
-  CHECK(param_.k_percent() > 0 && param_.k_percent() <= 100)
-      << this->Title() << ": k_percent is " << param_.k_percent()
-      << "; it must be above 0 and at most 100.";
-  CHECK_GT(param_.negatives_per_positive(), 0) << this->Title()
-      << ": negatives_per_positive must be above 0.";
-  CHECK_GE(param_.positive_weight(), 0) << this->Title()
-      << ": positive_weight must not be negative.";
+  this->CheckAbove("k_percent", param_.k_percent(), 0, 100);
+  this->CheckAbove("negatives_per_positive", param_.negatives_per_positive(),
+      0);
+  this->CheckRange("positive_weight", param_.positive_weight(), 0);
 }
 
 template <typename Dtype>

@@ -10,13 +10,12 @@ void SoftDiceLossLayer<Dtype>::LayerSetUp(
   param_ = this->layer_param_.randrop_dice_param();
   PixelLossLayer<Dtype>::LayerSetUp(bottom, top);
   this->RefuseNormalization();
-  CHECK_GE(param_.smooth(), 0) << this->Title()
-      << ": smooth must not be negative.";
+  this->CheckRange("smooth", param_.smooth(), 0);
   CHECK(IsSoftmax() || param_.include_background()) << this->Title()
       << ": include_background: false leaves class 0 of a softmax out; with"
       << " activation: SIGMOID every channel is a foreground.";
   CHECK(IsTopK() || (!param_.has_k_percent() && !param_.has_region()))
-      << this->Title() << ": k_percent and region are for TopKDiceLoss.";
+      << this->Title() << ": k_percent and region are for TopKDiceLoss; leave them out.";
 }
 
 template <typename Dtype>
@@ -24,7 +23,8 @@ void SoftDiceLossLayer<Dtype>::Reshape(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   PixelLossLayer<Dtype>::Reshape(bottom, top);
   CHECK(param_.include_background() || this->classes_ > 1) << this->Title()
-      << ": include_background: false leaves nothing of one class.";
+      << ": include_background: false leaves nothing of one class; leave it"
+      << " out, or give the network a channel for each class.";
 }
 
 template <typename Dtype>

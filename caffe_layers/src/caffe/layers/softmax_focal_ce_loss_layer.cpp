@@ -10,14 +10,12 @@ void SoftmaxFocalCELossLayer<Dtype>::LayerSetUp(
   PixelLossLayer<Dtype>::LayerSetUp(bottom, top);
   const RandropFocalParameter& param =
       this->layer_param_.randrop_focal_param();
-  CHECK_GE(param.gamma(), 0) << this->Title()
-      << ": gamma must not be negative.";
+  this->CheckRange("gamma", param.gamma(), 0);
   CHECK(!param.has_alpha() && !param.has_alpha_mode()) << this->Title()
       << ": alpha and alpha_mode are for SigmoidFocalLoss; this loss has"
       << " class_alpha.";
   for (int c = 0; c < param.class_alpha_size(); ++c) {
-    CHECK_GE(param.class_alpha(c), 0) << this->Title()
-        << ": class_alpha must not be negative.";
+    this->CheckRange("class_alpha", param.class_alpha(c), 0);
   }
   gamma_ = param.gamma();
 }

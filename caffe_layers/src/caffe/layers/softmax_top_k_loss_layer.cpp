@@ -14,9 +14,7 @@ void SoftmaxTopKLossLayer<Dtype>::LayerSetUp(
       << this->Title() << ": a softmax loss selects by PERCENT alone; leave"
       << " randrop_topk_param.selection out.";
   k_percent_ = param.k_percent();
-  CHECK(k_percent_ > 0 && k_percent_ <= 100) << this->Title()
-      << ": k_percent is " << k_percent_
-      << "; it must be above 0 and at most 100.";
+  this->CheckAbove("k_percent", k_percent_, 0, 100);
 }
 
 template <typename Dtype>

@@ -8,10 +8,7 @@ template <typename Dtype>
 void TopKDiceLossLayer<Dtype>::LayerSetUp(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   SoftDiceLossLayer<Dtype>::LayerSetUp(bottom, top);
-  const double k_percent = this->param_.k_percent();
-  CHECK(k_percent > 0 && k_percent <= 100) << this->Title()
-      << ": k_percent is " << k_percent
-      << "; it must be above 0 and at most 100.";
+  this->CheckAbove("k_percent", this->param_.k_percent(), 0, 100);
 }
 
 template <typename Dtype>

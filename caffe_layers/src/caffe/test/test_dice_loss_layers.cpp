@@ -208,7 +208,7 @@ TYPED_TEST(DiceLossLayersTest, TestBadOptionsStop) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   this->FillSoftmax(this->Shape(1, 3, 3, 3));
   this->Dice("smooth: -1");
-  EXPECT_DEATH(this->Run(), "smooth must not be negative");
+  EXPECT_DEATH(this->Run(), "smooth is -1; it must be at least 0");
   this->Dice("k_percent: 10");
   EXPECT_DEATH(this->Run(), "k_percent and region are for TopKDiceLoss");
   this->Dice("activation: SIGMOID include_background: false");

@@ -125,15 +125,18 @@ TYPED_TEST(ExpLogLossLayerTest, TestBadOptionsStop) {
   this->ExpLog("label_frequency: 1 label_frequency: 2");
   EXPECT_DEATH(this->Run(), "2 values of label_frequency for 3 classes");
   this->ExpLog("label_frequency: 1 label_frequency: 2 label_frequency: -1");
-  EXPECT_DEATH(this->Run(), "label_frequency must not be negative");
+  EXPECT_DEATH(this->Run(), "label_frequency is -1; it must be at least 0");
   this->ExpLog("gamma_dice: 0");
-  EXPECT_DEATH(this->Run(), "both must be above 0");
+  EXPECT_DEATH(this->Run(), "gamma_dice is 0; it must be above 0 and finite");
   this->ExpLog("gamma_cross: -1");
-  EXPECT_DEATH(this->Run(), "both must be above 0");
+  EXPECT_DEATH(this->Run(), "gamma_cross is -1; it must be above 0");
   this->ExpLog("epsilon: 0");
-  EXPECT_DEATH(this->Run(), "epsilon must be above 0");
+  EXPECT_DEATH(this->Run(), "epsilon is 0; it must be above 0");
   this->ExpLog("weight_cross: -1");
-  EXPECT_DEATH(this->Run(), "must not be negative");
+  EXPECT_DEATH(this->Run(), "weight_cross is -1; it must be at least 0");
+  this->ExpLog("label_frequency: 0 label_frequency: 0 label_frequency: 0");
+  EXPECT_DEATH(this->Run(), "label_frequency is 0 for every class.*"
+      "weight_cross: 0 to leave the term out");
   this->ExpLog("");
   this->param_.mutable_loss_param()->set_normalize(true);
   EXPECT_DEATH(this->Run(), "normalization does not apply to this loss");

@@ -127,20 +127,20 @@ TYPED_TEST(FocalLossLayersTest, TestBadOptionsStop) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   this->FillSigmoid(this->Shape(1, 3, 3, 3));
   this->Sigmoid("gamma: -0.1");
-  EXPECT_DEATH(this->Run(), "gamma must not be negative");
+  EXPECT_DEATH(this->Run(), "gamma is -0.1; it must be at least 0 and finite");
   this->Sigmoid("alpha: 1.5");
-  EXPECT_DEATH(this->Run(), "it must be from 0 to 1");
+  EXPECT_DEATH(this->Run(), "alpha is 1.5; it must be at least 0 and at most 1");
   this->Sigmoid("class_alpha: 1");
   EXPECT_DEATH(this->Run(), "class_alpha is for SoftmaxFocalLoss");
   this->FillSoftmax(this->Shape(1, 3, 3, 3));
   this->Softmax("gamma: -1");
-  EXPECT_DEATH(this->Run(), "gamma must not be negative");
+  EXPECT_DEATH(this->Run(), "gamma is -1; it must be at least 0");
   this->Softmax("alpha: 0.5");
   EXPECT_DEATH(this->Run(), "alpha and alpha_mode are for SigmoidFocalLoss");
   this->Softmax("class_alpha: 1 class_alpha: 1");
   EXPECT_DEATH(this->Run(), "2 values of class_alpha for 3 classes");
   this->Softmax("class_alpha: -1");
-  EXPECT_DEATH(this->Run(), "class_alpha must not be negative");
+  EXPECT_DEATH(this->Run(), "class_alpha is -1; it must be at least 0");
 }
 
 }  // namespace caffe

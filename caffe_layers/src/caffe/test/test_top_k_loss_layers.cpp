@@ -90,7 +90,7 @@ class TopKLossLayersTest : public PixelLossTest<TypeParam> {
     }
     std::stable_sort(order.begin(), order.end(), ByKey);
     const int wanted = std::max(1,
-        static_cast<int>(std::floor(order.size() * k_percent / 100)));
+        static_cast<int>(std::floor(order.size() * k_percent / 100 + 1e-9)));
     double expected = 0;
     vector<int> mask(order.size(), 0);
     for (int k = 0; k < wanted; ++k) {
@@ -273,9 +273,9 @@ TYPED_TEST(TopKLossLayersTest, TestBadOptionsStop) {
     EXPECT_DEATH(this->Run(), "it must be above 0 and at most 100");
   }
   this->Sigmoid("negatives_per_positive: 0");
-  EXPECT_DEATH(this->Run(), "negatives_per_positive must be above 0");
+  EXPECT_DEATH(this->Run(), "negatives_per_positive is 0; it must be above 0");
   this->Sigmoid("positive_weight: -1");
-  EXPECT_DEATH(this->Run(), "positive_weight must not be negative");
+  EXPECT_DEATH(this->Run(), "positive_weight is -1; it must be at least 0");
   this->Softmax("selection: BIN");
   EXPECT_DEATH(this->Run(), "a softmax loss selects by PERCENT alone");
 }
