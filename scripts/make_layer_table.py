@@ -134,12 +134,12 @@ that has layers of its own by these names.
 All of them take `loss_param { ignore_label }`: pixels with that label have no loss and
 no gradient, and are counted nowhere, whatever their logits. Of any other pixel, a logit
 that is NaN or infinite makes the loss NaN; only minus infinity for another class than a
-softmax's true one is taken as p = 0 (rule classes out by it, or by a number like -1e30).
-Parameters must be finite in single precision. `loss_param { normalization }` is the divisor of a
-sum over pixels: `FULL` all labels, `VALID` those that take part (random drop, EXACT and
-BIN: those not ignored), `BATCH_SIZE` N, `NONE` 1. The default is as in Caffe's own
-losses: `BATCH_SIZE` for a sigmoid, `VALID` for a softmax and for PERCENT. The Dice
-losses and ExpLogLoss are means by definition and take none.
+softmax's true one is taken as p = 0 (rule classes out by it, or by a number like
+-1e30). Parameters must be finite in single precision. `loss_param { normalization }` is
+the divisor of a sum over pixels: `FULL` all labels, `VALID` those that take part
+(random drop, EXACT and BIN: those not ignored), `BATCH_SIZE` N, `NONE` 1. The default
+is as in Caffe's own losses: `BATCH_SIZE` for a sigmoid, `VALID` for a softmax and for
+PERCENT. The Dice losses and ExpLogLoss are means by definition and take none.
 """
 
 

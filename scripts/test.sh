@@ -49,6 +49,7 @@ python3 scripts/build_caffe.py "${gpu[@]}"
 # All of Caffe's test program, whose nets are made of the CPU engine's layers; with
 # --fast our own tests, and Caffe's of the files that patch and mends touch.
 tests="*RandomDrop*:Philox*:*Parallel*:Pieces*:PixelLoss*:TopKLoss*:FocalLoss*:DiceLoss*:ExpLog*"
+tests+=":PixelKernels*:ShareOf*"
 tests+=":SigmoidCrossEntropyLoss*:NetTest*:IOTest*:HDF5*:ProtoTest*:LayerFactoryTest*"
 tests+=":PlatformTest*:CommonTest*:SolverTest*:SGDSolverTest*:SyncedMem*:BlobSimple*"
 if [ ${#marks[@]} = 0 ]; then

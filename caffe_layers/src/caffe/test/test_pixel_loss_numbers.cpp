@@ -1,3 +1,6 @@
+#include <stdint.h>
+
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -8,6 +11,7 @@
 #include "caffe/test/test_caffe_main.hpp"
 #include "caffe/test/test_pixel_loss_util.hpp"
 #include "caffe/util/hardest.hpp"
+#include "caffe/util/math_functions.hpp"
 
 namespace caffe {
 
@@ -46,8 +50,8 @@ TYPED_TEST_CASE(PixelLossNumbersTest, TestDtypesAndDevices);
 TYPED_TEST(PixelLossNumbersTest, TestLogitsThatAreNoNumbersShow) {
   typedef typename TypeParam::Dtype Dtype;
   const char* losses[] = {
-    "type: 'SigmoidRandomDropCELoss'",
-    "type: 'SigmoidRandomDropCELoss' randrop_loss_param {"
+    "type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 5 }",
+    "type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 5"
     " schedule_type: LINEAR }",
     "type: 'SigmoidTopKCELoss'",
     "type: 'SigmoidTopKCELoss' randrop_topk_param { selection: BIN }",
@@ -108,7 +112,9 @@ TYPED_TEST(PixelLossNumbersTest, TestFocalWeightOfFewPositives) {
   // One positive of two million: w- is 5e-7.
   const char* modes[] = {"PER_IMAGE", "PER_CHANNEL"};
   for (int k = 0; k < 2; ++k) {
-    this->FillLogits(this->Shape(1, 1, 1000, 2000), 0);
+    this->FillLogits(this->Shape(1, 1, 1000, 2000));
+    caffe_set(this->logits_->count(), Dtype(0),
+        this->logits_->mutable_cpu_data());
     this->label_->ReshapeLike(*this->logits_);
     this->SetLabels(0);
     this->label_->mutable_cpu_data()[123456] = 1;
