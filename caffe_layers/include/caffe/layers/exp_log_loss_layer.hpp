@@ -22,7 +22,8 @@ namespace caffe {
  *     D_i = \frac{2 \sum p_i y_i + \epsilon}{\sum p_i + \sum y_i + \epsilon},
  *     \quad w_l = \sqrt{\sum_k f_k / f_l} @f]
  * over C classes and M pixels that are not ignored, with softmax p; the first
- * sum is averaged over the images that have any unless batch is set. randrop_explog_param
+ * sum is averaged over the images that have any unless batch is set.
+ * randrop_explog_param
  * names weight_dice (0.8), weight_cross (0.2), gamma_dice and gamma_cross
  * (0.3), epsilon (1) and label_frequency (f; none: counted in each batch). The
  * logarithm is taken of each class's Dice. Where a gamma is below 1, -ln is

@@ -31,8 +31,9 @@ namespace caffe {
  * FULL all labels, VALID those not ignored, BATCH_SIZE N, NONE 1. The default
  * is as in Caffe's own losses: BATCH_SIZE for a sigmoid, VALID for a softmax.
  *
- * The loss is NaN where a logit is NaN or infinite, unless its pixel is ignored;
- * but -infinity rules out another class than a softmax's true one: p = 0.
+ * The loss is NaN where a logit is NaN or infinite, unless its pixel is
+ * ignored; but -infinity rules out another class than a softmax's true one:
+ * p = 0.
  */
 template <typename Dtype>
 class PixelLossLayer : public LossLayer<Dtype> {
@@ -66,8 +67,8 @@ class PixelLossLayer : public LossLayer<Dtype> {
   Dtype DiffScale(const Blob<Dtype>& loss) const {
     return loss.cpu_diff()[0] / normalizer_;
   }
-  /// @brief Stops unless a parameter is at least (above) `least`, at most `most`
-  ///        and finite in single precision.
+  /// @brief Stops unless a parameter is at least `least` (above `bound`), at
+  ///        most `most` and finite in single precision.
   void CheckRange(const char* name, double value, double least,
       double most = FLT_MAX) const;
   void CheckAbove(const char* name, double value, double bound,

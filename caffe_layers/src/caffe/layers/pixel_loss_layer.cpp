@@ -44,8 +44,8 @@ void PixelLossLayer<Dtype>::Reshape(
   }
   CHECK(bottom[0]->count() > 0 && bottom[1]->count() > 0) << Title()
       << ": logits have shape " << bottom[0]->shape_string()
-      << ", which holds no number; the network must give at least one image, one"
-      << " channel and one pixel.";
+      << ", which holds no number; the network must give at least one image,"
+      << " one channel and one pixel.";
   LossLayer<Dtype>::Reshape(bottom, top);
   images_ = bottom[0]->shape(0);
   classes_ = bottom[0]->shape(1);

@@ -15,7 +15,8 @@ void SoftDiceLossLayer<Dtype>::LayerSetUp(
       << ": include_background: false leaves class 0 of a softmax out; with"
       << " activation: SIGMOID every channel is a foreground.";
   CHECK(IsTopK() || (!param_.has_k_percent() && !param_.has_region()))
-      << this->Title() << ": k_percent and region are for TopKDiceLoss; leave them out.";
+      << this->Title() << ": k_percent and region are for TopKDiceLoss;"
+      << " leave them out.";
 }
 
 template <typename Dtype>

@@ -73,8 +73,8 @@ TEST(PixelKernelsTest, TestNothingIsWrittenOutsideTheRange) {
 // on: what a sanitizer of undefined behaviour looks at.
 TEST(PixelKernelsTest, TestAnyLogitsAndLabels) {
   const float most = std::numeric_limits<float>::max();
-  const float values[] = {0, -0.0f, 1, -1, 1e-40f, -1e-40f, 1e-30f, 88, -88, 104,
-      -104, 1e4f, -1e4f, 1e30f, -1e30f, most, -most,
+  const float values[] = {0, -0.0f, 1, -1, 1e-40f, -1e-40f, 1e-30f, 88, -88,
+      104, -104, 1e4f, -1e4f, 1e30f, -1e30f, most, -most,
       std::numeric_limits<float>::infinity(),
       -std::numeric_limits<float>::infinity(),
       std::numeric_limits<float>::quiet_NaN(),
