@@ -13,7 +13,8 @@ namespace caffe {
  * @brief Batch normalisation on the CPU of data in Caffe's layout or in blocks.
  *
  * Not by oneDNN's primitive, whose threads wait for each other within it, and
- * for long where another program has one's processor.
+ * for long where another program has one's processor. In training, a Scale and
+ * a ReLU in place on its output are done with it (Deferred).
  */
 template <typename Dtype>
 class OnednnBatchNormLayer : public BatchNormLayer<Dtype> {
@@ -35,6 +36,7 @@ class OnednnBatchNormLayer : public BatchNormLayer<Dtype> {
   /// @brief Adds the batch's statistics to the moving averages, as Caffe does.
   void KeepAverages(int count);
 
+  onednn::RowLayout layout_;
   onednn::Keeper keeper_;
 };
 

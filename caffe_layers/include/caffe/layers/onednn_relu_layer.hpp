@@ -14,7 +14,7 @@ template <typename Dtype>
 class OnednnReLULayer : public ReLULayer<Dtype> {
  public:
   explicit OnednnReLULayer(const LayerParameter& param)
-      : ReLULayer<Dtype>(param) {}
+      : ReLULayer<Dtype>(param), on_norm_(false) {}
 
  protected:
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
@@ -26,6 +26,8 @@ class OnednnReLULayer : public ReLULayer<Dtype> {
   /// @brief Prepares for data in this layout.
   void Prepare(const onednn::Layout& layout, float slope);
 
+  /// Whether the last forward pass was done with a batch normalisation's.
+  bool on_norm_;
   onednn::Layout layout_;
   dnnl::eltwise_forward::primitive_desc forward_;
   dnnl::eltwise_backward::primitive_desc backward_;

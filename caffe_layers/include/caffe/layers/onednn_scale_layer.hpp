@@ -6,6 +6,7 @@
 
 #include "caffe/layers/scale_layer.hpp"
 #include "caffe/util/onednn.hpp"
+#include "caffe/util/onednn_deferred.hpp"
 
 namespace caffe {
 
@@ -30,7 +31,13 @@ class OnednnScaleLayer : public ScaleLayer<Dtype> {
   /// @brief Whether it is one of channels.
   bool Suits(const vector<Blob<Dtype>*>& bottom) const;
 
+  void BackwardOfNorm(Blob<float>* blob, Blob<float>* factor,
+      Blob<float>* offset);
+
+  onednn::RowLayout layout_;
   onednn::Keeper keeper_;
+  /// What the last forward pass was done with; none: it was done alone.
+  shared_ptr<onednn::DeferredNorm> norm_;
 };
 
 }  // namespace caffe

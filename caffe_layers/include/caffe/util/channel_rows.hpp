@@ -38,14 +38,43 @@ void SumChannels(const ChannelRows& rows, const float* x, const float* dy,
 void ChannelMoments(const ChannelRows& rows, const float* x, float* mean,
     float* variance);
 
-/// @brief Sums of dy (x - mean) and of dy over each channel.
-void CentredSums(const ChannelRows& rows, const float* x, const float* dy,
-    const float* mean, double* sum_product, double* sum);
+/// @brief What Scale and ReLU after a batch normalisation do to its output:
+///        v = scale u + offset, y = v where it is positive, else slope v.
+struct AfterNorm {
+  const float* scale;   // NULL: no Scale
+  const float* offset;
+  bool relu;
+  float slope;
+};
 
-/// @brief z = a y + b (x - mean) + c of each channel; z may be x or y.
-void CombineChannels(const ChannelRows& rows, const float* x, const float* y,
-    const float* mean, const float* a, const float* b, const float* c,
-    float* z);
+/// @brief y of x, with u = factor (x - mean): in one pass over memory, by the
+///        same steps and so to the same bits as in one pass each.
+void NormaliseChannels(const ChannelRows& rows, const float* x,
+    const float* mean, const float* factor, const AfterNorm& after, float* y);
+
+/// @brief The diff of u, of which that of y is known: dv = dy where y is
+///        positive, else slope dy; du = scale dv. Without y and scale du = dy.
+struct NormDiff {
+  const float* dy;
+  const float* y;      // NULL: no ReLU
+  float slope;
+  const float* scale;  // NULL: no Scale
+};
+
+/// @brief Writes du, or dv where diff has no scale; in place of dy too.
+void WriteNormDiff(const ChannelRows& rows, const NormDiff& diff, float* du);
+
+/// @brief Sums of each channel: of dv u, of dv, of du (x - mean) and of du.
+struct NormSums {
+  std::vector<double> dv_u, dv, du_x, du;
+};
+void SumNormDiff(const ChannelRows& rows, const float* x, const float* mean,
+    const float* factor, const NormDiff& diff, NormSums* sums);
+
+/// @brief z = a du + b (x - mean) + c of each channel; z may be x or dy.
+void CombineChannels(const ChannelRows& rows, const float* x,
+    const NormDiff& diff, const float* mean, const float* a, const float* b,
+    const float* c, float* z);
 
 }  // namespace caffe
 

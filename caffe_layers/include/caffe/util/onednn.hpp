@@ -59,18 +59,40 @@ Layout InBlocks(const vector<int>& shape, int block);
 /// @brief A blob's data in another layout.
 class OtherData : public SyncedMemory::OtherLayout {
  public:
-  explicit OtherData(const Layout& layout) : memory(layout, Engine()) {}
+  explicit OtherData(const Layout& layout);
+  virtual ~OtherData();
   virtual void WritePlain(void* cpu_data);
 
   dnnl::memory memory;
+
+ private:
+  OtherData(const OtherData&);
+  void operator=(const OtherData&);
 };
+
+/// @brief The buffer of a blob's data or diff for this layout, made if it has
+///        none or if what is in it is kept by somebody.
+shared_ptr<OtherData> BufferOf(const SyncedMemory* memory,
+    const Layout& layout);
 
 /// @brief The data or diff of a blob, in the layout that it is in.
 dnnl::memory Read(const Blob<float>& blob, Part part);
 /// @brief The same in this layout, which is kept beside the other.
 dnnl::memory ReadAs(const Blob<float>& blob, Part part, const Layout& layout);
-/// @brief The layout to read it in as rows: its own if it is one for that.
-Layout RowLayout(const Blob<float>& blob, Part part);
+
+/// @brief The layout in which a layer reads data as rows: their own in its first
+///        pass, if it is one for that. It stays: who else looks at the data may
+///        change theirs, but not the order in which the layer adds them up.
+class RowLayout {
+ public:
+  const Layout& For(const Blob<float>& blob, Part part);
+  /// @brief The layout of a first pass that was done otherwise.
+  void SetFirst(const vector<int>& shape, const Layout& layout);
+
+ private:
+  vector<int> shape_;
+  Layout layout_;
+};
 
 /// @brief Data or diff of a blob, to be overwritten: memory() is in this layout
 ///        until Done() has put it where and how the blob's readers want it.
@@ -100,6 +122,7 @@ class Keeper {
   /// @brief Whether something was kept of a blob of this shape.
   bool HasOf(const Blob<float>& blob) const;
   const dnnl::memory& memory() const { return kept_->memory; }
+  const shared_ptr<OtherData>& data() const { return kept_; }
 
  private:
   shared_ptr<OtherData> kept_;

@@ -56,6 +56,8 @@ class Convolver {
   typename BackwardDataPrimitive::primitive_desc backward_data_;
   typename BackwardWeightsPrimitive::primitive_desc backward_weights_;
   dnnl::memory weights_, weights_diff_, plain_diff_, bias_diff_;
+  /// Of the top's diff, for a bias that is added apart.
+  RowLayout row_layout_;
   /// Whether a bias can be added apart.
   bool top_is_rows_ = false;
 };

@@ -6,6 +6,7 @@
 #include "caffe/layers/onednn_batch_norm_layer.hpp"
 #include "caffe/util/channel_rows.hpp"
 #include "caffe/util/math_functions.hpp"
+#include "caffe/util/onednn_deferred.hpp"
 
 namespace caffe {
 
@@ -37,7 +38,7 @@ void OnednnBatchNormLayer<Dtype>::Forward_cpu(
     return;
   }
   Blob<float>* from = AsFloat(bottom[0]);
-  const onednn::Layout layout = onednn::RowLayout(*from, DATA);
+  const onednn::Layout& layout = layout_.For(*from, DATA);
   const dnnl::memory x = this->use_global_stats_ ?
       onednn::ReadAs(*from, DATA, layout) :
       keeper_.Keep(from, layout, bottom[0] == top[0]);
@@ -55,7 +56,18 @@ void OnednnBatchNormLayer<Dtype>::Forward_cpu(
     ChannelMoments(rows, onednn::Values(x), mean, variance);
     KeepAverages(from->count() / this->channels_);
   }
-  onednn::Output out(AsFloat(top[0]), DATA, layout);
+  Blob<float>* to = AsFloat(top[0]);
+  if (!this->use_global_stats_ && onednn::MayDefer(*to, DATA, layout)) {
+    shared_ptr<onednn::DeferredNorm> norm(
+        new onednn::DeferredNorm(to->shape()));
+    norm->x = keeper_.data();
+    norm->mean.assign(mean, mean + this->channels_);
+    norm->factor = Factors();
+    norm->buffer = onednn::BufferOf(to->data().get(), layout);
+    onednn::Defer(norm, DATA, to);
+    return;
+  }
+  onednn::Output out(to, DATA, layout);
   ScaleChannels(rows, onednn::Values(x), mean, &Factors()[0], NULL,
       onednn::Values(out.memory()));
   out.Done();
@@ -95,7 +107,7 @@ void OnednnBatchNormLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   Blob<float>* to = AsFloat(bottom[0]);
   const vector<float> factors = Factors();
   if (this->use_global_stats_) {
-    const onednn::Layout layout = onednn::RowLayout(*AsFloat(top[0]), DIFF);
+    const onednn::Layout& layout = layout_.For(*AsFloat(top[0]), DIFF);
     const dnnl::memory dy = onednn::ReadAs(*AsFloat(top[0]), DIFF, layout);
     onednn::Output out(to, DIFF, layout);
     ScaleChannels(onednn::RowsIn(dy, to->shape()), onednn::Values(dy), NULL,
@@ -105,23 +117,35 @@ void OnednnBatchNormLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   }
   const dnnl::memory x = keeper_.memory();
   const onednn::Layout layout = x.get_desc();
-  const dnnl::memory dy = onednn::ReadAs(*AsFloat(top[0]), DIFF, layout);
   const ChannelRows rows = onednn::RowsIn(x, to->shape());
   const float* mean = AsFloat(&this->mean_)->cpu_data();
+  // What a ReLU and a Scale on top have left to do, or the diff as it is.
+  const shared_ptr<onednn::DeferredDiff> due =
+      onednn::DueIn<onednn::DeferredDiff>(*AsFloat(top[0]), DIFF);
+  NormDiff diff = {NULL, NULL, 0, NULL};
+  if (due && due->buffer->memory.get_desc() == layout) {
+    diff = due->Diff();
+  } else {
+    diff.dy = onednn::Values(onednn::ReadAs(*AsFloat(top[0]), DIFF, layout));
+  }
+  NormSums added;
+  const NormSums* sums = &added;
+  if (diff.y && due->summed_x == keeper_.data()) {
+    sums = &due->sums;
+  } else {
+    SumNormDiff(rows, onednn::Values(x), mean, &factors[0], diff, &added);
+  }
   const int channels = this->channels_;
-  vector<double> products(channels), sums(channels);
-  CentredSums(rows, onednn::Values(x), onednn::Values(dy), mean, &products[0],
-      &sums[0]);
   vector<float> of_x(channels), offsets(channels);
   const double count = to->count() / channels;
   for (int c = 0; c < channels; ++c) {
     const double f = factors[c];
-    of_x[c] = -f * f * f * products[c] / count;
-    offsets[c] = -f * sums[c] / count;
+    of_x[c] = -f * f * f * sums->du_x[c] / count;
+    offsets[c] = -f * sums->du[c] / count;
   }
   onednn::Output out(to, DIFF, layout);
-  CombineChannels(rows, onednn::Values(x), onednn::Values(dy), mean,
-      &factors[0], &of_x[0], &offsets[0], onednn::Values(out.memory()));
+  CombineChannels(rows, onednn::Values(x), diff, mean, &factors[0], &of_x[0],
+      &offsets[0], onednn::Values(out.memory()));
   out.Done();
 }
 

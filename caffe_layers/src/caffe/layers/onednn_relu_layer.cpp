@@ -5,6 +5,7 @@
 
 #include "caffe/layers/onednn_relu_layer.hpp"
 #include "caffe/util/math_functions.hpp"
+#include "caffe/util/onednn_deferred.hpp"
 
 namespace caffe {
 
@@ -41,10 +42,20 @@ void OnednnReLULayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
     ReLULayer<Dtype>::Forward_cpu(bottom, top);
     return;
   }
+  const float slope = this->layer_param_.relu_param().negative_slope();
+  const shared_ptr<onednn::DeferredNorm> norm = bottom[0] == top[0] ?
+      onednn::DueIn<onednn::DeferredNorm>(*AsFloat(bottom[0]), DATA) :
+      shared_ptr<onednn::DeferredNorm>();
+  on_norm_ = norm != NULL;
+  if (norm) {
+    onednn::Output out(AsFloat(top[0]), DATA, norm->buffer->memory.get_desc());
+    norm->WriteRelu(slope, onednn::Values(out.memory()));
+    out.Done();
+    return;
+  }
   onednn::Arguments arguments;
   arguments[DNNL_ARG_SRC] = onednn::Read(*AsFloat(bottom[0]), DATA);
-  Prepare(arguments[DNNL_ARG_SRC].get_desc(),
-      this->layer_param_.relu_param().negative_slope());
+  Prepare(arguments[DNNL_ARG_SRC].get_desc(), slope);
   onednn::Output out(AsFloat(top[0]), DATA, layout_);
   arguments[DNNL_ARG_DST] = out.memory();
   onednn::Execute(dnnl::eltwise_forward(forward_), arguments);
@@ -61,11 +72,25 @@ void OnednnReLULayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   if (!propagate_down[0]) {
     return;
   }
+  const float slope = this->layer_param_.relu_param().negative_slope();
   onednn::Arguments arguments;
   // In place this is the output, which has the same sign, as in Caffe.
-  arguments[DNNL_ARG_SRC] = onednn::Read(*AsFloat(bottom[0]), DATA);
-  Prepare(arguments[DNNL_ARG_SRC].get_desc(),
-      this->layer_param_.relu_param().negative_slope());
+  const dnnl::memory x = onednn::Read(*AsFloat(bottom[0]), DATA);
+  if (on_norm_ && bottom[0] == top[0] &&
+      onednn::MayDefer(*AsFloat(bottom[0]), DIFF, x.get_desc())) {
+    onednn::ReadAs(*AsFloat(top[0]), DIFF, x.get_desc());
+    shared_ptr<onednn::DeferredDiff> diff(
+        new onednn::DeferredDiff(bottom[0]->shape()));
+    diff->y = boost::dynamic_pointer_cast<onednn::OtherData>(
+        bottom[0]->data()->other_layout());
+    diff->slope = slope;
+    diff->buffer = boost::dynamic_pointer_cast<onednn::OtherData>(
+        bottom[0]->diff()->other_layout());
+    onednn::Defer(diff, DIFF, AsFloat(bottom[0]));
+    return;
+  }
+  arguments[DNNL_ARG_SRC] = x;
+  Prepare(x.get_desc(), slope);
   arguments[DNNL_ARG_DIFF_DST] =
       onednn::ReadAs(*AsFloat(top[0]), DIFF, layout_);
   onednn::Output out(AsFloat(bottom[0]), DIFF, layout_);

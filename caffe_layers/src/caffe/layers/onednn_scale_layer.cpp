@@ -4,6 +4,7 @@
 
 #include "caffe/layers/onednn_scale_layer.hpp"
 #include "caffe/util/channel_rows.hpp"
+#include "caffe/util/onednn_deferred.hpp"
 
 namespace caffe {
 
@@ -25,7 +26,24 @@ void OnednnScaleLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
     ScaleLayer<Dtype>::Forward_cpu(bottom, top);
     return;
   }
-  const onednn::Layout layout = onednn::RowLayout(*AsFloat(bottom[0]), DATA);
+  norm_.reset();
+  const shared_ptr<onednn::DeferredNorm> norm = bottom[0] == top[0] ?
+      onednn::DueIn<onednn::DeferredNorm>(*AsFloat(bottom[0]), DATA) :
+      shared_ptr<onednn::DeferredNorm>();
+  if (norm && norm->scale.empty()) {
+    const Dtype* scale = this->blobs_[0]->cpu_data();
+    norm->scale.assign(scale, scale + this->blobs_[0]->count());
+    norm->offset.assign(norm->scale.size(), 0);
+    if (this->bias_layer_) {
+      const Dtype* offset = this->blobs_[this->bias_param_id_]->cpu_data();
+      norm->offset.assign(offset, offset + norm->scale.size());
+    }
+    norm_.reset(new onednn::DeferredNorm(*norm));
+    norm_->buffer.reset();  // it is the blob's alone
+    layout_.SetFirst(bottom[0]->shape(), norm_->x->memory.get_desc());
+    return;
+  }
+  const onednn::Layout& layout = layout_.For(*AsFloat(bottom[0]), DATA);
   const dnnl::memory x = bottom[0] == top[0] && this->param_propagate_down_[0] ?
       keeper_.Keep(AsFloat(bottom[0]), layout, true) :
       onednn::ReadAs(*AsFloat(bottom[0]), DATA, layout);
@@ -47,7 +65,8 @@ void OnednnScaleLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   // Without a forward pass of this shape Caffe's own knows no better, but does
   // not end the program.
   if (!Suits(bottom) ||
-      (learns && in_place && !keeper_.HasOf(*AsFloat(bottom[0])))) {
+      (norm_ ? norm_->shape() != bottom[0]->shape() :
+       learns && in_place && !keeper_.HasOf(*AsFloat(bottom[0])))) {
     ScaleLayer<Dtype>::Backward_cpu(top, propagate_down, bottom);
     return;
   }
@@ -55,16 +74,20 @@ void OnednnScaleLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   Blob<float>* offset = this->bias_layer_ &&
       this->param_propagate_down_[this->bias_param_id_] ?
       AsFloat(this->blobs_[this->bias_param_id_].get()) : NULL;
+  if (norm_) {
+    BackwardOfNorm(AsFloat(top[0]), learns ? factor : NULL, offset);
+    return;
+  }
   // One layout for all: that of the data, which the diff has, too, as a rule.
   dnnl::memory x;
   if (learns && in_place) {
     x = keeper_.memory();
   } else if (learns) {
     x = onednn::ReadAs(*AsFloat(bottom[0]), DATA,
-        onednn::RowLayout(*AsFloat(bottom[0]), DATA));
+        layout_.For(*AsFloat(bottom[0]), DATA));
   }
   const onednn::Layout layout =
-      learns ? x.get_desc() : onednn::RowLayout(*AsFloat(top[0]), DIFF);
+      learns ? x.get_desc() : layout_.For(*AsFloat(top[0]), DIFF);
   const dnnl::memory dy = onednn::ReadAs(*AsFloat(top[0]), DIFF, layout);
   const ChannelRows rows = onednn::RowsIn(dy, top[0]->shape());
   if (learns || offset) {
@@ -78,6 +101,45 @@ void OnednnScaleLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
         onednn::Values(out.memory()));
     out.Done();
   }
+}
+
+// In place on a batch normalisation whose output u nobody has written: it is
+// made again of x.
+template <typename Dtype>
+void OnednnScaleLayer<Dtype>::BackwardOfNorm(Blob<float>* blob,
+    Blob<float>* factor, Blob<float>* offset) {
+  const dnnl::memory& x = norm_->x->memory;
+  const ChannelRows rows = onednn::RowsIn(x, blob->shape());
+  shared_ptr<onednn::DeferredDiff> due =
+      onednn::DueIn<onednn::DeferredDiff>(*blob, DIFF);
+  NormSums added;
+  NormDiff diff = {NULL, NULL, 0, &norm_->scale[0]};
+  if (due && due->scale.empty() &&
+      due->buffer->memory.get_desc() == x.get_desc()) {
+    due->scale = norm_->scale;
+    diff = due->Diff();
+  } else {
+    due.reset();
+    diff.dy = onednn::Values(onednn::ReadAs(*blob, DIFF, x.get_desc()));
+  }
+  NormSums* sums = due ? &due->sums : &added;
+  SumNormDiff(rows, onednn::Values(x), &norm_->mean[0], &norm_->factor[0], diff,
+      sums);
+  for (int c = 0; c < rows.channels; ++c) {
+    if (factor) {
+      factor->mutable_cpu_diff()[c] += sums->dv_u[c];
+    }
+    if (offset) {
+      offset->mutable_cpu_diff()[c] += sums->dv[c];
+    }
+  }
+  if (due) {
+    due->summed_x = norm_->x;
+    return;
+  }
+  onednn::Output out(blob, DIFF, x.get_desc());
+  WriteNormDiff(rows, diff, onednn::Values(out.memory()));
+  out.Done();
 }
 
 INSTANTIATE_CLASS(OnednnScaleLayer);

@@ -93,6 +93,15 @@ class LaneSums {
       }
     }
   }
+  /// The sums of each channel.
+  void AddUp(std::vector<double>* first, std::vector<double>* second) {
+    first->assign(rows_.channels, 0);
+    second->assign(rows_.channels, 0);
+    ForEach([&](int channel, float one, float other, int) {
+      (*first)[channel] += one;
+      (*second)[channel] += other;
+    });
+  }
 
  private:
   const ChannelRows rows_;
@@ -179,6 +188,42 @@ void CombineChunk(int count, const float* x, const float* y, const float* mean,
   }
 }
 
+CAFFE_VECTOR_CLONES
+void ReluChunk(int count, float slope, float* y) {
+  for (int i = 0; i < count; ++i) {
+    y[i] = y[i] > 0 ? y[i] : y[i] * slope;
+  }
+}
+
+CAFFE_VECTOR_CLONES
+void MaskChunk(int count, const float* dy, const float* y, float slope,
+    float* dv) {
+  for (int i = 0; i < count; ++i) {
+    dv[i] = y[i] > 0 ? dy[i] : dy[i] * slope;
+  }
+}
+
+/// dv of a part: written to room, or where it is already.
+const float* DvOf(const Part& part, const NormDiff& diff, float* room) {
+  const float* dy = diff.dy + part.at;
+  if (!diff.y) {
+    return dy;
+  }
+  MaskChunk(part.count, dy, diff.y + part.at, diff.slope, room);
+  return room;
+}
+
+/// du of a part of which dv is known.
+const float* DuOf(const ChannelRows& rows, const Part& part,
+    const NormDiff& diff, const float* dv, float* room) {
+  if (!diff.scale) {
+    return dv;
+  }
+  const Spread none(rows, part, NULL, 0), scales(rows, part, diff.scale, 0);
+  ScaleChunk(part.count, dv, none.lanes, scales.lanes, none.lanes, room);
+  return room;
+}
+
 }  // namespace
 
 void ScaleChannels(const ChannelRows& rows, const float* x, const float* mean,
@@ -191,26 +236,16 @@ void ScaleChannels(const ChannelRows& rows, const float* x, const float* mean,
   });
 }
 
-void CentredSums(const ChannelRows& rows, const float* x, const float* dy,
-    const float* mean, double* sum_product, double* sum) {
-  LaneSums sums(rows);
-  OverParts(rows, [&](const Part& part) {
-    const Spread means(rows, part, mean, 0);
-    SumChunk(part.count, x + part.at, dy + part.at, means.lanes,
-        sums.Of(part.number));
-  });
-  std::fill(sum_product, sum_product + rows.channels, 0.);
-  std::fill(sum, sum + rows.channels, 0.);
-  sums.ForEach([&](int channel, float product, float plain, int) {
-    sum_product[channel] += product;
-    sum[channel] += plain;
-  });
-}
-
 void SumChannels(const ChannelRows& rows, const float* x, const float* dy,
     float* sum_product, float* sum) {
-  std::vector<double> products(rows.channels), sums(rows.channels);
-  CentredSums(rows, x, dy, NULL, &products[0], &sums[0]);
+  LaneSums lanes(rows);
+  OverParts(rows, [&](const Part& part) {
+    const Spread none(rows, part, NULL, 0);
+    SumChunk(part.count, x + part.at, dy + part.at, none.lanes,
+        lanes.Of(part.number));
+  });
+  std::vector<double> products, sums;
+  lanes.AddUp(&products, &sums);
   for (int channel = 0; channel < rows.channels; ++channel) {
     if (sum_product) {
       sum_product[channel] += products[channel];
@@ -246,14 +281,64 @@ void ChannelMoments(const ChannelRows& rows, const float* x, float* mean,
   }
 }
 
-void CombineChannels(const ChannelRows& rows, const float* x, const float* y,
-    const float* mean, const float* a, const float* b, const float* c,
-    float* z) {
+void NormaliseChannels(const ChannelRows& rows, const float* x,
+    const float* mean, const float* factor, const AfterNorm& after, float* y) {
   OverParts(rows, [&](const Part& part) {
+    const Spread means(rows, part, mean, 0), factors(rows, part, factor, 1),
+        none(rows, part, NULL, 0);
+    float* mine = y + part.at;
+    ScaleChunk(part.count, x + part.at, means.lanes, factors.lanes, none.lanes,
+        mine);
+    if (after.scale) {
+      const Spread scales(rows, part, after.scale, 1),
+          offsets(rows, part, after.offset, 0);
+      ScaleChunk(part.count, mine, none.lanes, scales.lanes, offsets.lanes,
+          mine);
+    }
+    if (after.relu) {
+      ReluChunk(part.count, after.slope, mine);
+    }
+  });
+}
+
+void WriteNormDiff(const ChannelRows& rows, const NormDiff& diff, float* du) {
+  OverParts(rows, [&](const Part& part) {
+    float room[kChunk];
+    const float* found = DuOf(rows, part, diff, DvOf(part, diff, room), room);
+    if (found != du + part.at) {
+      std::copy(found, found + part.count, du + part.at);
+    }
+  });
+}
+
+void SumNormDiff(const ChannelRows& rows, const float* x, const float* mean,
+    const float* factor, const NormDiff& diff, NormSums* sums) {
+  LaneSums of_dv(rows), of_du(rows);
+  OverParts(rows, [&](const Part& part) {
+    float room[kChunk], u[kChunk];
+    const Spread means(rows, part, mean, 0), factors(rows, part, factor, 1),
+        none(rows, part, NULL, 0);
+    const float* dv = DvOf(part, diff, room);
+    ScaleChunk(part.count, x + part.at, means.lanes, factors.lanes, none.lanes,
+        u);
+    SumChunk(part.count, u, dv, none.lanes, of_dv.Of(part.number));
+    SumChunk(part.count, x + part.at, DuOf(rows, part, diff, dv, room),
+        means.lanes, of_du.Of(part.number));
+  });
+  of_dv.AddUp(&sums->dv_u, &sums->dv);
+  of_du.AddUp(&sums->du_x, &sums->du);
+}
+
+void CombineChannels(const ChannelRows& rows, const float* x,
+    const NormDiff& diff, const float* mean, const float* a, const float* b,
+    const float* c, float* z) {
+  OverParts(rows, [&](const Part& part) {
+    float room[kChunk];
     const Spread means(rows, part, mean, 0), as(rows, part, a, 0),
         bs(rows, part, b, 0), cs(rows, part, c, 0);
-    CombineChunk(part.count, x + part.at, y + part.at, means.lanes, as.lanes,
-        bs.lanes, cs.lanes, z + part.at);
+    const float* du = DuOf(rows, part, diff, DvOf(part, diff, room), room);
+    CombineChunk(part.count, x + part.at, du, means.lanes, as.lanes, bs.lanes,
+        cs.lanes, z + part.at);
   });
 }
 

@@ -2,9 +2,11 @@
 
 #include "caffe/util/onednn.hpp"
 
+#include <mutex>
 #include <vector>
 
 #include "caffe/common.hpp"
+#include "caffe/util/onednn_deferred.hpp"
 
 namespace caffe {
 namespace onednn {
@@ -104,19 +106,30 @@ OtherData* OtherOf(const SyncedMemory* memory) {
 }
 
 /// The same, up to date and of the blob's shape; or NULL.
-OtherData* ValidOther(const SyncedMemory* memory, const Dims& dims) {
+OtherData* ValidOther(SyncedMemory* memory, const Dims& dims) {
+  if (Deferred* deferred =
+          dynamic_cast<Deferred*>(memory->other_layout().get())) {
+    if (memory->other_layout_valid()) {
+      const shared_ptr<OtherData> data = deferred->Settled();
+      memory->set_other_layout(data, !memory->plain_valid());
+    }
+  }
   OtherData* other = OtherOf(memory);
   return other && memory->other_layout_valid() &&
       DimsIn(other->memory) == dims ? other : NULL;
 }
 
-/// The blob's buffer for this layout, made if it has none or if what is in it
-/// is kept for a backward pass.
+}  // namespace
+
 shared_ptr<OtherData> BufferOf(const SyncedMemory* memory,
     const Layout& layout) {
   shared_ptr<OtherData> other =
       boost::dynamic_pointer_cast<OtherData>(memory->other_layout());
-  const int users = 2;  // the blob and this function
+  if (const Deferred* deferred =
+          dynamic_cast<const Deferred*>(memory->other_layout().get())) {
+    other = deferred->buffer;
+  }
+  const int users = 2;  // the blob, or what is deferred in it, and this function
   if (!other || other->memory.get_desc() != layout ||
       other.use_count() > users) {
     other.reset(new OtherData(layout));
@@ -124,7 +137,48 @@ shared_ptr<OtherData> BufferOf(const SyncedMemory* memory,
   return other;
 }
 
+namespace {
+
+/// Buffers that nobody uses: layers that keep theirs from pass to pass change
+/// them for others of the same size, and the system would clear each anew.
+class SpareBuffers {
+ public:
+  dnnl::memory Take(const Layout& layout) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (size_t i = spare_.size(); i-- > 0;) {
+      if (spare_[i].get_desc() == layout) {
+        const dnnl::memory found = spare_[i];
+        spare_.erase(spare_.begin() + i);
+        return found;
+      }
+    }
+    return dnnl::memory(layout, Engine());
+  }
+  void Give(const dnnl::memory& memory) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    spare_.push_back(memory);
+    if (spare_.size() > kMost) {
+      spare_.erase(spare_.begin());
+    }
+  }
+
+ private:
+  static const size_t kMost = 8;
+  std::mutex mutex_;
+  std::vector<dnnl::memory> spare_;
+};
+
+/// Never destroyed, as nets may be later than it would.
+SpareBuffers* Spare() {
+  static SpareBuffers* const spare = new SpareBuffers;
+  return spare;
+}
+
 }  // namespace
+
+OtherData::OtherData(const Layout& layout) : memory(Spare()->Take(layout)) {}
+
+OtherData::~OtherData() { Spare()->Give(memory); }
 
 void OtherData::WritePlain(void* cpu_data) {
   Reorder(memory, View(Plain(DimsIn(memory)), static_cast<float*>(cpu_data)));
@@ -156,11 +210,21 @@ dnnl::memory ReadAs(const Blob<float>& blob, Part part, const Layout& layout) {
   return made->memory;
 }
 
-Layout RowLayout(const Blob<float>& blob, Part part) {
-  ChannelRows rows;
-  const Layout layout = Read(blob, part).get_desc();
-  return RowsOf(layout, blob.shape(), &rows) ? layout :
-      Plain(DimsOf(blob.shape()));
+const Layout& RowLayout::For(const Blob<float>& blob, Part part) {
+  if (shape_ != blob.shape()) {
+    ChannelRows rows;
+    const Layout own = Read(blob, part).get_desc();
+    SetFirst(blob.shape(), RowsOf(own, blob.shape(), &rows) ? own :
+        Plain(DimsOf(blob.shape())));
+  }
+  return layout_;
+}
+
+void RowLayout::SetFirst(const vector<int>& shape, const Layout& layout) {
+  if (shape_ != shape) {
+    shape_ = shape;
+    layout_ = layout;
+  }
 }
 
 Output::Output(Blob<float>* blob, Part part, const Layout& layout)

@@ -200,7 +200,7 @@ void Convolver<Primitives>::BackwardWeights(const Blob<float>& bottom,
         weights->mutable_cpu_diff());
   }
   if (bias && BiasApart()) {
-    const dnnl::memory diff = ReadAs(top, DIFF, RowLayout(top, DIFF));
+    const dnnl::memory diff = ReadAs(top, DIFF, row_layout_.For(top, DIFF));
     SumChannels(RowsIn(diff, shape_.top), Values(diff), Values(diff), NULL,
         bias->mutable_cpu_diff());
   } else if (bias) {
