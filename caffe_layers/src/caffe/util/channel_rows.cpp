@@ -11,84 +11,99 @@ namespace caffe {
 namespace {
 
 const int kLanes = 16;
-/// What is summed in floats before it is added up in double: a multiple of the
-/// lanes, and small enough to be in the cache when it is read again.
-const int kChunk = 4096;
+/// What is summed in floats before it is added up in double, and what steps that
+/// follow each other are done for before the next: so small that it stays in the
+/// cache; a multiple of the lanes.
+const int kChunk = 2048;
 /// What a thread takes at a time, or more.
 const int kGrain = 1 << 15;
-
-int Chunks(const ChannelRows& rows) {
-  return (rows.Length() + kChunk - 1) / kChunk;
-}
-
-int AllChunks(const ChannelRows& rows) {
-  return rows.images * rows.RowsAnImage() * Chunks(rows);
-}
 
 /// Of a row, a chunk or less.
 struct Part {
   int number;
   size_t at;
   int count;
-  int channel;  // of its first lane
+  int row;  // of an image
 };
+
+int Chunks(const ChannelRows& rows) {
+  return (rows.Length() + kChunk - 1) / kChunk;
+}
+
+int AllParts(const ChannelRows& rows) {
+  return rows.images * rows.RowsAnImage() * Chunks(rows);
+}
+
+Part PartOf(const ChannelRows& rows, int number) {
+  const int chunks = Chunks(rows);
+  const int row = number / chunks, begin = number % chunks * kChunk;
+  const Part part = {number, static_cast<size_t>(row) * rows.Length() + begin,
+      std::min(kChunk, rows.Length() - begin), row % rows.RowsAnImage()};
+  return part;
+}
 
 /// Calls body(part) for all parts of the rows, in any order.
 template <typename Body>
 void OverParts(const ChannelRows& rows, const Body& body) {
-  const int chunks = Chunks(rows), all = AllChunks(rows);
+  const int all = AllParts(rows);
   const int together =
       std::max(1, kGrain / std::max(1, std::min(kChunk, rows.Length())));
   ParallelFor((all + together - 1) / together, [&](int task) {
     const int last = std::min(all, (task + 1) * together);
     for (int number = task * together; number < last; ++number) {
-      const int row = number / chunks, begin = number % chunks * kChunk;
-      const Part part = {number,
-          static_cast<size_t>(row) * rows.Length() + begin,
-          std::min(kChunk, rows.Length() - begin),
-          row % rows.RowsAnImage() * rows.block};
-      body(part);
+      body(PartOf(rows, number));
     }
   });
 }
 
-/// A parameter of the channels of a part, one for each lane.
-struct Spread {
-  Spread(const ChannelRows& rows, const Part& part, const float* parameter,
-      float otherwise) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const int channel = part.channel + lane % rows.block;
+/// A parameter of the channels, one for each lane of each row.
+class Spread {
+ public:
+  Spread(const ChannelRows& rows, const float* parameter, float otherwise)
+      : lanes_(static_cast<size_t>(rows.RowsAnImage()) * kLanes,
+            parameter ? 0 : otherwise) {
+    for (size_t i = 0; parameter && i < lanes_.size(); ++i) {
+      const int channel = i / kLanes * rows.block + i % kLanes % rows.block;
       // Channels that only fill a block up stay 0.
-      lanes[lane] = !parameter ? otherwise :
-          channel < rows.channels ? parameter[channel] : 0;
+      if (channel < rows.channels) {
+        lanes_[i] = parameter[channel];
+      }
     }
   }
-  float lanes[kLanes];
+  const float* Of(const Part& part) const {
+    return &lanes_[static_cast<size_t>(part.row) * kLanes];
+  }
+
+ private:
+  std::vector<float> lanes_;
 };
+
+/// How many of the elements of a part are in the lane.
+inline int CountOf(int lane, int count) {
+  return (count - lane + kLanes - 1) / kLanes;
+}
 
 /// Two sums of each lane of each part, and of these those of the channels.
 class LaneSums {
  public:
   explicit LaneSums(const ChannelRows& rows)
-      : rows_(rows),
-        sums_(static_cast<size_t>(AllChunks(rows)) * 2 * kLanes) {}
-  float* Of(int number) {
-    return &sums_[static_cast<size_t>(number) * 2 * kLanes];
+      : rows_(rows), sums_(static_cast<size_t>(AllParts(rows)) * 2 * kLanes) {}
+  float* Of(const Part& part) {
+    return &sums_[static_cast<size_t>(part.number) * 2 * kLanes];
   }
-  /// Calls add(channel, lane, first, second, part) in the order of the parts.
+  /// Calls add(channel, first, second, count) for each lane of each part, in
+  /// their order.
   template <typename Add>
   void ForEach(const Add& add) {
-    const int chunks = Chunks(rows_), all = AllChunks(rows_);
+    const int all = AllParts(rows_);
     for (int number = 0; number < all; ++number) {
-      const int channel = number / chunks % rows_.RowsAnImage() * rows_.block;
-      const float* mine = Of(number);
+      const Part part = PartOf(rows_, number);
+      const float* mine = Of(part);
       for (int lane = 0; lane < kLanes; ++lane) {
-        const int own = channel + lane % rows_.block;
-        if (own < rows_.channels) {
-          const int count = std::min(kChunk,
-              rows_.Length() - number % chunks * kChunk);
-          add(own, mine[lane], mine[kLanes + lane],
-              (count - lane + kLanes - 1) / kLanes);
+        const int channel = part.row * rows_.block + lane % rows_.block;
+        if (channel < rows_.channels) {
+          add(channel, mine[lane], mine[kLanes + lane],
+              CountOf(lane, part.count));
         }
       }
     }
@@ -108,14 +123,26 @@ class LaneSums {
   std::vector<float> sums_;
 };
 
+/// What the processor has vectors for, of which it takes several for all lanes:
+/// compilers do those of their own making through memory where they are longer.
+typedef float Vector __attribute__((vector_size(32), aligned(4), may_alias));
+const int kWidth = sizeof(Vector) / sizeof(float);
+
+inline const Vector& At(const float* data) {
+  return *reinterpret_cast<const Vector*>(data);
+}
+inline Vector& At(float* data) { return *reinterpret_cast<Vector*>(data); }
+
 CAFFE_VECTOR_CLONES
 void ScaleChunk(int count, const float* x, const float* mean,
     const float* factor, const float* offset, float* y) {
+  const Vector m0 = At(mean), m1 = At(mean + kWidth);
+  const Vector f0 = At(factor), f1 = At(factor + kWidth);
+  const Vector o0 = At(offset), o1 = At(offset + kWidth);
   int i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      y[i + lane] = (x[i + lane] - mean[lane]) * factor[lane] + offset[lane];
-    }
+    At(y + i) = (At(x + i) - m0) * f0 + o0;
+    At(y + i + kWidth) = (At(x + i + kWidth) - m1) * f1 + o1;
   }
   for (int lane = 0; i < count; ++i, ++lane) {
     y[i] = (x[i] - mean[lane]) * factor[lane] + offset[lane];
@@ -126,123 +153,138 @@ void ScaleChunk(int count, const float* x, const float* mean,
 CAFFE_VECTOR_CLONES
 void SumChunk(int count, const float* x, const float* dy, const float* mean,
     float* sums) {
-  float products[kLanes] = {0}, plain[kLanes] = {0};
+  const Vector m0 = At(mean), m1 = At(mean + kWidth);
+  Vector products0 = {0}, products1 = {0}, plain0 = {0}, plain1 = {0};
   int i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      products[lane] += dy[i + lane] * (x[i + lane] - mean[lane]);
-      plain[lane] += dy[i + lane];
-    }
+    const Vector d0 = At(dy + i), d1 = At(dy + i + kWidth);
+    products0 += d0 * (At(x + i) - m0);
+    products1 += d1 * (At(x + i + kWidth) - m1);
+    plain0 += d0;
+    plain1 += d1;
   }
+  At(sums) = products0;
+  At(sums + kWidth) = products1;
+  At(sums + kLanes) = plain0;
+  At(sums + kLanes + kWidth) = plain1;
   for (int lane = 0; i < count; ++i, ++lane) {
-    products[lane] += dy[i] * (x[i] - mean[lane]);
-    plain[lane] += dy[i];
+    sums[lane] += dy[i] * (x[i] - mean[lane]);
+    sums[kLanes + lane] += dy[i];
   }
-  std::copy(products, products + kLanes, sums);
-  std::copy(plain, plain + kLanes, sums + kLanes);
 }
 
 /// Mean of each lane, and the sum of squares about it.
 CAFFE_VECTOR_CLONES
 void MomentsOfChunk(int count, const float* x, float* moments) {
-  float mean[kLanes] = {0}, squares[kLanes] = {0};
   const int whole = count / kLanes * kLanes;
+  float* mean = moments;
+  float* squares = moments + kLanes;
+  Vector sum0 = {0}, sum1 = {0};
   for (int i = 0; i < whole; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      mean[lane] += x[i + lane];
-    }
+    sum0 += At(x + i);
+    sum1 += At(x + i + kWidth);
   }
+  At(mean) = sum0;
+  At(mean + kWidth) = sum1;
   for (int i = whole; i < count; ++i) {
     mean[i - whole] += x[i];
   }
   for (int lane = 0; lane < kLanes; ++lane) {
-    const int own = (count - lane + kLanes - 1) / kLanes;
-    mean[lane] /= own > 0 ? own : 1;
+    mean[lane] /= std::max(1, CountOf(lane, count));
   }
+  const Vector m0 = At(mean), m1 = At(mean + kWidth);
+  sum0 = sum1 = Vector();
   for (int i = 0; i < whole; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      const float off = x[i + lane] - mean[lane];
-      squares[lane] += off * off;
-    }
+    const Vector off0 = At(x + i) - m0, off1 = At(x + i + kWidth) - m1;
+    sum0 += off0 * off0;
+    sum1 += off1 * off1;
   }
+  At(squares) = sum0;
+  At(squares + kWidth) = sum1;
   for (int i = whole; i < count; ++i) {
     const float off = x[i] - mean[i - whole];
     squares[i - whole] += off * off;
   }
-  std::copy(mean, mean + kLanes, moments);
-  std::copy(squares, squares + kLanes, moments + kLanes);
 }
 
 CAFFE_VECTOR_CLONES
 void CombineChunk(int count, const float* x, const float* y, const float* mean,
     const float* a, const float* b, const float* c, float* z) {
+  const Vector m0 = At(mean), m1 = At(mean + kWidth);
+  const Vector a0 = At(a), a1 = At(a + kWidth);
+  const Vector b0 = At(b), b1 = At(b + kWidth);
+  const Vector c0 = At(c), c1 = At(c + kWidth);
   int i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) {
-      z[i + lane] = a[lane] * y[i + lane] +
-          (b[lane] * (x[i + lane] - mean[lane]) + c[lane]);
-    }
+    const int j = i + kWidth;
+    At(z + i) = a0 * At(y + i) + (b0 * (At(x + i) - m0) + c0);
+    At(z + j) = a1 * At(y + j) + (b1 * (At(x + j) - m1) + c1);
   }
   for (int lane = 0; i < count; ++i, ++lane) {
     z[i] = a[lane] * y[i] + (b[lane] * (x[i] - mean[lane]) + c[lane]);
   }
 }
 
-CAFFE_VECTOR_CLONES
-void ReluChunk(int count, float slope, float* y) {
-  for (int i = 0; i < count; ++i) {
-    y[i] = y[i] > 0 ? y[i] : y[i] * slope;
-  }
-}
-
+/// dy where y is positive, else slope dy; y = dy is a ReLU.
 CAFFE_VECTOR_CLONES
 void MaskChunk(int count, const float* dy, const float* y, float slope,
     float* dv) {
-  for (int i = 0; i < count; ++i) {
+  int i = 0;
+  for (; i + kWidth <= count; i += kWidth) {
+    const Vector d = At(dy + i);
+    At(dv + i) = At(y + i) > 0 ? d : d * slope;
+  }
+  for (; i < count; ++i) {
     dv[i] = y[i] > 0 ? dy[i] : dy[i] * slope;
   }
 }
 
-/// dv of a part: written to room, or where it is already.
-const float* DvOf(const Part& part, const NormDiff& diff, float* room) {
-  const float* dy = diff.dy + part.at;
-  if (!diff.y) {
-    return dy;
+/// The diffs of a part (NormDiff), written to room or where they are already.
+class DiffParts {
+ public:
+  DiffParts(const ChannelRows& rows, const NormDiff& diff)
+      : diff_(diff), none_(rows, NULL, 0), scales_(rows, diff.scale, 1) {}
+  const float* Dv(const Part& part, float* room) const {
+    const float* dy = diff_.dy + part.at;
+    if (!diff_.y) {
+      return dy;
+    }
+    MaskChunk(part.count, dy, diff_.y + part.at, diff_.slope, room);
+    return room;
   }
-  MaskChunk(part.count, dy, diff.y + part.at, diff.slope, room);
-  return room;
-}
+  const float* Du(const Part& part, const float* dv, float* room) const {
+    if (!diff_.scale) {
+      return dv;
+    }
+    ScaleChunk(part.count, dv, none_.Of(part), scales_.Of(part),
+        none_.Of(part), room);
+    return room;
+  }
 
-/// du of a part of which dv is known.
-const float* DuOf(const ChannelRows& rows, const Part& part,
-    const NormDiff& diff, const float* dv, float* room) {
-  if (!diff.scale) {
-    return dv;
-  }
-  const Spread none(rows, part, NULL, 0), scales(rows, part, diff.scale, 0);
-  ScaleChunk(part.count, dv, none.lanes, scales.lanes, none.lanes, room);
-  return room;
-}
+ private:
+  const NormDiff diff_;
+  const Spread none_, scales_;
+};
 
 }  // namespace
 
 void ScaleChannels(const ChannelRows& rows, const float* x, const float* mean,
     const float* factor, const float* offset, float* y) {
+  const Spread means(rows, mean, 0), factors(rows, factor, 1),
+      offsets(rows, offset, 0);
   OverParts(rows, [&](const Part& part) {
-    const Spread means(rows, part, mean, 0), factors(rows, part, factor, 1),
-        offsets(rows, part, offset, 0);
-    ScaleChunk(part.count, x + part.at, means.lanes, factors.lanes,
-        offsets.lanes, y + part.at);
+    ScaleChunk(part.count, x + part.at, means.Of(part), factors.Of(part),
+        offsets.Of(part), y + part.at);
   });
 }
 
 void SumChannels(const ChannelRows& rows, const float* x, const float* dy,
     float* sum_product, float* sum) {
   LaneSums lanes(rows);
+  const Spread none(rows, NULL, 0);
   OverParts(rows, [&](const Part& part) {
-    const Spread none(rows, part, NULL, 0);
-    SumChunk(part.count, x + part.at, dy + part.at, none.lanes,
-        lanes.Of(part.number));
+    SumChunk(part.count, x + part.at, dy + part.at, none.Of(part),
+        lanes.Of(part));
   });
   std::vector<double> products, sums;
   lanes.AddUp(&products, &sums);
@@ -260,7 +302,7 @@ void ChannelMoments(const ChannelRows& rows, const float* x, float* mean,
     float* variance) {
   LaneSums moments(rows);
   OverParts(rows, [&](const Part& part) {
-    MomentsOfChunk(part.count, x + part.at, moments.Of(part.number));
+    MomentsOfChunk(part.count, x + part.at, moments.Of(part));
   });
   // Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for
   // computing sample variances, 1979.
@@ -283,30 +325,30 @@ void ChannelMoments(const ChannelRows& rows, const float* x, float* mean,
 
 void NormaliseChannels(const ChannelRows& rows, const float* x,
     const float* mean, const float* factor, const AfterNorm& after, float* y) {
+  const Spread means(rows, mean, 0), factors(rows, factor, 1),
+      none(rows, NULL, 0), scales(rows, after.scale, 1),
+      offsets(rows, after.offset, 0);
   OverParts(rows, [&](const Part& part) {
-    const Spread means(rows, part, mean, 0), factors(rows, part, factor, 1),
-        none(rows, part, NULL, 0);
     float* mine = y + part.at;
-    ScaleChunk(part.count, x + part.at, means.lanes, factors.lanes, none.lanes,
-        mine);
+    ScaleChunk(part.count, x + part.at, means.Of(part), factors.Of(part),
+        none.Of(part), mine);
     if (after.scale) {
-      const Spread scales(rows, part, after.scale, 1),
-          offsets(rows, part, after.offset, 0);
-      ScaleChunk(part.count, mine, none.lanes, scales.lanes, offsets.lanes,
-          mine);
+      ScaleChunk(part.count, mine, none.Of(part), scales.Of(part),
+          offsets.Of(part), mine);
     }
     if (after.relu) {
-      ReluChunk(part.count, after.slope, mine);
+      MaskChunk(part.count, mine, mine, after.slope, mine);
     }
   });
 }
 
 void WriteNormDiff(const ChannelRows& rows, const NormDiff& diff, float* du) {
+  const DiffParts parts(rows, diff);
   OverParts(rows, [&](const Part& part) {
-    float room[kChunk];
-    const float* found = DuOf(rows, part, diff, DvOf(part, diff, room), room);
-    if (found != du + part.at) {
-      std::copy(found, found + part.count, du + part.at);
+    float* mine = du + part.at;
+    const float* found = parts.Du(part, parts.Dv(part, mine), mine);
+    if (found != mine) {
+      std::copy(found, found + part.count, mine);
     }
   });
 }
@@ -314,16 +356,17 @@ void WriteNormDiff(const ChannelRows& rows, const NormDiff& diff, float* du) {
 void SumNormDiff(const ChannelRows& rows, const float* x, const float* mean,
     const float* factor, const NormDiff& diff, NormSums* sums) {
   LaneSums of_dv(rows), of_du(rows);
+  const DiffParts parts(rows, diff);
+  const Spread means(rows, mean, 0), factors(rows, factor, 1),
+      none(rows, NULL, 0);
   OverParts(rows, [&](const Part& part) {
     float room[kChunk], u[kChunk];
-    const Spread means(rows, part, mean, 0), factors(rows, part, factor, 1),
-        none(rows, part, NULL, 0);
-    const float* dv = DvOf(part, diff, room);
-    ScaleChunk(part.count, x + part.at, means.lanes, factors.lanes, none.lanes,
-        u);
-    SumChunk(part.count, u, dv, none.lanes, of_dv.Of(part.number));
-    SumChunk(part.count, x + part.at, DuOf(rows, part, diff, dv, room),
-        means.lanes, of_du.Of(part.number));
+    const float* dv = parts.Dv(part, room);
+    ScaleChunk(part.count, x + part.at, means.Of(part), factors.Of(part),
+        none.Of(part), u);
+    SumChunk(part.count, u, dv, none.Of(part), of_dv.Of(part));
+    SumChunk(part.count, x + part.at, parts.Du(part, dv, room), means.Of(part),
+        of_du.Of(part));
   });
   of_dv.AddUp(&sums->dv_u, &sums->dv);
   of_du.AddUp(&sums->du_x, &sums->du);
@@ -332,13 +375,14 @@ void SumNormDiff(const ChannelRows& rows, const float* x, const float* mean,
 void CombineChannels(const ChannelRows& rows, const float* x,
     const NormDiff& diff, const float* mean, const float* a, const float* b,
     const float* c, float* z) {
+  const DiffParts parts(rows, diff);
+  const Spread means(rows, mean, 0), as(rows, a, 0), bs(rows, b, 0),
+      cs(rows, c, 0);
   OverParts(rows, [&](const Part& part) {
     float room[kChunk];
-    const Spread means(rows, part, mean, 0), as(rows, part, a, 0),
-        bs(rows, part, b, 0), cs(rows, part, c, 0);
-    const float* du = DuOf(rows, part, diff, DvOf(part, diff, room), room);
-    CombineChunk(part.count, x + part.at, du, means.lanes, as.lanes, bs.lanes,
-        cs.lanes, z + part.at);
+    const float* du = parts.Du(part, parts.Dv(part, room), room);
+    CombineChunk(part.count, x + part.at, du, means.Of(part), as.Of(part),
+        bs.Of(part), cs.Of(part), z + part.at);
   });
 }
 
