@@ -134,3 +134,120 @@ def test_reshaping_keeps_the_data_right(caffe, tmp_path):
     net.blobs["data"].data[...] = x
     together = net.forward()["b"]
     np.testing.assert_allclose(together, np.concatenate(alone), rtol=1e-4, atol=1e-5)
+
+
+SCALE = "Scale scale_param { bias_term: true }"
+CHAINS = {
+    "all ours": ("BatchNorm", SCALE, "ReLU"),
+    "without a Scale": ("BatchNorm", "ReLU"),
+    "PReLU": ("BatchNorm", SCALE, "PReLU"),
+    "Power last": ("BatchNorm", SCALE, "ReLU", "Power power_param { scale: 2 }"),
+    "Power first": ("Power power_param { scale: 2 }", "BatchNorm", SCALE, "ReLU"),
+}
+
+
+def write_chain(path, layers, engine=""):
+    """Write three convolutions, each with these layers in place on its output."""
+    text, bottom = SHAPES, "data"
+    for i in range(3):
+        top = f"conv{i}"
+        text += (
+            f'layer {{ name: "{top}" type: "Convolution" bottom: "{bottom}" '
+            f'top: "{top}" convolution_param {{ num_output: 16 kernel_size: 3 pad: 1 '
+            'bias_term: false weight_filler { type: "msra" } } }\n'
+        )
+        for k, layer in enumerate(layers):
+            kind, _, rest = layer.partition(" ")
+            text += (
+                f'layer {{ name: "{kind}{i}{k}" type: "{kind}" bottom: "{top}" '
+                f'top: "{top}" {rest} {engine} }}\n'
+            )
+        bottom = top
+    path.write_text(
+        text + f'layer {{ name: "loss" type: "EuclideanLoss" bottom: "{bottom}" '
+        'bottom: "label" top: "loss" }\n'
+    )
+    return path
+
+
+SHAPES = """
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 2 dim: 3 dim: 20 dim: 24 } } }
+layer { name: "label" type: "Input" top: "label"
+  input_param { shape { dim: 2 dim: 16 dim: 20 dim: 24 } } }
+"""
+
+
+def gradients(net, seed):
+    """Return all that one training pass leaves in the parameters."""
+    rng = np.random.default_rng(seed)
+    for name in ("data", "label"):
+        net.blobs[name].data[...] = rng.normal(0, 1, net.blobs[name].data.shape)
+    net.clear_param_diffs()
+    net.forward()
+    net.backward()
+    blobs = [blob for layer in net.params.values() for blob in layer]
+    return [array.copy() for blob in blobs for array in (blob.diff, blob.data)]
+
+
+@pytest.mark.parametrize("layers", CHAINS.values(), ids=CHAINS)
+def test_a_training_that_goes_on_in_a_new_process_has_the_same_bits(
+    caffe, tmp_path, layers
+):
+    """The first pass finds out who reads which data; the numbers do not show it."""
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    path = str(write_chain(tmp_path / "net.prototxt", layers))
+    caffe.set_random_seed(3)
+    net = caffe.Net(path, caffe.TRAIN)
+    for seed in range(3):
+        gradients(net, seed)
+    new = caffe.Net(path, caffe.TRAIN)
+    for key, blobs in net.params.items():
+        for mine, theirs in zip(blobs, new.params[key], strict=True):
+            theirs.data[...] = mine.data
+    for seed in (3, 4):
+        for mine, theirs in zip(
+            gradients(net, seed), gradients(new, seed), strict=True
+        ):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_what_is_put_off_is_there_for_whoever_looks(caffe, tmp_path):
+    """BatchNorm, Scale and ReLU are one pass, unless someone looks in between."""
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    caffe.set_random_seed(3)
+    own = "randrop_engine_param { engine: CAFFE }"
+    ours = caffe.Net(
+        str(write_chain(tmp_path / "ours.prototxt", CHAINS["all ours"])), caffe.TRAIN
+    )
+    theirs = caffe.Net(
+        str(write_chain(tmp_path / "theirs.prototxt", CHAINS["all ours"], own)),
+        caffe.TRAIN,
+    )
+    theirs.copy_from(save(ours, tmp_path / "weights.caffemodel"))
+    rng = np.random.default_rng(0)
+    inputs = {k: rng.normal(0, 1, ours.blobs[k].shape) for k in ("data", "label")}
+    names = list(ours._layer_names)
+    for stop in ("BatchNorm10", "Scale11", "ReLU12"):
+        seen = []
+        for net in (ours, theirs):
+            for name, values in inputs.items():
+                net.blobs[name].data[...] = values
+            net.forward(end=stop)
+            # Without a look, which would put an end to it for the passes after.
+            if stop == "ReLU12":
+                net.forward(start=names[names.index(stop) + 1])
+                net.backward(end=stop)
+                seen.append(net.blobs["conv1"].diff.copy())
+            seen.append(net.blobs["conv1"].data.copy())
+        for mine, other in zip(
+            seen[: len(seen) // 2], seen[len(seen) // 2 :], strict=True
+        ):
+            np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-5)
+
+
+def save(net, path):
+    net.save(str(path))
+    return str(path)
