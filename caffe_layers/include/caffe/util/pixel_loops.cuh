@@ -17,10 +17,22 @@ const int kReduceBlocks = 1024;
 /// Digits of a radix selection on the GPU; a histogram has one bin a thread.
 const int kSelectDigitBits = 8;
 
+/// As CUDA_KERNEL_LOOP, which from 2^30 elements on never ends: what it adds to
+/// an index need not fit an int.
+#define CAFFE_PIXEL_LOOP(i, count) \
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + \
+           threadIdx.x; i < (count); \
+       i += static_cast<int64_t>(blockDim.x) * gridDim.x)
+
+/// Blocks that give each of so many elements a thread.
+inline int PixelLoopBlocks(int64_t count) {
+  return (count + CAFFE_CUDA_NUM_THREADS - 1) / CAFFE_CUDA_NUM_THREADS;
+}
+
 template <typename Operation>
 __global__ void ForEachGPU(const int count, const Operation op) {
-  CUDA_KERNEL_LOOP(i, count) {
-    op(i);
+  CAFFE_PIXEL_LOOP(i, count) {
+    op(static_cast<int>(i));
   }
 }
 
@@ -88,7 +100,7 @@ __global__ void ReduceClassesGPU(const int classes, const int first,
 template <typename Key>
 __global__ void BeginSelectGPU(const int segments, const int* wanted,
     Cut<Key>* cuts, int* histograms) {
-  CUDA_KERNEL_LOOP(i, segments << kSelectDigitBits) {
+  CAFFE_PIXEL_LOOP(i, static_cast<int64_t>(segments) << kSelectDigitBits) {
     histograms[i] = 0;
     if (i < segments) {
       cuts[i] = Cut<Key>(wanted[i]);
@@ -121,7 +133,8 @@ __global__ void SelectHistogramGPU(const int size, const int blocks_a_segment,
   __syncthreads();
   for (int d = threadIdx.x; d < kDigits; d += blockDim.x) {
     if (histogram[d] > 0) {
-      atomicAdd(histograms + segment * kDigits + d, histogram[d]);
+      atomicAdd(histograms + static_cast<int64_t>(segment) * kDigits + d,
+          histogram[d]);
     }
   }
 }
@@ -130,7 +143,7 @@ template <typename Key>
 __global__ void NarrowGPU(const int segments, const int shift, Cut<Key>* cuts,
     int* histograms) {
   const int kDigits = 1 << kSelectDigitBits;
-  CUDA_KERNEL_LOOP(s, segments) {
+  CAFFE_PIXEL_LOOP(s, segments) {
     Cut<Key> cut = cuts[s];
     cut.Narrow(histograms + s * kDigits, kDigits, shift);
     cuts[s] = cut;
@@ -183,9 +196,10 @@ __global__ void CountTiesGPU(const int size, const int blocks_a_segment,
 /// Turns the blocks' ties into the ties before each block of its segment.
 __global__ static void ScanTiesGPU(const int segments,
     const int blocks_a_segment, int* ties) {
-  CUDA_KERNEL_LOOP(s, segments) {
+  CAFFE_PIXEL_LOOP(s, segments) {
     int before = 0;
-    for (int b = s * blocks_a_segment; b < (s + 1) * blocks_a_segment; ++b) {
+    for (int64_t b = s * blocks_a_segment; b < (s + 1) * blocks_a_segment;
+         ++b) {
       const int here = ties[b];
       ties[b] = before;
       before += here;
@@ -251,7 +265,7 @@ struct OnGpu {
   template <typename Operation>
   static void ForEach(int count, const Operation& op) {
     // NOLINT_NEXT_LINE(whitespace/operators)
-    ForEachGPU<<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(count, op);
+    ForEachGPU<<<PixelLoopBlocks(count), CAFFE_CUDA_NUM_THREADS>>>(count, op);
     CUDA_POST_KERNEL_CHECK;
   }
   template <typename Operation>
@@ -308,7 +322,7 @@ struct OnGpu {
       const int* wanted, ScratchMemory* scratch) {
     const int spread = BlocksASegment(segments, size);
     const int blocks = segments * spread;
-    const int bins = segments << kSelectDigitBits;
+    const int64_t bins = static_cast<int64_t>(segments) << kSelectDigitBits;
     const size_t bytes = segments * sizeof(Cut<Key>) +
         (bins + blocks) * sizeof(int);
     Cut<Key>* cuts =
@@ -316,7 +330,7 @@ struct OnGpu {
     int* histograms = reinterpret_cast<int*>(cuts + segments);
     int* ties = histograms + bins;
     // NOLINT_NEXT_LINE(whitespace/operators)
-    BeginSelectGPU<<<CAFFE_GET_BLOCKS(bins), CAFFE_CUDA_NUM_THREADS>>>(
+    BeginSelectGPU<<<PixelLoopBlocks(bins), CAFFE_CUDA_NUM_THREADS>>>(
         segments, wanted, cuts, histograms);
     for (int shift = sizeof(Key) * 8 - kSelectDigitBits; shift >= 0;
          shift -= kSelectDigitBits) {
@@ -324,13 +338,13 @@ struct OnGpu {
       SelectHistogramGPU<<<blocks, kReduceThreads>>>(size, spread, op, shift,
           cuts, histograms);
       // NOLINT_NEXT_LINE(whitespace/operators)
-      NarrowGPU<<<CAFFE_GET_BLOCKS(segments), CAFFE_CUDA_NUM_THREADS>>>(
+      NarrowGPU<<<PixelLoopBlocks(segments), CAFFE_CUDA_NUM_THREADS>>>(
           segments, shift, cuts, histograms);
     }
     // NOLINT_NEXT_LINE(whitespace/operators)
     CountTiesGPU<<<blocks, kReduceThreads>>>(size, spread, op, cuts, ties);
     // NOLINT_NEXT_LINE(whitespace/operators)
-    ScanTiesGPU<<<CAFFE_GET_BLOCKS(segments), CAFFE_CUDA_NUM_THREADS>>>(
+    ScanTiesGPU<<<PixelLoopBlocks(segments), CAFFE_CUDA_NUM_THREADS>>>(
         segments, spread, ties);
     // NOLINT_NEXT_LINE(whitespace/operators)
     MarkGPU<<<blocks, kReduceThreads>>>(size, spread, op, cuts, ties);

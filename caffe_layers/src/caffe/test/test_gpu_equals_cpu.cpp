@@ -1,0 +1,126 @@
+#ifndef CPU_ONLY
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "gtest/gtest.h"
+
+#include "caffe/test/test_caffe_main.hpp"
+#include "caffe/test/test_pixel_loss_util.hpp"
+
+namespace caffe {
+
+struct GpuCase {
+  const char* text;
+  bool softmax;
+  bool mask;
+};
+
+const GpuCase kGpuCases[] = {
+  {"type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 5 "
+   "schedule_type: LOG }", false, true},
+  {"type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 6 "
+   "schedule_type: LINEAR balance: PER_IMAGE }", false, true},
+  {"type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 7 "
+   "schedule_type: SQU balance: BATCH }", false, true},
+  {"type: 'SigmoidRandomDropCELoss' randrop_loss_param { "
+   "schedule_type: NONE }", false, true},
+  {"type: 'SigmoidTopKCELoss' randrop_topk_param { negatives_per_positive: 2 }",
+   false, true},
+  {"type: 'SigmoidTopKCELoss' randrop_topk_param { selection: BIN "
+   "negatives_per_positive: 1 balance: BATCH }", false, true},
+  {"type: 'SigmoidTopKCELoss' randrop_topk_param { selection: PERCENT "
+   "k_percent: 30 }", false, true},
+  {"type: 'SoftmaxTopKLoss' randrop_topk_param { k_percent: 30 }", true, true},
+  {"type: 'SigmoidFocalCELoss'", false, false},
+  {"type: 'SigmoidFocalCELoss' randrop_focal_param { gamma: 0.5 "
+   "alpha_mode: PER_IMAGE }", false, false},
+  {"type: 'SoftmaxFocalCELoss'", true, false},
+  {"type: 'SoftDiceLoss'", true, false},
+  {"type: 'SoftDiceLoss' randrop_dice_param { activation: SIGMOID "
+   "squared: false batch: true }", false, false},
+  {"type: 'TopKDiceLoss' randrop_dice_param { k_percent: 20 }", true, true},
+  {"type: 'TopKDiceLoss' randrop_dice_param { activation: SIGMOID "
+   "region: FOREGROUND k_percent: 60 }", false, true},
+  {"type: 'ExpLogLoss'", true, false},
+};
+
+// One pixel; less than a block of threads, and one more; more than one block
+// reduces; more classes than a pass adds up.
+const int kGpuShapes[][4] = {
+  {1, 1, 1, 1}, {2, 3, 9, 7}, {1, 2, 1, 257}, {3, 2, 33, 31}, {2, 11, 20, 13},
+};
+
+template <typename Dtype>
+class GpuEqualsCpuTest : public PixelLossTest<GPUDevice<Dtype> > {
+ protected:
+  struct Result {
+    vector<double> loss;
+    vector<Dtype> diff, mask;
+  };
+
+  // Two passes of one layer: what is left of the first is there in the second.
+  Result RunOn(Caffe::Brew mode) {
+    Caffe::set_mode(mode);
+    Result result;
+    shared_ptr<Layer<Dtype> > layer = this->Create();
+    layer->SetUp(this->bottom_, this->top_);
+    for (int pass = 0; pass < 2; ++pass) {
+      result.loss.push_back(layer->Forward(this->bottom_, this->top_));
+      this->Backward(layer.get());
+    }
+    result.diff = this->Diff();
+    result.mask = this->Mask();
+    return result;
+  }
+};
+
+TYPED_TEST_CASE(GpuEqualsCpuTest, TestDtypes);
+
+TYPED_TEST(GpuEqualsCpuTest, TestEveryLossAndShape) {
+  typedef TypeParam Dtype;
+  const double most = sizeof(Dtype) == 4 ? 2e-5 : 1e-12;
+  for (const GpuCase& loss : kGpuCases) {
+    for (const int* shape : kGpuShapes) {
+      for (int ignore = 0; ignore < 2; ++ignore) {
+        this->Use(loss.text, loss.mask);
+        const vector<int> size(shape, shape + 4);
+        if (loss.softmax) {
+          this->FillSoftmax(size);
+        } else {
+          this->FillSigmoid(size);
+        }
+        if (ignore) {
+          this->param_.mutable_loss_param()->set_ignore_label(255);
+          for (int j = 0; j < this->label_->count(); j += 3) {
+            this->label_->mutable_cpu_data()[j] = 255;
+          }
+        }
+        SCOPED_TRACE(string(loss.text) + " of " + this->logits_->shape_string()
+            + (ignore ? ", some ignored" : ""));
+        const typename GpuEqualsCpuTest<Dtype>::Result cpu =
+            this->RunOn(Caffe::CPU);
+        const typename GpuEqualsCpuTest<Dtype>::Result gpu =
+            this->RunOn(Caffe::GPU);
+        double largest = 1e-30;
+        for (size_t i = 0; i < cpu.diff.size(); ++i) {
+          largest = std::max<double>(largest, std::fabs(cpu.diff[i]));
+        }
+        for (int pass = 0; pass < 2; ++pass) {
+          EXPECT_NEAR(cpu.loss[pass], gpu.loss[pass],
+              most * std::max(1e-3, std::fabs(cpu.loss[pass])));
+        }
+        EXPECT_TRUE(cpu.mask == gpu.mask);
+        ASSERT_EQ(cpu.diff.size(), gpu.diff.size());
+        for (size_t i = 0; i < cpu.diff.size(); ++i) {
+          ASSERT_NEAR(cpu.diff[i], gpu.diff[i], most * largest) << i;
+        }
+      }
+    }
+  }
+}
+
+}  // namespace caffe
+
+#endif  // CPU_ONLY

@@ -1,0 +1,1 @@
+// Caffe includes this header of Thrust's and uses nothing of it.

@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Run the layers' tests on CUDA that is emulated on the CPU.
+
+Every Forward_gpu and Backward_gpu, and every kernel they start, runs unchanged: see
+include/cuda_on_cpu.hpp for what is checked and what is not modelled.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+sys.path.insert(0, str(REPOSITORY / "scripts"))
+
+from caffe_tools.toolchain import default_jobs  # noqa: E402
+
+EPILOG = """\
+It needs Caffe with its tests as scripts/build_caffe.py builds it, and builds, in some
+two minutes on two cores, what is not built yet.
+
+examples:
+  python3 tests/cuda_on_cpu/run.py
+  python3 tests/cuda_on_cpu/run.py --seed 7 --filter 'TopKLossLayersTest/2.*'
+  python3 tests/cuda_on_cpu/run.py --whole --seeds 20
+  python3 tests/cuda_on_cpu/run.py --sanitize
+"""
+# The halves of the tests that run on the GPU, float and double, and what is the
+# emulation's own. Gradients by differences take thousands of launches: float does.
+FILTER = "*/2.*:*/3.*:GpuEqualsCpu*:CudaOnCpu*:GpuLoops*"
+SLOW = "*/3.TestGradient*:*/3.TestManyPixels"
+
+
+def build_root() -> Path:
+    """Return the folder below which all is built."""
+    return Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
+
+
+def build(variant: str = "", jobs: int | None = None) -> Path:
+    """Build the test program.
+
+    Parameters
+    ----------
+    variant : str
+        "sanitize" or "mutants"; "" for the plain one.
+    jobs : int, optional
+        Compilers at a time.
+
+    Returns
+    -------
+    Path
+        The program.
+    """
+    root = build_root()
+    caffe = root / "caffe"
+    if not (caffe / "build" / "lib" / "libgtest.a").exists():
+        sys.exit(
+            f"error: {caffe} is not built with its tests; run "
+            "python3 scripts/build_caffe.py"
+        )
+    folder = root / "-".join(["cuda_on_cpu", *([variant] if variant else [])])
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "build.log"
+    print(f"Building the tests over CUDA on the CPU (log: {log})", flush=True)
+    commands = (
+        [
+            *("cmake", "-S", str(HERE), "-B", str(folder), "-G", "Unix Makefiles"),
+            f"-DCAFFE_ROOT={caffe}",
+            f"-DPYTHON={sys.executable}",
+            *(
+                f"-D{name.upper()}={'ON' if name == variant else 'OFF'}"
+                for name in ("sanitize", "mutants")
+            ),
+        ],
+        ["make", "-C", str(folder), f"-j{jobs or default_jobs()}"],
+    )
+    with log.open("w") as stream:
+        for command in commands:
+            done = subprocess.run(command, stdout=stream, stderr=stream, check=False)
+            if done.returncode:
+                lines = log.read_text(errors="replace").splitlines()
+                wrong = [x for x in lines if "rror" in x or "undefined" in x]
+                shown = "\n  ".join((wrong or lines)[:8])
+                sys.exit(f"error: it does not build:\n  {shown}\nThe whole log: {log}")
+    return folder / "test_cuda_on_cpu"
+
+
+def run(program: Path, chosen: str, seed: int) -> int:
+    """Run the tests with one seed; returns the exit status."""
+    variables = {
+        "CUDA_ON_CPU_SEED": str(seed),
+        # The stacks of the fibers are not the program's.
+        "ASAN_OPTIONS": "detect_stack_use_after_return=0:detect_leaks=0",
+        "GLOG_minloglevel": "2",
+    }
+    done = subprocess.run(
+        [str(program), f"--gtest_filter={chosen}"],
+        env={**os.environ, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    lines = done.stdout.splitlines()
+    if done.returncode:
+        quiet = ("[ RUN ", "[       OK", "[-----", "[WARNING] ")
+        print("\n".join(x for x in lines if x and not x.startswith(quiet)))
+    else:
+        print("\n".join(lines[-2:]), flush=True)
+    return done.returncode
+
+
+def main() -> None:
+    """Build and run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--seed", type=int, default=1, help="of the order of threads and blocks")
+    add("--seeds", type=int, default=1, metavar="N", help="so many seeds from there on")
+    add("--whole", action="store_true", help="the long tests in double, too")
+    add("--filter", metavar="PATTERN", help="gtest's filter; default: all on the GPU")
+    add(
+        "--sanitize",
+        action="store_true",
+        help="under AddressSanitizer and UBSan instead of the own checks",
+    )
+    add("--jobs", type=int, metavar="N", help="compilers at a time")
+    options = parser.parse_args()
+    program = build("sanitize" if options.sanitize else "", options.jobs)
+    chosen = options.filter or (FILTER if options.whole else f"{FILTER}:-{SLOW}")
+    for seed in range(options.seed, options.seed + options.seeds):
+        print(f"Running them with seed {seed}", flush=True)
+        status = run(program, chosen, seed)
+        if status:
+            sys.exit(f"error: the tests failed with seed {seed} (status {status})")
+
+
+if __name__ == "__main__":
+    main()
