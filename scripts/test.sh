@@ -8,48 +8,77 @@ export RANDROP_BUILD="${RANDROP_BUILD:-$PWD/build}"
 
 usage() {
   cat <<'EOF'
-usage: bash scripts/test.sh [--fast] [--gpu] [--help]
+usage: bash scripts/test.sh [--fast] [--gpu [--compute-sanitizer]] [--help]
        bash scripts/test.sh --sanitize
+       bash scripts/test.sh --gpu-build
 
   --fast   leave out the slow tests (trainings end to end, second builds of Caffe) and
            the comparison with PyTorch, MONAI, nnU-Net and PyMIC, which are downloaded
            for it alone
-  --gpu    test the CUDA build
+  --gpu    test the CUDA build, on a GPU; nobody has run this on one yet
+  --compute-sanitizer
+           with --gpu: our layers' tests under NVIDIA's compute-sanitizer, too (memcheck,
+           racecheck, initcheck and synccheck; its program comes from PyPI)
   --sanitize
            instead of all that: our layers' tests, Caffe's own over oneDNN, and random
            nets on both engines in a build with gcc's checks of addresses and undefined
            behaviour (20 minutes for the build, 5 for the tests, on 2 cores)
+  --gpu-build
+           instead of all that: build Caffe with its tests for a GPU in build/gpu-build,
+           by nvcc, to see that all of it compiles and links; needs no GPU, and some 20
+           minutes of a core
 
 Builds Caffe with its test program if that is not done (some 6 minutes on 2 cores),
-then runs the layers' tests (gtest), the style check (ruff) and the Python tests
-(pytest).
+then runs the layers' tests (gtest), those of the GPU's side with CUDA emulated on the
+CPU (tests/cuda_on_cpu/run.py, which has options of its own), the style check (ruff) and
+the Python tests (pytest).
 EOF
 }
 
 marks=()
 gpu=()
 sanitize=""
+sanitizer=
+gpu_build=
 for argument in "$@"; do
   case "$argument" in
     --fast) marks=(-m "not slow") ;;
     --gpu) gpu=(--gpu) ;;
     --sanitize) sanitize=yes ;;
+    --compute-sanitizer) sanitizer=1 ;;
+    --gpu-build) gpu_build=1 ;;
     --help | -h) usage; exit 0 ;;
     *) echo "error: unknown argument '$argument'" >&2; usage >&2; exit 2 ;;
   esac
 done
+
+if [ -n "$sanitizer" ] && [ ${#gpu[@]} = 0 ]; then
+  echo "error: --compute-sanitizer goes with --gpu" >&2
+  exit 2
+fi
+if [ ${#gpu[@]} != 0 ] && ! nvidia-smi -L > /dev/null 2>&1; then
+  echo "error: --gpu needs an NVIDIA GPU and its driver, and nvidia-smi finds none." \
+    "Without one, the tests run CUDA emulated on the CPU, and --gpu-build compiles" >&2
+  exit 2
+fi
 
 # shellcheck source=scripts/need_python.sh
 . scripts/need_python.sh
 if [ "$sanitize" ]; then
   exec bash scripts/sanitize.sh
 fi
+if [ -n "$gpu_build" ]; then
+  # Of its own, so that the build for the CPU stays.
+  RANDROP_BUILD="$RANDROP_BUILD/gpu-build" python3 scripts/build_caffe.py --gpu
+  exit
+fi
 python3 scripts/build_caffe.py "${gpu[@]}"
+
 
 # All of Caffe's test program, whose nets are made of the CPU engine's layers; with
 # --fast our own tests, and Caffe's of the files that patch and mends touch.
 tests="*RandomDrop*:Philox*:*Parallel*:Pieces*:PixelLoss*:TopKLoss*:FocalLoss*:DiceLoss*:ExpLog*"
-tests+=":PixelKernels*:ShareOf*"
+tests+=":PixelKernels*:ShareOf*:GpuEqualsCpu*"
 tests+=":SigmoidCrossEntropyLoss*:NetTest*:IOTest*:HDF5*:ProtoTest*:LayerFactoryTest*"
 tests+=":PlatformTest*:CommonTest*:SolverTest*:SGDSolverTest*:SyncedMem*:BlobSimple*"
 if [ ${#marks[@]} = 0 ]; then
@@ -69,6 +98,14 @@ if [ -e "$RANDROP_BUILD/caffe/build/test/test_engine.testbin" ]; then
   # The blobs are of a few numbers, which many threads would only pass around.
   (cd "$RANDROP_BUILD/caffe" && GLOG_minloglevel=2 OMP_NUM_THREADS=2 \
     build/test/test_engine.testbin --gtest_filter="-*GPU*" 2>&1 | tail -n 3)
+fi
+
+echo "==> The GPU's side of the layers, CUDA emulated on the CPU"
+"$RANDROP_BUILD/venv/bin/python" tests/cuda_on_cpu/run.py
+
+if [ -n "$sanitizer" ]; then
+  echo "==> Our layers' tests under compute-sanitizer"
+  "$RANDROP_BUILD/venv/bin/python" tests/cuda_on_cpu/compute_sanitizer.py
 fi
 
 echo "==> Style"

@@ -52,6 +52,30 @@ def fetch_nvcc(folder: Path, python: Path, say: Callable[[str], None]) -> None:
     _install(requirements(("nvcc",), own=False), folder / "compiler", python)
 
 
+def compute_sanitizer(folder: Path, python: Path, say: Callable[[str], None]) -> Path:
+    """Return the compute-sanitizer program: the machine's, or PyPI's.
+
+    Raises
+    ------
+    ToolError
+        When it cannot be had.
+    """
+    here = shutil.which("compute-sanitizer")
+    if here:
+        return Path(here).resolve()
+    target = folder / "sanitizer"
+    wanted = requirements(("sanitizer",), own=False)
+    if not all((target / _installed_as(pin)).exists() for pin in wanted):
+        say("Getting compute-sanitizer from PyPI (20 MB)")
+        _install(wanted, target, python)
+    # Beside its libraries, not in bin/, where a script looks for it elsewhere.
+    found = sorted(target.glob("nvidia/*/compute-sanitizer/compute-sanitizer"))
+    if not found:
+        raise ToolError(f"{wanted[0]} has no program compute-sanitizer: see {target}")
+    found[-1].chmod(0o755)
+    return found[-1]
+
+
 def cuda_toolkit(
     nvcc: Path, folder: Path, python: Path, say: Callable[[str], None]
 ) -> Path:

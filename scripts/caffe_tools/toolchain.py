@@ -16,6 +16,7 @@ PACKAGES = (
     "build-essential",
     "cmake",
     "dpkg-dev",
+    "libboost-context-dev",
     "libboost-filesystem-dev",
     "libboost-python-dev",
     "libboost-system-dev",

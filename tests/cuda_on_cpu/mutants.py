@@ -1,7 +1,7 @@
 """Faults that are put into CUDA sources on purpose, to see that the tests find them.
 
-Each becomes a choice that the program makes when it runs (CUDA_ON_CPU_MUTANT=number), so
-that one build has them all, and a run without the variable has none.
+Each becomes a choice that the program makes when it runs (CUDA_ON_CPU_MUTANT=number),
+so that one build has them all, and a run without the variable has none.
 """
 
 import re
@@ -77,7 +77,9 @@ def _rules() -> list[_Rule]:
             "<<<({grid}) + ({a} ? -1 : {b} ? 1 : 0), ({block}) / ({c} ? 2 : 1)>>>",
         ),
     )
-    return [_Rule(re.compile(pattern), what, instead) for pattern, what, instead in rows]
+    return [
+        _Rule(re.compile(pattern), what, instead) for pattern, what, instead in rows
+    ]
 
 
 def _found(text: str, name: str) -> list[tuple[list[Mutant], re.Match, str]]:

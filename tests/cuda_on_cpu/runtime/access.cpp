@@ -1,6 +1,5 @@
-// The device's memory, and what the kernels do with memory: they are compiled
-// with -fsanitize=thread, which calls the functions at the end of this file
-// before each access. No code of this file is compiled so.
+// The device's memory, and what the kernels do with memory. told.cpp says who
+// calls this. No code of this file is compiled with -fsanitize=thread.
 
 #include <sys/mman.h>
 
@@ -350,8 +349,6 @@ std::string Describe(const Region& region, uintptr_t address) {
   return text.str();
 }
 
-enum Kind { READ, WRITE, ATOMIC };
-
 void CheckRegion(const Region& region, Kind kind, uintptr_t address,
     size_t size, const void* code) {
   const uint64_t begin =
@@ -389,6 +386,8 @@ void CheckRegion(const Region& region, Kind kind, uintptr_t address,
   });
 }
 
+}  // namespace
+
 void Check(Kind kind, uintptr_t address, size_t size, const void* code) {
   if (address - state.stack < state.stack_size) {
     return;
@@ -405,8 +404,6 @@ void Check(Kind kind, uintptr_t address, size_t size, const void* code) {
   }
 }
 
-}  // namespace
-
 void AtomicAccess(const void* address, size_t size) {
 #ifndef __SANITIZE_ADDRESS__
   if (reinterpret_cast<uintptr_t>(address) % size) {
@@ -419,69 +416,3 @@ void AtomicAccess(const void* address, size_t size) {
 }
 
 }  // namespace cuda_on_cpu
-
-// What -fsanitize=thread calls.
-
-#define CUDA_ON_CPU_TOLD(name, kind, size) \
-extern "C" void __tsan_##name(void* address) { \
-  if (cuda_on_cpu::state.in_kernel) { \
-    cuda_on_cpu::Check(cuda_on_cpu::kind, \
-        reinterpret_cast<uintptr_t>(address), size, \
-        __builtin_return_address(0)); \
-  } \
-}
-#define CUDA_ON_CPU_TOLD_SIZE(size) \
-CUDA_ON_CPU_TOLD(read##size, READ, size) \
-CUDA_ON_CPU_TOLD(write##size, WRITE, size) \
-CUDA_ON_CPU_TOLD(unaligned_read##size, READ, size) \
-CUDA_ON_CPU_TOLD(unaligned_write##size, WRITE, size)
-CUDA_ON_CPU_TOLD_SIZE(1)
-CUDA_ON_CPU_TOLD_SIZE(2)
-CUDA_ON_CPU_TOLD_SIZE(4)
-CUDA_ON_CPU_TOLD_SIZE(8)
-CUDA_ON_CPU_TOLD_SIZE(16)
-
-#define CUDA_ON_CPU_TOLD_RANGE(name, kind) \
-extern "C" void __tsan_##name(void* address, size_t size) { \
-  if (cuda_on_cpu::state.in_kernel) { \
-    cuda_on_cpu::Check(cuda_on_cpu::kind, \
-        reinterpret_cast<uintptr_t>(address), size, \
-        __builtin_return_address(0)); \
-  } \
-}
-CUDA_ON_CPU_TOLD_RANGE(read_range, READ)
-CUDA_ON_CPU_TOLD_RANGE(write_range, WRITE)
-
-extern "C" void __tsan_init() {}
-extern "C" void __tsan_func_entry(void*) {}
-extern "C" void __tsan_func_exit() {}
-extern "C" void __tsan_vptr_update(void**, void*) {}
-extern "C" void __tsan_vptr_read(void**) {}
-
-// Host code of the same files counts its references with these.
-#define CUDA_ON_CPU_HOST_ATOMICS(bits) \
-typedef uint##bits##_t u##bits; \
-extern "C" u##bits __tsan_atomic##bits##_load(const volatile u##bits* a, \
-    int order) { \
-  return __atomic_load_n(a, __ATOMIC_SEQ_CST); \
-} \
-extern "C" void __tsan_atomic##bits##_store(volatile u##bits* a, u##bits v, \
-    int order) { \
-  __atomic_store_n(a, v, __ATOMIC_SEQ_CST); \
-} \
-extern "C" u##bits __tsan_atomic##bits##_fetch_add(volatile u##bits* a, \
-    u##bits v, int order) { \
-  return __atomic_fetch_add(a, v, __ATOMIC_SEQ_CST); \
-} \
-extern "C" u##bits __tsan_atomic##bits##_fetch_sub(volatile u##bits* a, \
-    u##bits v, int order) { \
-  return __atomic_fetch_sub(a, v, __ATOMIC_SEQ_CST); \
-} \
-extern "C" int __tsan_atomic##bits##_compare_exchange_strong( \
-    volatile u##bits* a, u##bits* expected, u##bits v, int order, int other) { \
-  return __atomic_compare_exchange_n(a, expected, v, false, \
-      __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST); \
-}
-CUDA_ON_CPU_HOST_ATOMICS(8)
-CUDA_ON_CPU_HOST_ATOMICS(32)
-CUDA_ON_CPU_HOST_ATOMICS(64)

@@ -31,6 +31,10 @@ extern State state;
 
 /// @brief The next number of the seed's, less than `below`.
 uint64_t Draw(uint32_t below);
+enum Kind { READ, WRITE, ATOMIC };
+/// @brief Stops at an access that is wrong, and remembers one that is not.
+void Check(Kind kind, uintptr_t address, size_t size, const void* code);
+
 /// @brief What runs just this again; main.cpp knows the test.
 std::string RepeatLine();
 
