@@ -74,7 +74,6 @@ if [ -n "$gpu_build" ]; then
 fi
 python3 scripts/build_caffe.py "${gpu[@]}"
 
-
 # All of Caffe's test program, whose nets are made of the CPU engine's layers; with
 # --fast our own tests, and Caffe's of the files that patch and mends touch.
 tests="*RandomDrop*:Philox*:*Parallel*:Pieces*:PixelLoss*:TopKLoss*:FocalLoss*:DiceLoss*:ExpLog*"
