@@ -40,6 +40,7 @@ const size_t kDeviceBytes = 256 << 20;
 const size_t kSharedBytes = 48 << 10;
 const size_t kGap = 256;           // between allocations
 const size_t kKeepFreed = 16 << 20;
+const size_t kPage = 4096;
 
 struct Region {
   char* memory;
@@ -114,7 +115,7 @@ size_t Rounded(size_t size) { return (size + kGap - 1) / kGap * kGap + kGap; }
 
 void Protect() {
   if (used > 0) {
-    mprotect(device.memory, (used + 4095) / 4096 * 4096,
+    mprotect(device.memory, (used + kPage - 1) / kPage * kPage,
         mapped ? PROT_READ | PROT_WRITE : PROT_NONE);
   }
 }
@@ -195,6 +196,12 @@ bool FreeDevice(void* address) {
     return false;
   }
   SetCells(device, begin, found->second, kFree);
+  // Pages that are there make mapping slow.
+  const size_t pages = (begin + kPage - 1) / kPage * kPage;
+  const size_t pages_end = (begin + found->second) / kPage * kPage;
+  if (pages < pages_end) {
+    madvise(device.memory + pages, pages_end - pages, MADV_DONTNEED);
+  }
   freed.push_back(std::make_pair(begin, Rounded(found->second)));
   freed_bytes += freed.back().second;
   allocated.erase(found);
