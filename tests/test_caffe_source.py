@@ -263,10 +263,14 @@ def test_a_copy_follows_the_tree_that_is_asked_for(users, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["caffe", "other", "users"]
 
 
-def test_a_copy_of_unknown_origin_is_replaced(users, tmp_path):
+def test_a_copy_of_unknown_origin_is_left_until_it_is_moved_away(users, tmp_path):
     copy = tmp_path / "caffe"
     copy.mkdir()
     (copy / origin.RECORD).write_text("{")
+    with pytest.raises(ToolError, match="is no copy that this script made.*move it"):
+        origin.place_tree(users, copy, print)
+    assert (copy / origin.RECORD).read_text() == "{"
+    copy.rename(tmp_path / "away")
     origin.place_tree(users, copy, print)
     assert json.loads((copy / origin.RECORD).read_text())["tree"] == str(users)
 
