@@ -267,7 +267,7 @@ def test_a_copy_of_unknown_origin_is_left_until_it_is_moved_away(users, tmp_path
     copy = tmp_path / "caffe"
     copy.mkdir()
     (copy / origin.RECORD).write_text("{")
-    with pytest.raises(ToolError, match="is no copy that this script made.*move it"):
+    with pytest.raises(ToolError, match=r"is no copy that this script made.*move it"):
         origin.place_tree(users, copy, print)
     assert (copy / origin.RECORD).read_text() == "{"
     copy.rename(tmp_path / "away")
