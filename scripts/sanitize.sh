@@ -11,15 +11,33 @@ export ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
 export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:${UBSAN_OPTIONS:-}"
 export GLOG_minloglevel=2 OMP_NUM_THREADS=2
 
+# Runs a program of tests, shows its end, and adds what it did to results/tried.json.
+gtests() {
+  local what="$1" log="$RANDROP_BUILD/logs/sanitize.txt" status=0 begun ok
+  shift
+  mkdir -p "$(dirname "$log")"
+  SECONDS=0
+  (cd "$CAFFE_ROOT" && "$@") > "$log" 2>&1 || status=$?
+  tail -n 3 "$log"
+  begun="$(grep -c '^\[ RUN ' "$log" || true)"
+  ok="$(grep -c '^\[       OK \]' "$log" || true)"
+  "$RANDROP_BUILD/venv/bin/python" tests/tried.py --add --what "sanitizers: $what" \
+    --cases "$begun" --faults "$((begun - ok))" --seconds "$SECONDS"
+  if [ "$status" != 0 ]; then
+    grep -n "runtime error\|ERROR: AddressSanitizer\|FAILED" "$log" >&2 || true
+    echo "error: see $log" >&2
+    exit 1
+  fi
+}
+
 echo "==> Layer tests inside Caffe, addresses and undefined behaviour checked"
 tests="*RandomDrop*:Philox*:*Parallel*:Pieces*:PixelLoss*:TopKLoss*:FocalLoss*:DiceLoss*"
 tests+=":ExpLog*:SyncedMem*:BlobSimple*:NetTest*:-*GPU*"
-(cd "$CAFFE_ROOT" && build/test/test.testbin --gtest_filter="$tests" 2>&1 | tail -n 3)
+gtests "our layers' tests" build/test/test.testbin --gtest_filter="$tests"
 
 if [ -e "$CAFFE_ROOT/build/test/test_engine.testbin" ]; then
   echo "==> Caffe's own layer tests, over oneDNN"
-  (cd "$CAFFE_ROOT" && build/test/test_engine.testbin --gtest_filter="-*GPU*" 2>&1 |
-    tail -n 3)
+  gtests "Caffe's tests over oneDNN" build/test/test_engine.testbin --gtest_filter="-*GPU*"
 fi
 
 echo "==> Random nets on both engines"
@@ -27,7 +45,8 @@ echo "==> Random nets on both engines"
 # looks for C++'s exceptions when it starts.
 random_nets() {
   LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" \
-    "$RANDROP_BUILD/venv/bin/python" tests/engine_nets.py --quiet "$@"
+    "$RANDROP_BUILD/venv/bin/python" tests/engine_nets.py --quiet \
+    --tried results/tried.json "$@"
 }
 random_nets --named
 random_nets --seed "${SEED:-1}" --count "${COUNT:-60}"

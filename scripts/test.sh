@@ -11,6 +11,9 @@ usage() {
 usage: bash scripts/test.sh [--fast] [--gpu [--compute-sanitizer]] [--help]
        bash scripts/test.sh --sanitize
        bash scripts/test.sh --gpu-build
+       bash scripts/test.sh --faults [--seconds N] [--seed S]
+       bash scripts/test.sh --fuzz N [--seed S]
+       bash scripts/test.sh --nightly [--seed S]
 
   --fast   leave out the slow tests (trainings end to end, second builds of Caffe) and
            the comparison with PyTorch, MONAI, nnU-Net and PyMIC, which are downloaded
@@ -23,6 +26,17 @@ usage: bash scripts/test.sh [--fast] [--gpu [--compute-sanitizer]] [--help]
            instead of all that: our layers' tests, Caffe's own over oneDNN, and random
            nets on both engines in a build with gcc's checks of addresses and undefined
            behaviour (20 minutes for the build, 5 for the tests, on 2 cores)
+  --faults
+           instead of all that, for N seconds (300): kill scripts at random times, fill
+           their disk, make it read-only, damage the files they read (tests/faults.py)
+  --fuzz N
+           instead of all that: N loss layers and files at random, and N/10 nets
+           (tests/fuzz.py, tests/engine_nets.py)
+  --nightly
+           instead of all that: faults, fuzz and nets, 20 minutes each
+  --seed S
+           of the first case of these (1; of a night: the date); each case that fails
+           prints the line that repeats it, and docs/tried.md counts them all
   --gpu-build
            instead of all that: build Caffe with its tests for a GPU in build/gpu-build,
            by nvcc, to see that all of it compiles and links; needs no GPU, and some 20
@@ -40,16 +54,34 @@ gpu=()
 sanitize=""
 sanitizer=
 gpu_build=
-for argument in "$@"; do
-  case "$argument" in
+try=
+number=
+seed=
+seconds=300
+while [ $# != 0 ]; do
+  case "$1" in
     --fast) marks=(-m "not slow") ;;
     --gpu) gpu=(--gpu) ;;
     --sanitize) sanitize=yes ;;
     --compute-sanitizer) sanitizer=1 ;;
     --gpu-build) gpu_build=1 ;;
+    --faults | --nightly) try="$1" ;;
+    --fuzz | --seconds | --seed)
+      if ! [[ "${2:-}" =~ ^[0-9]+$ ]]; then
+        echo "error: $1 wants a whole number, as in '$1 100'" >&2
+        exit 2
+      fi
+      case "$1" in
+        --fuzz) try="$1" number="$2" ;;
+        --seconds) seconds="$2" ;;
+        --seed) seed="$2" ;;
+      esac
+      shift
+      ;;
     --help | -h) usage; exit 0 ;;
-    *) echo "error: unknown argument '$argument'" >&2; usage >&2; exit 2 ;;
+    *) echo "error: unknown argument '$1'" >&2; usage >&2; exit 2 ;;
   esac
+  shift
 done
 
 if [ -n "$sanitizer" ] && [ ${#gpu[@]} = 0 ]; then
@@ -66,6 +98,31 @@ fi
 . scripts/need_python.sh
 if [ "$sanitize" ]; then
   exec bash scripts/sanitize.sh
+fi
+if [ -n "$try" ]; then
+  python3 scripts/build_caffe.py
+  run=("$RANDROP_BUILD/venv/bin/python")
+  tried=(--tried results/tried.json)
+  case "$try" in
+    --faults)
+      exec "${run[@]}" tests/faults.py --seed "${seed:-1}" --count 1000000 \
+        --seconds "$seconds" "${tried[@]}"
+      ;;
+    --fuzz)
+      exec "${run[@]}" tests/fuzz.py --seed "${seed:-1}" --count "$number" \
+        --nets "$((number / 10))" "${tried[@]}"
+      ;;
+    --nightly)
+      failed=0
+      # Seeds of a night are not those of the next.
+      seed="${seed:-$(date +%y%m%d)0000}"
+      for program in faults fuzz engine_nets; do
+        "${run[@]}" "tests/$program.py" --seed "$seed" --count 1000000 \
+          --seconds 1200 "${tried[@]}" || failed=1
+      done
+      exit "$failed"
+      ;;
+  esac
 fi
 if [ -n "$gpu_build" ]; then
   # Of its own, so that the build for the CPU stays.

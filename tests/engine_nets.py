@@ -32,6 +32,7 @@ def arguments():
     parser.add_argument("--shrink", action="store_true", help="make failures smaller")
     parser.add_argument("--show", action="store_true", help="print the nets and steps")
     parser.add_argument("--quiet", action="store_true", help="failures and sums alone")
+    parser.add_argument("--tried", help="append the counts to this file")
     return parser.parse_args()
 
 
@@ -109,6 +110,8 @@ def chosen(options):
 def main():
     options = arguments()
     with_checked_memory()
+    import tried
+
     from randrop.caffe_build import import_caffe
 
     caffe = import_caffe()
@@ -125,6 +128,7 @@ def main():
             os._exit(0)
         os.close(writing)
         pipes.append(os.fdopen(reading))
+    start = time.monotonic()
     sums, tensors, flips, failed = collections.Counter(), 0, 0, False
     for pipe in pipes:
         for line in pipe:
@@ -142,7 +146,14 @@ def main():
     missing = len(cases) - sum(sums.values())
     if missing and not options.seconds:
         print(f"FAILED: {missing} nets have no verdict")
+        sums["failed"] += missing
         failed = True
+    seconds = time.monotonic() - start
+    seed = options.seed if options.named is None else None
+    what = "nets, oneDNN against Caffe"
+    if "libasan" in os.environ.get("LD_PRELOAD", ""):
+        what = f"sanitizers: {what}"
+    tried.add(options.tried, what, sum(sums.values()), sums["failed"], seconds, seed)
     sys.exit(1 if failed else 0)
 
 
