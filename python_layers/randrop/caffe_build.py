@@ -53,8 +53,9 @@ PATIENCE = {"GOMP_SPINCOUNT": "10000"}
 a quarter of a millisecond (246 us where it was measured), the default of 300000 some
 seven. Where programs compete for the processors, threads that turn round hold up the
 ones that they wait for. Our own loops do not wait so (caffe/util/parallel.hpp); this is
-for the convolutions of oneDNN and the products of OpenBLAS, whose threads are
-OpenMP's. OpenMP reads it when it is loaded, so a program must be started with it."""
+for oneDNN's convolutions. Started without it, the engine lets their threads sleep at once
+(caffe/util/cpu_engine.cpp), which a quiet machine is a few percent slower with. OpenMP
+reads it when it is loaded, so a program must be started with it."""
 
 
 def environment() -> dict[str, str]:
