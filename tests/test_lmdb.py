@@ -91,3 +91,16 @@ def test_bad_options_are_named(phantom, tmp_path):
     assert result.returncode == 2
     assert "multiple of 8" in result.stderr
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("size", [20_000, 36_000, 60_000, 90_000, 140_000])
+def test_a_full_disk_is_named_and_leaves_nothing(phantom, small_disk, size):
+    """Also one that is too small for an empty database."""
+    disk = small_disk(size)
+    words = ("--patches", 20, "--patch", 64, "--validation-patches", 2)
+    result = export("--data", phantom, "--out", disk / "out", *words)
+    assert result.returncode == 2
+    assert f"cannot write {disk / 'out'}" in result.stderr
+    assert "free some space" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(disk.iterdir())

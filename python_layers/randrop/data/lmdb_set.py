@@ -97,8 +97,10 @@ def _write(
     # Room for all, and for what LMDB adds to each; the file is as long as it must be.
     room = 2 * count * (channels * size + 8192) + 2**24
     names = {kind: str(folder / f"{subset}_{kind}") for kind in ("data", "label")}
-    stores = {kind: lmdb.open(name, map_size=room) for kind, name in names.items()}
+    stores: dict[str, lmdb.Environment] = {}
     try:
+        for kind, name in names.items():
+            stores[kind] = lmdb.open(name, map_size=room)
         patches = tqdm(range(count), f"{subset} patches", unit="patch")
         for some in _in_batches(patches):
             content: dict[str, list[tuple[bytes, bytes]]] = {k: [] for k in stores}
@@ -115,7 +117,8 @@ def _write(
                     for key, value in content[kind]:
                         transaction.put(key, value, append=True)
     except lmdb.Error as error:
-        raise UserError(f"cannot write {folder}: {error}") from error
+        # Whoever builds the folder says its name, and what to do.
+        raise OSError(str(error)) from error
     finally:
         for store in stores.values():
             store.close()
