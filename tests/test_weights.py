@@ -116,3 +116,13 @@ def test_caffe_takes_what_is_said(caffe, tmp_path, deploy):
     net = caffe.Net(str(tmp_path / "net.prototxt"), str(path), caffe.TEST)
     for name, blobs in net.params.items():
         assert all((b.data == 7).all() for b in blobs) == (name in fit.taken), name
+
+
+def test_a_layer_whose_name_is_no_text(caffe, tmp_path, deploy):
+    path = saved(caffe, tmp_path, deploy)
+    stored = caffe.proto.caffe_pb2.NetParameter()
+    stored.ParseFromString(path.read_bytes())
+    name = next(layer.name for layer in stored.layer if layer.blobs).encode()
+    path.write_bytes(path.read_bytes().replace(name, b"\xff" + name[1:]))
+    with pytest.raises(UserError, match="the name of a layer is b'"):
+        weights.check(path, deploy)

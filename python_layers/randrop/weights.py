@@ -114,6 +114,12 @@ def _stored(path: Path) -> Shapes:
     for layer in (*net.layer, *net.layers):
         if not layer.blobs:
             continue
+        if not isinstance(layer.name, str):
+            # Protobuf gives bytes where a text is no UTF-8.
+            raise UserError(
+                f"--weights {path} is damaged: the name of a layer is {layer.name!r}: "
+                f"{_REMEDY}"
+            )
         for blob in layer.blobs:
             values = blob.double_data or blob.data
             if not np.isfinite(np.asarray(values, float)).all():
