@@ -101,7 +101,6 @@ def gradients_off(ours, caffes):
     }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_a_resnet_differs_by_relus_that_flip_alone(caffe, tmp_path, seed):
     if not has_engine():

@@ -132,7 +132,6 @@ def off(values, reference):
     return np.linalg.norm(values - reference) / norm if norm else np.abs(values).max()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_a_network_of_caffes_own_is_the_same(caffe, name):
     if not has_engine():
