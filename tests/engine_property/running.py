@@ -39,6 +39,7 @@ class Player:
         self.caffe, self.case, self.folder = caffe, case, folder
         self.shake = np.random.default_rng(shake) if shake else None
         self.records, self.kept = [], {}
+        self.kept_of = {}
         caffe.set_mode_cpu()
         caffe.set_random_seed(case["seed"] % 2**31)
         self.solver = None
@@ -150,10 +151,13 @@ class Player:
 
     def do_keep(self, step, label):
         self.kept[step["key"]] = self._array(step["at"])
+        self.kept_of[step["key"]] = step["at"]
 
     def do_peek(self, step, label):
         if step["key"] in self.kept:
-            self.record(f"{label}: {step['key']}", self.kept[step["key"]])
+            # By the place that it is a view of, as what is undefined there is so here.
+            place = " ".join(map(str, self.kept_of[step["key"]]))
+            self.record(f"{label} {step['key']}: {place}", self.kept[step["key"]])
 
     def do_poke(self, step, label):
         if "key" in step:
