@@ -1,5 +1,7 @@
 """Time losses and a training step beside other programs, on one thread and on more."""
 
+WANTED: str = "Python 3.10 or newer"
+
 import argparse
 import contextlib
 import os

@@ -204,7 +204,7 @@ def test_map_files_round_to_sixteen_bits(tmp_path):
 
 
 def test_map_files_that_are_none_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"MA/eye\.png: No such file"):
+    with pytest.raises(UserError, match=r"MA/eye\.png is missing"):
         maps.read_map(tmp_path / "MA" / "eye.png")
     colour, junk, empty = (tmp_path / f"{name}.png" for name in ("c", "j", "e"))
     cv2.imwrite(str(colour), np.zeros((4, 5, 3), np.uint8))

@@ -35,6 +35,7 @@ def run(caffe, tmp_path_factory):
         **{"data": str(data), "split": None, "lesions": ["MA", "HE"], "net": "unet"},
         **{"loss": "random-drop:LOG", "iterations": 9, "batch": 2, "patch": 64},
         **{"base_channels": 4, "depth": 3, "lr": 0.001, "lesion_share": 0.5, "seed": 1},
+        "prior": 0.01,
         "lesion_weights": {"MA": 2},
     }
     (run / "run.json").write_text(json.dumps(settings))
@@ -120,7 +121,7 @@ def test_the_card_says_what_was_measured(exported):
 
 
 def test_nothing_is_written_when_it_fails(scripts, run, tmp_path):
-    with pytest.raises(UserError, match="no run"):
+    with pytest.raises(UserError, match=r"run\.json is missing"):
         scripts[0]("--run", tmp_path, "--out", tmp_path / "out")
     # Photographs without a mask of one type.
     data = small_unet.write_data(tmp_path / "data", lesions=("MA",))
@@ -128,8 +129,8 @@ def test_nothing_is_written_when_it_fails(scripts, run, tmp_path):
         scripts[0]("--run", run, "--data", data, "--out", tmp_path / "out")
     bad = tmp_path / "bad.json"
     for text, said in (
-        ("{}", "no words for the card .*'title'"),
-        (json.dumps(ABOUT | {"limits": "none"}), "limits a list of texts"),
+        ("{}", r"bad\.json does not say 'title'.*--help"),
+        (json.dumps(ABOUT | {"limits": "none"}), r"bad\.json.*limits"),
     ):
         bad.write_text(text)
         with pytest.raises(UserError, match=said):

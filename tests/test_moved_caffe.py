@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from caffe_tools import building
-from randrop.caffe_build import caffe_root
+from randrop.caffe_build import caffe_root, environment
 
 PROGRAMS = ("build/tools/caffe", "build/lib/_caffe.so", "build/test/test.testbin")
 PROGRAMS += ("build/test/test_engine.testbin", "build/lib/libcaffe.so")
@@ -86,6 +86,7 @@ def test_a_library_that_lies_in_the_current_folder_is_not_run(moved, tmp_path):
     result = subprocess.run(
         [moved / "build/tools/caffe", "-version"],
         cwd=tmp_path,
+        env=environment(),
         capture_output=True,
         text=True,
     )

@@ -53,9 +53,9 @@ PATIENCE = {"GOMP_SPINCOUNT": "10000"}
 a quarter of a millisecond (246 us where it was measured), the default of 300000 some
 seven. Where programs compete for the processors, threads that turn round hold up the
 ones that they wait for. Our own loops do not wait so (caffe/util/parallel.hpp); this is
-for oneDNN's convolutions. Started without it, the engine lets their threads sleep at once
-(caffe/util/cpu_engine.cpp), which a quiet machine is a few percent slower with. OpenMP
-reads it when it is loaded, so a program must be started with it."""
+for oneDNN's convolutions. Started without it, the engine lets their threads sleep at
+once (caffe/util/cpu_engine.cpp), which a quiet machine is a few percent slower with.
+OpenMP reads it when it is loaded, so a program must be started with it."""
 
 
 def environment() -> dict[str, str]:
@@ -68,9 +68,12 @@ def environment() -> dict[str, str]:
     paths += [Path(p) for p in sys.path if p.endswith("-packages")]
     # An empty entry, as of a colon at the end, would be the current folder.
     known = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    # So would one of the loader's path, where cv2 leaves a colon at the end.
+    libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
     return {
         **PATIENCE,
         **os.environ,
+        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
         "PYTHONPATH": os.pathsep.join([*map(str, paths), *known]),
         "RANDROP_PYTHON": sys.executable,
     }
