@@ -177,7 +177,7 @@ def test_a_folder_without_training_is_refused(predict, tmp_path):
     with pytest.raises(UserError, match=r"run\.json is missing"):
         predict("--run", tmp_path, "--out", tmp_path / "out", "x.png")
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(UserError, match=r"no run\.json"):
+    with pytest.raises(UserError, match=r"run\.json is no JSON"):
         predict("--run", tmp_path, "--out", tmp_path / "out", "x.png")
 
 
