@@ -61,20 +61,35 @@ struct NoteSums {
   }
 };
 
+/// Keys that grow with the index, or are all 0. Marks count; those of what is
+/// selected are summed.
 struct NoteKeys {
   int end;
+  bool equal;
   Calls* calls;
 
   bool Key(int i, uint32_t* key) const {
     if (i < 0 || i >= end) {
       __trap();
     }
-    *key = i;
+    *key = equal ? 0 : i;
     return true;
   }
   void Mark(int i, bool selected) const {
-    const NoteEach note = {end, calls};
-    note(i);
+    if (i < 0 || i >= end) {
+      __trap();
+    }
+    atomicAdd(&calls->count, 1);
+    atomicAdd(&calls->sum, selected ? i : 0);
+  }
+};
+
+struct WriteCall {
+  Calls* calls;
+
+  void operator()(int i) const {
+    calls[i].count = 1;
+    calls[i].sum = i;
   }
 };
 
@@ -158,36 +173,81 @@ TEST_F(GpuLoopsTest, TestLastSegment) {
   cudaFree(sums);
 }
 
+TEST_F(GpuLoopsTest, TestFold) {
+  // More sums than threads, and no multiple of them.
+  const int count = 1000;
+  Calls* sums = NULL;
+  CUDA_CHECK(cudaMalloc(&sums, count * sizeof(Calls)));
+  const WriteCall write = {sums};
+  OnGpu::ForEach(count, write);
+  OnGpu::Fold(1, count, sums, calls_);
+  EXPECT_EQ(count, Read().count);
+  EXPECT_EQ(count * (count - 1) / 2, Read().sum);
+  cudaFree(sums);
+}
+
 TEST_F(GpuLoopsTest, TestSelection) {
   const cuda_on_cpu::OnlyOuterBlocks outer(2);
-  const int spread = 1 << 20;
+  const int spread = 1 << 20, digits = 256, wanted = 1000;
+  const int64_t chunk = (kMost - 1) / spread + 1;
   caffe::Cut<uint32_t>* cuts = NULL;
-  int* histograms = NULL;
+  int* histogram = NULL;
   int* ties = NULL;
   CUDA_CHECK(cudaMalloc(&cuts, sizeof(*cuts)));
-  CUDA_CHECK(cudaMalloc(&histograms, 256 * sizeof(int)));
+  CUDA_CHECK(cudaMalloc(&histogram, digits * sizeof(int)));
   CUDA_CHECK(cudaMalloc(&ties, spread * sizeof(int)));
   CUDA_CHECK(cudaMemset(ties, 0, spread * sizeof(int)));
-  CUDA_CHECK(cudaMemset(cuts, 0, sizeof(*cuts)));
-  CUDA_CHECK(cudaMemset(histograms, 0, 256 * sizeof(int)));
-  const NoteKeys note = {kMost, calls_};
+  CUDA_CHECK(cudaMemset(histogram, 0, digits * sizeof(int)));
+  const caffe::Cut<uint32_t> cut(wanted);
+  CUDA_CHECK(cudaMemcpy(cuts, &cut, sizeof(cut), cudaMemcpyHostToDevice));
+
+  const NoteKeys growing = {kMost, false, calls_};
   caffe::SelectHistogramGPU<<<spread, caffe::kReduceThreads>>>(kMost, spread,
-      note, 24, cuts, histograms);
-  caffe::CountTiesGPU<<<spread, caffe::kReduceThreads>>>(kMost, spread, note,
+      growing, 24, cuts, histogram);
+  std::vector<int> expected(digits), found(digits);
+  for (int64_t tile = 0; tile * caffe::kReduceThreads < kMost; ++tile) {
+    const int64_t block = tile % spread;
+    if (block >= 2 && block < spread - 2) {
+      continue;
+    }
+    for (int64_t i = tile * caffe::kReduceThreads;
+         i < std::min<int64_t>(kMost, (tile + 1) * caffe::kReduceThreads);
+         ++i) {
+      ++expected[i >> 24];
+    }
+  }
+  CUDA_CHECK(cudaMemcpy(found.data(), histogram, digits * sizeof(int),
+      cudaMemcpyDeviceToHost));
+  EXPECT_TRUE(expected == found);
+
+  const NoteKeys equal = {kMost, true, calls_};
+  caffe::CountTiesGPU<<<spread, caffe::kReduceThreads>>>(kMost, spread, equal,
       cuts, ties);
-  Clear();
-  caffe::MarkGPU<<<spread, caffe::kReduceThreads>>>(kMost, spread, note, cuts,
+  EXPECT_EQ(chunk, OnGpu::Read(ties));
+  EXPECT_EQ(chunk, OnGpu::Read(ties + spread - 2));
+  EXPECT_EQ(kMost - (spread - 1) * chunk, OnGpu::Read(ties + spread - 1));
+
+  // Each block takes the first ties of its own, as if none were before it.
+  CUDA_CHECK(cudaMemset(ties, 0, spread * sizeof(int)));
+  caffe::MarkGPU<<<spread, caffe::kReduceThreads>>>(kMost, spread, equal, cuts,
       ties);
-  Check(Expected(kMost, (kMost - 1) / spread + 1, spread, 2), Read());
+  Calls marked = Expected(kMost, chunk, spread, 2);
+  marked.sum = 0;
+  for (int64_t block : {0, 1, spread - 2, spread - 1}) {
+    for (int64_t k = 0; k < wanted; ++k) {
+      marked.sum += block * chunk + k;
+    }
+  }
+  Check(marked, Read());
   cudaFree(cuts);
-  cudaFree(histograms);
+  cudaFree(histogram);
   cudaFree(ties);
 }
 
 TEST_F(GpuLoopsTest, TestTooManySegmentsAreOutOfMemory) {
   // Their histograms are 16 GiB: not 0 bytes, as an int would have it.
   ::testing::FLAGS_gtest_death_test_style = "fast";
-  const NoteKeys note = {1 << 24, calls_};
+  const NoteKeys note = {1 << 24, true, calls_};
   const int* wanted = NULL;  // nobody comes to read it
   caffe::ScratchMemory scratch;
   EXPECT_DEATH(OnGpu::Select<uint32_t>(1 << 24, 1, note, wanted, &scratch),

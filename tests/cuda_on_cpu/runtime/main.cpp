@@ -72,6 +72,13 @@ class Seeds : public ::testing::EmptyTestEventListener {
     }
     SetSeed(seed);
   }
+  // The first failure is enough for who only wants to know whether there is one.
+  virtual void OnTestPartResult(const ::testing::TestPartResult& result) {
+    if (result.failed() && *Variable("CUDA_ON_CPU_STOP", "")) {
+      std::fprintf(stderr, "%s\n", RepeatLine().c_str());
+      std::_Exit(1);
+    }
+  }
   virtual void OnTestEnd(const ::testing::TestInfo& test) {
     if (test.result()->Failed()) {
       std::fprintf(stderr, "%s\n", RepeatLine().c_str());

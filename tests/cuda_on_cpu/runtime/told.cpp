@@ -3,6 +3,8 @@
 
 #include "state.hpp"
 
+#ifndef __SANITIZE_ADDRESS__
+
 #define CUDA_ON_CPU_TOLD(name, kind, size) \
 extern "C" void __tsan_##name(void* address) { \
   if (cuda_on_cpu::state.in_kernel) { \
@@ -66,3 +68,5 @@ extern "C" int __tsan_atomic##bits##_compare_exchange_strong( \
 CUDA_ON_CPU_HOST_ATOMICS(8)
 CUDA_ON_CPU_HOST_ATOMICS(32)
 CUDA_ON_CPU_HOST_ATOMICS(64)
+
+#endif  // __SANITIZE_ADDRESS__

@@ -121,6 +121,39 @@ TYPED_TEST(GpuEqualsCpuTest, TestEveryLossAndShape) {
   }
 }
 
+TYPED_TEST(GpuEqualsCpuTest, TestTiesOverSeveralBlocks) {
+  // Few values, so that ties stand in every block, and at its ends.
+  typedef TypeParam Dtype;
+  const int shapes[][4] = {{1, 1, 33, 61}, {2, 2, 40, 33}};
+  for (const GpuCase& loss : kGpuCases) {
+    if (!loss.mask) {
+      continue;
+    }
+    for (const int* shape : shapes) {
+      for (int values = 1; values < 4; ++values) {
+        this->Use(loss.text, true);
+        const vector<int> size(shape, shape + 4);
+        if (loss.softmax) {
+          this->FillSoftmax(size);
+        } else {
+          this->FillSigmoid(size);
+        }
+        for (int i = 0; i < this->logits_->count(); ++i) {
+          this->logits_->mutable_cpu_data()[i] =
+              static_cast<int>(caffe_rng_rand() % values) - 1;
+        }
+        SCOPED_TRACE(string(loss.text) + " of " +
+            this->logits_->shape_string());
+        const typename GpuEqualsCpuTest<Dtype>::Result cpu =
+            this->RunOn(Caffe::CPU);
+        const typename GpuEqualsCpuTest<Dtype>::Result gpu =
+            this->RunOn(Caffe::GPU);
+        EXPECT_TRUE(cpu.mask == gpu.mask);
+      }
+    }
+  }
+}
+
 }  // namespace caffe
 
 #endif  // CPU_ONLY
