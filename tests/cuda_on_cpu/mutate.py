@@ -48,6 +48,7 @@ HARMLESS = {
     ("d = threadIdx.x; d < kDigits", "the next thread's start"): "nobody asks how many "
     "keys have the lowest digit",
     ("if (threadIdx.x == 0)", "another thread writes"): "every thread has the sum",
+    ("SelectHistogramGPU<<<", "half the threads"): "its loops take any number of them",
     **{
         (f"{kernel}<<<", what): "the loop over the grid does the rest"
         for kernel in ("ForEachGPU", "BeginSelectGPU", "NarrowGPU", "ScanTiesGPU")

@@ -31,6 +31,8 @@ examples:
 # emulation's own. Gradients by differences take thousands of launches: float does.
 FILTER = "*/2.*:*/3.*:GpuEqualsCpu*:CudaOnCpu*:GpuLoops*"
 SLOW = "*/3.TestGradient*:*/3.TestManyPixels"
+# The emulation's own checks are off there, and memory for 16 GiB is an error at once.
+UNSANITIZED = "CudaOnCpu*:GpuLoopsTest.TestTooManySegmentsAreOutOfMemory"
 
 
 def build_root() -> Path:
@@ -133,7 +135,9 @@ def main() -> None:
     add("--jobs", type=int, metavar="N", help="compilers at a time")
     options = parser.parse_args()
     program = build("sanitize" if options.sanitize else "", options.jobs)
-    chosen = options.filter or (FILTER if options.whole else f"{FILTER}:-{SLOW}")
+    left_out = [] if options.whole else [SLOW]
+    left_out += [UNSANITIZED] if options.sanitize else []
+    chosen = options.filter or f"{FILTER}:-{':'.join(left_out)}"
     for seed in range(options.seed, options.seed + options.seeds):
         print(f"Running them with seed {seed}", flush=True)
         status = run(program, chosen, seed)

@@ -154,6 +154,20 @@ TYPED_TEST(GpuEqualsCpuTest, TestTiesOverSeveralBlocks) {
   }
 }
 
+TYPED_TEST(GpuEqualsCpuTest, TestGroupsBeyondAPassOfTheirThreads) {
+  // As many groups as blocks at most, so that each has one, which then goes
+  // over its group in several steps.
+  typedef TypeParam Dtype;
+  this->Use(kGpuCases[0].text, true);
+  this->FillSigmoid(this->Shape(1, 1024, 33, 37));
+  const typename GpuEqualsCpuTest<Dtype>::Result cpu = this->RunOn(Caffe::CPU);
+  const typename GpuEqualsCpuTest<Dtype>::Result gpu = this->RunOn(Caffe::GPU);
+  EXPECT_TRUE(cpu.mask == gpu.mask);
+  for (int pass = 0; pass < 2; ++pass) {
+    EXPECT_NEAR(cpu.loss[pass], gpu.loss[pass], 2e-5 * cpu.loss[pass]);
+  }
+}
+
 }  // namespace caffe
 
 #endif  // CPU_ONLY
