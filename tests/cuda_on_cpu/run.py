@@ -28,9 +28,10 @@ examples:
   python3 tests/cuda_on_cpu/run.py --sanitize
 """
 # The halves of the tests that run on the GPU, float and double, and what is the
-# emulation's own. Gradients by differences take thousands of launches: float does.
+# emulation's own. Gradients by differences take thousands of launches: they are left to
+# --whole, as the CPU's are checked so, and the GPU's against those.
 FILTER = "*/2.*:*/3.*:GpuEqualsCpu*:CudaOnCpu*:GpuLoops*"
-SLOW = "*/3.TestGradient*:*/3.TestManyPixels"
+SLOW = "PixelLoss*/2.TestGradient:*/3.TestGradient*:*/3.TestManyPixels"
 # The emulation's own checks are off there, and memory for 16 GiB is an error at once.
 UNSANITIZED = "CudaOnCpu*:GpuLoopsTest.TestTooManySegmentsAreOutOfMemory"
 
@@ -125,7 +126,7 @@ def main() -> None:
     add = parser.add_argument
     add("--seed", type=int, default=1, help="of the order of threads and blocks")
     add("--seeds", type=int, default=1, metavar="N", help="so many seeds from there on")
-    add("--whole", action="store_true", help="the long tests in double, too")
+    add("--whole", action="store_true", help="the long tests, too")
     add("--filter", metavar="PATTERN", help="gtest's filter; default: all on the GPU")
     add(
         "--sanitize",
