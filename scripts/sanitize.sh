@@ -40,6 +40,9 @@ if [ -e "$CAFFE_ROOT/build/test/test_engine.testbin" ]; then
   gtests "Caffe's tests over oneDNN" build/test/test_engine.testbin --gtest_filter="-*GPU*"
 fi
 
+echo "==> The GPU's side of the layers, CUDA emulated on the CPU"
+"$RANDROP_BUILD/venv/bin/python" tests/cuda_on_cpu/run.py --sanitize
+
 echo "==> Random nets on both engines"
 # Python knows nothing of the checks: their library comes first, and allocates; and it
 # looks for C++'s exceptions when it starts.

@@ -57,7 +57,7 @@ def build(variant: str = "", jobs: int | None = None) -> Path:
         The program.
     """
     root = build_root()
-    caffe = root / "caffe"
+    caffe = Path(os.environ.get("CAFFE_ROOT", root / "caffe")).resolve()
     if not (caffe / "build" / "lib" / "libgtest.a").exists():
         sys.exit(
             f"error: {caffe} is not built with its tests; run "
