@@ -18,7 +18,7 @@ import _start  # noqa: F401
 from tqdm import tqdm
 
 from _bench import in_a_process, median
-from randrop import cli, nets
+from randrop import cli, nets, ownership
 from randrop.caffe_build import caffe_binary, environment, import_caffe
 from randrop.errors import UserError
 from randrop.files import write_json
@@ -208,6 +208,8 @@ def main() -> None:
     unknown = set(wanted) - {n for names in LOSSES.values() for n in names}
     if unknown:
         raise UserError(f"--losses {' '.join(sorted(unknown))}: choose from {LOSSES}")
+    if options.out:
+        ownership.check(options.out)
     content: dict[str, Any] = {
         "loops": options.loops,
         "processors": len(os.sched_getaffinity(0)),

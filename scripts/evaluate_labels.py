@@ -34,6 +34,11 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def shown(number: float | None) -> str:
+    """Return it as text; a dash where nothing was to be found, and nothing was."""
+    return "-" if number is None else f"{number:.4f}"
+
+
 def main() -> None:
     """Evaluate, write, and print a table."""
     options = arguments()
@@ -45,10 +50,10 @@ def main() -> None:
         write_json(options.out / "metrics.json", {"data": data.folder.name, **result})
     log.info("%-16s %8s %7s %7s", "label", "pixels", "Dice", "IoU")
     for name, label in result["labels"].items():
-        numbers = [label["dice"], label["iou"]]
-        shown = ["-" if n is None else f"{n:.4f}" for n in numbers]
-        log.info("%-16s %8d %7s %7s", name, label["pixels"], *shown)
-    log.info("mean Dice %.4f, mean IoU %.4f", result["mean_dice"], result["mean_iou"])
+        dice, iou = shown(label["dice"]), shown(label["iou"])
+        log.info("%-16s %8d %7s %7s", name, label["pixels"], dice, iou)
+    dice, iou = shown(result["mean_dice"]), shown(result["mean_iou"])
+    log.info("mean Dice %s, mean IoU %s", dice, iou)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,9 @@ tests="*RandomDrop*:Philox*:*Parallel*:Pieces*:PixelLoss*:TopKLoss*:FocalLoss*:D
 tests+=":ExpLog*:SyncedMem*:BlobSimple*:NetTest*:-*GPU*"
 gtests "our layers' tests" build/test/test.testbin --gtest_filter="$tests"
 
+echo "==> The vector kernels"
+gtests "the vector kernels" bash "$PWD/scripts/check_kernels.sh"
+
 if [ -e "$CAFFE_ROOT/build/test/test_engine.testbin" ]; then
   echo "==> Caffe's own layer tests, over oneDNN"
   gtests "Caffe's tests over oneDNN" build/test/test_engine.testbin --gtest_filter="-*GPU*"

@@ -103,6 +103,10 @@ FILES = {
         *("--device", "cpu", "--losses", "focal", "--largest", 2**19),
         *("--out", out / "losses.json"),
     ),
+    "bench_loaded": lambda w, out: (
+        *("--losses", "bin", "--no-step", "--threads", 1, "--rounds", 1),
+        *("--repeats", 1, "--shape", 1, 1, 16, 16, "--out", out / "loaded.json"),
+    ),
     "bench_inference": lambda w, out: (
         *("--contenders", "caffe", "--threads", 1, "--size", 128, 128, "--base", 2),
         *("--tile", 128, "--rounds", 1, "--out", out / "inference.json"),

@@ -251,3 +251,25 @@ def test_what_is_put_off_is_there_for_whoever_looks(caffe, tmp_path):
 def save(net, path):
     net.save(str(path))
     return str(path)
+
+
+def test_threads_that_wait_sleep_unless_the_environment_says_how(caffe):
+    """Nobody sets a variable for `caffe train`, which other programs run beside."""
+    from randrop.caffe_build import caffe_root
+
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("one processor: threads sleep there anyway")
+    plain = {**os.environ, "OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "1"}
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        plain.pop(name, None)
+
+    def waiting(**variables):
+        words = [sys.executable, HERE / "waiting_child.py"]
+        env = {**plain, "PYTHONPATH": str(caffe_root() / "python"), **variables}
+        told = subprocess.run(words, env=env, check=True, capture_output=True)
+        return float(told.stdout)
+
+    assert waiting() < 0.1 < waiting(OMP_WAIT_POLICY="ACTIVE")
+    assert waiting(GOMP_SPINCOUNT="100000000") > 0.1

@@ -126,3 +126,11 @@ def test_overlap_is_as_defined():
     result = overlap(truth, predicted, 4)
     np.testing.assert_allclose(result.dice, [4 / 7, 6 / 8, 0, np.nan])
     np.testing.assert_allclose(result.iou, [2 / 5, 3 / 5, 0, np.nan])
+
+
+def test_a_mean_over_no_label_is_a_dash():
+    """Nothing but background, and nothing else found: there is no mean Dice."""
+    import evaluate_labels
+
+    assert evaluate_labels.shown(None) == "-"
+    assert evaluate_labels.shown(0.25) == "0.2500"

@@ -87,6 +87,26 @@ def test_lists_of_one_value_a_class(caffe, tmp_path, kind, options, python):
     np.testing.assert_allclose(grad, wanted.grad, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.parametrize("logit", [-90, -96, -100, -102])
+@pytest.mark.parametrize("kind", ["SoftDiceLoss", "TopKDiceLoss"])
+@pytest.mark.parametrize("squared", [False, True])
+def test_a_class_with_hardly_a_probability_is_not_empty(
+    caffe, tmp_path, kind, squared, logit
+):
+    """Not labelled and predicted by 1e-44: wrong, as by 0.1, where smooth is 0."""
+    member = BY_TYPE[kind]
+    options = {"smooth": 0.0, "squared": squared, "activation": "SOFTMAX"}
+    x = np.zeros((1, 3, 5, 7), np.float32)
+    x[:, 2] = logit
+    t = np.zeros((1, 1, 5, 7), np.float32)
+    t[..., 0] = 1
+    text = layer_text(member, options, python=False)
+    loss, grad, _ = run(loss_net(caffe, tmp_path, x.shape, t.shape, text), x, t)
+    wanted = member.function(x.astype(float), t, **options)
+    assert loss == pytest.approx(wanted.loss, rel=1e-5)
+    np.testing.assert_allclose(grad, wanted.grad, rtol=1e-4, atol=1e-6)
+
+
 def test_twins_have_the_options_of_the_proto(caffe):
     """No option is in one and not in the other, and defaults are the same."""
     from randrop import layers

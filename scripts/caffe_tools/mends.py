@@ -220,13 +220,21 @@ MENDS = (
     ),
     Mend(
         "cuda-versions",
-        "FindCUDA's versions were compared as strings, so that 13.0 was less than 9.0",
+        "versions and architectures were text: 13.0 was less than 9.0, and 120 was 1",
         "cmake/Cuda.cmake",
         (
             (
                 r'^ *string\(COMPARE LESS "\$\{CUDA_VERSION\}" "9\.0" '
                 r"iscudaolderthan90\)\n  if\(NOT iscudaolderthan90\)",
                 '  if(NOT "${CUDA_VERSION}" VERSION_LESS 9.0)',
+            ),
+            # A part of 120, too, was replaced by nothing.
+            (
+                r'^    string\(REPLACE "21\(20\)" "" __cuda_arch_bin '
+                r'"\$\{__cuda_arch_bin\}"\)\n'
+                r'    string\(REPLACE "20" "" __cuda_arch_bin '
+                r'"\$\{__cuda_arch_bin\}"\)\n',
+                '    list(REMOVE_ITEM __cuda_arch_bin "21(20)" "20")\n',
             ),
             # Today's compiler does not know all of these names.
             (

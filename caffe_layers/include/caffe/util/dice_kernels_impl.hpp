@@ -1,6 +1,8 @@
 #ifndef CAFFE_UTIL_DICE_KERNELS_IMPL_HPP_
 #define CAFFE_UTIL_DICE_KERNELS_IMPL_HPP_
 
+#include <cfloat>
+
 #include "caffe/util/class_tiles.hpp"
 #include "caffe/util/dice.hpp"
 #include "caffe/util/kernel_loops.hpp"
@@ -15,7 +17,8 @@ namespace {
 class DiceSum {
  public:
   explicit DiceSum(bool squared) : squared_(squared),
-      unit_(squared ? 288230376151711744.0f : 1) {}  // 2^58
+      unit_(squared ? 288230376151711744.0f : 1),  // 2^58
+      predicted_(Ints()) {}
 
   inline void Add(Floats p, Floats complement, Ints truth, Ints part) {
     const Floats wrong = (truth ? complement : p) * unit_;
@@ -24,11 +27,17 @@ class DiceSum {
     error_.Add(Where(part, squared_ ? wrong * wrong : wrong));
     size_.Add(Where(part, (squared_ ? own * own : own) + one));
     overlap_.Add(Where(part & truth, p));
+    predicted_ |= part & (Ints)p;
   }
   inline void AddTo(DiceSums* sums) const {
     const double units = static_cast<double>(unit_) * unit_;
-    sums->error += error_.Total() / units;
-    sums->size += size_.Total() / units;
+    const double size = size_.Total();
+    // Squares of numbers below 2^-132 are 0 for all that, and a class is empty
+    // only where every p is.
+    const double hardly = squared_ && size == 0 && Any(predicted_ != 0) ?
+        DBL_MIN : 0;
+    sums->error += error_.Total() / units + hardly;
+    sums->size += size / units + hardly;
     sums->overlap += overlap_.Total();
   }
 
@@ -37,6 +46,7 @@ class DiceSum {
   // Squares are added up times 2^116, or those of a small p would be 0.
   float unit_;
   LongSum error_, size_, overlap_;
+  Ints predicted_;  // the bits of every p
 };
 
 inline Ints Selected(const DiceInput<float>& dice, int j) {

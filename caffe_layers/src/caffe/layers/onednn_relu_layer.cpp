@@ -1,10 +1,8 @@
 #ifdef USE_ONEDNN
 
-#include <algorithm>
 #include <vector>
 
 #include "caffe/layers/onednn_relu_layer.hpp"
-#include "caffe/util/math_functions.hpp"
 #include "caffe/util/onednn_deferred.hpp"
 
 namespace caffe {

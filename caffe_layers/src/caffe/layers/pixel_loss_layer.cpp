@@ -7,6 +7,22 @@
 
 namespace caffe {
 
+namespace {
+
+/// The numbers between two bounds, in words.
+string Allowed(const char* from, double least, double most) {
+  std::ostringstream words;
+  words << from << least << " and ";
+  if (most < FLT_MAX) {
+    words << "at most " << most;
+  } else {
+    words << "finite";
+  }
+  return words.str();
+}
+
+}  // namespace
+
 template <typename Dtype>
 void PixelLossLayer<Dtype>::LayerSetUp(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
@@ -99,29 +115,15 @@ void PixelLossLayer<Dtype>::WriteLoss(double sum, int valid,
 template <typename Dtype>
 void PixelLossLayer<Dtype>::CheckRange(const char* name, double value,
     double least, double most) const {
-  std::ostringstream wanted;
-  wanted << "at least " << least << " and ";
-  if (most < FLT_MAX) {
-    wanted << "at most " << most;
-  } else {
-    wanted << "finite";
-  }
   CHECK(value >= least && value <= most) << Title() << ": " << name << " is "
-      << value << "; it must be " << wanted.str() << ".";
+      << value << "; it must be " << Allowed("at least ", least, most) << ".";
 }
 
 template <typename Dtype>
 void PixelLossLayer<Dtype>::CheckAbove(const char* name, double value,
     double bound, double most) const {
-  std::ostringstream wanted;
-  wanted << "above " << bound << " and ";
-  if (most < FLT_MAX) {
-    wanted << "at most " << most;
-  } else {
-    wanted << "finite";
-  }
   CHECK(value > bound && value <= most) << Title() << ": " << name << " is "
-      << value << "; it must be " << wanted.str() << ".";
+      << value << "; it must be " << Allowed("above ", bound, most) << ".";
 }
 
 template <typename Dtype>
