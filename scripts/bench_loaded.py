@@ -126,6 +126,7 @@ def loss_times(
         "threads": threads,
         "repeats": options.repeats,
         "losses": names,
+        "mean": True,
     }
     script = Path(__file__).with_name("bench_losses.py")
     return in_a_process(str(script), task, threads)
