@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from randrop import processes
-from randrop.caffe_build import PATIENCE, build_dir, import_caffe
 from randrop.errors import UserError
 from randrop.nets.losses import loss_layers, parse_losses
+from randrop.pycaffe import processes
+from randrop.pycaffe.build import PATIENCE, build_dir, import_caffe
 
 Pass = Callable[[], Any]
 

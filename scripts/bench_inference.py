@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from _bench import check_judges, in_a_process, median, use_judges
-from randrop import cli, inference, nets, ownership, tiles
-from randrop.caffe_build import import_caffe
+from randrop import cli, nets
 from randrop.errors import UserError
-from randrop.files import write_json
+from randrop.files import ownership, write_json
+from randrop.prediction import inference, tiles
+from randrop.pycaffe.build import import_caffe
 
 CONTENDERS = ("oneDNN", "caffe", "opencv", "onnxruntime", "pytorch")
 STRIDE = 8
@@ -135,7 +136,7 @@ def arguments() -> argparse.Namespace:
         f"{__doc__} Our Caffe through oneDNN, Caffe's own layers, OpenCV's dnn module "
         "with the same files, onnxruntime and PyTorch with the same network (those of "
         "build/judges: scripts/build_caffe.py --judges). What is timed is all of "
-        "randrop.tiles.predict.",
+        "randrop.prediction.tiles.predict.",
         "  scripts/bench_inference.py --out results/bench_inference.json",
     )
     add = parser.add_argument

@@ -18,10 +18,10 @@ import _start  # noqa: F401
 from tqdm import tqdm
 
 from _bench import in_a_process, median
-from randrop import cli, nets, ownership
-from randrop.caffe_build import caffe_binary, environment, import_caffe
+from randrop import cli, nets
 from randrop.errors import UserError
-from randrop.files import write_json
+from randrop.files import ownership, write_json
+from randrop.pycaffe.build import caffe_binary, environment, import_caffe
 
 LOSSES = {
     "SIGMOID": (

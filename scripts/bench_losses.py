@@ -14,9 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from _bench import Pass, check_judges, in_a_process, loss_net, median, use_judges
-from randrop import cli, ownership
+from randrop import cli
 from randrop.errors import UserError
-from randrop.files import replacing, write_json
+from randrop.files import ownership, replacing, write_json
 
 LOSSES = {
     "SIGMOID": (

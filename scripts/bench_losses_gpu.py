@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from _bench import Pass, in_a_process, loss_net, made_net, median
 from bench_losses import LOSSES
-from randrop import cli, ownership
-from randrop.caffe_build import caffe_root, import_caffe
+from randrop import cli
 from randrop.errors import UserError
-from randrop.files import write_json
+from randrop.files import ownership, write_json
+from randrop.pycaffe.build import caffe_root, import_caffe
 
 SHAPES = {
     "SIGMOID": ([1, 1, 1024, 1024], [8, 4, 256, 256], [1, 1, 8192, 8192]),

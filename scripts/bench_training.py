@@ -16,11 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from _bench import check_judges, in_a_process, median, use_judges
-from randrop import cli, nets, ownership
-from randrop.caffe_build import import_caffe
+from randrop import cli, nets
 from randrop.data.phantom_set import write_phantom
 from randrop.errors import UserError
-from randrop.files import write_json
+from randrop.files import ownership, write_json
+from randrop.pycaffe.build import import_caffe
 from time_layers import layer_seconds
 
 CONTENDERS = ("oneDNN", "caffe", "pytorch")

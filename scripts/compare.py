@@ -17,23 +17,18 @@ import _start  # noqa: F401
 from tqdm import tqdm
 
 import train
-from randrop import (
-    cli,
-    comparison,
-    comparison_report,
-    evaluation,
-    ownership,
-    processes,
-    schema,
-    snapshots,
-)
+from randrop import cli
 from randrop.data import read_dataset
 from randrop.data.datasets import held_out
 from randrop.data.labelled import is_labelled
-from randrop.documents import Costs, read_metrics
 from randrop.errors import UserError
-from randrop.files import output, write_json, write_text
-from randrop.schema import NotNegative
+from randrop.evaluation import comparison, photographs
+from randrop.files import output, ownership, schema, write_json, write_text
+from randrop.files.documents import Costs, read_metrics
+from randrop.files.schema import NotNegative
+from randrop.pycaffe import processes
+from randrop.report import comparison_tables
+from randrop.training import snapshots
 
 ANEW = "remove it, and the same command makes it anew"
 SCRIPTS = Path(__file__).resolve().parent
@@ -262,7 +257,7 @@ def histograms(
     found: dict[str, list[comparison.Histograms]] = {}
     for run in tqdm(runs, "photographs", unit="run"):
         maps = folder_of(options.out, run["loss"], run["seed"]) / "prediction"
-        own = evaluation.coarse_histograms(cases, options.lesions, maps)
+        own = photographs.coarse_histograms(cases, options.lesions, maps)
         found.setdefault(run["loss"], []).append(own)
     return found
 
@@ -352,13 +347,13 @@ def _compare(options: argparse.Namespace) -> int:
         content["photographs"] = comparison.by_photographs(
             histograms(options, runs), content["reference"]
         )
-    text = comparison_report.markdown(content)
+    text = comparison_tables.markdown(content)
     for path in {options.out / "summary.json", options.results} - {None}:
         write_json(path, content)
         write_text(path.with_suffix(".md"), text)
         if runs:
             picture = path.with_suffix(".png")
-            comparison_report.draw(picture, runs, content["photographs"])
+            comparison_tables.draw(picture, runs, content["photographs"])
     print(text)
     return 1 if failed else 0
 

@@ -11,11 +11,14 @@ import _start  # noqa: F401
 import cv2
 from tqdm import tqdm
 
-from randrop import cli, evaluation, maps, panels, plots, report, schema
+from randrop import cli
 from randrop.data import Case, check_lesions, read_dataset
-from randrop.documents import Prediction
 from randrop.errors import UserError
-from randrop.files import output, write_bytes, write_json
+from randrop.evaluation import photographs
+from randrop.files import output, schema, write_bytes, write_json
+from randrop.files.documents import Prediction
+from randrop.prediction import maps
+from randrop.report import page, pictures, precision_recall
 
 log = logging.getLogger("randrop")
 
@@ -75,8 +78,8 @@ def _evaluate(
 ) -> None:
     """Measure, draw and write."""
     out, root = options.out, options.probabilities
-    measured = evaluation.measure(cases, lesions, root)
-    against = options.against and evaluation.measure(cases, lesions, options.against)
+    measured = photographs.measure(cases, lesions, root)
+    against = options.against and photographs.measure(cases, lesions, options.against)
     content = {
         "data": options.data.resolve().name,
         "subset": options.subset,
@@ -88,16 +91,16 @@ def _evaluate(
     if against:
         content["against"] = {
             "probabilities": options.against.resolve().name,
-            "better_by": evaluation.compare(measured, against),
+            "better_by": photographs.compare(measured, against),
         }
-    plots.pr_curves(out / "pr_curves.png", measured.histograms)
+    precision_recall.pr_curves(out / "pr_curves.png", measured.histograms)
     shown = _draw(cases, measured.lesions, root, out / "overlays", options.overlays)
     for lesion, rows in shown.items():
         if rows:
-            picture = panels.ranked(rows)[..., ::-1]
+            picture = pictures.ranked(rows)[..., ::-1]
             _, jpeg = cv2.imencode(".jpg", picture, (cv2.IMWRITE_JPEG_QUALITY, 88))
             write_bytes(out / f"ranked_{lesion}.jpg", jpeg.tobytes())
-    report.write(
+    page.write(
         out / "report.html",
         metrics=content,
         pr_curves=out / "pr_curves.png",
@@ -122,7 +125,7 @@ def _draw(
     cases: tuple[Case, ...], results: dict, root: Path, folder: Path, which: str
 ) -> dict[str, list]:
     """Write overlays, and return the views that the report shows."""
-    chosen = {lesion: evaluation.telling(result) for lesion, result in results.items()}
+    chosen = {lesion: photographs.telling(result) for lesion, result in results.items()}
     shown: dict[str, dict] = {lesion: {} for lesion in results}
     for case in tqdm(cases, desc="overlays", unit="photo", disable=None):
         wanted = [
@@ -138,8 +141,8 @@ def _draw(
         for lesion, mask in zip(wanted, masks, strict=True):
             levels, _ = maps.read_map(maps.path_of(root, lesion, case.name))
             level = round(results[lesion]["threshold"] * (maps.LEVELS - 1))
-            views = panels.views(image, levels, mask, level)
-            sheet = panels.composed(views, f"{case.name}: {lesion}")
+            views = pictures.views(image, levels, mask, level)
+            sheet = pictures.composed(views, f"{case.name}: {lesion}")
             _, content = cv2.imencode(".png", sheet[..., ::-1])
             write_bytes(maps.path_of(folder, lesion, case.name), content.tobytes())
             if case.name in chosen[lesion].values():

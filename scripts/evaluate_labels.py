@@ -8,8 +8,9 @@ from pathlib import Path
 
 import _start  # noqa: F401
 
-from randrop import cli, label_evaluation
+from randrop import cli
 from randrop.data.labelled import SUBSETS, read_labelled
+from randrop.evaluation import labels
 from randrop.files import output, write_json
 
 log = logging.getLogger("randrop")
@@ -44,7 +45,7 @@ def main() -> None:
     options = arguments()
     data = read_labelled(options.data)
     with output(options.out, "evaluate_labels", ("metrics.json", "predictions.png")):
-        result = label_evaluation.measure(
+        result = labels.measure(
             options.run, data, options.subset, options.out / "predictions.png"
         )
         write_json(options.out / "metrics.json", {"data": data.folder.name, **result})

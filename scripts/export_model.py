@@ -14,20 +14,16 @@ import numpy as np
 from tqdm import tqdm
 
 import predict
-from randrop import (
-    caffe_build,
-    cli,
-    evaluation,
-    model,
-    ownership,
-    reading,
-    schema,
-    snapshots,
-)
+from randrop import cli
 from randrop.data import Case, read_dataset
-from randrop.documents import About
 from randrop.errors import UserError
-from randrop.files import building, write_json, write_text
+from randrop.evaluation import photographs
+from randrop.files import building, ownership, reading, schema, write_json, write_text
+from randrop.files.documents import About
+from randrop.prediction import model
+from randrop.pycaffe import build
+from randrop.report import model_card
+from randrop.training import snapshots
 
 log = logging.getLogger("randrop")
 
@@ -61,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     ownership.check_replaceable(options.out, "export_model")
     about = _about(options.about)
-    run = predict.read_run(options.run, model.NEEDED)
+    run = predict.read_run(options.run, model_card.NEEDED)
     data = options.data or run.get("data")
     if not data:
         raise UserError(f"{options.run} names no data: give --data")
@@ -80,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
                     *("--subset", name, "--out", str(maps)),
                 ]
             )
-            measured[name] = evaluation.measure(cases, run["lesions"], maps)
+            measured[name] = photographs.measure(cases, run["lesions"], maps)
     for lesion in run["lesions"]:
         for name, found in measured.items():
             if not found.lesions[lesion]["positives"]:
@@ -96,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         _write_network(options.run, folder)
         weights = (folder / "final.caffemodel").read_bytes()
         snapshots.seal(folder / "final.caffemodel")
-        settings = {key: run[key] for key in model.SETTINGS if key in run} | {
+        settings = {key: run[key] for key in model_card.SETTINGS if key in run} | {
             "field_of_view": _field_of_view(subsets["train"]),
             "thresholds": thresholds,
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
@@ -104,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
         content = _metrics(about, subsets, measured, thresholds)
         write_json(folder / "run.json", settings)
         write_json(folder / "metrics.json", content)
-        write_text(folder / "README.md", model.card(settings, content))
+        write_text(folder / "README.md", model_card.card(settings, content))
     log.info("Model: %s", options.out)
     return 0
 
@@ -116,7 +112,7 @@ def _field_of_view(cases: tuple[Case, ...]) -> int:
 
 
 def _write_network(run: Path, folder: Path) -> None:
-    caffe = caffe_build.import_caffe()
+    caffe = build.import_caffe()
     deploy = folder / "deploy.prototxt"
     write_text(deploy, reading.read_text(run / "deploy.prototxt"))
     # The training's own file has the paths of its data in the data layer.
@@ -133,20 +129,20 @@ def _about(path: Path) -> dict:
 def _metrics(
     about: dict,
     subsets: dict[str, tuple[Case, ...]],
-    measured: dict[str, evaluation.Measured],
+    measured: dict[str, photographs.Measured],
     thresholds: dict[str, float],
 ) -> dict:
     held_out = measured["validation"]
     return {
         "about": about,
         "subsets": {
-            name: model.subset_facts(cases, measured[name])
+            name: model_card.subset_facts(cases, measured[name])
             for name, cases in subsets.items()
         },
         "lesions": {
             lesion: {
                 **result,
-                "at_threshold": model.at_threshold(
+                "at_threshold": model_card.at_threshold(
                     held_out, lesion, thresholds[lesion]
                 ),
             }

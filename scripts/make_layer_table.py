@@ -14,9 +14,9 @@ import _start  # noqa: F401
 from google.protobuf import descriptor_pb2
 
 from randrop import cli
-from randrop.caffe_build import REPOSITORY
 from randrop.errors import UserError
 from randrop.files import write_text
+from randrop.pycaffe.build import REPOSITORY
 
 log = logging.getLogger("randrop")
 

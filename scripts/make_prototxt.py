@@ -8,10 +8,10 @@ from pathlib import Path
 
 import _start  # noqa: F401
 
-from randrop import cli, nets, ownership
-from randrop.caffe_build import REPOSITORY
+from randrop import cli, nets
 from randrop.data.labelled import SUBSETS
-from randrop.files import write_text
+from randrop.files import ownership, write_text
+from randrop.pycaffe.build import REPOSITORY
 
 log = logging.getLogger("randrop")
 

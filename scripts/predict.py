@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from randrop import cli, inference, lesion_list, maps, model, ownership, reading, tiles
+from randrop import cli
 from randrop.data import (
     Case,
     check_lesions,
@@ -24,9 +24,10 @@ from randrop.data import (
     read_dataset,
     rescale_image,
 )
-from randrop.documents import read_photograph_run
 from randrop.errors import UserError
-from randrop.files import output, write_bytes, write_json
+from randrop.files import output, ownership, reading, write_bytes, write_json
+from randrop.files.documents import read_photograph_run
+from randrop.prediction import inference, lesion_list, maps, model, tiles
 
 log = logging.getLogger("randrop")
 

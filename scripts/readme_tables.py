@@ -10,11 +10,12 @@ from typing import Any
 
 import _start  # noqa: F401
 
-from randrop import cli, comparison_report, model, schema
-from randrop.caffe_build import REPOSITORY
+from randrop import cli
 from randrop.errors import UserError
-from randrop.files import replacing
-from randrop.markdown import table
+from randrop.files import replacing, schema
+from randrop.pycaffe.build import REPOSITORY
+from randrop.report import comparison_tables, model_card
+from randrop.report.markdown import table
 
 DESCRIPTION = """\
 Write the tables of measured figures into README.md, from the files in results/ and
@@ -37,7 +38,7 @@ def losses(content: Mapping[str, Any]) -> str:
             [
                 f"`{loss}`",
                 f"{content['learning_rates'][loss]}",
-                *comparison_report.photograph_cells(row),
+                *comparison_tables.photograph_cells(row),
                 *(
                     ", ".join(
                         f"{run['measures'][f'{name} average precision']:.2f}"
@@ -58,7 +59,7 @@ TABLES = {
     "idrid-losses": ("results/idrid_losses.json", losses),
     "idrid-model": (
         "models/idrid/metrics.json",
-        lambda content: model.measured_table(content["lesions"]),
+        lambda content: model_card.measured_table(content["lesions"]),
     ),
 }
 

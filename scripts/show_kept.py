@@ -14,14 +14,15 @@ import _start  # noqa: F401
 import numpy as np
 from google.protobuf import text_format
 
-from randrop import cli, nets, ownership, run_files
-from randrop.caffe_build import import_caffe
+from randrop import cli, nets
 from randrop.data import read_dataset
 from randrop.data.patches import LEVELS, ZERO, Options, PatchSource
-from randrop.documents import read_photograph_run
 from randrop.errors import UserError
-from randrop.files import replacing
-from randrop.snapshots import check_weights
+from randrop.files import ownership, replacing
+from randrop.files.documents import read_photograph_run
+from randrop.pycaffe.build import import_caffe
+from randrop.training import prototxts
+from randrop.training.snapshots import check_weights
 
 log = logging.getLogger("randrop")
 
@@ -64,7 +65,7 @@ def masked_net(caffe: Any, settings: dict[str, Any], size: int) -> str:
     UserError
         When no loss of the run has a mask.
     """
-    losses = run_files.losses_of(settings, "SIGMOID")
+    losses = prototxts.losses_of(settings, "SIGMOID")
     channels = len(settings["lesions"])
     feed = nets.InputFeed((1, 3, size, size), (1, channels, size, size))
     make = nets.OF_PHOTOGRAPHS[settings.get("net", "unet")]

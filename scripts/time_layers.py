@@ -12,10 +12,10 @@ import _start  # noqa: F401
 
 import numpy as np
 
-from randrop import cli, ownership
-from randrop.caffe_build import environment, import_caffe
+from randrop import cli
 from randrop.errors import UserError
-from randrop.files import write_json
+from randrop.files import ownership, write_json
+from randrop.pycaffe.build import environment, import_caffe
 
 EXAMPLES = """\
   scripts/time_layers.py --run build/run

@@ -10,14 +10,16 @@ from typing import Any
 
 import _start  # noqa: F401
 
-from randrop import cli, curves, run_files, snapshots, training, weights
+from randrop import cli
 from randrop.data import check_lesions, read_dataset
 from randrop.data.datasets import check_looked_for
 from randrop.data.labelled import check_values, is_labelled, read_labelled
 from randrop.data.prepare import frequency
 from randrop.errors import UserError
-from randrop.locks import locked
+from randrop.files.locks import locked
 from randrop.nets.losses import ACTIVATIONS, GRAMMAR, KINDS, activation_of
+from randrop.report import training_curves
+from randrop.training import caffe_train, prototxts, snapshots, weights
 
 log = logging.getLogger("randrop")
 
@@ -65,7 +67,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--split", type=Path, help="JSON file: names for training and validation")
     add("--lesions", nargs="+", help="output channels, in order")
     add("--out", type=Path, required=True, help="run folder")
-    add("--net", choices=run_files.NETS, help="unet or lseg; explog3d for volumes")
+    add("--net", choices=prototxts.NETS, help="unet or lseg; explog3d for volumes")
     add("--loss", default="random-drop", help="see below")
     add("--python-layer", action="store_true", help="Python twins, for any Caffe")
     add("--iterations", type=int, default=4000)
@@ -140,7 +142,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     for name in ("iterations", "batch", "test_interval", "test_iterations", "snapshot"):
         if settings[name] < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1")
-    run_files.losses_of(settings, settings.get("activation", "SOFTMAX"))
+    prototxts.losses_of(settings, settings.get("activation", "SOFTMAX"))
     if not labelled:
         settings["stride"] = stride = 2 ** (settings["depth"] - 1)
         if options.patch < 1 or options.patch % stride:
@@ -168,7 +170,7 @@ def check_loss(options: argparse.Namespace, settings: dict[str, Any]) -> None:
         if activation != settings["activation"]:
             dataset = read_dataset(options.data, options.split)
             check_looked_for(dataset, options.lesions, activation == "SOFTMAX")
-    run_files.losses_of(own, activation)
+    prototxts.losses_of(own, activation)
 
 
 def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
@@ -243,14 +245,14 @@ def main() -> int:
     options = arguments()
     settings = settings_of(options)
     run = options.out.resolve()
-    known = not options.force and training.same_settings(run, settings)
+    known = not options.force and caffe_train.same_settings(run, settings)
     if known and (run / "final.caffemodel").exists():
         snapshots.check_weights(run / "final.caffemodel")
         log.info("%s is trained already; --force trains anew", run)
         return 0
     with locked(run) as lock:
         # Another training may have come and gone since.
-        known = not options.force and training.same_settings(run, settings)
+        known = not options.force and caffe_train.same_settings(run, settings)
         return _train(run, options, settings, known, lock)
 
 
@@ -273,16 +275,16 @@ def _train(
             "trains anew"
         )
     if options.weights and snapshot is None:
-        texts = run_files.texts(run, settings, 0)
+        texts = prototxts.texts(run, settings, 0)
         weights.check(options.weights, texts["deploy.prototxt"])
-    training.write_run(run, settings, snapshot)
+    caffe_train.write_run(run, settings, snapshot)
     log.info("Training in %s; its log is log.txt there", run)
-    complete = training.train(
+    complete = caffe_train.train(
         run, options.iterations, snapshot, options.weights, options.threads, lock
     )
-    curves.draw(run)
+    training_curves.draw(run)
     if complete:
-        log.info("Trained: %s", training.finish(run, options.iterations))
+        log.info("Trained: %s", caffe_train.finish(run, options.iterations))
         return 0
     try:
         at = snapshots.iteration_of(snapshots.newest(run))

@@ -18,7 +18,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 @pytest.fixture(scope="session")
 def caffe():
     """Pycaffe of the patched build; a missing build is a failure, not a skip."""
-    from randrop.caffe_build import import_caffe
+    from randrop.pycaffe.build import import_caffe
 
     return import_caffe()
 
@@ -30,7 +30,7 @@ def caffe_source():
     if given:
         return Path(given).resolve()
     from caffe_tools import source
-    from randrop.caffe_build import build_dir
+    from randrop.pycaffe.build import build_dir
 
     return source.fetch(build_dir() / "cache" / "caffe")
 

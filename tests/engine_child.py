@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from randrop import nets
-from randrop.caffe_build import import_caffe
+from randrop.pycaffe.build import import_caffe
 
 
 def unet(base):

@@ -45,7 +45,7 @@ def with_inputs(caffe, name):
     from caffe.proto import caffe_pb2
     from google.protobuf import text_format
 
-    from randrop.caffe_build import caffe_root
+    from randrop.pycaffe.build import caffe_root
 
     net = caffe_pb2.NetParameter()
     text_format.Merge((caffe_root() / f"{name}.prototxt").read_text(), net)

@@ -112,7 +112,7 @@ def main():
     with_checked_memory()
     import tried
 
-    from randrop.caffe_build import import_caffe
+    from randrop.pycaffe.build import import_caffe
 
     caffe = import_caffe()
     cases = chosen(options)

@@ -114,8 +114,8 @@ class Cases:
     """The cases, over a world that is made once, as far as it is needed."""
 
     def __init__(self, folder):
-        from randrop.caffe_build import import_caffe
         from randrop.data.phantom_set import write_phantom
+        from randrop.pycaffe.build import import_caffe
 
         self.folder = folder
         self.caffe = import_caffe()

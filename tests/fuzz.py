@@ -67,13 +67,13 @@ def layers(draw):
     from test_layers import shapes
     from test_params import PROTO_FIELDS
 
-    from randrop import loss_params
+    from randrop.losses import parameters
 
     kind = draw(st.sampled_from(sorted(PROTO_FIELDS)))
     member = member_of(kind)
     options = dict(draw(member.options))
     for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
-        name = draw(st.sampled_from(sorted(loss_params.BY_TYPE[kind].model_fields)))
+        name = draw(st.sampled_from(sorted(parameters.BY_TYPE[kind].model_fields)))
         options[name] = draw(st.sampled_from(ODD))
     return {
         "kind": kind,
@@ -122,9 +122,9 @@ def blobs(case):
 
 
 def member_fields(member):
-    from randrop import loss_params
+    from randrop.losses import parameters
 
-    return loss_params.BY_TYPE[member.type].model_fields
+    return parameters.BY_TYPE[member.type].model_fields
 
 
 def in_child(folder, action):
@@ -153,7 +153,7 @@ def outcome(folder, case, python):
     """Return ("taken", numbers), ("refused", why) or ("failed", why) of a layer."""
     from loss_family import layer_text, loss_net, run
 
-    from randrop.caffe_build import import_caffe
+    from randrop.pycaffe.build import import_caffe
 
     def passes():
         member = member_of(case["kind"])
@@ -238,9 +238,10 @@ def readers(folder):
     from PIL import Image
     from test_documents import labelled_set
 
-    from randrop import nets, weights
-    from randrop.caffe_build import import_caffe
+    from randrop import nets
     from randrop.data import images, labelled
+    from randrop.pycaffe.build import import_caffe
+    from randrop.training import weights
 
     rng = np.random.default_rng(5)
     found = {}
@@ -341,7 +342,7 @@ def main():
     options = arguments()
     import tried
 
-    from randrop.caffe_build import import_caffe
+    from randrop.pycaffe.build import import_caffe
 
     sums, faults, start = collections.Counter(), 0, time.monotonic()
     import_caffe()

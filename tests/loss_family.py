@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 from hypothesis import strategies as st
 
-from randrop import loss_params, losses
+from randrop import losses
+from randrop.losses import parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +124,7 @@ def effective(kind, options):
     The native layer and the function take all of them. That they agree with a twin
     that lacks some shows that those have none indeed.
     """
-    model = loss_params.BY_TYPE[kind]
+    model = parameters.BY_TYPE[kind]
     idle = {
         name for names, _ in model.model_construct(**options).idle() for name in names
     }

@@ -13,7 +13,7 @@ import numpy as np
 from loss_family import BY_TYPE, Member, layer_text, loss_net, run
 
 from randrop import losses
-from randrop.caffe_build import import_caffe
+from randrop.pycaffe.build import import_caffe
 
 IGNORE = 7
 # One that fills vectors and leaves a rest, and one smaller than any.

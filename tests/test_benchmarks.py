@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-from randrop.caffe_build import REPOSITORY
+from randrop.pycaffe.build import REPOSITORY
 
 
 def bench(name, *options):

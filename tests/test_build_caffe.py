@@ -13,7 +13,7 @@ from conftest import REPOSITORY
 
 from caffe_tools import building, cuda, toolchain
 from caffe_tools.errors import ToolError
-from randrop.caffe_build import build_dir
+from randrop.pycaffe.build import build_dir
 
 SCRIPT = REPOSITORY / "scripts" / "build_caffe.py"
 

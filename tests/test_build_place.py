@@ -10,7 +10,7 @@ from test_foreign_files import MODULES, holds, occupy
 
 from caffe_tools import building, origin, place, toolchain
 from caffe_tools.errors import ToolError
-from randrop.caffe_build import caffe_root
+from randrop.pycaffe.build import caffe_root
 
 SCRIPT = REPOSITORY / "scripts/build_caffe.py"
 

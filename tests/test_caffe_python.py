@@ -12,7 +12,7 @@ import pytest
 
 @pytest.mark.parametrize("engine", ["ONEDNN", "CAFFE"])
 def test_caffes_own_python_tests_pass(caffe, engine):
-    from randrop.caffe_build import caffe_root
+    from randrop.pycaffe.build import caffe_root
 
     folder = caffe_root() / "python"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]

@@ -9,8 +9,9 @@ import pytest
 from conftest import REPOSITORY
 from scipy import stats
 
-from randrop import comparison, comparison_report, metrics
 from randrop.data.labelled import write_organs
+from randrop.evaluation import comparison, metrics
+from randrop.report import comparison_tables
 
 
 def run(loss, seed, **measures):
@@ -52,27 +53,27 @@ def test_another_reference():
     content = comparison.summary(RUNS, "dice")
     assert list(content["differences"]) == ["ce"]
     assert content["differences"]["ce"]["dice"]["better"] == 0
-    assert "Difference to dice with" in comparison_report.markdown(content)
+    assert "Difference to dice with" in comparison_tables.markdown(content)
 
 
 def test_one_seed_has_no_interval():
     content = comparison.summary([RUNS[0], RUNS[3]])
     found = content["differences"]["dice"]["dice"]
     assert (found["low"], found["seeds"]) == (None, 1)
-    assert "| dice | +0.200, 1/1 |" in comparison_report.markdown(content)
+    assert "| dice | +0.200, 1/1 |" in comparison_tables.markdown(content)
 
 
 def test_tables_and_picture(tmp_path):
     content = comparison.summary(RUNS) | {
         "failed": [{"loss": "x", "seed": 9, "error": "why"}]
     }
-    text = comparison_report.markdown(content)
+    text = comparison_tables.markdown(content)
     assert "| ce | 0.500 ± 0.100 | 0.250 ± 0.071 |" in text
     assert "Failed: x, seed 9: why" in text
     json.dumps(content, allow_nan=False)
-    comparison_report.draw(tmp_path / "a.png", RUNS)
+    comparison_tables.draw(tmp_path / "a.png", RUNS)
     many = [run("ce", 1, **{f"m{k}": 0.1 * k for k in range(8)})]
-    comparison_report.draw(tmp_path / "b.png", many)
+    comparison_tables.draw(tmp_path / "b.png", many)
     for name in "ab":
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
 
@@ -107,7 +108,7 @@ def test_photographs_are_drawn_alike_for_all_losses():
     better = content["better"]["MA"]
     low, high = better["difference_interval"]
     assert 0 < low < better["difference"] < high
-    text = comparison_report.markdown(
+    text = comparison_tables.markdown(
         comparison.summary(RUNS) | {"photographs": content, "reference": "ce"}
     )
     assert f"+{better['difference']:.3f} [+{low:.3f}, +{high:.3f}]" in text
@@ -124,14 +125,14 @@ def test_few_photographs_have_no_interval(tmp_path):
     content = comparison.by_photographs(losses, "ce")
     assert content["dice"]["MA"]["difference_interval"] is None
     runs = [run(n, 1, **{"MA average precision": 0.3, "other": 0.1}) for n in losses]
-    comparison_report.draw(tmp_path / "a.png", runs, content)
+    comparison_tables.draw(tmp_path / "a.png", runs, content)
     assert (tmp_path / "a.png").exists()
 
 
 def test_nothing_at_all_is_no_error():
     empty = {"losses": {}, "reference": None, "differences": {}}
     assert comparison.summary([]) == empty
-    assert comparison_report.markdown({**comparison.summary([]), "failed": []})
+    assert comparison_tables.markdown({**comparison.summary([]), "failed": []})
 
 
 def compare(*arguments):

@@ -7,7 +7,7 @@ import pytest
 from caffe_tools import building, cuda
 from caffe_tools.errors import ToolError
 from caffe_tools.planning import LAYERS
-from randrop.caffe_build import build_dir, caffe_root
+from randrop.pycaffe.build import build_dir, caffe_root
 
 NVCC = cuda.find_nvcc(build_dir() / "cuda")
 SOURCES = sorted(LAYERS.rglob("*.cu"))

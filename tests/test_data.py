@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from randrop.caffe_build import REPOSITORY
 from randrop.data import field_of_view, network_input, read_dataset
 from randrop.data.patches import Options, PatchSource
 from randrop.data.phantom import HEIGHT, fundus
 from randrop.data.phantom_set import write_phantom
 from randrop.errors import UserError
+from randrop.pycaffe.build import REPOSITORY
 
 SHARED = REPOSITORY.parent / "shared" / "data"
 OPTIONS = Options(lesions=("MA", "HE"), patch=64)

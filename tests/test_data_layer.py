@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from randrop.caffe_build import REPOSITORY
 from randrop.data import read_dataset
 from randrop.data.patches import Options, PatchSource, class_map
 from randrop.data.worker import Workers
 from randrop.errors import UserError
+from randrop.pycaffe.build import REPOSITORY
 
 
 def source(folder, subset="train", **options):

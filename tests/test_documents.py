@@ -11,11 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from randrop import documents, kept_file, reading, schema
 from randrop.data import labelled, prepare
 from randrop.data.datasets import read_split
 from randrop.data.layouts import read_groups
 from randrop.errors import UserError
+from randrop.files import documents, reading, schema
+from randrop.training import kept_file
 
 NAMES = ("a", "b", "c")
 

@@ -15,9 +15,10 @@ import pytest
 from conftest import REPOSITORY
 from small_training import command
 
-from randrop import locks, processes
 from randrop.data.labelled import write_organs
 from randrop.errors import UserError
+from randrop.files import locks
+from randrop.pycaffe import processes
 
 ENDLESS = {"iterations": 100000, "interval": 100000}
 SOON = 15.0

@@ -13,7 +13,7 @@ NO_ENGINE = "this Caffe was built without oneDNN"
 
 
 def has_engine():
-    from randrop.caffe_build import caffe_root
+    from randrop.pycaffe.build import caffe_root
 
     return (caffe_root() / "build" / "test" / "test_engine.testbin").exists()
 
@@ -255,7 +255,7 @@ def save(net, path):
 
 def test_threads_that_wait_sleep_unless_the_environment_says_how(caffe):
     """Nobody sets a variable for `caffe train`, which other programs run beside."""
-    from randrop.caffe_build import caffe_root
+    from randrop.pycaffe.build import caffe_root
 
     if not has_engine():
         pytest.skip(NO_ENGINE)

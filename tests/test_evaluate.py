@@ -9,9 +9,10 @@ import pytest
 import small_unet
 from sklearn.metrics import average_precision_score
 
-from randrop import evaluation, maps
 from randrop.data import read_dataset
 from randrop.errors import UserError
+from randrop.evaluation import photographs
+from randrop.prediction import maps
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 
@@ -99,12 +100,12 @@ def test_telling_overlays_are_best_median_and_worst(evaluate, data, tmp_path):
 def test_telling_leaves_out_photographs_without_lesions():
     images = {"a": None, "b": 0.5, "c": 0.1, "d": None}
     result = {"per_image": {n: {"average_precision": v} for n, v in images.items()}}
-    assert evaluation.telling(result) == {"best": "b", "worst": "c"}
+    assert photographs.telling(result) == {"best": "b", "worst": "c"}
     del images["b"]
     result = {"per_image": {n: {"average_precision": v} for n, v in images.items()}}
-    assert evaluation.telling(result) == {"the only one": "c"}
+    assert photographs.telling(result) == {"the only one": "c"}
     result = {"per_image": {"a": {"average_precision": None}}}
-    assert evaluation.telling(result) == {}
+    assert photographs.telling(result) == {}
 
 
 def test_lesions_come_from_the_prediction(evaluate, data, tmp_path):

@@ -3,7 +3,7 @@ import pytest
 import small_unet
 
 from randrop import nets
-from randrop.folding import fold
+from randrop.prediction.folding import fold
 
 
 def outputs(caffe, deploy, weights, batch):

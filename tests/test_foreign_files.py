@@ -9,8 +9,9 @@ import pytest
 from conftest import REPOSITORY
 from every_script import FILES, FOLDERS, LONG, LONG_FILES, done, make_world, start
 
-from randrop import files, ownership, snapshots
 from randrop.errors import UserError
+from randrop.files import ownership, writing
+from randrop.training import snapshots
 
 SCRIPTS = {**FOLDERS, **FILES}
 # Names that Python, our scripts and what they import look for.
@@ -212,20 +213,20 @@ def test_a_list_of_somebody_else_is_not_believed(tmp_path):
     line = f"{ownership.sha256(path)}  a.json\n"
     (tmp_path / ownership.LIST).write_text(line)
     with pytest.raises(UserError, match=r"a\.json: what is there was not"):
-        files.write_text(path, "[]")
+        writing.write_text(path, "[]")
     with pytest.raises(UserError, match="not a list of randrop's"):
-        files.write_text(tmp_path / "b.json", "[]")
+        writing.write_text(tmp_path / "b.json", "[]")
     assert (tmp_path / ownership.LIST).read_text() == line
 
 
 def test_names_of_any_kind_are_listed(tmp_path):
     for name in ("two\nlines.txt", "back\\slash", "ö ü", "  ", "[a]*"):
         path = tmp_path / name
-        files.write_text(path, "1")
-        files.write_text(path, "2")
+        writing.write_text(path, "1")
+        writing.write_text(path, "2")
         path.write_text("3")
         with pytest.raises(UserError, match="was not written"):
-            files.write_text(path, "4")
+            writing.write_text(path, "4")
         assert path.read_text() == "3"
 
 

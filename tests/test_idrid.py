@@ -11,10 +11,10 @@ from official_idrid import FOLDERS
 from PIL import Image
 from small_training import run as train
 
-from randrop.caffe_build import REPOSITORY
 from randrop.data import read_dataset
 from randrop.data.layouts import read_groups
 from randrop.errors import UserError
+from randrop.pycaffe.build import REPOSITORY
 
 SPLIT = REPOSITORY / "results" / "idrid_split.json"
 TRAIN = [f"IDRiD_{k:02}" for k in range(1, 55)]

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import small_unet
 
-from randrop import inference
 from randrop.errors import UserError
+from randrop.prediction import inference
 
 BACKENDS = ("caffe", "opencv")
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from loss_family import BY_TYPE, labels
 
 from randrop import losses
-from randrop.caffe_build import build_dir
+from randrop.pycaffe.build import build_dir
 
 sys.path.append(str(build_dir() / "judges"))
 torch = pytest.importorskip(

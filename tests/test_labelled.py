@@ -9,7 +9,7 @@ import pytest
 from randrop.data import organs
 from randrop.data.labelled import is_labelled, read_labelled, write_organs
 from randrop.errors import UserError
-from randrop.label_evaluation import overlap
+from randrop.evaluation.labels import overlap
 
 
 def contents(folder):

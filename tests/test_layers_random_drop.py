@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_family import run
 
-from randrop.caffe_build import caffe_binary, environment
 from randrop.losses import drop_probability, random_drop
-from randrop.philox import uniforms
+from randrop.losses.philox import uniforms
+from randrop.pycaffe.build import caffe_binary, environment
 
 NATIVE = "SigmoidRandomDropCELoss"
 TWIN = "SigmoidRandomDropCELossLayer"

@@ -7,7 +7,7 @@ import small_unet
 from conftest import REPOSITORY
 
 from randrop.errors import UserError
-from randrop.lesion_list import lesions_in, overlay
+from randrop.prediction.lesion_list import lesions_in, overlay
 
 
 def scene():

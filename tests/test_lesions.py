@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 from skimage.feature import peak_local_max
 
-from randrop import lesions
-from randrop.caffe_build import build_dir
+from randrop.evaluation import lesions
+from randrop.pycaffe.build import build_dir
 
 TOP = 65535
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from randrop import nets
-from randrop.caffe_build import REPOSITORY, caffe_binary, environment
 from randrop.data import read_dataset
 from randrop.data.lmdb_set import write_lmdb
 from randrop.data.patches import Options, PatchSource, class_map
 from randrop.errors import UserError
+from randrop.pycaffe.build import REPOSITORY, caffe_binary, environment
 
 OPTIONS = Options(("MA", "HE"), 32, 1.0)
 COUNTS = {"train": 5, "validation": 3}

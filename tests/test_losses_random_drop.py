@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from randrop.errors import UserError
 from randrop.losses import SCHEDULES, drop_probability, random_drop
-from randrop.philox import uniforms
+from randrop.losses.philox import uniforms
 
 DROPPING = [s for s in SCHEDULES if s != "NONE"]
 

@@ -3,8 +3,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import auc, average_precision_score, f1_score, jaccard_score
 
-from randrop import maps, metrics
 from randrop.errors import UserError
+from randrop.evaluation import metrics
+from randrop.prediction import maps
 
 
 def random_case(seed, share=0.02, shape=(120, 90)):

@@ -12,9 +12,11 @@ import pytest
 import small_unet
 from official_idrid import write_official_idrid
 
-from randrop import maps, metrics, model
 from randrop.data import read_dataset
 from randrop.errors import UserError
+from randrop.evaluation import metrics
+from randrop.prediction import maps, model
+from randrop.report import model_card
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 IDRID = SCRIPTS.parents[1] / "shared" / "data" / "idrid_original"
@@ -173,7 +175,7 @@ def shipped(name):
 
 def test_the_shipped_card_is_of_its_figures():
     run, content = shipped("run.json"), shipped("metrics.json")
-    assert (model.SHIPPED / "README.md").read_text() == model.card(run, content)
+    assert (model.SHIPPED / "README.md").read_text() == model_card.card(run, content)
     weights = (model.SHIPPED / "final.caffemodel").read_bytes()
     assert run["weights_sha256"] == hashlib.sha256(weights).hexdigest()
     assert len(weights) < 5e6

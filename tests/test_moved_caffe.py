@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from caffe_tools import building
-from randrop.caffe_build import caffe_root, environment
+from randrop.pycaffe.build import caffe_root, environment
 
 PROGRAMS = ("build/tools/caffe", "build/lib/_caffe.so", "build/test/test.testbin")
 PROGRAMS += ("build/test/test_engine.testbin", "build/lib/libcaffe.so")

@@ -8,9 +8,10 @@ import pytest
 from conftest import REPOSITORY
 from google.protobuf import text_format
 
-from randrop import inference, nets
+from randrop import nets
 from randrop.errors import UserError
 from randrop.nets.losses import Loss
+from randrop.prediction import inference
 
 RANDOM_DROP = Loss(
     "SigmoidRandomDropCELoss",

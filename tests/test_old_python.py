@@ -12,7 +12,7 @@ from collections import namedtuple
 
 import pytest
 
-from randrop.caffe_build import REPOSITORY
+from randrop.pycaffe.build import REPOSITORY
 
 FOLDER = REPOSITORY / "scripts"
 SCRIPTS = sorted(p for p in FOLDER.glob("*.py") if not p.name.startswith("_"))

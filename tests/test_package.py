@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from randrop import command
-from randrop.caffe_build import REPOSITORY
+from randrop import __main__ as command
+from randrop.pycaffe.build import REPOSITORY
 
 ROOMS = ("python_layers", "scripts", "caffe_layers", "models", "proto")
 
@@ -131,7 +131,7 @@ def test_a_tree_is_patched_where_no_repository_is(installed, tree, tmp_path):
 
 def test_a_small_training(caffe, installed, phantom, tmp_path):
     """By the command, with a Caffe that was built elsewhere."""
-    from randrop.caffe_build import caffe_root
+    from randrop.pycaffe.build import caffe_root
 
     words = ("--data", phantom, "--out", "run", "--patch", 32, "--base-channels", 2)
     words += ("--depth", 2, "--iterations", 4, "--test-interval", 4, "--threads", 1)

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_family import BY_TYPE, loss_net
 
-from randrop import loss_params, schema
 from randrop.errors import UserError
-from randrop.loss_params import BY_TYPE as MODELS
+from randrop.files import schema
+from randrop.losses import parameters
+from randrop.losses.parameters import BY_TYPE as MODELS
 
 TWINS = list(MODELS)
 PROTO_FIELDS = {"SigmoidRandomDropCELoss": "randrop_loss_param"} | {
@@ -146,10 +147,10 @@ def test_what_has_no_effect_is_refused(caffe, tmp_path, kind, given, idle):
     ],
 )
 def test_texts_that_are_no_parameters(text, words):
-    from randrop.python_layer import parse_options
+    from randrop.pycaffe.python_layer import parse_options
 
     with pytest.raises(UserError, match=f"^a: param_str .*{words}"):
-        parse_options("a", text, loss_params.SoftmaxFocalParams, {})
+        parse_options("a", text, parameters.SoftmaxFocalParams, {})
 
 
 @pytest.mark.parametrize("kind", TWINS)

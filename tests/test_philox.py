@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from randrop.philox import philox4x32, uniforms
+from randrop.losses.philox import philox4x32, uniforms
 
 # The published known answers of Philox4x32-10: counter, key, output.
 KNOWN = [

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import small_unet
 
-from randrop import inference, maps, tiles
 from randrop.data import field_of_view, network_input, read_dataset
 from randrop.errors import UserError
+from randrop.prediction import inference, maps, tiles
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 TILES = ["--tile", "64", "--overlap", "16"]

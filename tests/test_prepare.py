@@ -11,12 +11,12 @@ import pytest
 from official_idrid import write_official_idrid
 from PIL import Image
 
-from randrop.caffe_build import REPOSITORY
 from randrop.data import read_dataset
 from randrop.data.layouts import read_groups
 from randrop.data.patches import Options, PatchSource
 from randrop.data.prepare import Settings, prepare, split
 from randrop.errors import UserError
+from randrop.pycaffe.build import REPOSITORY
 
 SIZE = (150, 200)
 

@@ -13,10 +13,10 @@ import pytest
 from official_idrid import write_official_idrid
 from readme_blocks import blocks, small, under, words
 
-from randrop import command as command_names
+from randrop import __main__ as command_names
 from randrop import nets
-from randrop.caffe_build import REPOSITORY, build_dir, caffe_root
 from randrop.nets.losses import activation_of
+from randrop.pycaffe.build import REPOSITORY, build_dir, caffe_root
 
 COMMANDS = [command for block in blocks() for command in block.commands]
 

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from randrop import metrics, panels, plots, report
 from randrop.errors import UserError
+from randrop.evaluation import metrics
+from randrop.report import page, pictures, precision_recall
 
 
 def scene():
@@ -29,7 +30,7 @@ def scene():
 def write(tmp_path, subset="validation", **options):
     image, levels, mask = scene()
     counts = metrics.histogram(levels, mask)
-    views = panels.views(image, levels, mask, 30000)
+    views = pictures.views(image, levels, mask, 30000)
     none = np.stack([np.bincount([7], minlength=65536), np.zeros(65536, np.int64)])
     per_image = {"<eye & 1>": {"positives": 126, "average_precision": 0.25}}
     common = {"average_precision_95": None, "images": 1, "map_bits": [16]}
@@ -54,18 +55,18 @@ def write(tmp_path, subset="validation", **options):
         },
     }
     curves = tmp_path / "pr.png"
-    plots.pr_curves(curves, {"MA": counts, "SE": none})
+    precision_recall.pr_curves(curves, {"MA": counts, "SE": none})
     shown = {"MA": [("best", "<eye & 1>", views)], "SE": []}
     path = tmp_path / "report.html"
-    report.write(path, metrics=content, pr_curves=curves, shown=shown, **options)
+    page.write(path, metrics=content, pr_curves=curves, shown=shown, **options)
     return path
 
 
 def test_regions_are_counted_as_found_missed_and_false(tmp_path):
-    views = panels.views(*scene(), 30000)
+    views = pictures.views(*scene(), 30000)
     assert (views.found, views.lesions, views.alarms) == (1, 3, 1)
-    assert panels.views(*scene(), 29999).found == 2
-    assert panels.views(*scene(), 40001).alarms == 0
+    assert pictures.views(*scene(), 29999).found == 2
+    assert pictures.views(*scene(), 40001).alarms == 0
 
 
 def test_a_single_pixel_is_marked_in_a_reduced_overview():
@@ -73,16 +74,16 @@ def test_a_single_pixel_is_marked_in_a_reduced_overview():
     big = [np.kron(a, np.ones((8, 8), a.dtype)) for a in (levels, mask * 0)]
     image = np.kron(image, np.ones((8, 8, 1), np.uint8))
     big[1][1600, 2400] = 1
-    overlay = panels.views(image, *big, 30000).overlay
+    overlay = pictures.views(image, *big, 30000).overlay
     assert overlay.shape == (667, 1000, 3)
-    rows, columns = np.nonzero((overlay == panels.MISSED).all(axis=2))
+    rows, columns = np.nonzero((overlay == pictures.MISSED).all(axis=2))
     assert rows.size > 10
     assert np.hypot(rows - 1600 / 2.88, columns - 2400 / 2.88).max() < 10
 
 
 def test_close_ups_show_each_pixel_for_what_it_is():
     image, levels, mask = scene()
-    views = panels.views(image, levels, mask, 30000)
+    views = pictures.views(image, levels, mask, 30000)
     titles = [close_up.title for close_up in views.close_ups]
     assert titles[0] == "most lesion pixels"
     assert len(titles) == len(set(titles)) == 3
@@ -94,9 +95,9 @@ def test_close_ups_show_each_pixel_for_what_it_is():
     # Each colour covers the pixels of its kind: 1 of 100 is found, 24 of 25 are false.
     colours = close_up.overlay.reshape(-1, 3).astype(int)
     for colour, pixels in (
-        (panels.FOUND, 1),
-        (panels.MISSED, 99),
-        (panels.ALARM, 24),
+        (pictures.FOUND, 1),
+        (pictures.MISSED, 99),
+        (pictures.ALARM, 24),
     ):
         grey = (colours - 0.65 * np.array(colour)) / 0.35
         flat = (np.ptp(grey, axis=1) < 9) & (grey.min(axis=1) > 10)
@@ -105,17 +106,17 @@ def test_close_ups_show_each_pixel_for_what_it_is():
 
 def test_no_lesion_and_no_alarm_make_no_close_up():
     image, levels, mask = scene()
-    views = panels.views(image, levels * 0, mask * 0, 30000)
+    views = pictures.views(image, levels * 0, mask * 0, 30000)
     assert views.close_ups == []
-    assert panels.composed(views, "nothing").shape[1] == 2 * 1000 + 12
+    assert pictures.composed(views, "nothing").shape[1] == 2 * 1000 + 12
 
 
 def test_a_sheet_holds_overview_and_close_ups():
-    views = panels.views(*scene(), 30000)
-    sheet = panels.composed(views, "eye: MA")
+    views = pictures.views(*scene(), 30000)
+    sheet = pictures.composed(views, "eye: MA")
     assert sheet.dtype == np.uint8
     assert sheet.shape[0] > 667 + 3 * (2000 // 4 - 12)
-    for colour in (panels.FOUND, panels.MISSED, panels.ALARM):
+    for colour in (pictures.FOUND, pictures.MISSED, pictures.ALARM):
         assert (sheet == colour).all(axis=2).any()
 
 
@@ -189,5 +190,5 @@ def test_a_browser_shows_the_report(tmp_path):
     assert screen.shape == (3000, 600, 3)
     # The page's margin stays empty: nothing is wider than a phone's screen.
     assert screen[:, -10:].std() < 1
-    shown = (screen[..., ::-1] == np.uint8(panels.MISSED)).all(axis=2)
+    shown = (screen[..., ::-1] == np.uint8(pictures.MISSED)).all(axis=2)
     assert shown.sum() > 50

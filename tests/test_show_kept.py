@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from randrop.caffe_build import REPOSITORY
+from randrop.pycaffe.build import REPOSITORY
 
 
 def script(name, *words):

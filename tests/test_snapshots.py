@@ -10,8 +10,8 @@ import pytest
 from every_script import ABOUT, done, start
 from small_training import run, weights
 
-from randrop import snapshots
 from randrop.errors import UserError
+from randrop.training import snapshots
 
 MORE = ("--snapshot", 6)
 

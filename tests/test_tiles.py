@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from randrop import inference, tiles
 from randrop.errors import UserError
+from randrop.prediction import inference, tiles
 
 
 def box_filter(radius):

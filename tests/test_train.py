@@ -9,8 +9,9 @@ import sys
 import pytest
 from small_training import SCRIPT, kept, losses, run
 
-from randrop import nets, training
-from randrop.caffe_build import caffe_binary, environment
+from randrop import nets
+from randrop.pycaffe.build import caffe_binary, environment
+from randrop.training import caffe_train
 
 
 def test_a_run_leaves_what_prediction_needs(caffe, phantom, tmp_path):
@@ -167,11 +168,11 @@ def test_an_unpatched_caffe_is_named(caffe, phantom, tmp_path, monkeypatch):
     settings |= {"base_channels": 2, "depth": 1, "prior": 0.01, "iterations": 1}
     settings |= {"test_iterations": 1, "test_interval": 1, "snapshot": 1, "lr": 0.1}
     settings |= {"watch_mask": False, "python_layer": False, "gpu": False}
-    training.write_run(tmp_path, settings)
+    caffe_train.write_run(tmp_path, settings)
     with pytest.raises(
-        training.UserError, match="Unknown layer type: SigmoidNo"
+        caffe_train.UserError, match="Unknown layer type: SigmoidNo"
     ) as error:
-        training.train(tmp_path, 1)
+        caffe_train.train(tmp_path, 1)
     assert "patch_caffe.py" in str(error.value)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from small_training import command, kept, losses, run, weights
 
-from randrop import snapshots, training
 from randrop.errors import UserError
+from randrop.training import caffe_train, snapshots
 
 
 def start(data, out, *more, until, **options):
@@ -59,7 +59,7 @@ def test_interrupted_it_snapshots_and_resumes(caffe, phantom, tmp_path):
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     (state,) = (tmp_path / "snapshots").glob("*.solverstate")
-    at = training.iteration_of(state)
+    at = caffe_train.iteration_of(state)
     assert 20 <= at < 3000
     assert f"The same command with --resume goes on from {at}" in said
     result = run(phantom, tmp_path, **options)
@@ -108,12 +108,12 @@ def test_resume_passes_over_a_damaged_snapshot(caffe, phantom, tmp_path):
     content = model.read_bytes()
     model.write_bytes(content[: len(content) - 20])
     with pytest.raises(UserError, match="not one of iteration 12"):
-        training.finish(tmp_path, 12)
+        caffe_train.finish(tmp_path, 12)
     model.write_bytes(content)
     state = folder / "net_iter_12.solverstate"
     # At this length, what is left is a message that parses, with fewer moments.
     state.write_bytes(state.read_bytes()[:500])
-    assert training.iteration_of(snapshots.newest(tmp_path)) == 6
+    assert caffe_train.iteration_of(snapshots.newest(tmp_path)) == 6
     result = run(phantom, tmp_path, "--snapshot", 6, "--resume")
     assert result.returncode == 0, result.stderr
     assert "net_iter_12.solverstate or its .caffemodel is damaged" in result.stderr

@@ -2,7 +2,7 @@
 
 import pytest
 
-from randrop.training_log import Curves, why_failed
+from randrop.training.caffe_log import Curves, why_failed
 
 
 def test_the_logs_numbers():

@@ -8,7 +8,7 @@ import sys
 import pytest
 from conftest import REPOSITORY
 
-from randrop.caffe_build import build_dir
+from randrop.pycaffe.build import build_dir
 
 
 @pytest.fixture(scope="module")

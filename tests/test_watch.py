@@ -5,8 +5,9 @@ import os
 
 import pytest
 
-from randrop import kept_file, ownership
 from randrop.errors import UserError
+from randrop.files import ownership
+from randrop.training import kept_file
 
 LINE = (
     '{"iteration": %d, "negatives": 9.0, "kept": 3.0, "expected": 2.5, "variance": 1}'

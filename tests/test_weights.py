@@ -4,8 +4,9 @@ import h5py
 import numpy as np
 import pytest
 
-from randrop import nets, weights
+from randrop import nets
 from randrop.errors import UserError
+from randrop.training import weights
 
 
 @pytest.fixture

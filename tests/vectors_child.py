@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from loss_family import BY_TYPE, labels, layer_text, logits, loss_net, run
 
-from randrop.caffe_build import import_caffe
+from randrop.pycaffe.build import import_caffe
 
 # More elements than one thread takes at a time, and no multiple of any vector.
 SHAPES = ((2, 3, 150, 151), (1, 2, 181, 191), (3, 4, 5, 5))

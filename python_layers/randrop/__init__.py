@@ -11,6 +11,6 @@ if sys.version_info < (3, 10):  # noqa: UP036
         % (sys.version_info[0], sys.version_info[1], sys.prefix)
     )
 
-from randrop import embedded
+from randrop.pycaffe import embedded
 
 embedded.install()

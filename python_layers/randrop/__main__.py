@@ -1,5 +1,66 @@
-"""`python -m randrop` is the command `randrop`."""
+"""The command `randrop`: the scripts of the repository, for an installed package."""
 
-from randrop.command import main
+import ast
+import sys
+from pathlib import Path
+from types import ModuleType
 
-main()
+from randrop.pycaffe.build import REPOSITORY
+
+SCRIPTS = REPOSITORY / "scripts"
+
+NAMES = (
+    "prepare", "train", "predict", "evaluate", "evaluate-labels", "compare",
+    "show-kept", "export-model", "export-lmdb", "make-phantom", "make-organs",
+    "patch-caffe",
+)  # fmt: skip
+"""Those that need nothing of the repository beside the package."""
+
+USAGE = """\
+usage: randrop COMMAND [ARGUMENTS]
+
+Loss layers for Caffe, and all around a training with them. 'randrop COMMAND --help'
+explains a command; 'randrop train' is 'python3 scripts/train.py' of the repository.
+
+commands:
+"""
+
+END = """
+Caffe itself is built by scripts/build_caffe.py of the repository; RANDROP_BUILD names
+the folder that it built in, or CAFFE_ROOT a built tree of your own.
+"""
+
+
+def main() -> None:
+    """Run the script that the first argument names; 2 where there is none such."""
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name in ("--help", "-h", "help"):
+        lines = (f"  {n:16} {_about(n)}\n" for n in NAMES)
+        sys.stdout.write(USAGE + "".join(lines) + END)
+        return
+    if name not in NAMES:
+        sys.exit(
+            f"error: randrop has no command {name!r}: choose from {', '.join(NAMES)}"
+        )
+    # As for a script that Python runs: its folder comes first, for its neighbours.
+    sys.path.insert(0, str(SCRIPTS))
+    sys.argv = [f"randrop {name}", *sys.argv[2:]]
+    # `runpy` would write its own name into sys.argv, and so into the usage.
+    script = ModuleType("__main__")
+    script.__file__ = str(_file(name))
+    sys.modules["__main__"] = script
+    text = _file(name).read_text(encoding="utf-8")
+    exec(compile(text, script.__file__, "exec"), vars(script))
+
+
+def _file(name: str) -> Path:
+    return SCRIPTS / f"{name.replace('-', '_')}.py"
+
+
+def _about(name: str) -> str:
+    text = ast.get_docstring(ast.parse(_file(name).read_text(encoding="utf-8"))) or ""
+    return text.partition("\n")[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -28,11 +28,11 @@ from typing import Any, ClassVar
 import caffe
 import numpy as np
 
-from randrop import loss_params, losses
+from randrop import losses
 from randrop.errors import UserError
-from randrop.losses import LossResult
+from randrop.losses import LossResult, parameters
 from randrop.losses.common import group_shape
-from randrop.python_layer import PythonLayer, parse_options
+from randrop.pycaffe.python_layer import PythonLayer, parse_options
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +71,10 @@ class PixelLossLayer(PythonLayer):
         return {p.name: p.default for p in parameters if p.default is not p.empty}
 
     @classmethod
-    def params(cls) -> type[loss_params.LossParams]:
+    def params(cls) -> type[parameters.LossParams]:
         """Return the model of the parameters: that of the native layer."""
         types = (base.__name__.removesuffix("Layer") for base in cls.__mro__)
-        return next(loss_params.BY_TYPE[t] for t in types if t in loss_params.BY_TYPE)
+        return next(parameters.BY_TYPE[t] for t in types if t in parameters.BY_TYPE)
 
     def setup(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from randrop import kept_file, ownership
-from randrop.files import write_text
+from randrop.files import ownership, write_text
+from randrop.files.schema import Model, Number, UInt64
 from randrop.losses import drop_probability
-from randrop.python_layer import PythonLayer, parse_options
-from randrop.schema import Model, Number, UInt64
+from randrop.pycaffe.python_layer import PythonLayer, parse_options
+from randrop.training import kept_file
 
 
 class WatchParams(Model):

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from randrop import schema
 from randrop.data.cases import LESIONS, Case
 from randrop.data.layouts import Groups, read_groups
-from randrop.documents import Split
 from randrop.errors import UserError
+from randrop.files import schema
+from randrop.files.documents import Split
 
 log = logging.getLogger("randrop")
 

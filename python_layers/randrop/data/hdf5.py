@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 
 from randrop.errors import UserError
-from randrop.reading import check_regular
+from randrop.files.reading import check_regular
 
 _AT_A_TIME = 2**22
 """Elements that are in memory at once."""

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from randrop.errors import UserError
-from randrop.reading import check_regular
+from randrop.files.reading import check_regular
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -11,11 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from randrop import schema
 from randrop.data import hdf5, organs
-from randrop.documents import LabelledManifest, OrganManifest
 from randrop.errors import UserError
-from randrop.files import building, write_json
+from randrop.files import building, schema, write_json
+from randrop.files.documents import LabelledManifest, OrganManifest
 
 VERSION = 1
 """Rises when the drawing changes, so that old sets are told from new ones."""

@@ -11,10 +11,10 @@ from pydantic import Field
 from randrop.data.cases import IGNORE_LABEL
 from randrop.data.patches import class_map
 from randrop.data.worker import Workers, source_of
-from randrop.documents import Lesions, Structure
 from randrop.errors import UserError
-from randrop.python_layer import PythonLayer, parse_options
-from randrop.schema import Count, Int32, Model, NotNegative, Number, Share
+from randrop.files.documents import Lesions, Structure
+from randrop.files.schema import Count, Int32, Model, NotNegative, Number, Share
+from randrop.pycaffe.python_layer import PythonLayer, parse_options
 
 _REPORT_EVERY = 100  # batches
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from randrop import schema
 from randrop.data.cases import STRUCTURES, Case
-from randrop.documents import Manifest
 from randrop.errors import UserError
+from randrop.files import schema
+from randrop.files.documents import Manifest
 
 log = logging.getLogger("randrop")
 

@@ -9,7 +9,6 @@ import lmdb
 import numpy as np
 from tqdm import tqdm
 
-from randrop.caffe_build import import_caffe
 from randrop.data.datasets import Dataset
 from randrop.data.patches import (
     LEVELS,
@@ -21,6 +20,7 @@ from randrop.data.patches import (
 )
 from randrop.errors import UserError
 from randrop.files import building, write_json
+from randrop.pycaffe.build import import_caffe
 
 _BATCH = 256  # patches that are written in one transaction
 

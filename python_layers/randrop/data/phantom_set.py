@@ -9,12 +9,12 @@ import numpy as np
 from skimage.measure import label as regions
 from tqdm import tqdm
 
-from randrop import processes, schema
 from randrop.data.cases import LESIONS
 from randrop.data.phantom import fundus
-from randrop.documents import PhantomManifest
 from randrop.errors import UserError
-from randrop.files import building, write_json
+from randrop.files import building, schema, write_json
+from randrop.files.documents import PhantomManifest
+from randrop.pycaffe import processes
 
 VERSION = 1
 """Rises when the drawing changes, so that old sets are told from new ones."""

@@ -12,15 +12,22 @@ import numpy as np
 from skimage.measure import label as regions
 from tqdm import tqdm
 
-from randrop import ownership, processes, reading, schema
 from randrop.data.cases import STRUCTURES, Case
 from randrop.data.datasets import split_of
 from randrop.data.layouts import Groups
 from randrop.data.preprocessing import field_of_view, rescale_masks
-from randrop.documents import Structure, Subset
 from randrop.errors import UserError
-from randrop.files import make_folder, write_bytes, write_json
-from randrop.locks import locked
+from randrop.files import (
+    make_folder,
+    ownership,
+    reading,
+    schema,
+    write_bytes,
+    write_json,
+)
+from randrop.files.documents import Structure, Subset
+from randrop.files.locks import locked
+from randrop.pycaffe import processes
 
 log = logging.getLogger("randrop")
 

@@ -21,10 +21,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from randrop import processes
 from randrop.data.datasets import read_dataset
 from randrop.data.patches import Options, PatchSource
 from randrop.errors import UserError
+from randrop.pycaffe import processes
 
 _AHEAD = 8  # patches that a worker has ready beyond what the pipe holds
 

@@ -11,7 +11,7 @@ from randrop.losses.common import (
     softplus,
     without_infinity,
 )
-from randrop.philox import uniforms
+from randrop.losses.philox import uniforms
 
 SCHEDULES = ("LINEAR", "SQU", "LOG", "NONE")
 
@@ -59,7 +59,7 @@ def random_drop(
 ) -> LossResult:
     """Class-balanced cross-entropy over positives and a random choice of negatives.
 
-    A negative is dropped when its uniform number (`randrop.philox.uniforms`) is below
+    A negative is dropped when its uniform number (`losses.philox.uniforms`) is below
     `drop_probability`. In a group with N+ positives and K kept negatives, positives
     weigh K / (K + N+) and kept negatives N+ / (K + N+); dropped ones weigh 0. The loss
     is the weighted sum of cross-entropies over the normalizer. A group without

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from randrop.caffe_build import import_caffe
 from randrop.nets.blocks import BIAS_DECAYS_NOT, check, conv_bn_relu, output, score
 from randrop.nets.feeds import Feed, begin, with_feed
 from randrop.nets.losses import Loss, loss_layers
+from randrop.pycaffe.build import import_caffe
 
 
 def explog3d(

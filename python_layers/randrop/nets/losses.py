@@ -5,8 +5,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_origin
 
-from randrop import loss_params, schema
 from randrop.errors import UserError
+from randrop.files import schema
+from randrop.losses import parameters
 
 ACTIVATIONS = ("SIGMOID", "SOFTMAX")
 
@@ -260,7 +261,7 @@ def _parse_one(
         # A share alone says what is meant; a softmax knows nothing else.
         params |= {"selection": "PERCENT"} if activation == "SIGMOID" else {}
     wanted = {k: v for k, v in common.items() if k != "weight"}
-    schema.check(params | wanted, loss_params.model_of(layer), f"loss {text}")
+    schema.check(params | wanted, parameters.model_of(layer), f"loss {text}")
     python = python and kind.field != ""
     return Loss(
         layer, kind.field, params, name, python=python, has_mask=kind.has_mask, **common
@@ -269,7 +270,7 @@ def _parse_one(
 
 def _value(text: str, layer: str, key: str, value: str) -> Any:
     """Return the value of a parameter in the type that the layer's model says."""
-    model = loss_params.model_of(layer)
+    model = parameters.model_of(layer)
     if key not in model.model_fields:
         known = [n for n in schema.names(model) if n not in ("ignore_label", "weight")]
         raise UserError(

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from randrop.caffe_build import import_caffe
 from randrop.nets.blocks import (
     BIAS_DECAYS_NOT,
     CAFFES_MEMORY,
@@ -14,6 +13,7 @@ from randrop.nets.blocks import (
 )
 from randrop.nets.feeds import Feed, begin, with_feed
 from randrop.nets.losses import Loss, loss_layers
+from randrop.pycaffe.build import import_caffe
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 """Of each stage of VGG-16."""

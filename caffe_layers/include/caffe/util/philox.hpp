@@ -42,8 +42,8 @@ CAFFE_HOST_DEVICE inline void Philox4x32(uint64_t key, uint64_t block,
 // Elements of a blob are numbered in tiles of 64 = 16 lanes x 4 words: word w
 // of lane l of tile t belongs to element 64 t + 16 w + l, and lane l of tile t
 // has the counter block 16 t + l. Sixteen SIMD lanes so produce four runs of 16
-// neighbours without a transposition. randrop.philox.uniforms in Python is the
-// same function.
+// neighbours without a transposition. randrop.losses.philox.uniforms in Python
+// is the same function.
 const int kPhiloxLanes = 16;
 const int kPhiloxWords = 4;
 const int kPhiloxTile = kPhiloxLanes * kPhiloxWords;

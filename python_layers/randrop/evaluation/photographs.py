@@ -1,0 +1,254 @@
+"""Measuring the probability maps of a data set against its masks."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from randrop.data import Case
+from randrop.errors import UserError
+from randrop.evaluation import metrics
+from randrop.evaluation.lesions import (
+    RATES,
+    Detections,
+    detect,
+    froc,
+    froc_interval,
+    froc_score,
+    overlap,
+    sensitivities,
+)
+from randrop.prediction import maps
+
+log = logging.getLogger("randrop")
+
+
+class Measured(NamedTuple):
+    """What was measured.
+
+    Attributes
+    ----------
+    lesions : dict
+        Lesion type to its measures; see `metrics.summary`.
+    histograms : dict
+        Lesion type to the pooled histogram, (2, 65536).
+    coarse : dict
+        Lesion type to the coarse histogram of each photograph.
+    detections : dict
+        Lesion type to the `lesions.Detections` of each photograph.
+    """
+
+    lesions: dict[str, dict]
+    histograms: dict[str, NDArray[np.int64]]
+    coarse: dict[str, list[NDArray[np.int64]]]
+    detections: dict[str, list[Detections]]
+
+
+def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measured:
+    """Measure the maps `root/<lesion>/<name>.png` against the masks of `cases`.
+
+    All pixels of all photographs are pooled for a lesion type. Photographs without a
+    mask of it count: everything that is found there is a false alarm; those in which
+    nobody looked for it do not.
+
+    Raises
+    ------
+    UserError
+        When maps are missing, do not fit their masks, or no mask has a lesion.
+    """
+    check_maps(cases, lesions, root)
+    pooled = {name: np.zeros((2, maps.LEVELS), np.int64) for name in lesions}
+    coarse: dict[str, list] = {name: [] for name in lesions}
+    detections: dict[str, list] = {name: [] for name in lesions}
+    images: dict[str, dict] = {name: {} for name in lesions}
+    bits = set()
+    for case in tqdm(cases, desc="evaluate", unit="photo", disable=None):
+        for lesion, levels, depth, mask, counts in _counted(case, lesions, root):
+            bits.add(depth)
+            pooled[lesion] += counts
+            coarse[lesion].append(metrics.coarse(counts))
+            detections[lesion].append(detect(levels, mask))
+            own = metrics.summary(counts)
+            images[lesion][case.name] = {
+                key: own[key] for key in ("positives", "average_precision")
+            }
+    if not any(counts[1].any() for counts in pooled.values()):
+        raise UserError(
+            f"no lesion of the types {' '.join(lesions)} in any mask of the "
+            f"{len(cases)} photograph(s): there is nothing to measure; check the "
+            "masks' folders and names, or choose another --subset"
+        )
+    if 8 in bits:
+        log.warning(
+            "Some maps have 8 bits a pixel: 256 levels make a coarse curve, on which "
+            "average precision may lose; scripts/predict.py writes 16"
+        )
+    results = {}
+    for lesion, counts in pooled.items():
+        own = images[lesion].values()
+        results[lesion] = {
+            **metrics.summary(counts),
+            "average_precision_95": metrics.interval(metrics.resampled(coarse[lesion])),
+            "mean_average_precision": _mean(
+                [image["average_precision"] for image in own]
+            ),
+            "froc": _froc(detections[lesion]),
+            "images": len(own),
+            "images_with_lesion": sum(image["positives"] > 0 for image in own),
+            "map_bits": sorted(bits),
+            "per_image": images[lesion],
+        }
+    if "EX" in results and results["EX"]["positives"]:
+        results["EX"]["overlap"] = _overlap(cases, root, results["EX"]["threshold"])
+    return Measured(results, pooled, coarse, detections)
+
+
+def _counted(case: Case, lesions: Sequence[str], root: Path) -> Iterator[tuple]:
+    """Yield type, levels, bits, mask and histogram of what was looked for in a case."""
+    looked_for = [lesion for lesion in lesions if lesion not in case.unknown]
+    masks = case.masks(looked_for) if looked_for else ()
+    for lesion, mask in zip(looked_for, masks, strict=True):
+        path = maps.path_of(root, lesion, case.name)
+        levels, depth = maps.read_map(path)
+        try:
+            counts = metrics.histogram(levels, mask)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
+        yield lesion, levels, depth, mask, counts
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean over the photographs with lesions."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _froc(found: Sequence[Detections]) -> dict | None:
+    """Return the lesion-level measures of a type; None without a lesion."""
+    count = sum(one.lesions.size for one in found)
+    if not count:
+        return None
+    return {
+        "score": froc_score(found),
+        "score_95": froc_interval(found),
+        "alarms_per_photograph": RATES,
+        "sensitivity": sensitivities(froc(found)).tolist(),
+        "lesions": count,
+    }
+
+
+def _overlap(cases: Sequence[Case], root: Path, threshold: float) -> dict:
+    """Measure exudates as regions, at the threshold of the largest F1."""
+    level = round(threshold * (maps.LEVELS - 1))
+    total = np.zeros(4, int)
+    for case in cases:
+        if "EX" not in case.unknown:
+            levels, _ = maps.read_map(maps.path_of(root, "EX", case.name))
+            total += overlap(levels >= level, case.masks(("EX",))[0])
+    hits, lesions, right, regions = map(int, total)
+    return {
+        "sensitivity": hits / max(lesions, 1),
+        "precision": right / regions if regions else 1.0,
+        "lesions": lesions,
+        "regions": regions,
+    }
+
+
+def compare(ours: Measured, theirs: Measured) -> dict[str, dict]:
+    """Return for each lesion type by how much ours is better, with 95 % intervals.
+
+    Both were measured on the same photographs; see `metrics.resampled`.
+    """
+    result = {}
+    for lesion, own in ours.lesions.items():
+        other = theirs.lesions.get(lesion)
+        if other is None or not own["positives"]:
+            continue
+        result[lesion] = {
+            "average_precision": own["average_precision"] - other["average_precision"],
+            "average_precision_95": metrics.interval(
+                metrics.minus(
+                    *(metrics.resampled(m.coarse[lesion]) for m in (ours, theirs))
+                )
+            ),
+            "froc_score": own["froc"]["score"] - other["froc"]["score"],
+        }
+    return result
+
+
+def coarse_histograms(
+    cases: Sequence[Case], lesions: Sequence[str], root: Path
+) -> dict[str, list[NDArray[np.int64]]]:
+    """Return lesion type to the coarse histogram of each photograph, for `resampled`.
+
+    Photographs in which nobody looked for a type are left out of it.
+
+    Raises
+    ------
+    UserError
+        When maps are missing.
+    """
+    check_maps(cases, lesions, root)
+    found: dict[str, list] = {lesion: [] for lesion in lesions}
+    for case in cases:
+        for lesion, *_, counts in _counted(case, lesions, root):
+            found[lesion].append(metrics.coarse(counts))
+    return found
+
+
+def check_maps(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> None:
+    """Check that all maps are there before long work.
+
+    Raises
+    ------
+    UserError
+        With their number and the first names.
+    """
+    if not root.is_dir():
+        raise UserError(
+            f"{root} is no folder: name the one that scripts/predict.py wrote"
+        )
+    paths = [maps.path_of(root, lesion, c.name) for lesion in lesions for c in cases]
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        more = ", ..." if len(missing) > 5 else ""
+        raise UserError(
+            f"{len(missing)} of {len(paths)} probability maps are missing: "
+            f"{', '.join(missing[:5])}{more}; predict them with scripts/predict.py, or "
+            "choose --subset and --lesions that are there"
+        )
+
+
+def telling(result: dict) -> dict[str, str]:
+    """Choose photographs to show: best, median and worst by average precision.
+
+    Parameters
+    ----------
+    result : dict
+        Measures of one lesion type.
+
+    Returns
+    -------
+    dict of str to str
+        Which one it is to the name of the photograph; only photographs with lesions,
+        and each one once.
+    """
+    ranked = sorted(
+        (image["average_precision"], name)
+        for name, image in result["per_image"].items()
+        if image["average_precision"] is not None
+    )
+    if len(ranked) == 1:
+        return {"the only one": ranked[0][1]}
+    if not ranked:
+        return {}
+    chosen: dict[str, str] = {}
+    for which, at in (("best", -1), ("median", len(ranked) // 2), ("worst", 0)):
+        name = ranked[at][1]
+        if name not in chosen.values():
+            chosen[which] = name
+    return chosen

@@ -1,0 +1,240 @@
+"""The JSON files of the project: what each must hold where it is read."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from randrop.errors import UserError
+from randrop.files import schema
+from randrop.files.schema import (
+    Count,
+    NotNegative,
+    Number,
+    OpenModel,
+    Positive,
+    Share,
+)
+
+Structure = Literal["MA", "HE", "EX", "SE", "OD"]
+Lesions = Annotated[list[Structure], Field(min_length=1, max_length=5)]
+Axes = Annotated[list[Number], Field(min_length=3, max_length=4)]
+Labels = Annotated[list[str], Field(min_length=2, max_length=256)]
+Inside = Annotated[float, Field(gt=0, lt=1)]
+Split = dict[str, list[str]]
+"""split.json: subset to names of photographs."""
+
+
+class Run(OpenModel):
+    """run.json: the settings of a training, or of a model that was exported.
+
+    What is there must be right; who needs a key says so.
+    """
+
+    net: Literal["unet", "lseg", "explog3d"] = "unet"
+    loss: str = ""
+    lesions: Lesions | None = None
+    labels: Labels | None = None
+    shape: Axes | None = None
+    frequency: list[NotNegative] | None = None
+    activation: Literal["SIGMOID", "SOFTMAX"] | None = None
+    iterations: Number = 1
+    batch: Number = 1
+    patch: Number = 1
+    base_channels: Number = 1
+    depth: Number = 1
+    stride: Number = 1
+    test_iterations: Number = 1
+    test_interval: Number = 1
+    snapshot: Number = 1
+    prior: Inside = 0.5
+    lr: Positive = 1
+    lesion_share: Share = 0
+    lesion_weights: dict[Structure, NotNegative] | None = None
+    seed: int = 0
+    workers: Count = 0
+    data: str | None = None
+    split: str | None = None
+    weights: str | None = None
+    python_layer: bool = False
+    watch_mask: bool = False
+    gpu: bool = False
+    field_of_view: Number = 1
+    thresholds: dict[Structure, Share] = Field(default={})
+    weights_sha256: str = ""
+    randrop_version: str = ""
+    caffe_version: str = ""
+
+
+class CaseFacts(OpenModel):
+    """What a manifest says of a photograph that reading the set depends on."""
+
+    unknown: list[Structure] = Field(default=[])
+    patient: str | None = None
+
+
+class Manifest(OpenModel):
+    """manifest.json of a folder of photographs, whoever wrote it."""
+
+    cases: dict[str, CaseFacts] = Field(default={})
+
+
+class Subset(OpenModel):
+    """A type in a subset."""
+
+    share: Share
+
+
+class LabelledManifest(OpenModel):
+    """manifest.json of a labelled set."""
+
+    labels: Labels
+    shape: Axes
+    frequency: list[NotNegative]
+
+
+class OrganManifest(LabelledManifest):
+    """manifest.json as scripts/make_organs.py writes it."""
+
+    smallest_to_largest_organ: NotNegative
+
+
+class PhantomLesion(OpenModel):
+    """A type of lesion in a phantom photograph."""
+
+    count: Count
+    pixels: Count
+
+
+class PhantomManifest(OpenModel):
+    """manifest.json as scripts/make_phantom.py writes it."""
+
+    cases: dict[str, dict[Structure, PhantomLesion]]
+
+
+class Prediction(OpenModel):
+    """prediction.json: what made probability maps."""
+
+    complete: bool
+    lesions: Lesions
+    weights_sha256: str
+    backend: str
+    tile: Number
+    overlap: Count
+    seconds: dict[str, NotNegative]
+
+
+class About(OpenModel):
+    """The words for a model's card."""
+
+    title: str
+    data: str
+    licence: str
+    limits: list[str]
+
+
+class Froc(OpenModel):
+    """The measures of lesions."""
+
+    score: Share | None
+
+
+class Measured(OpenModel):
+    """The measures of a lesion type."""
+
+    average_precision: Share | None
+    aupr_challenge: Share | None
+    froc: Froc | None
+
+
+class Overlap(OpenModel):
+    """The measures of a label."""
+
+    dice: Share | None
+    iou: Share | None
+
+
+class PhotographMetrics(OpenModel):
+    """metrics.json of scripts/evaluate.py."""
+
+    lesions: Annotated[dict[Structure, Measured], Field(min_length=1)]
+
+
+class LabelMetrics(OpenModel):
+    """metrics.json of scripts/evaluate_labels.py."""
+
+    labels: Annotated[dict[str, Overlap], Field(min_length=2)]
+    mean_dice: Share | None
+    mean_iou: Share | None
+
+
+Point = Annotated[list[float | None], Field(min_length=2, max_length=2)]
+
+
+class Curves(OpenModel):
+    """curves.json: lists of [iteration, value]."""
+
+    training_loss: list[Point]
+    validation_loss: list[Point]
+    learning_rate: list[Point]
+    data_waiting: dict[str, NotNegative]
+
+
+class Costs(OpenModel):
+    """layers.json: where an iteration's time goes."""
+
+    ms: NotNegative
+    loss_share: Share
+    data_share: Share
+
+
+def read_run(folder: Path, remedy: str, need: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return what a training wrote in its run.json.
+
+    Parameters
+    ----------
+    folder : Path
+    remedy : str
+        What to do where there is none, or a bad one.
+    need : tuple of str
+        Keys that must be there.
+
+    Raises
+    ------
+    UserError
+        When it is missing, damaged, has a wrong value or lacks a key.
+    """
+    return schema.read_json(folder / "run.json", Run, remedy, need)
+
+
+def read_photograph_run(
+    folder: Path, remedy: str, need: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Return run.json of a training on photographs.
+
+    Raises
+    ------
+    UserError
+        As `read_run`, and when it is one on a labelled set.
+    """
+    run = read_run(folder, remedy)
+    if run.get("labels"):
+        raise UserError(
+            f"{folder} is a training on a labelled set, not on photographs: "
+            "scripts/evaluate_labels.py predicts and measures those"
+        )
+    return read_run(folder, remedy, ("lesions", *need))
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Return a metrics.json, of photographs or of a labelled set.
+
+    Raises
+    ------
+    UserError
+        When it is missing, damaged or has a wrong value.
+    """
+    remedy = "evaluate again"
+    found = schema.read_json(path, dict[str, Any], remedy)
+    model = LabelMetrics if "labels" in found else PhotographMetrics
+    return schema.check(found, model, f"{path}", remedy)

@@ -1,0 +1,155 @@
+"""One program at a time writes into a folder."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from randrop.errors import UserError
+from randrop.files.ownership import LIST, LOCK
+
+log = logging.getLogger(__name__)
+
+_DYING = 5.0
+"""Seconds to wait for what a holder that has died leaves behind to end, too."""
+
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+@contextlib.contextmanager
+def locked(folder: Path, wanted: Path | None = None) -> Iterator[int | None]:
+    """Hold `folder` while the block runs; make it if it is not there.
+
+    The lock is the kernel's (flock on `.randrop.lock`), which drops it when its holder
+    ends, however it ends. The file says who that is. A folder that was made for it and
+    holds nothing else is removed when the block raises.
+
+    Parameters
+    ----------
+    folder : Path
+    wanted : Path, optional
+        What it is held for, to be named in errors.
+
+    Yields
+    ------
+    int or None
+        The open file; a child process that inherits it holds the folder as long as it
+        lives. None where the file system has no locks.
+
+    Raises
+    ------
+    UserError
+        When another program holds the folder, naming it, or the folder cannot be made.
+    """
+    made = [f for f in (folder, *folder.parents) if not f.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = _taken(folder / LOCK)
+    except OSError as error:
+        _remove(folder, made)
+        raise UserError(
+            f"cannot make the folder {wanted or folder} ({error.strerror or error}): "
+            "choose another place, or make room there"
+        ) from error
+    try:
+        yield handle
+    except BaseException:
+        _remove(folder, made)
+        raise
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _remove(folder: Path, made: list[Path]) -> None:
+    """Remove folders that were made for the lock, where nothing else came into them."""
+    with contextlib.suppress(OSError):
+        if folder in made and {path.name for path in folder.iterdir()} <= {LOCK, LIST}:
+            for path in folder.iterdir():
+                path.unlink()
+        for empty in made:
+            empty.rmdir()
+
+
+def _taken(path: Path) -> int | None:
+    """Return the open and locked file, or None where there are no locks."""
+    until = time.monotonic() + _DYING
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(handle)
+            holder = _holder(path)
+            if _has_died(holder) and time.monotonic() < until:
+                time.sleep(0.1)
+                continue
+            raise UserError(_busy(path.parent, holder)) from error
+        except OSError as error:
+            os.close(handle)
+            if error.errno not in _NO_LOCKS:
+                raise
+            log.warning(
+                "%s: this file system has no locks (%s): see to it yourself that no "
+                "other program writes there",
+                *(path.parent, error.strerror),
+            )
+            return None
+        # It may have been removed, or renamed with its folder, before we had it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.fstat(handle).st_ino == path.stat().st_ino:
+                _introduce(handle)
+                return handle
+        os.close(handle)
+
+
+def _introduce(handle: int) -> None:
+    who = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": Path(sys.argv[0]).name,
+    }
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, (json.dumps(who) + "\n").encode(), 0)
+
+
+def _holder(path: Path) -> dict[str, Any]:
+    try:
+        who = json.loads(path.read_text())
+        return {k: who[k] for k in ("pid", "host", "since", "command")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _has_died(holder: dict[str, Any]) -> bool:
+    if holder.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, TypeError, OverflowError):
+        return False
+    return False
+
+
+def _busy(folder: Path, holder: dict[str, Any]) -> str:
+    who = "another program"
+    if holder:
+        who = (
+            f"{holder['command']} (process {holder['pid']} on {holder['host']}, since "
+            f"{holder['since']})"
+        )
+    return (
+        f"{who} is writing into {folder}: wait until it has ended, end it, or choose "
+        "another folder"
+    )

@@ -1,0 +1,165 @@
+"""Writing files so that a reader never meets half of one."""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from randrop.errors import UserError
+from randrop.files import ownership
+from randrop.files.locks import locked
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str], edited: bool = False) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place on success.
+
+    The temporary name keeps the suffix of `path`, since image and figure writers
+    choose the format by it. When the block raises, the temporary file is removed and
+    what stood at `path` before stays.
+
+    Parameters
+    ----------
+    path : path
+    edited : bool
+        What is written is what stands there with changes that were asked for, so it
+        may be anybody's.
+
+    Raises
+    ------
+    UserError
+        When the system refuses the write (disk full, no permission), or the file there
+        is not ours (see `randrop.files.ownership`); the message names `path`.
+    """
+    path = Path(path)
+    if not edited:
+        ownership.check(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        if not edited:
+            ownership.record(path, ownership.sha256(temporary))
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; "
+            "nothing was changed there: free some space or choose another folder"
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def make_folder(folder: Path, wanted: Path | None = None) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Raises
+    ------
+    UserError
+        When the system refuses; the message names `wanted`, which it is made for.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot make the folder {wanted or folder} ({error.strerror or error}): "
+            "choose another place, or make room there"
+        ) from error
+
+
+@contextlib.contextmanager
+def output(
+    folder: Path, maker: str, names: Iterable[str], *, streams: Iterable[str] = ()
+) -> Iterator[None]:
+    """Hold a folder while a script writes into it, beside what others have there.
+
+    See `locks.locked` and `ownership.claim`.
+
+    Raises
+    ------
+    UserError
+        When another program writes there, the system refuses, or a file of somebody
+        else has one of the names.
+    """
+    with locked(folder):
+        ownership.claim(folder, maker, names, streams=streams)
+        yield
+
+
+@contextlib.contextmanager
+def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator[Path]:
+    """Yield a temporary folder beside `folder` that takes its place on success.
+
+    When the block raises, nothing is left, and what stood at `folder` before stays.
+
+    Parameters
+    ----------
+    folder : Path
+        New, or one whose every file we wrote.
+    maker : str
+        Which script it is: what another one wrote is not replaced.
+    unstable : sequence of str
+        Patterns of files that those who read the folder change.
+
+    Raises
+    ------
+    UserError
+        When `folder` is not ours to replace, or the system refuses a write; the message
+        names it.
+    """
+    ownership.check_replaceable(folder, maker)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            dir=folder.parent, prefix=f".{folder.name}."
+        ) as name:
+            temporary, old = Path(name, "set"), Path(name, "old")
+            temporary.mkdir()
+            ownership.claim(temporary, maker, streams=unstable)
+            yield temporary
+            for path in temporary.rglob("*"):
+                if path.is_file() and path.name != ownership.LIST:
+                    ownership.record(path, ownership.sha256(path))
+            # Again: much may have happened while it was made.
+            ownership.check_replaceable(folder, maker)
+            if folder.exists():
+                folder.rename(old)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                if old.exists():
+                    old.rename(folder)
+                raise
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder}: {error.strerror or error}; nothing was left "
+            "there: free some space or choose another folder"
+        ) from error
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as indented JSON to `path`, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,0 +1,134 @@
+"""Batch normalisation of a deployed network, folded into the convolutions before it."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from randrop.pycaffe.build import import_caffe
+
+
+class Folded(NamedTuple):
+    """A network without the batch normalisation that could be folded."""
+
+    deploy: str  # text of the prototxt
+    weights: bytes  # the caffemodel
+
+
+def fold(deploy: Path, weights: Path) -> Folded | None:
+    """Fold BatchNorm, and a Scale after it, into a Convolution before them.
+
+    As they are deployed, all three are linear: with the mean m and variance v of the
+    training, y = g (w * x + b - m) / sqrt(v + eps) + h is a convolution by
+    g w / sqrt(v + eps). Two passes over each feature map fewer.
+
+    Parameters
+    ----------
+    deploy, weights : Path
+        A prototxt and a caffemodel that belong together.
+
+    Returns
+    -------
+    Folded or None
+        None where nothing is to fold. The outputs are equal to rounding.
+    """
+    import_caffe()
+    from caffe.proto import caffe_pb2
+    from google.protobuf import text_format
+
+    net, stored = caffe_pb2.NetParameter(), caffe_pb2.NetParameter()
+    text_format.Merge(deploy.read_text(), net)
+    stored.ParseFromString(weights.read_bytes())
+    blobs = {layer.name: layer.blobs for layer in stored.layer}
+    gone = set()
+    for conv, norm, scale in _chains(net):
+        if any(layer.name not in blobs for layer in (conv, norm, scale) if layer):
+            continue
+        factor, shift = _linear(norm, scale, blobs)
+        kernels, *bias = (_array(blob) for blob in blobs[conv.name])
+        new = [
+            kernels * factor.reshape(-1, *[1] * (kernels.ndim - 1)),
+            (bias[0] * factor if bias else 0) + shift,
+        ]
+        del blobs[conv.name][:]
+        for value in new:
+            blob = blobs[conv.name].add()
+            blob.shape.dim.extend(value.shape)
+            blob.data.extend(value.astype(np.float32).ravel())
+        conv.convolution_param.bias_term = True
+        conv.top[0] = (scale or norm).top[0]
+        gone |= {layer.name for layer in (norm, scale) if layer}
+    if not gone:
+        return None
+    for whole in (net, stored):
+        kept = [layer for layer in whole.layer if layer.name not in gone]
+        copies = [type(layer).FromString(layer.SerializeToString()) for layer in kept]
+        del whole.layer[:]
+        whole.layer.extend(copies)
+    return Folded(text_format.MessageToString(net), stored.SerializeToString())
+
+
+def _chains(net: Any) -> list[tuple[Any, Any, Any]]:
+    """Return each (Convolution, BatchNorm, Scale or None) that none else looks into."""
+    # Layers in place give a blob's name to one value after another.
+    made_by: dict[str, int] = {}
+    readers: dict[int, list[int]] = {}
+    for number, layer in enumerate(net.layer):
+        for bottom in layer.bottom:
+            if bottom in made_by:
+                readers.setdefault(made_by[bottom], []).append(number)
+        for top in layer.top:
+            made_by[top] = number
+
+    def next_one(number: int) -> int | None:
+        after = readers.get(number, [])
+        return after[0] if len(after) == 1 else None
+
+    chains = []
+    for number, conv in enumerate(net.layer):
+        after = next_one(number)
+        if conv.type != "Convolution" or after is None:
+            continue
+        norm = net.layer[after]
+        if norm.type != "BatchNorm" or not _by_the_training(norm):
+            continue
+        last = next_one(after)
+        scale = net.layer[last] if last is not None else None
+        chains.append((conv, norm, scale if scale and _of_channels(scale) else None))
+    return chains
+
+
+def _by_the_training(norm: Any) -> bool:
+    param = norm.batch_norm_param
+    return param.use_global_stats or not param.HasField("use_global_stats")
+
+
+def _of_channels(scale: Any) -> bool:
+    param = scale.scale_param
+    return (
+        scale.type == "Scale"
+        and len(scale.bottom) == 1
+        and param.axis == 1
+        and param.num_axes == 1
+    )
+
+
+def _linear(
+    norm: Any, scale: Any, blobs: dict[str, Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the factor and the shift of each channel."""
+    mean, variance, weight = (_array(blob) for blob in blobs[norm.name])
+    share = 0 if weight.item() == 0 else 1 / weight.item()
+    factor = 1 / np.sqrt(variance * share + norm.batch_norm_param.eps)
+    shift = -mean * share * factor
+    if scale is not None:
+        gamma, *beta = (_array(blob) for blob in blobs[scale.name])
+        factor, shift = factor * gamma, shift * gamma + (beta[0] if beta else 0)
+    return factor, shift
+
+
+def _array(blob: Any) -> NDArray[np.float64]:
+    """Return a blob's numbers, in its shape."""
+    data = blob.double_data or blob.data
+    return np.array(data, np.float64).reshape(tuple(blob.shape.dim) or (-1,))

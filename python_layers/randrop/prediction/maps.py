@@ -1,0 +1,60 @@
+"""Probability maps as 16-bit grey PNG files: value / 65535 is the probability."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from randrop.errors import UserError
+from randrop.files import write_bytes
+from randrop.files.reading import read_bytes
+
+LEVELS = 1 << 16
+
+
+def path_of(root: Path, lesion: str, name: str) -> Path:
+    """Return where the map of one photograph lies: `root/<lesion>/<name>.png`."""
+    return root / lesion / f"{name}.png"
+
+
+def write_map(path: Path, probability: NDArray[np.float32]) -> None:
+    """Write probabilities, (H, W) in [0, 1], rounded to 1/65535, as 16-bit PNG.
+
+    Raises
+    ------
+    UserError
+        When the file cannot be written.
+    """
+    levels = np.rint(probability * np.float32(LEVELS - 1)).astype(np.uint16)
+    # Level 1 packs a noisy map as small as level 9 does, in a fifth of the time.
+    _, content = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    write_bytes(path, content.tobytes())
+
+
+def read_map(path: Path) -> tuple[NDArray[np.uint16], int]:
+    """Read a probability map as levels, (H, W) in 0..65535, and its bits a pixel.
+
+    An 8-bit map (as other programs write it) is accepted: its 255 becomes 65535.
+
+    Raises
+    ------
+    UserError
+        When there is no such file, or it is no grey PNG of 8 or 16 bits.
+    """
+    remedy = "move it away and write it again with scripts/predict.py"
+    content = np.frombuffer(read_bytes(path, remedy), np.uint8)
+    try:
+        levels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
+    except cv2.error:
+        levels = None  # More pixels than OpenCV reads.
+    if levels is None:
+        raise UserError(f"{path} is damaged or no image: {remedy}")
+    if levels.ndim != 2 or levels.dtype not in (np.uint8, np.uint16):
+        raise UserError(
+            f"{path} holds {levels.dtype} of shape {levels.shape}, not one grey "
+            f"channel of 8 or 16 bits: {remedy}"
+        )
+    if levels.dtype == np.uint8:
+        return levels.astype(np.uint16) * np.uint16(257), 8
+    return levels, 16

@@ -1,0 +1,1 @@
+"""Where Python and Caffe meet: the build, its environment, layers, child programs."""

@@ -1,0 +1,102 @@
+"""Where the built Caffe is, and how to import pycaffe from it quietly."""
+
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from randrop.errors import UserError
+
+PACKAGES = Path(__file__).resolve().parents[2]
+"""What PYTHONPATH must name for `import randrop`."""
+
+INSTALLED = (PACKAGES / "randrop" / "scripts").is_dir()
+"""An installed package has the repository's other folders in itself."""
+
+REPOSITORY = PACKAGES / "randrop" if INSTALLED else PACKAGES.parent
+
+
+def build_dir() -> Path:
+    """Return the folder for all that is made: `$RANDROP_BUILD` or `build/`.
+
+    That is the repository's; of an installed package that of the current folder.
+    """
+    default = "build" if INSTALLED else REPOSITORY / "build"
+    return Path(os.environ.get("RANDROP_BUILD", default)).resolve()
+
+
+def caffe_root() -> Path:
+    """Return the Caffe tree in use: `$CAFFE_ROOT` or `build/caffe`."""
+    return Path(os.environ.get("CAFFE_ROOT", build_dir() / "caffe")).resolve()
+
+
+def caffe_binary() -> Path:
+    """Return the `caffe` program.
+
+    Raises
+    ------
+    UserError
+        When it is not built.
+    """
+    for relative in ("build/tools/caffe", "build/tools/caffe.bin"):
+        path = caffe_root() / relative
+        if path.exists():
+            return path
+    raise UserError(
+        f"no caffe program below {caffe_root()}/build/tools: build it with "
+        "'python3 scripts/build_caffe.py', or set CAFFE_ROOT to your built tree"
+    )
+
+
+PATIENCE = {"GOMP_SPINCOUNT": "10000"}
+"""How long threads of OpenMP turn round for others before they sleep: 10000 turns are
+a quarter of a millisecond (246 us where it was measured), the default of 300000 some
+seven. Where programs compete for the processors, threads that turn round hold up the
+ones that they wait for. Our own loops do not wait so (caffe/util/parallel.hpp); this is
+for oneDNN's convolutions. Started without it, the engine lets their threads sleep at
+once (caffe/util/cpu_engine.cpp), which a quiet machine is a few percent slower with.
+OpenMP reads it when it is loaded, so a program must be started with it."""
+
+
+def environment() -> dict[str, str]:
+    """Return an environment in which `caffe` finds our Python layers and pycaffe.
+
+    The program embeds Python and knows nothing of a virtual environment, so the
+    packages of the running interpreter are named in PYTHONPATH.
+    """
+    paths = [PACKAGES, caffe_root() / "python"]
+    paths += [Path(p) for p in sys.path if p.endswith("-packages")]
+    # An empty entry, as of a colon at the end, would be the current folder.
+    known = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    # So would one of the loader's path, where cv2 leaves a colon at the end.
+    libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+    return {
+        **PATIENCE,
+        **os.environ,
+        "LD_LIBRARY_PATH": os.pathsep.join(libraries),
+        "PYTHONPATH": os.pathsep.join([*map(str, paths), *known]),
+        "RANDROP_PYTHON": sys.executable,
+    }
+
+
+def import_caffe() -> ModuleType:
+    """Import and return pycaffe of `caffe_root()`, with Caffe's log quietened.
+
+    Raises
+    ------
+    UserError
+        When pycaffe cannot be imported.
+    """
+    for name, value in {"GLOG_minloglevel": "2", **PATIENCE}.items():
+        os.environ.setdefault(name, value)
+    folder = str(caffe_root() / "python")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        import caffe
+    except ImportError as error:
+        raise UserError(
+            f"cannot import pycaffe from {folder} ({error}): build it with 'python3 "
+            "scripts/build_caffe.py', or set CAFFE_ROOT to a tree built with Python"
+        ) from error
+    return caffe

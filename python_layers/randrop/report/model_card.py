@@ -1,0 +1,170 @@
+"""The card of a model to give away, and what of its training goes along."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from randrop.data import NAMES, Case
+from randrop.evaluation import metrics
+from randrop.evaluation.photographs import Measured
+from randrop.prediction.maps import LEVELS
+from randrop.report.markdown import bounds, table
+
+SETTINGS = (
+    *("net", "loss", "lesions", "iterations", "batch", "patch", "base_channels"),
+    *("depth", "prior", "lr", "activation", "lesion_share", "lesion_weights", "seed"),
+    *("stride", "randrop_version"),
+)
+"""What of a training's run.json goes along."""
+
+NEEDED = (
+    *("net", "loss", "iterations", "batch", "patch", "base_channels", "depth", "prior"),
+    *("lr", "lesion_share", "seed"),
+)
+"""What of it the card tells."""
+
+
+def at_threshold(measured: Measured, lesion: str, threshold: float) -> dict[str, float]:
+    """Return how well one type is found at a threshold that was fixed before.
+
+    Returns
+    -------
+    dict
+        threshold; sensitivity, precision and f1 over pixels; lesions_found, the share
+        of lesions with a detection, and alarms_per_photograph, as for FROC.
+    """
+    level = round(threshold * (LEVELS - 1))
+    curve = metrics.curve(measured.histograms[lesion])
+    precision, recall = (
+        float(values[level])
+        for values in metrics.precision_recall(
+            curve.hits, curve.alarms, curve.positives
+        )
+    )
+    found = measured.detections[lesion]
+    lesions = np.concatenate([one.lesions for one in found])
+    alarms = np.concatenate([one.alarms for one in found])
+    return {
+        "threshold": threshold,
+        "sensitivity": recall,
+        "precision": precision,
+        "f1": 2 * precision * recall / max(precision + recall, 1e-12),
+        "lesions_found": float(np.mean(lesions >= max(level, 1))),
+        "alarms_per_photograph": float(np.sum(alarms >= level) / len(found)),
+    }
+
+
+def subset_facts(cases: Sequence[Case], measured: Measured) -> dict[str, Any]:
+    """Return what a subset holds: photographs, and lesions of each type."""
+    return {
+        "photographs": [case.name for case in cases],
+        "lesions": {
+            lesion: {
+                "photographs": result["images_with_lesion"],
+                "lesions": (result["froc"] or {"lesions": 0})["lesions"],
+                "share": result["prevalence"],
+            }
+            for lesion, result in measured.lesions.items()
+        },
+    }
+
+
+def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
+    """Return the model card, Markdown.
+
+    Parameters
+    ----------
+    run, measured : mapping
+        The model's run.json and metrics.json, as scripts/export_model.py writes them.
+    """
+    about, subsets = measured["about"], measured["subsets"]
+    lesions = run["lesions"]
+    trained, held_out = subsets["train"], subsets["validation"]
+    words = " and ".join(f"{NAMES[lesion]} ({lesion})" for lesion in lesions)
+    parts = [
+        f"# {about['title']}",
+        f"Finds {words} in colour photographs of the fundus. `deploy.prototxt` and "
+        "`final.caffemodel` run in any Caffe and in OpenCV (`readNetFromCaffe`); "
+        "`run.json` holds the settings and thresholds, `metrics.json` every figure "
+        "below.",
+        "```\nscripts/predict.py photo.jpg\n```",
+        "The network sees local contrast, not the photograph: "
+        "`randrop.data.network_input`. `predict.py` computes it, shrinks the "
+        f"photograph until its field of view is {run['field_of_view']} pixels wide, "
+        "as in the training, and enlarges the maps again.",
+        "## Data",
+        f"{about['data']}\n\nLicence of the data: {about['licence']}",
+        f"{len(trained['photographs'])} photographs for training, "
+        f"{len(held_out['photographs'])} held out, by name in `metrics.json`.",
+        table(
+            ["", *lesions],
+            [
+                [
+                    f"{row}, {which}",
+                    *(_fact(subset["lesions"][x], row) for x in lesions),
+                ]
+                for row in ("photographs with it", "lesions", "share of the pixels")
+                for which, subset in (("training", trained), ("held out", held_out))
+            ],
+        ),
+        "## Training",
+        _training(run),
+        "## Measured on the held-out photographs",
+        measured_table(measured["lesions"]),
+        "Intervals are of a bootstrap over the photographs (95 %). Thresholds are "
+        "those of the largest F1 score on the photographs of the training; the "
+        "held-out ones had no part in them.",
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in about["limits"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _fact(facts: Mapping[str, Any], row: str) -> str:
+    if row == "lesions":
+        return str(facts["lesions"])
+    if row == "photographs with it":
+        return str(facts["photographs"])
+    return f"{100 * facts['share']:.2g} %"
+
+
+def _training(run: Mapping[str, Any]) -> str:
+    command = (
+        f"scripts/train.py --data DIR --lesions {' '.join(run['lesions'])} "
+        f"--net {run['net']} --loss '{run['loss']}' \\\n"
+        f"    --iterations {run['iterations']} --batch {run['batch']} "
+        f"--patch {run['patch']} --base-channels {run['base_channels']} "
+        f"--depth {run['depth']} \\\n"
+        f"    --lr {run['lr']:g} --lesion-share {run['lesion_share']:g} "
+        f"--seed {run['seed']} --out RUN"
+    )
+    if run.get("lesion_weights"):
+        weights = (f"{k}={v:g}" for k, v in run["lesion_weights"].items())
+        command += f" --lesion-weights {' '.join(weights)}"
+    return f"```\n{command}\n```"
+
+
+def measured_table(results: Mapping[str, Any]) -> str:
+    """Return the figures of a model's metrics.json, `lesions`, as Markdown."""
+    rows: dict[str, list[str]] = {}
+    for result in results.values():
+        fixed, froc = result["at_threshold"], result["froc"]
+        cells = {
+            "average precision": (
+                f"{result['average_precision']:.3f}"
+                + bounds(result["average_precision_95"])
+            ),
+            "AUPR of the IDRiD challenge (33 thresholds)": (
+                f"{result['aupr_challenge']:.3f}"
+            ),
+            "FROC score": f"{froc['score']:.3f}" + bounds(froc["score_95"]),
+            "threshold": f"{fixed['threshold']:.3f}",
+            "sensitivity at it, pixels": f"{fixed['sensitivity']:.3f}",
+            "precision at it, pixels": f"{fixed['precision']:.3f}",
+            "lesions found at it": f"{100 * fixed['lesions_found']:.0f} %",
+            "false alarms a photograph at it": f"{fixed['alarms_per_photograph']:.1f}",
+        }
+        for name, cell in cells.items():
+            rows.setdefault(name, []).append(cell)
+    return table(["", *results], [[name, *cells] for name, cells in rows.items()])

@@ -1,0 +1,72 @@
+"""Pictures of a training: its curves, and what random drop kept."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+from randrop.files import replacing, schema
+from randrop.files.documents import Curves, read_run
+from randrop.training import kept_file
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+
+def draw(run: Path) -> list[Path]:
+    """Draw `curves.png`, and `kept.png` if the mask was watched, into a run folder.
+
+    Returns
+    -------
+    list of Path
+        The pictures.
+    """
+    pictures = [_draw_curves(run)]
+    watched = run / "kept.jsonl"
+    if watched.exists() and watched.stat().st_size:
+        pictures.append(_draw_kept(run))
+    return pictures
+
+
+def _draw_curves(run: Path) -> Path:
+    curves = schema.read_json(run / "curves.json", Curves, "train again")
+    settings = read_run(run, "train again", ("loss",))
+    dropping = settings["loss"].startswith("random-drop")
+    validation = "validation loss" + (" (nothing is dropped)" if dropping else "")
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    for name, style, label in (
+        ("training_loss", "-", "training loss"),
+        ("validation_loss", "o-", validation),
+    ):
+        points = np.array(curves[name], float).reshape(-1, 2)
+        axes.plot(*points.T, style, ms=3, lw=1.2, label=label)
+    axes.set(xlabel="iteration", ylabel=f"loss ({settings['loss']})", yscale="log")
+    rate = axes.twinx()
+    rate.plot(*np.array(curves["learning_rate"], float).reshape(-1, 2).T, "k:", lw=0.8)
+    rate.set_ylabel("learning rate (dotted)")
+    axes.legend()
+    if waited := curves["data_waiting"]:
+        axes.set_title(f"{waited['share_percent']} % of the time waiting for data")
+    return _save(figure, run / "curves.png")
+
+
+def _draw_kept(run: Path) -> Path:
+    lines = kept_file.read(run / "kept.jsonl")
+    iteration, negatives, kept, expected = (
+        np.array([line[key] for line in lines])
+        for key in ("iteration", "negatives", "kept", "expected")
+    )
+    negatives = np.maximum(negatives, 1)
+    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    axes.plot(iteration, kept / negatives, label="kept (mask)")
+    axes.plot(iteration, expected / negatives, "--", label="expected, mean of 1 - d(p)")
+    axes.set(xlabel="iteration", ylabel="share of negatives kept", yscale="log")
+    axes.legend()
+    return _save(figure, run / "kept.png")
+
+
+def _save(figure: plt.Figure, path: Path) -> Path:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
+    return path

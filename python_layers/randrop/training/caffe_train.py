@@ -1,0 +1,282 @@
+"""Running `caffe train` on a run folder: settings, progress, interruption."""
+
+import collections
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from randrop import __version__
+from randrop.errors import UserError
+from randrop.files import ownership, replacing, write_json, write_text
+from randrop.files.documents import read_run
+from randrop.pycaffe import processes
+from randrop.pycaffe.build import caffe_binary, environment, import_caffe
+from randrop.training import prototxts, snapshots
+from randrop.training.caffe_log import Curves, why_failed
+from randrop.training.snapshots import iteration_of
+
+log = logging.getLogger(__name__)
+
+# What a training leaves beside its snapshots; and of that, what is not written whole.
+_RESULTS = (
+    *("final.caffemodel", "final.sha256", "log.txt", "curves.json", "curves.png"),
+    *("kept.jsonl", "kept.png"),
+)
+_STREAMS = ("log.txt", "kept.jsonl", snapshots.PATTERN)
+
+
+def write_run(
+    run: Path, settings: dict[str, Any], snapshot: Path | None = None
+) -> None:
+    """Write net, solver, deploy and list files and `run.json` into a run folder.
+
+    Parameters
+    ----------
+    run : Path
+        The folder. What an earlier training left in it is removed, and nothing else,
+        unless it is to go on. Files of others stay.
+    settings : dict
+        As `run.json` holds them.
+    snapshot : Path, optional
+        Solver state to go on from: masks and patches are continued, too.
+
+    Raises
+    ------
+    UserError
+        On settings that make no network, or when files of others have names of ours
+        (the folder is as it was then), or when the system refuses to write.
+    """
+    first = iteration_of(snapshot) if snapshot else 0
+    texts = prototxts.texts(run, settings, first)
+    names = (*texts, "run.json", *(set(_RESULTS) - set(_STREAMS)))
+    if snapshot is not None:
+        streams = (path for pattern in _STREAMS for path in run.glob(pattern))
+        own = (path.relative_to(run).as_posix() for path in streams)
+        ownership.adopt(run, (*names, *own))
+    ownership.claim(run, "train", names, streams=_STREAMS)
+    try:
+        if snapshot is None:
+            for path in (*snapshots.files(run), *(run / name for name in _RESULTS)):
+                path.unlink(missing_ok=True)
+        (run / "snapshots").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {run}: {error.strerror}; free some space or choose another "
+            "--out"
+        ) from error
+    for name, text in texts.items():
+        write_text(run / name, text)
+    versions = {
+        "randrop_version": __version__,
+        "caffe_version": import_caffe().__version__,
+    }
+    write_json(run / "run.json", settings | versions)
+
+
+def train(
+    run: Path,
+    iterations: int,
+    snapshot: Path | None = None,
+    weights: Path | None = None,
+    threads: int | None = None,
+    lock: int | None = None,
+) -> bool:
+    """Run `caffe train`, showing its progress, until it ends.
+
+    Parameters
+    ----------
+    run : Path
+        Folder with solver.prototxt; `log.txt` and `curves.json` are written there.
+    iterations : int
+        Length of the progress bar.
+    snapshot : Path, optional
+        Solver state to go on from.
+    weights : Path, optional
+        Weights to start from; a snapshot has its own.
+    threads : int, optional
+        For the BLAS library.
+    lock : int, optional
+        Open file that caffe keeps open, too, as long as it lives.
+
+    Returns
+    -------
+    bool
+        False when Ctrl-C stopped it.
+
+    Raises
+    ------
+    UserError
+        When caffe fails, with its last words and a remedy, or when the loss is NaN.
+    """
+    # No -gpu: it would take all GPUs, and caffe's program cannot train with Python
+    # layers on several. The solver's mode takes the first that is visible.
+    command = [str(caffe_binary()), "train", "-solver", str(run / "solver.prototxt")]
+    if snapshot:
+        command += ["-snapshot", str(snapshot)]
+    elif weights:
+        command += ["-weights", str(weights)]
+    variables = {**environment(), "GLOG_logtostderr": "1", "GLOG_minloglevel": "0"}
+    if threads:
+        variables |= {
+            name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+        }
+    curves, sealer = Curves(), snapshots.Sealer()
+    log_path = run / "log.txt"
+    if snapshot and log_path.exists():
+        for line in log_path.read_text(errors="replace").splitlines():
+            curves.read(line)
+    first = iteration_of(snapshot) if snapshot else 0
+    tail: collections.deque[str] = collections.deque(maxlen=60)
+    try:
+        with (
+            log_path.open("a" if snapshot else "w", buffering=1) as stream,
+            tqdm(total=iterations, initial=first, unit="it", dynamic_ncols=True) as bar,
+            _started(command, variables, lock) as (caffe, interrupts),
+        ):
+            for line in caffe.stderr:
+                stream.write(line)
+                tail.append(line.rstrip())
+                sealer.read(tail[-1])
+                if curves.read(line):
+                    _show(bar, curves)
+                    if curves.diverged:
+                        break
+                elif "WARNING" in line or (
+                    line[0] == "W" and "randrop" in line.lower()
+                ):
+                    bar.write(line.rstrip())
+            else:
+                caffe.wait()
+                sealer.close()
+            if not caffe.poll() and not interrupts:
+                bar.update(iterations - bar.n)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {log_path}: {error.strerror}; caffe was stopped. Free some "
+            "space, then train.py --resume (or --force)"
+        ) from error
+    write_json(run / "curves.json", curves.to_json())
+    if curves.diverged:
+        raise UserError(
+            f"the loss is NaN by iteration {curves.training[-1][0]}, from which a "
+            "network does not recover, so caffe was stopped. It has diverged: lower "
+            f"--lr, with --force or another --out. Its log: {log_path}"
+        )
+    # Interrupted once, caffe ends with 0, or by the signal if it had not begun; the
+    # second time we kill it. Anything else is a failure, as of writing the snapshot.
+    if interrupts and (len(interrupts) > 1 or caffe.returncode in (0, -signal.SIGINT)):
+        return False
+    if caffe.returncode:
+        raise UserError(why_failed(list(tail), caffe.returncode, log_path))
+    return True
+
+
+def finish(run: Path, iterations: int) -> Path:
+    """Copy the weights after the last iteration to `final.caffemodel`; return that.
+
+    Its digest is written beside it, into `final.sha256`.
+
+    Raises
+    ------
+    UserError
+        When there are none, or the disk is full.
+    """
+    state = snapshots.newest(run)
+    if iteration_of(state) != iterations:
+        raise UserError(
+            f"caffe ended, but {state} is the newest whole snapshot, not one of "
+            f"iteration {iterations}: is the disk full? Free some space, then train.py "
+            "--resume"
+        )
+    final = run / "final.caffemodel"
+    with replacing(final) as temporary:
+        shutil.copyfile(state.with_suffix(".caffemodel"), temporary)
+    snapshots.seal(final)
+    return final
+
+
+def _show(bar: tqdm, curves: Curves) -> None:
+    iteration, loss = curves.training[-1]
+    shown = {"loss": f"{loss:.4g}"}
+    if curves.validation:
+        shown["validation"] = f"{curves.validation[-1][1]:.4g}"
+    bar.set_postfix(shown, refresh=False)
+    bar.update(iteration - bar.n)
+
+
+@contextlib.contextmanager
+def _started(
+    command: Sequence[str], variables: dict[str, str], lock: int | None = None
+) -> Iterator[tuple[subprocess.Popen, list[int]]]:
+    """Start caffe, pass signals on as it understands them, and see to it that it ends.
+
+    Yields the process and a list of the signals that came.
+    """
+    came: list[int] = []
+    caffe = None
+
+    def handle(number: int, _frame: Any) -> None:
+        came.append(number)
+        if caffe is None or caffe.poll() is not None:
+            return
+        if len(came) == 1:
+            log.warning(
+                "Stopping: caffe writes a snapshot. Ctrl-C again ends it at once."
+            )
+            caffe.send_signal(signal.SIGINT)
+        else:
+            os.killpg(caffe.pid, signal.SIGKILL)
+
+    # Before caffe starts: in a session of its own, it would outlive a Ctrl-C here.
+    before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        caffe = subprocess.Popen(
+            processes.bound(command),
+            env=variables,
+            pass_fds=() if lock is None else (lock,),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            # Ctrl-C reaches caffe from us alone: once, and the data workers never.
+            start_new_session=True,
+        )
+        if came:
+            caffe.send_signal(signal.SIGINT)
+        yield caffe, came
+    finally:
+        if caffe is not None and caffe.poll() is None:
+            os.killpg(caffe.pid, signal.SIGKILL)
+            caffe.wait()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def same_settings(run: Path, settings: dict[str, Any]) -> bool:
+    """Say whether the run folder holds a run with these settings.
+
+    Raises
+    ------
+    UserError
+        When it holds one with others; names them.
+    """
+    path = run / "run.json"
+    if not path.exists():
+        return False
+    old = read_run(run, "move it away and train anew with --force")
+    changed = sorted(k for k in settings if old.get(k) != settings[k])
+    if changed:
+        shown = ", ".join(f"{k} {old.get(k)!r} -> {settings[k]!r}" for k in changed)
+        raise UserError(
+            f"{run} holds a run with other settings ({shown}): choose another --out, "
+            "or --force to train anew there"
+        )
+    return True

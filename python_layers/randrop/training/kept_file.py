@@ -1,0 +1,50 @@
+"""kept.jsonl: what random drop kept as a training went on, a line every few passes."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from randrop.errors import UserError
+from randrop.files import reading, schema
+from randrop.files.schema import Count, Model, NotNegative
+
+_BEGIN = '{"iteration": '
+
+
+class Line(Model):
+    """The sums since the line before."""
+
+    iteration: Count
+    negatives: NotNegative
+    kept: NotNegative
+    expected: NotNegative
+    variance: NotNegative
+
+
+def read(path: Path) -> list[dict[str, float]]:
+    """Return the lines of a file that `randrop.watch` wrote.
+
+    The last line is left out where a kill has cut it short.
+
+    Raises
+    ------
+    UserError
+        When it holds anything else.
+    """
+    remedy = "name a file that is not there yet, or one that KeptShareLayer wrote"
+    *whole, last = reading.read_text(path, remedy).split("\n")
+    if not (last.startswith(_BEGIN) or _BEGIN.startswith(last)):
+        raise UserError(
+            f"{path} is no record of what was kept (it ends with {last[:40]!r}): "
+            f"{remedy}"
+        )
+    return [
+        schema.check(schema.parse(text, where, remedy), Line, where, remedy)
+        for k, text in enumerate(whole)
+        for where in [f"{path}, line {k + 1},"]
+    ]
+
+
+def text_of(line: Mapping[str, float]) -> str:
+    """Return a line as the file has it."""
+    return json.dumps(dict(line)) + "\n"

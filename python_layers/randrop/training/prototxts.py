@@ -1,0 +1,185 @@
+"""The prototxt files of a training, from its settings."""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from randrop import nets
+from randrop.data.labelled import SUBSETS
+from randrop.errors import UserError
+from randrop.training.snapshots import PREFIX
+
+log = logging.getLogger(__name__)
+
+MEMORY = 0.99
+"""BatchNorm's memory of patches: Caffe's 0.999 is longer than a short training."""
+
+NETS = (*nets.OF_PHOTOGRAPHS, "explog3d")
+"""The networks by the names that the command line takes."""
+
+
+def texts(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]:
+    """Return the files of a run by name.
+
+    Parameters
+    ----------
+    run : Path
+        The folder they will be in.
+    settings : dict
+        As `run.json` holds them; with `labels` the data are a labelled set, without
+        fundus photographs.
+    iteration : int
+        Where the training starts.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    UserError
+        On settings that make no network.
+    """
+    make = _labelled if settings.get("labels") else _fundus
+    return make(run, settings, iteration) | {
+        "solver.prototxt": nets.solver(
+            net=str(run / "train_val.prototxt"),
+            iterations=settings["iterations"],
+            test_iterations=settings["test_iterations"],
+            snapshot_prefix=str(run / "snapshots" / PREFIX),
+            learning_rate=settings["lr"],
+            test_interval=settings["test_interval"],
+            snapshot=settings["snapshot"],
+            seed=settings["seed"],
+            gpu=settings["gpu"],
+        )
+    }
+
+
+def losses_of(
+    settings: dict[str, Any], activation: str, iteration: int = 0
+) -> tuple[nets.Loss, ...]:
+    """Return the losses of a run that starts at `iteration`.
+
+    Raises
+    ------
+    UserError
+        When the loss is unknown, is not for this activation, or has no Python layer.
+    """
+    python = settings["python_layer"]
+    channels = settings.get("labels") or settings["lesions"]
+    classes = len(channels) + (activation == "SOFTMAX" and "labels" not in settings)
+    losses = nets.parse_losses(
+        settings["loss"], activation, settings.get("frequency"), python, classes
+    )
+    if python and not any(loss.python for loss in losses):
+        raise UserError(f"--python-layer: {settings['loss']} has no Python layer")
+    return tuple(_starting(loss, iteration) for loss in losses)
+
+
+def _starting(loss: nets.Loss, iteration: int) -> nets.Loss:
+    """Let a loss that counts its forward passes begin with `iteration`."""
+    if not iteration or not loss.drops:
+        return loss
+    params = {**loss.params, "first_iteration": iteration}
+    return dataclasses.replace(loss, params=params)
+
+
+def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]:
+    activation = settings.get("activation", "SIGMOID")
+    losses = losses_of(settings, activation, iteration)
+    feed = nets.PatchFeed(
+        {
+            "root": settings["data"],
+            "split": settings["split"],
+            "lesions": settings["lesions"],
+            "patch": settings["patch"],
+            "batch_size": settings["batch"],
+            "lesion_share": settings["lesion_share"],
+            "lesion_weights": settings.get("lesion_weights"),
+            "augment": True,
+            "ignore_label": 255,
+            "workers": settings["workers"],
+            "seed": settings["seed"],
+            "first_patch": iteration * settings["batch"],
+            "cycle": settings["test_iterations"] * settings["batch"],
+            "classes": activation == "SOFTMAX",
+        }
+    )
+    watch = None
+    if settings["watch_mask"]:
+        watch = _watch(run, losses, iteration)
+        if watch is None:
+            log.warning("--watch-mask: %s drops nothing to watch", settings["loss"])
+    shape = {
+        # A softmax has one for what is no lesion, before the others.
+        "channels": len(settings["lesions"]) + (activation == "SOFTMAX"),
+        "activation": activation,
+        "memory": MEMORY,
+        "base_channels": settings["base_channels"],
+        "depth": settings["depth"],
+    }
+    make = nets.OF_PHOTOGRAPHS[settings.get("net", "unet")]
+    return {
+        "train_val.prototxt": make(
+            feed=feed, losses=losses, prior=settings["prior"], watch=watch, **shape
+        ),
+        "deploy.prototxt": make(**shape),
+    }
+
+
+def _watch(
+    run: Path, losses: Sequence[nets.Loss], iteration: int
+) -> dict[str, Any] | None:
+    masked = next((loss for loss in losses if loss.has_mask), None)
+    if masked is None:
+        return None
+    return {
+        "file": str(run / "kept.jsonl"),
+        "schedule_type": masked.params.get("schedule_type", "LOG"),
+        "first_iteration": iteration,
+    }
+
+
+def _labelled(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]:
+    losses = losses_of(settings, "SOFTMAX", iteration)
+    if settings["watch_mask"]:
+        raise UserError("--watch-mask is for photographs")
+    files = {f"{name}.txt": f"{settings['data']}/{name}.h5\n" for name in SUBSETS}
+    for name, text in files.items():
+        if len(text.split()) != 1:
+            raise UserError(
+                f"{text.strip()}: Caffe reads no HDF5 file with a space in its path "
+                f"({name}): move the data, or give a link to them"
+            )
+    feed = nets.VolumeFeed(
+        {name: str(run / f"{name}.txt") for name in SUBSETS}, settings["batch"]
+    )
+    make, options = _net(settings)
+    options |= {"channels": len(settings["labels"]), "ignore_label": None}
+    return files | {
+        "train_val.prototxt": make(feed=feed, losses=losses, **options),
+        "deploy.prototxt": make(**options),
+    }
+
+
+def _net(settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    depth, shape = settings["depth"], tuple(settings["shape"])
+    options: dict[str, Any] = {"base_channels": settings["base_channels"]}
+    if settings["net"] == "explog3d":
+        convolutions = (1, *[2] * (depth - 1))
+        return nets.explog3d, options | {"shape": shape, "convolutions": convolutions}
+    stride = 2 ** (depth - 1)
+    if any(n % stride for n in shape[1:]):
+        raise UserError(
+            f"images of {' x '.join(map(str, shape[1:]))}: --depth {depth} wants "
+            f"multiples of {stride}"
+        )
+    return nets.unet, options | {
+        "shape": shape,
+        "depth": depth,
+        "activation": "SOFTMAX",
+        "memory": 0.95,
+    }

@@ -1,0 +1,185 @@
+"""The snapshots of a training and their digests: which are whole, which is the newest.
+
+Beside `net_iter_N.caffemodel` and `.solverstate` lies `net_iter_N.sha256` with the
+SHA-256 of both, as `sha256sum -c` reads it. Caffe writes the two, and this program,
+which reads caffe's log, the third as soon as a line tells that they are done and both
+can be parsed to their end. A snapshot without one is not known to be whole: it is taken
+where no other can be.
+"""
+
+import logging
+import re
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from randrop.errors import UserError
+from randrop.files import write_text
+from randrop.files.ownership import sha256
+from randrop.pycaffe.build import import_caffe
+
+log = logging.getLogger(__name__)
+
+PREFIX = "net"
+"""Of the names that the solver gives to snapshots."""
+
+PATTERN = f"snapshots/{PREFIX}_iter_*"
+"""What a training writes into its folder of snapshots."""
+
+_BEGUN = re.compile(r"\] Snapshotting to binary proto file (.*)$")
+_STATE = re.compile(r"\] Snapshotting solver state to binary proto file (.*)$")
+
+
+def files(run: Path) -> list[Path]:
+    """Return the snapshots of a run with their digests."""
+    kinds = (".solverstate", ".caffemodel", ".sha256")
+    return [path for path in run.glob(PATTERN) if path.suffix in kinds]
+
+
+def states(run: Path) -> list[Path]:
+    """Return the solver states of a run, the newest first."""
+    found = [path for path in files(run) if path.suffix == ".solverstate"]
+    return sorted(found, key=iteration_of, reverse=True)
+
+
+def iteration_of(snapshot: Path) -> int:
+    """Return the iteration in the name of a snapshot."""
+    number = snapshot.stem.rpartition("_")[2]
+    return int(number) if number.isdecimal() else -1
+
+
+def newest(run: Path) -> Path:
+    """Return the newest .solverstate that is whole, as is its .caffemodel.
+
+    Raises
+    ------
+    UserError
+        When there is none; says what goes on from here.
+    """
+    unknown = []
+    for state in states(run):
+        whole = is_sealed(state)
+        if whole:
+            for other in unknown:
+                log.warning(
+                    "%s has no digest beside it, as after a kill: left out", other
+                )
+            return state
+        if whole is None and is_whole(state):
+            unknown.append(state)
+        else:
+            log.warning("%s or its .caffemodel is damaged: left out", state)
+    if unknown:
+        log.warning(
+            "%s has no digest beside it: taken as whole, since it can be read to its "
+            "end",
+            unknown[0],
+        )
+        return unknown[0]
+    if states(run):
+        raise UserError(
+            f"every snapshot in {run / 'snapshots'} is damaged: there is nothing to "
+            "resume from; move that folder away, or train anew with --force"
+        )
+    raise UserError(
+        f"no snapshot in {run / 'snapshots'} to resume from: leave --resume out to "
+        "train from the beginning"
+    )
+
+
+def is_whole(state: Path) -> bool:
+    """Return whether both files of a snapshot can be parsed to their end."""
+    # Caffe overlooks a write that fails at its very end, and a kill may cut a file
+    # short anywhere. It would resume from such a state, or start from such weights,
+    # with what is missing drawn at random.
+    messages = import_caffe().proto.caffe_pb2
+    solver, net = messages.SolverState(), messages.NetParameter()
+    try:
+        solver.ParseFromString(state.read_bytes())
+        net.ParseFromString(state.with_suffix(".caffemodel").read_bytes())
+    except (OSError, DecodeError):
+        return False
+    blobs = sum(len(layer.blobs) for layer in net.layer)
+    # Adam keeps two moments of each parameter; the step is the last in the file.
+    return (
+        blobs > 0
+        and len(solver.history) == 2 * blobs
+        and solver.HasField("current_step")
+    )
+
+
+def seal(path: Path, *others: Path) -> None:
+    """Write the digests of files of one name beside them, into NAME.sha256."""
+    lines = [f"{sha256(file)}  {file.name}\n" for file in (path, *others)]
+    write_text(path.with_suffix(".sha256"), "".join(lines))
+
+
+def is_sealed(path: Path) -> bool | None:
+    """Return whether a file, of a snapshot both, is as its digest says.
+
+    Returns
+    -------
+    bool or None
+        None where there is no digest.
+    """
+    wanted = [path]
+    if path.suffix == ".solverstate":
+        wanted.append(path.with_suffix(".caffemodel"))
+    for beside in (path.with_suffix(".sha256"), path.with_name(f"{path.name}.sha256")):
+        try:
+            text = beside.read_text(errors="replace")
+        except OSError:
+            continue
+        listed = {
+            name: digest
+            for digest, name in re.findall(r"^(\S{64}) [ *](.+)$", text, re.M)
+        }
+        if path.name not in listed and path.suffix != ".solverstate":
+            # A digest of something else, unless it is a damaged one of this.
+            continue
+        try:
+            return all(listed.get(file.name) == sha256(file) for file in wanted)
+        except OSError:
+            return False
+    return None
+
+
+def check_weights(path: Path) -> None:
+    """Refuse weights that are not as the digest beside them says.
+
+    Raises
+    ------
+    UserError
+        Naming both files.
+    """
+    if path.is_file() and is_sealed(path) is False:
+        beside = path.with_suffix(".sha256")
+        raise UserError(
+            f"{path} is damaged, or another file than it was: its SHA-256 is not the "
+            f"one in {beside.name} beside it. Take a copy that is whole; or move it "
+            "away, and the same training with --resume makes it again of its newest "
+            "whole snapshot"
+        )
+
+
+class Sealer:
+    """Seals snapshots as the log of caffe tells of them."""
+
+    def __init__(self) -> None:
+        self._pending: Path | None = None
+
+    def read(self, line: str) -> None:
+        """Take in a line of the log: what was written before it is complete."""
+        self.close()
+        if match := _BEGUN.search(line):
+            Path(match[1]).with_suffix(".sha256").unlink(missing_ok=True)
+        elif match := _STATE.search(line):
+            self._pending = Path(match[1])
+
+    def close(self) -> None:
+        """Seal what is complete."""
+        state = self._pending
+        # A line of another thread may come between: then the next one tells.
+        if state is not None and is_whole(state):
+            seal(state.with_suffix(".caffemodel"), state)
+            self._pending = None

@@ -1,0 +1,187 @@
+"""What of a file of weights a network takes over, before a training begins with it."""
+
+import logging
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from randrop.data.hdf5 import opened
+from randrop.errors import UserError
+from randrop.files import reading
+from randrop.pycaffe.build import import_caffe
+
+log = logging.getLogger("randrop")
+
+Shapes = dict[str, list[tuple[int, ...]]]
+"""Layer to the shapes of its blobs."""
+
+_REMEDY = "give the final.caffemodel of a training, or leave --weights out"
+
+
+class Fit(NamedTuple):
+    """How a file of weights fits a network.
+
+    Attributes
+    ----------
+    taken, missing : tuple of str
+        Layers of the network that get their weights from the file, or stay as drawn.
+    unused : tuple of str
+        Layers of the file that the network has not.
+    parameters, of : int
+        How many parameters are taken, of how many.
+    """
+
+    taken: tuple[str, ...]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+    parameters: int
+    of: int
+
+
+def check(path: Path, deploy: str) -> Fit:
+    """Compare weights with a network as Caffe does, by the names of layers; say it.
+
+    Parameters
+    ----------
+    path : Path
+        A caffemodel, or HDF5 with a name that ends with .h5.
+    deploy : str
+        The network's prototxt.
+
+    Raises
+    ------
+    UserError
+        When the file is damaged or empty, nothing in it fits, a layer has another
+        shape, or a weight is not finite.
+    """
+    stored = _stored_hdf5(path) if path.suffix == ".h5" else _stored(path)
+    if not stored:
+        raise UserError(
+            f"--weights {path} has no layer of this network, nor any other: {_REMEDY}"
+        )
+    wanted = _wanted(deploy)
+    for name in wanted.keys() & stored.keys():
+        if not _same(stored[name], wanted[name]):
+            raise UserError(
+                f"the --weights are of another network: in {path} layer '{name}' has "
+                f"blobs of {_text(stored[name])}, this one's of {_text(wanted[name])}: "
+                "--lesions, --base-channels and --depth must be those that they were "
+                "trained with"
+            )
+    taken = tuple(name for name in wanted if name in stored)
+    if not taken:
+        raise UserError(
+            f"--weights {path} has no layer of this network: its layers are "
+            f"{_list(tuple(stored))}, the network's {_list(tuple(wanted))}. It would "
+            f"be trained from scratch: {_REMEDY}"
+        )
+    fit = Fit(
+        taken,
+        tuple(name for name in wanted if name not in stored),
+        tuple(name for name in stored if name not in wanted),
+        sum(_size(wanted[name]) for name in taken),
+        sum(map(_size, wanted.values())),
+    )
+    if fit.missing or fit.unused:
+        log.warning(
+            "%d of %d layers start from %s (%d of %d parameters). From scratch: %s. "
+            "Not used of the file: %s",
+            *(len(taken), len(wanted), path, fit.parameters, fit.of),
+            *(_list(fit.missing) or "none", _list(fit.unused) or "none"),
+        )
+    else:
+        log.info(
+            "All %d layers with weights start from %s, %d parameters",
+            *(len(taken), path, fit.of),
+        )
+    return fit
+
+
+def _stored(path: Path) -> Shapes:
+    net = import_caffe().proto.caffe_pb2.NetParameter()
+    try:
+        net.ParseFromString(reading.read_bytes(path, _REMEDY))
+    except DecodeError as error:
+        raise UserError(
+            f"--weights {path} is no caffemodel, or damaged ({error}): {_REMEDY}"
+        ) from error
+    found: Shapes = {}
+    # Old files have `layers`, which Caffe reads, too.
+    for layer in (*net.layer, *net.layers):
+        if not layer.blobs:
+            continue
+        if not isinstance(layer.name, str):
+            # Protobuf gives bytes where a text is no UTF-8.
+            raise UserError(
+                f"--weights {path} is damaged: the name of a layer is {layer.name!r}: "
+                f"{_REMEDY}"
+            )
+        for blob in layer.blobs:
+            values = blob.double_data or blob.data
+            if not np.isfinite(np.asarray(values, float)).all():
+                raise UserError(
+                    f"--weights {path}: layer '{layer.name}' has a weight that is not "
+                    f"finite, as of a training that diverged: {_REMEDY}"
+                )
+        found[layer.name] = [_shape(blob) for blob in layer.blobs]
+    return found
+
+
+def _shape(blob: object) -> tuple[int, ...]:
+    if blob.HasField("shape"):
+        return tuple(blob.shape.dim)
+    return (blob.num, blob.channels, blob.height, blob.width)
+
+
+def _stored_hdf5(path: Path) -> Shapes:
+    found: Shapes = {}
+    with opened(path) as file:
+        layers = file.get("data")
+        for name in layers if isinstance(layers, h5py.Group) else ():
+            group = layers[name]
+            blobs = [group[key] for key in sorted(group, key=int)]
+            for blob in blobs:
+                if not np.isfinite(blob[()]).all():
+                    raise UserError(
+                        f"--weights {path}: layer '{name}' has a weight that is not "
+                        f"finite: {_REMEDY}"
+                    )
+            if blobs:
+                found[name] = [tuple(blob.shape) for blob in blobs]
+    return found
+
+
+def _wanted(deploy: str) -> Shapes:
+    caffe = import_caffe()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "deploy.prototxt")
+        path.write_text(deploy)
+        net = caffe.Net(str(path), caffe.TEST)
+    return {
+        name: [tuple(blob.shape) for blob in blobs]
+        for name, blobs in net.params.items()
+    }
+
+
+def _same(stored: list[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> bool:
+    """Say whether shapes are equal as Caffe sees them: old files have four axes."""
+    return len(stored) == len(wanted) and all(
+        s == w or (len(s) == 4 and s == (1,) * (4 - len(w)) + w)
+        for s, w in zip(stored, wanted, strict=True)
+    )
+
+
+def _size(shapes: list[tuple[int, ...]]) -> int:
+    return sum(int(np.prod(shape)) for shape in shapes)
+
+
+def _text(shapes: list[tuple[int, ...]]) -> str:
+    return " and ".join("x".join(map(str, shape)) or "one number" for shape in shapes)
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
