@@ -21,15 +21,10 @@ from _bench import in_a_process, median
 from randrop import cli, nets
 from randrop.errors import UserError
 from randrop.files import ownership, write_json
+from randrop.losses.registry import ACTIVATIONS, timed
 from randrop.pycaffe.build import caffe_binary, environment, import_caffe
 
-LOSSES = {
-    "SIGMOID": (
-        *("cross-entropy", "random-drop:LOG", "class-balanced", "top-k"),
-        *("top-k:selection=PERCENT", "bin", "focal", "dice", "top-k-dice"),
-    ),
-    "SOFTMAX": ("cross-entropy", "top-k", "focal", "dice", "top-k-dice", "exp-log"),
-}
+LOSSES = {activation: timed(activation) for activation in ACTIVATIONS}
 ENGINES = ("ONEDNN", "CAFFE")
 # It ends with the program that started it, however that ends.
 BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"

@@ -17,18 +17,9 @@ from _bench import Pass, check_judges, in_a_process, loss_net, median, use_judge
 from randrop import cli
 from randrop.errors import UserError
 from randrop.files import ownership, replacing, write_json
+from randrop.losses.registry import ACTIVATIONS, timed
 
-LOSSES = {
-    "SIGMOID": (
-        *("cross-entropy", "random-drop:LINEAR", "random-drop:SQU", "random-drop:LOG"),
-        *("class-balanced", "top-k", "top-k:selection=PERCENT", "bin", "focal", "dice"),
-        "top-k-dice",
-    ),
-    "SOFTMAX": (
-        *("cross-entropy", "top-k", "focal", "dice", "top-k-dice", "exp-log"),
-        "weighted-cross-entropy",
-    ),
-}
+LOSSES = {activation: timed(activation) for activation in ACTIVATIONS}
 # Python layers sort and allocate as NumPy does: one of each activation tells enough.
 PYTHON = {"SIGMOID": "random-drop:LOG", "SOFTMAX": "exp-log"}
 SHAPES = {

@@ -14,10 +14,10 @@ import numpy as np
 from tqdm import tqdm
 
 from _bench import Pass, in_a_process, loss_net, made_net, median
-from bench_losses import LOSSES
 from randrop import cli
 from randrop.errors import UserError
 from randrop.files import ownership, write_json
+from randrop.losses.registry import timed
 from randrop.pycaffe.build import caffe_root, import_caffe
 
 SHAPES = {
@@ -158,17 +158,18 @@ def main() -> None:
         raise UserError("--rounds must be at least 1")
     if options.device == "gpu":
         check_gpu()
+    known = dict.fromkeys(loss for name in SHAPES for loss in timed(name))
     cells = [
         (activation, shape, loss)
         for activation, shapes in SHAPES.items()
         for shape in shapes
-        for loss in LOSSES[activation]
+        for loss in timed(activation)
         if not options.losses or loss in options.losses
         if shape[0] * shape[2] * shape[3] <= options.largest
     ]
     if not cells:
         raise UserError(
-            f"no loss is left: choose from {LOSSES}, and a larger --largest"
+            f"no loss is left: choose from {', '.join(known)}, and a larger --largest"
         )
     rates: dict[int, float] = {}
     content = []

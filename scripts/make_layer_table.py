@@ -3,7 +3,6 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
-import dataclasses
 import logging
 import subprocess
 import tempfile
@@ -16,6 +15,7 @@ from google.protobuf import descriptor_pb2
 from randrop import cli
 from randrop.errors import UserError
 from randrop.files import write_text
+from randrop.losses.registry import LAYERS
 from randrop.pycaffe.build import REPOSITORY
 
 log = logging.getLogger("randrop")
@@ -23,104 +23,15 @@ log = logging.getLogger("randrop")
 PROTO = REPOSITORY / "proto"
 PAGE = PROTO / "LAYERS.md"
 
-SIGMOID = "logits N × C × spatial; label of the same shape: 0, 1 or the ignore label"
-SOFTMAX = (
-    "logits N × C × spatial; label N × 1 × spatial or N × spatial: classes 0 to C − 1 "
-    "or the ignore label"
-)
+BOTTOMS = {
+    "SIGMOID": "logits N × C × spatial; label of the same shape: 0, 1 or the ignore "
+    "label",
+    "SOFTMAX": "logits N × C × spatial; label N × 1 × spatial or N × spatial: classes "
+    "0 to C − 1 or the ignore label",
+}
 LOSS = "loss"
 MASK = "loss; optional mask in the label's shape: 1 takes part, 0 left out, −1 ignored"
 
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """A layer of the page.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Its types; the first is the one to use.
-    field : str
-        Of LayerParameter.
-    about, bottoms, tops : str
-    params : tuple of str
-        Fields of the message that it takes; all without.
-    """
-
-    names: tuple[str, ...]
-    field: str
-    about: str
-    bottoms: str
-    tops: str
-    params: tuple[str, ...] = ()
-
-
-ENTRIES = (
-    Entry(
-        (
-            "SigmoidRandomDropCELoss",
-            "SigmoidRandomDropCELossParameter",
-            "SigmoidRandomDropCrossEntropyLoss",
-        ),
-        "randrop_loss_param",
-        "Random drop loss; with `schedule_type: NONE` class-balanced cross-entropy.",
-        SIGMOID,
-        MASK,
-    ),
-    Entry(
-        ("SigmoidTopKCELoss",),
-        "randrop_topk_param",
-        "Top-k and bin loss over a sigmoid.",
-        SIGMOID,
-        MASK,
-    ),
-    Entry(
-        ("SoftmaxTopKLoss",),
-        "randrop_topk_param",
-        "Mean cross-entropy of the hardest pixels of a softmax.",
-        SOFTMAX,
-        MASK,
-        ("k_percent",),
-    ),
-    Entry(
-        ("SigmoidFocalCELoss", "SigmoidFocalLoss"),
-        "randrop_focal_param",
-        "Focal loss over a sigmoid.",
-        SIGMOID,
-        LOSS,
-        ("gamma", "alpha", "alpha_mode"),
-    ),
-    Entry(
-        ("SoftmaxFocalCELoss", "SoftmaxFocalLoss"),
-        "randrop_focal_param",
-        "Focal loss over a softmax.",
-        SOFTMAX,
-        LOSS,
-        ("gamma", "class_alpha"),
-    ),
-    Entry(
-        ("SoftDiceLoss", "DiceLoss"),
-        "randrop_dice_param",
-        "Soft Dice loss.",
-        f"`activation: SOFTMAX` {SOFTMAX}; `SIGMOID` {SIGMOID}",
-        LOSS,
-        ("activation", "smooth", "squared", "include_background", "batch"),
-    ),
-    Entry(
-        ("TopKDiceLoss",),
-        "randrop_dice_param",
-        "Soft Dice loss of the hardest pixels.",
-        "as SoftDiceLoss",
-        MASK,
-    ),
-    Entry(
-        ("ExpLogLoss",),
-        "randrop_explog_param",
-        "Exponential logarithmic loss.",
-        SOFTMAX,
-        LOSS,
-    ),
-)
 
 HEAD = """\
 # The layers
@@ -161,16 +72,20 @@ def page() -> str:
         for e, enum in enumerate(message.enum_type)
     }
     parts = [HEAD]
-    for entry in ENTRIES:
-        index = indices[fields[entry.field]]
+    for layer in LAYERS.values():
+        index = indices[fields[layer.field]]
+        bottoms = [BOTTOMS[activation] for activation in layer.activations]
+        if len(bottoms) > 1:
+            pairs = zip(layer.activations, bottoms, strict=True)
+            bottoms = [f"with `activation: {name}` {text}" for name, text in pairs]
         parts.append(
-            f"\n## {', '.join(entry.names)}\n\n{entry.about} "
-            f"{comments[4, index]}\n\n"
-            f"- bottoms: {entry.bottoms}\n- tops: {entry.tops}\n\n"
-            f"| `{entry.field}` | default | |\n|---|---|---|\n"
+            f"\n## {', '.join((layer.type, *layer.other_types))}\n\n{layer.about} "
+            f"{comments[4, index]}\n\n- bottoms: {'; '.join(bottoms)}\n"
+            f"- tops: {MASK if layer.mask else LOSS}\n\n"
+            f"| `{layer.field}` | default | |\n|---|---|---|\n"
         )
         for k, field in enumerate(file.message_type[index].field):
-            if entry.params and field.name not in entry.params:
+            if field.name not in layer.parameters:
                 continue
             text = comments.get((4, index, 2, k), "")
             if field.type_name in enums:

@@ -20,6 +20,7 @@ from randrop.data.patches import LEVELS, ZERO, Options, PatchSource
 from randrop.errors import UserError
 from randrop.files import ownership, replacing
 from randrop.files.documents import read_photograph_run
+from randrop.losses.registry import LAYERS
 from randrop.pycaffe.build import import_caffe
 from randrop.training import prototxts
 from randrop.training.snapshots import check_weights
@@ -41,9 +42,6 @@ EXAMPLES = """\
 """
 
 NEEDED = ("loss", "data", "patch", "base_channels", "depth", "prior", "python_layer")
-
-MASKED = ("SigmoidRandomDropCELoss", "SigmoidTopKCELoss", "TopKDiceLoss")
-"""Losses of a sigmoid with a mask as their second top."""
 
 # Of what takes no part, negatives that are left out, lesions and kept negatives.
 COLOURS = np.array([[90, 90, 90], [20, 20, 30], [0, 158, 115], [230, 159, 0]], np.uint8)
@@ -73,7 +71,8 @@ def masked_net(caffe: Any, settings: dict[str, Any], size: int) -> str:
     net = caffe.proto.caffe_pb2.NetParameter()
     text_format.Merge(make(channels, feed, losses, **shape), net)
     for layer in net.layer:
-        if layer.type in MASKED and layer.bottom[0] == "score":
+        known = LAYERS.get(layer.type)
+        if known and known.mask and layer.bottom[0] == "score":
             layer.top.append("mask")
             layer.loss_weight.append(0)
             return text_format.MessageToString(net)

@@ -17,13 +17,14 @@ from randrop.data.labelled import check_values, is_labelled, read_labelled
 from randrop.data.prepare import frequency
 from randrop.errors import UserError
 from randrop.files.locks import locked
-from randrop.nets.losses import ACTIVATIONS, GRAMMAR, KINDS, activation_of
+from randrop.losses.registry import ACTIVATIONS, NAMES
+from randrop.nets.losses import GRAMMAR, activation_of
 from randrop.report import training_curves
 from randrop.training import caffe_train, prototxts, snapshots, weights
 
 log = logging.getLogger("randrop")
 
-_LOSSES = "\n".join(f"  {name:23} {kind.about}" for name, kind in KINDS.items())
+_LOSSES = "\n".join(f"  {name:23} {kind.about}" for name, kind in NAMES.items())
 
 EXAMPLES = f"""\
   scripts/train.py --data build/idrid --lesions MA HE --out build/run

@@ -65,15 +65,14 @@ def drawn(strategy, number):
 def layers(draw):
     """A loss layer: its type, parameters, and what its blobs are made of."""
     from test_layers import shapes
-    from test_params import PROTO_FIELDS
 
-    from randrop.losses import parameters
+    from randrop.losses.registry import LAYERS
 
-    kind = draw(st.sampled_from(sorted(PROTO_FIELDS)))
+    kind = draw(st.sampled_from(sorted(LAYERS)))
     member = member_of(kind)
     options = dict(draw(member.options))
     for _ in range(draw(st.sampled_from([0, 0, 1, 1, 2]))):
-        name = draw(st.sampled_from(sorted(parameters.BY_TYPE[kind].model_fields)))
+        name = draw(st.sampled_from(sorted(LAYERS[kind].options.model_fields)))
         options[name] = draw(st.sampled_from(ODD))
     return {
         "kind": kind,
@@ -87,7 +86,7 @@ def layers(draw):
 
 
 def member_of(kind):
-    from loss_family import BY_TYPE, fixed
+    from loss_family import BY_TYPE
     from nonfinite_child import DROP
 
     if kind in BY_TYPE:
@@ -95,8 +94,10 @@ def member_of(kind):
     import dataclasses
 
     names = ["LINEAR", "SQU", "LOG", "NONE"]
-    options = fixed(schedule_type=st.sampled_from(names), seed=st.integers(0, 2**40))
-    return dataclasses.replace(DROP, options=options, mask=True)
+    options = {"schedule_type": st.sampled_from(names), "seed": st.integers(0, 2**40)}
+    ignored = {"ignore_label": st.sampled_from([255, -1, 77])}
+    drawn = st.fixed_dictionaries(options, optional=ignored)
+    return dataclasses.replace(DROP, options=drawn)
 
 
 def blobs(case):
@@ -122,9 +123,9 @@ def blobs(case):
 
 
 def member_fields(member):
-    from randrop.losses import parameters
+    from randrop.losses.registry import LAYERS
 
-    return parameters.BY_TYPE[member.type].model_fields
+    return LAYERS[member.type].options.model_fields
 
 
 def in_child(folder, action):

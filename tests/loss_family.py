@@ -2,13 +2,38 @@
 
 import dataclasses
 import json
+import typing
 from collections.abc import Callable
 
 import numpy as np
 from hypothesis import strategies as st
 
-from randrop import losses
-from randrop.losses import parameters
+from randrop.losses.registry import LAYERS
+
+
+def strategy(field):
+    """Values of an option: the examples that it gives, or all that there are."""
+    if field.examples:
+        return st.sampled_from(field.examples)
+    if field.annotation is bool:
+        return st.booleans()
+    kinds = [field.annotation, *typing.get_args(field.annotation)]
+    (choices,) = (k for k in kinds if typing.get_origin(k) is typing.Literal)
+    return st.sampled_from(typing.get_args(choices))
+
+
+def options_of(layer):
+    """Options at random; those without a default value may be left out."""
+    given = {
+        name: field
+        for name, field in layer.options.model_fields.items()
+        if field.examples or field.default != []
+    }
+    optional = [name for name, field in given.items() if field.default in (None, [])]
+    return st.fixed_dictionaries(
+        {n: strategy(f) for n, f in given.items() if n not in optional},
+        optional={n: strategy(given[n]) for n in optional},
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +46,7 @@ class Member:
     options: st.SearchStrategy[dict]
     softmax: bool = False
     mask: bool = False
+    examples: tuple = ()
 
     def is_softmax(self, options):
         if "activation" in options:
@@ -32,89 +58,28 @@ class Member:
         return f"{self.type}Layer"
 
 
-percent = st.sampled_from([0.01, 1.0, 10.0, 33.3, 50.0, 99.9, 100.0])
-normalization = st.sampled_from(["FULL", "VALID", "BATCH_SIZE", "NONE"])
-optional = {"ignore_label": st.sampled_from([255, -1, 77])}
-gamma = st.sampled_from([0.0, 0.3, 1.0, 2.0, 3.5])
-dice = {
-    "activation": st.sampled_from(["SOFTMAX", "SIGMOID"]),
-    "smooth": st.sampled_from([0.0, 1e-3, 1.0]),
-    "squared": st.booleans(),
-    "batch": st.booleans(),
-}
+def of_layer(layer, **changed):
+    """What the registry knows of a layer, as the tests have it."""
+    found = {name: getattr(layer, name) for name in ("type", "function", "field")}
+    found |= {"mask": layer.mask, "examples": layer.examples}
+    # Of two, the first is that of a layer that is not told.
+    found |= {
+        "options": options_of(layer),
+        "softmax": layer.activations[0] == "SOFTMAX",
+    }
+    return Member(**found | changed)
 
 
-def fixed(optional=optional, **fields):
-    return st.fixed_dictionaries(fields, optional=optional)
+def examples_beside(cases):
+    """The examples of the layers that a list of (type, options) leaves out."""
+    named = {kind for kind, _ in cases}
+    return [(m.type, o) for m in FAMILY for o in m.examples if m.type not in named]
 
 
-FAMILY = [
-    Member(
-        "SigmoidTopKCELoss",
-        losses.sigmoid_top_k,
-        "randrop_topk_param",
-        fixed(
-            optional | {"normalization": normalization},
-            selection=st.sampled_from(["EXACT", "BIN", "PERCENT"]),
-            negatives_per_positive=st.sampled_from([0.1, 1.0, 2.5, 20.0, 1e9]),
-            positive_weight=st.sampled_from([0.0, 1.0, 3.0]),
-            balance=st.sampled_from(["PER_CHANNEL", "PER_IMAGE", "BATCH"]),
-            k_percent=percent,
-        ),
-        mask=True,
-    ),
-    Member(
-        "SoftmaxTopKLoss",
-        losses.softmax_top_k,
-        "randrop_topk_param",
-        fixed(optional | {"normalization": normalization}, k_percent=percent),
-        softmax=True,
-        mask=True,
-    ),
-    Member(
-        "SigmoidFocalCELoss",
-        losses.sigmoid_focal,
-        "randrop_focal_param",
-        fixed(
-            optional | {"normalization": normalization},
-            gamma=gamma,
-            alpha=st.sampled_from([0.0, 0.25, 1.0]),
-            alpha_mode=st.sampled_from(["FIXED", "PER_IMAGE", "PER_CHANNEL"]),
-        ),
-    ),
-    Member(
-        "SoftmaxFocalCELoss",
-        losses.softmax_focal,
-        "randrop_focal_param",
-        fixed(
-            optional | {"normalization": normalization, "class_alpha": st.just([0.7])},
-            gamma=gamma,
-        ),
-        softmax=True,
-    ),
-    Member("SoftDiceLoss", losses.dice, "randrop_dice_param", fixed(**dice)),
-    Member(
-        "TopKDiceLoss",
-        losses.top_k_dice,
-        "randrop_dice_param",
-        fixed(**dice, k_percent=percent, region=st.sampled_from(["ALL", "FOREGROUND"])),
-        mask=True,
-    ),
-    Member(
-        "ExpLogLoss",
-        losses.exp_log,
-        "randrop_explog_param",
-        fixed(
-            weight_dice=st.sampled_from([0.0, 0.8]),
-            weight_cross=st.sampled_from([0.0, 0.2]),
-            gamma_dice=st.sampled_from([0.3, 1.0, 2.0]),
-            gamma_cross=st.sampled_from([0.3, 1.0, 1.5]),
-            epsilon=st.sampled_from([1e-3, 1.0]),
-            batch=st.booleans(),
-        ),
-        softmax=True,
-    ),
-]
+DROP = "SigmoidRandomDropCELoss"
+"""Its function has other parameters, and its mask is drawn: it has tests of its own."""
+
+FAMILY = [of_layer(layer) for layer in LAYERS.values() if layer.type != DROP]
 BY_TYPE = {member.type: member for member in FAMILY}
 
 
@@ -124,7 +89,7 @@ def effective(kind, options):
     The native layer and the function take all of them. That they agree with a twin
     that lacks some shows that those have none indeed.
     """
-    model = parameters.BY_TYPE[kind]
+    model = LAYERS[kind].options
     idle = {
         name for names, _ in model.model_construct(**options).idle() for name in names
     }

@@ -10,9 +10,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from loss_family import BY_TYPE, Member, layer_text, loss_net, run
+from loss_family import BY_TYPE, examples_beside, layer_text, loss_net, of_layer, run
 
 from randrop import losses
+from randrop.losses.registry import LAYERS
 from randrop.pycaffe.build import import_caffe
 
 IGNORE = 7
@@ -29,38 +30,36 @@ def random_drop(x, t, schedule_type="LOG", drop=True, **options):
     return losses.random_drop(x, t, schedule_type, drop=drop, **options)
 
 
-DROP = Member("SigmoidRandomDropCELoss", random_drop, "randrop_loss_param", None)
+DROP = of_layer(LAYERS["SigmoidRandomDropCELoss"], function=random_drop)
 SIGMOID = {"activation": "SIGMOID"}
 SOFTMAX = {"activation": "SOFTMAX"}
-CASES = [
-    (DROP, {"schedule_type": schedule}) for schedule in ("LINEAR", "SQU", "LOG", "NONE")
-] + [
-    (BY_TYPE[kind], options)
-    for kind, options in [
-        ("SigmoidTopKCELoss", {}),
-        ("SigmoidTopKCELoss", {"negatives_per_positive": 0.1, "balance": "BATCH"}),
-        ("SigmoidTopKCELoss", {"selection": "BIN", "negatives_per_positive": 1.0}),
-        ("SigmoidTopKCELoss", {"selection": "PERCENT", "k_percent": 5.0}),
-        ("SigmoidTopKCELoss", {"positive_weight": 0.0}),
-        ("SoftmaxTopKLoss", {"k_percent": 5.0}),
-        ("SigmoidFocalCELoss", {"gamma": 0.0}),
-        ("SigmoidFocalCELoss", {"gamma": 1.5, "alpha_mode": "PER_CHANNEL"}),
-        ("SigmoidFocalCELoss", {"alpha": 0.0}),
-        ("SoftmaxFocalCELoss", {"gamma": 0.0}),
-        ("SoftmaxFocalCELoss", {"gamma": 1.5, "class_alpha": [1.0, 0.0, 0.0]}),
-        ("SoftmaxFocalCELoss", {}),
-        ("SoftDiceLoss", SOFTMAX),
-        ("SoftDiceLoss", {**SOFTMAX, "include_background": False}),
-        ("SoftDiceLoss", {**SIGMOID, "squared": False, "batch": True}),
-        ("TopKDiceLoss", {**SOFTMAX, "k_percent": 5.0}),
-        ("TopKDiceLoss", {**SOFTMAX, "k_percent": 5.0, "region": "FOREGROUND"}),
-        ("TopKDiceLoss", {**SIGMOID, "k_percent": 5.0}),
-        ("TopKDiceLoss", {**SIGMOID, "k_percent": 5.0, "region": "FOREGROUND"}),
-        ("ExpLogLoss", {}),
-        ("ExpLogLoss", {"gamma_cross": 1.0, "gamma_dice": 2.0, "batch": True}),
-        ("ExpLogLoss", {"weight_dice": 0.0}),
-        ("ExpLogLoss", {"weight_cross": 0.0}),
-    ]
+LISTED = [
+    ("SigmoidTopKCELoss", {}),
+    ("SigmoidTopKCELoss", {"negatives_per_positive": 0.1, "balance": "BATCH"}),
+    ("SigmoidTopKCELoss", {"selection": "BIN", "negatives_per_positive": 1.0}),
+    ("SigmoidTopKCELoss", {"selection": "PERCENT", "k_percent": 5.0}),
+    ("SigmoidTopKCELoss", {"positive_weight": 0.0}),
+    ("SoftmaxTopKLoss", {"k_percent": 5.0}),
+    ("SigmoidFocalCELoss", {"gamma": 0.0}),
+    ("SigmoidFocalCELoss", {"gamma": 1.5, "alpha_mode": "PER_CHANNEL"}),
+    ("SigmoidFocalCELoss", {"alpha": 0.0}),
+    ("SoftmaxFocalCELoss", {"gamma": 0.0}),
+    ("SoftmaxFocalCELoss", {"gamma": 1.5, "class_alpha": [1.0, 0.0, 0.0]}),
+    ("SoftmaxFocalCELoss", {}),
+    ("SoftDiceLoss", SOFTMAX),
+    ("SoftDiceLoss", {**SOFTMAX, "include_background": False}),
+    ("SoftDiceLoss", {**SIGMOID, "squared": False, "batch": True}),
+    ("TopKDiceLoss", {**SOFTMAX, "k_percent": 5.0}),
+    ("TopKDiceLoss", {**SOFTMAX, "k_percent": 5.0, "region": "FOREGROUND"}),
+    ("TopKDiceLoss", {**SIGMOID, "k_percent": 5.0}),
+    ("TopKDiceLoss", {**SIGMOID, "k_percent": 5.0, "region": "FOREGROUND"}),
+    ("ExpLogLoss", {}),
+    ("ExpLogLoss", {"gamma_cross": 1.0, "gamma_dice": 2.0, "batch": True}),
+    ("ExpLogLoss", {"weight_dice": 0.0}),
+    ("ExpLogLoss", {"weight_cross": 0.0}),
+]
+CASES = [(DROP, options) for options in DROP.examples] + [
+    (BY_TYPE[kind], options) for kind, options in LISTED + examples_beside(LISTED)
 ]
 
 

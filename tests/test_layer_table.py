@@ -2,6 +2,7 @@
 
 import make_layer_table as table
 from caffe_tools.planning import registered_types
+from randrop.losses.registry import LAYERS
 
 
 def test_the_page_is_what_the_script_writes():
@@ -9,17 +10,17 @@ def test_the_page_is_what_the_script_writes():
 
 
 def test_every_type_is_on_the_page():
-    named = [name for entry in table.ENTRIES for name in entry.names]
+    named = [n for layer in LAYERS.values() for n in (layer.type, *layer.other_types)]
     assert sorted(named) == sorted(set(registered_types()))
 
 
 def test_every_parameter_is_on_the_page(caffe):
     layer = caffe.proto.caffe_pb2.LayerParameter.DESCRIPTOR
-    for entry in table.ENTRIES:
+    for entry in LAYERS.values():
         message = layer.fields_by_name[entry.field].message_type
-        assert set(entry.params) <= set(message.fields_by_name)
+        assert set(entry.parameters) <= set(message.fields_by_name)
         shown = set()
-        for other in table.ENTRIES:
+        for other in LAYERS.values():
             if other.field == entry.field:
-                shown |= set(other.params or message.fields_by_name)
+                shown |= set(other.parameters)
         assert shown == set(message.fields_by_name), entry.field

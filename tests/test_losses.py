@@ -8,29 +8,17 @@ from loss_family import BY_TYPE, FAMILY, labels
 
 from randrop import losses
 from randrop.errors import UserError
+from randrop.files.schema import NotNegative
 from randrop.losses.common import share_of
+from randrop.losses.registry import LAYERS
 
-EXAMPLES = [
-    ("SigmoidTopKCELoss", {"negatives_per_positive": 1.0}),
-    ("SigmoidTopKCELoss", {"selection": "BIN", "negatives_per_positive": 1.0}),
-    ("SigmoidTopKCELoss", {"selection": "PERCENT", "k_percent": 40.0}),
-    ("SoftmaxTopKLoss", {"k_percent": 40.0}),
-    ("SigmoidFocalCELoss", {}),
-    ("SigmoidFocalCELoss", {"alpha_mode": "PER_IMAGE", "gamma": 0.5}),
-    ("SoftmaxFocalCELoss", {}),
-    ("SoftDiceLoss", {}),
-    ("SoftDiceLoss", {"activation": "SIGMOID", "batch": True}),
-    ("TopKDiceLoss", {}),
-    ("TopKDiceLoss", {"activation": "SIGMOID", "region": "FOREGROUND"}),
-    ("ExpLogLoss", {}),
-]
+EXAMPLES = [(m.type, dict(options)) for m in FAMILY for options in m.examples]
 every = pytest.mark.parametrize(("kind", "options"), EXAMPLES)
 
 
 def make(kind, options, shape=(2, 3, 6, 5), seed=0, spread=2.0):
     rng = np.random.default_rng(seed)
     member = BY_TYPE[kind]
-    options = {"activation": "SOFTMAX", **options} if "Dice" in kind else options
     return (
         member.function,
         rng.normal(0, spread, shape),
@@ -160,23 +148,15 @@ def test_options_out_of_range_are_named(kind, options, message):
         function(x, t, **options)
 
 
-NUMBERS = {
-    "SigmoidTopKCELoss": ["k_percent", "negatives_per_positive", "positive_weight"],
-    "SoftmaxTopKLoss": ["k_percent"],
-    "SigmoidFocalCELoss": ["gamma", "alpha"],
-    "SoftmaxFocalCELoss": ["gamma", "class_alpha"],
-    "SoftDiceLoss": ["smooth"],
-    "TopKDiceLoss": ["smooth", "k_percent"],
-    "ExpLogLoss": [
-        *("weight_dice", "weight_cross", "gamma_dice", "gamma_cross", "epsilon"),
-        "label_frequency",
-    ],
-}
+def numbers(kind):
+    """The options that are numbers, or lists of them."""
+    given = LAYERS[kind].options.model_fields
+    return [n for n, f in given.items() if f.annotation in (float, list[NotNegative])]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1.0, 1e300])
 @pytest.mark.parametrize(
-    ("kind", "name"), [(kind, name) for kind in NUMBERS for name in NUMBERS[kind]]
+    ("kind", "name"), [(kind, name) for kind in BY_TYPE for name in numbers(kind)]
 )
 def test_numbers_that_are_none_or_too_large_are_named(kind, name, value):
     function, x, t = make(kind, {})

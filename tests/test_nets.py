@@ -17,7 +17,6 @@ RANDOM_DROP = Loss(
     "SigmoidRandomDropCELoss",
     "randrop_loss_param",
     {"schedule_type": "SQU", "first_iteration": 7},
-    has_mask=True,
 )
 
 

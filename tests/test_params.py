@@ -6,17 +6,14 @@ from typing import get_origin
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loss_family import BY_TYPE, loss_net
+from loss_family import loss_net
 
 from randrop.errors import UserError
 from randrop.files import schema
-from randrop.losses import parameters
-from randrop.losses.parameters import BY_TYPE as MODELS
+from randrop.losses.registry import LAYERS
 
+MODELS = {kind: layer.options for kind, layer in LAYERS.items()}
 TWINS = list(MODELS)
-PROTO_FIELDS = {"SigmoidRandomDropCELoss": "randrop_loss_param"} | {
-    kind: member.field for kind, member in BY_TYPE.items()
-}
 
 anything = st.recursive(
     st.none()
@@ -37,7 +34,7 @@ anything = st.recursive(
 def test_fields_are_those_of_the_proto(caffe, kind):
     """Names, values of enums, and whether it is a list, a truth value or a number."""
     messages = caffe.proto.caffe_pb2
-    own = messages.LayerParameter.DESCRIPTOR.fields_by_name[PROTO_FIELDS[kind]]
+    own = messages.LayerParameter.DESCRIPTOR.fields_by_name[LAYERS[kind].field]
     common = messages.LossParameter.DESCRIPTOR
     for name, field in MODELS[kind].model_fields.items():
         owner = own.message_type if name in own.message_type.fields_by_name else common
@@ -45,6 +42,11 @@ def test_fields_are_those_of_the_proto(caffe, kind):
         text = str(field.annotation)
         assert ("list" in text) == about.is_repeated, name
         assert (field.annotation is bool) == (about.cpp_type == about.CPPTYPE_BOOL)
+        if owner is own.message_type:
+            wanted = about.default_value if about.has_default_value else None
+            if about.enum_type:
+                wanted = about.enum_type.values_by_number[wanted].name
+            assert field.default == ([] if about.is_repeated else wanted), name
         if about.enum_type:
             for value in about.enum_type.values_by_name:
                 schema.check({name: value}, _without_rules(kind), kind)
@@ -150,7 +152,7 @@ def test_texts_that_are_no_parameters(text, words):
     from randrop.pycaffe.python_layer import parse_options
 
     with pytest.raises(UserError, match=f"^a: param_str .*{words}"):
-        parse_options("a", text, parameters.SoftmaxFocalParams, {})
+        parse_options("a", text, MODELS["SoftmaxFocalCELoss"], {})
 
 
 @pytest.mark.parametrize("kind", TWINS)

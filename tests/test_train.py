@@ -9,7 +9,7 @@ import sys
 import pytest
 from small_training import SCRIPT, kept, losses, run
 
-from randrop import nets
+from randrop.losses import registry
 from randrop.pycaffe.build import caffe_binary, environment
 from randrop.training import caffe_train
 
@@ -156,8 +156,8 @@ def test_weights_that_fit_in_part_are_told(caffe, phantom, tmp_path):
 
 def test_an_unpatched_caffe_is_named(caffe, phantom, tmp_path, monkeypatch):
     """The real program, asked for a layer type that it does not have."""
-    kind = nets.losses.Kind("", "SigmoidNoSuchLoss")
-    monkeypatch.setitem(nets.KINDS, "unknown", kind)
+    kind = registry.Name("", "SigmoidNoSuchLoss")
+    monkeypatch.setitem(registry.NAMES, "unknown", kind)
     settings = {
         "data": str(phantom),
         "split": None,

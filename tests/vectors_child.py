@@ -9,7 +9,15 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from loss_family import BY_TYPE, labels, layer_text, logits, loss_net, run
+from loss_family import (
+    BY_TYPE,
+    examples_beside,
+    labels,
+    layer_text,
+    logits,
+    loss_net,
+    run,
+)
 
 from randrop.pycaffe.build import import_caffe
 
@@ -34,6 +42,7 @@ CASES = [
     ("ExpLogLoss", {"ignore_label": 7}),
     ("ExpLogLoss", {"gamma_cross": 1.0, "gamma_dice": 2.0, "batch": True}),
 ]
+CASES += examples_beside(CASES)
 # The last is of logits among which many are equal.
 SPREADS = (0.1, 3.0, 30.0, 0.0)
 

@@ -22,16 +22,15 @@ import ctypes
 import inspect
 import logging
 import os
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 import caffe
 import numpy as np
 
-from randrop import losses
 from randrop.errors import UserError
-from randrop.losses import LossResult, parameters
+from randrop.losses import LossResult
 from randrop.losses.common import group_shape
+from randrop.losses.registry import LAYERS, Layer
 from randrop.pycaffe.python_layer import PythonLayer, parse_options
 
 log = logging.getLogger(__name__)
@@ -57,38 +56,30 @@ def draw_seed() -> int:
 class PixelLossLayer(PythonLayer):
     """What the loss layers share: parameters, shapes, the loss weight.
 
-    A subclass names its `function`, whose parameters are its own, and how many tops it
-    may have. Bottoms are logits and label, tops the loss and, where there is one and it
-    is wished, the mask (1 takes part, 0 left out, -1 ignored).
+    A subclass names its `loss`. Bottoms are logits and label, tops the loss and, where
+    there is one and it is wished, the mask (1 takes part, 0 left out, -1 ignored).
     """
 
-    function: ClassVar[Callable[..., LossResult]]
-    max_tops: ClassVar[int] = 1
+    loss: ClassVar[Layer]
 
     def defaults(self) -> dict[str, Any]:
         """Return the options and their defaults: the function's."""
-        parameters = inspect.signature(self.function).parameters.values()
+        parameters = inspect.signature(self.loss.function).parameters.values()
         return {p.name: p.default for p in parameters if p.default is not p.empty}
-
-    @classmethod
-    def params(cls) -> type[parameters.LossParams]:
-        """Return the model of the parameters: that of the native layer."""
-        types = (base.__name__.removesuffix("Layer") for base in cls.__mro__)
-        return next(parameters.BY_TYPE[t] for t in types if t in parameters.BY_TYPE)
 
     def setup(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
     ) -> None:
         """Read the parameters and check the numbers of blobs."""
         name = type(self).__name__
-        if len(bottom) != 2 or not 1 <= len(top) <= self.max_tops:
-            mask = " and perhaps a mask" if self.max_tops > 1 else ""
+        if len(bottom) != 2 or not 1 <= len(top) <= 1 + self.loss.mask:
+            mask = " and perhaps a mask" if self.loss.mask else ""
             raise UserError(
                 f"{name}: {len(bottom)} bottoms and {len(top)} tops; wanted are logits "
                 f"and label, and a loss{mask}"
             )
         self.options = parse_options(
-            name, self.param_str, self.params(), self.defaults()
+            name, self.param_str, self.loss.options, self.defaults()
         )
         self.weight_is_checked = False
 
@@ -102,7 +93,7 @@ class PixelLossLayer(PythonLayer):
 
     def compute(self, logits: np.ndarray, label: np.ndarray) -> LossResult:
         """Return the loss of a forward pass."""
-        return self.function(logits, label, **self.options)
+        return self.loss.function(logits, label, **self.options)
 
     def forward(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
@@ -140,7 +131,6 @@ class PixelLossLayer(PythonLayer):
 class BalancedLossLayer(PixelLossLayer):
     """A loss that weighs by how many take part, and warns where that is none."""
 
-    max_tops = 2
     remedy: ClassVar[str] = ""
 
     def setup(
@@ -171,7 +161,7 @@ class BalancedLossLayer(PixelLossLayer):
 class SigmoidRandomDropCELossLayer(BalancedLossLayer):
     """Random drop loss: the twin of the native layer; see `losses.random_drop`."""
 
-    function = staticmethod(losses.random_drop)
+    loss = LAYERS["SigmoidRandomDropCELoss"]
     remedy = (
         "Remedies: larger patches, more images in a batch with balance: BATCH, or a "
         "schedule that keeps more (LINEAR or SQU keep more easy negatives than LOG)."
@@ -204,7 +194,7 @@ class SigmoidRandomDropCELossLayer(BalancedLossLayer):
         options = dict(self.options)
         del options["first_iteration"]
         drop_in_test = options.pop("drop_in_test")
-        result = self.function(
+        result = self.loss.function(
             logits,
             label,
             schedule=options.pop("schedule_type"),
@@ -220,7 +210,7 @@ class SigmoidRandomDropCELossLayer(BalancedLossLayer):
 class SigmoidTopKCELossLayer(BalancedLossLayer):
     """Top-k and bin loss; see `losses.sigmoid_top_k`."""
 
-    function = staticmethod(losses.sigmoid_top_k)
+    loss = LAYERS["SigmoidTopKCELoss"]
 
     def compute(self, logits: np.ndarray, label: np.ndarray) -> LossResult:
         """Call the function, and count groups without negatives."""
@@ -230,45 +220,22 @@ class SigmoidTopKCELossLayer(BalancedLossLayer):
         return result
 
 
-class SoftmaxTopKLossLayer(PixelLossLayer):
-    """Top-k cross-entropy of a softmax; see `losses.softmax_top_k`."""
-
-    function = staticmethod(losses.softmax_top_k)
-    max_tops = 2
-
-
-class SigmoidFocalCELossLayer(PixelLossLayer):
-    """Focal loss of a sigmoid; see `losses.sigmoid_focal`."""
-
-    function = staticmethod(losses.sigmoid_focal)
-
-
-class SoftmaxFocalCELossLayer(PixelLossLayer):
-    """Focal loss of a softmax; see `losses.softmax_focal`."""
-
-    function = staticmethod(losses.softmax_focal)
-
-
-class SoftDiceLossLayer(PixelLossLayer):
-    """Dice loss; see `losses.dice`."""
-
-    function = staticmethod(losses.dice)
+def _twins() -> dict[str, type[PixelLossLayer]]:
+    """Return the twin of every layer, under all names that the layer has."""
+    found = {}
+    for loss in LAYERS.values():
+        name = f"{loss.type}Layer"
+        twin = globals().get(name) or type(
+            name,
+            (PixelLossLayer,),
+            {
+                "__doc__": f"{loss.about} See `losses.{loss.function.__name__}`.",
+                "__module__": __name__,
+                "loss": loss,
+            },
+        )
+        found |= {f"{kind}Layer": twin for kind in (loss.type, *loss.other_types)}
+    return found
 
 
-class TopKDiceLossLayer(PixelLossLayer):
-    """topK-Dice loss; see `losses.top_k_dice`."""
-
-    function = staticmethod(losses.top_k_dice)
-    max_tops = 2
-
-
-class ExpLogLossLayer(PixelLossLayer):
-    """Exponential logarithmic loss; see `losses.exp_log`."""
-
-    function = staticmethod(losses.exp_log)
-
-
-# The second names of the native layers.
-SigmoidFocalLossLayer = SigmoidFocalCELossLayer
-SoftmaxFocalLossLayer = SoftmaxFocalCELossLayer
-DiceLossLayer = SoftDiceLossLayer
+globals().update(_twins())

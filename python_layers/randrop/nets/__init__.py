@@ -2,7 +2,7 @@
 
 from randrop.nets.explog3d import explog3d
 from randrop.nets.feeds import InputFeed, LmdbFeed, PatchFeed, VolumeFeed
-from randrop.nets.losses import KINDS, Loss, parse_losses
+from randrop.nets.losses import Loss, parse_losses
 from randrop.nets.lseg import lseg
 from randrop.nets.solver import solver
 from randrop.nets.unet import unet
@@ -11,7 +11,6 @@ OF_PHOTOGRAPHS = {"unet": unet, "lseg": lseg}
 """Networks for patches of photographs, by the names that the command line takes."""
 
 __all__ = [
-    "KINDS",
     "OF_PHOTOGRAPHS",
     "InputFeed",
     "LmdbFeed",

@@ -7,9 +7,8 @@ from typing import Any, Literal, get_origin
 
 from randrop.errors import UserError
 from randrop.files import schema
-from randrop.losses import parameters
-
-ACTIVATIONS = ("SIGMOID", "SOFTMAX")
+from randrop.losses import registry
+from randrop.losses.registry import LAYERS, NAMES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +31,6 @@ class Loss:
         Of loss_param; the layer's own default without it.
     python : bool
         Use the Python twin of `randrop.layers`, which needs no patched Caffe.
-    has_mask : bool
-        The layer can give a mask of what takes part as its second top.
     """
 
     type: str
@@ -43,95 +40,17 @@ class Loss:
     weight: float = 1.0
     normalization: str | None = None
     python: bool = False
-    has_mask: bool = False
+
+    @property
+    def is_random_drop(self) -> bool:
+        """Whether it is the random drop loss, whose mask can be watched."""
+        return self.type == "SigmoidRandomDropCELoss"
 
     @property
     def drops(self) -> bool:
         """Whether a random choice of negatives is dropped."""
-        return (
-            self.type == "SigmoidRandomDropCELoss"
-            and self.params.get("schedule_type") != "NONE"
-        )
+        return self.is_random_drop and self.params.get("schedule_type") != "NONE"
 
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """A loss as the command line names it.
-
-    Attributes
-    ----------
-    about : str
-        One line of help.
-    sigmoid, softmax : str
-        The layer's type for either activation; empty where there is none.
-    field : str
-        As of `Loss`.
-    params : mapping
-        What the name stands for; further parameters may be given.
-    short : str
-        The parameter that a value without a name sets.
-    has_mask : bool
-        As of `Loss`.
-    """
-
-    about: str
-    sigmoid: str = ""
-    softmax: str = ""
-    field: str = ""
-    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    short: str = ""
-    has_mask: bool = False
-
-
-_DROP = ("SigmoidRandomDropCELoss", "", "randrop_loss_param")
-_TOP_K = ("SigmoidTopKCELoss", "SoftmaxTopKLoss", "randrop_topk_param")
-
-KINDS = {
-    "cross-entropy": Kind(
-        "Caffe's own", "SigmoidCrossEntropyLoss", "SoftmaxWithLoss"
-    ),
-    "class-balanced": Kind(
-        "cross-entropy balanced by the counts of the classes",
-        *_DROP,
-        {"schedule_type": "NONE"},
-        has_mask=True,
-    ),
-    "weighted-cross-entropy": Kind(
-        "a class weighs the root of its inverse frequency",
-        "",
-        "ExpLogLoss",
-        "randrop_explog_param",
-        {"weight_dice": 0, "weight_cross": 1, "gamma_cross": 1},
-    ),
-    "random-drop": Kind(
-        "easy negatives dropped at random", *_DROP, {}, "schedule_type", True
-    ),
-    "top-k": Kind(
-        "the hardest negatives; top-k:5, the hardest 5 % of all pixels", *_TOP_K, {},
-        "k_percent",
-    ),
-    "bin": Kind(
-        "the hardest negatives by whole bins", _TOP_K[0], "", _TOP_K[2],
-        {"selection": "BIN"}, "negatives_per_positive",
-    ),
-    "focal": Kind(
-        "hard pixels weigh more", "SigmoidFocalCELoss", "SoftmaxFocalCELoss",
-        "randrop_focal_param", {}, "gamma",
-    ),
-    "dice": Kind(
-        "overlap of each class", "SoftDiceLoss", "SoftDiceLoss",
-        "randrop_dice_param",
-    ),
-    "top-k-dice": Kind(
-        "Dice of the hardest pixels", "TopKDiceLoss", "TopKDiceLoss",
-        "randrop_dice_param", {}, "k_percent",
-    ),
-    "exp-log": Kind(
-        "powers of log Dice and of cross-entropy", "", "ExpLogLoss",
-        "randrop_explog_param",
-    ),
-}  # fmt: skip
-"""The losses by name."""
 
 GRAMMAR = """\
 NAME[:KEY=VALUE,...][+NAME...]: one loss, or several that are added. Keys are the fields
@@ -213,18 +132,19 @@ def _parse_one(
     text: str, activation: str, frequency: Sequence[float] | None, python: bool
 ) -> Loss:
     name, _, rest = text.partition(":")
-    if name not in KINDS:
-        raise UserError(f"loss {name!r} is unknown: choose from {', '.join(KINDS)}")
-    kind = KINDS[name]
-    layer = kind.sigmoid if activation == "SIGMOID" else kind.softmax
+    if name not in NAMES:
+        raise UserError(f"loss {name!r} is unknown: choose from {', '.join(NAMES)}")
+    kind = NAMES[name]
+    layer = kind.layer(activation)
     if not layer:
-        fitting = [n for n, k in KINDS.items() if getattr(k, activation.lower())]
+        fitting = [n for n, k in NAMES.items() if k.layer(activation)]
         raise UserError(
             f"loss {name}: not for a {activation.lower()} network, which this data "
             f"wants; choose from {', '.join(fitting)}"
         )
     params = dict(kind.params)
-    if layer in ("SoftDiceLoss", "TopKDiceLoss"):
+    options = registry.options_of(layer)
+    if "activation" in options.model_fields:
         params["activation"] = activation
     common: dict[str, Any] = {}
     given: set[str] = set()
@@ -245,7 +165,7 @@ def _parse_one(
                     "that loss out"
                 )
         elif key == "normalization":
-            common[key] = _value(text, layer, key, value)
+            common[key] = _value(text, options, key, value)
         elif key == "activation" and value != activation:
             raise UserError(
                 f"loss {text}: the network's activation is {activation}, for all of "
@@ -256,21 +176,19 @@ def _parse_one(
                 raise UserError(f"loss {text}: this data set knows no frequencies")
             params[key] = list(frequency)
         else:
-            params[key] = _value(text, layer, key, value)
-    if name == "top-k" and "k_percent" in given and "selection" not in given:
-        # A share alone says what is meant; a softmax knows nothing else.
-        params |= {"selection": "PERCENT"} if activation == "SIGMOID" else {}
+            params[key] = _value(text, options, key, value)
+    if kind.short in given:
+        for key, value in kind.implies.items():
+            if key in options.model_fields and key not in given:
+                params[key] = value
     wanted = {k: v for k, v in common.items() if k != "weight"}
-    schema.check(params | wanted, parameters.model_of(layer), f"loss {text}")
-    python = python and kind.field != ""
-    return Loss(
-        layer, kind.field, params, name, python=python, has_mask=kind.has_mask, **common
-    )
+    schema.check(params | wanted, options, f"loss {text}")
+    field = LAYERS[layer].field if layer in LAYERS else ""
+    return Loss(layer, field, params, name, python=python and field != "", **common)
 
 
-def _value(text: str, layer: str, key: str, value: str) -> Any:
-    """Return the value of a parameter in the type that the layer's model says."""
-    model = parameters.model_of(layer)
+def _value(text: str, model: type[registry.Options], key: str, value: str) -> Any:
+    """Return the value of an option in the type that the layer's model says."""
     if key not in model.model_fields:
         known = [n for n in schema.names(model) if n not in ("ignore_label", "weight")]
         raise UserError(
@@ -316,7 +234,7 @@ def loss_layers(
         One gives the top `loss`, several `loss_NAME` each.
     ignore_label : int or None
     watch : mapping, optional
-        Adds the top `mask` to the first loss that has one, and in training a
+        Adds the top `mask` to the first random drop loss, and in training a
         `randrop.watch.KeptShareLayer` on it with this `param_str`.
     of : Top, optional
         The logits; net.score by default.
@@ -324,7 +242,7 @@ def loss_layers(
         Ends the names of the tops.
     """
     for loss in losses:
-        with_mask = watch is not None and loss.has_mask and "mask" not in net.tops
+        with_mask = watch is not None and loss.is_random_drop and "mask" not in net.tops
         logits = net.score if of is None else of
         bottoms = (logits, net.label)
         top = _layer(caffe, bottoms, loss, ignore_label, 2 if with_mask else 1)

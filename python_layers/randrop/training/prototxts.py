@@ -133,7 +133,7 @@ def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, st
 def _watch(
     run: Path, losses: Sequence[nets.Loss], iteration: int
 ) -> dict[str, Any] | None:
-    masked = next((loss for loss in losses if loss.has_mask), None)
+    masked = next((loss for loss in losses if loss.is_random_drop), None)
     if masked is None:
         return None
     return {
