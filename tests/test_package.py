@@ -13,7 +13,14 @@ import pytest
 from randrop import __main__ as command
 from randrop.pycaffe.build import REPOSITORY
 
-ROOMS = ("python_layers", "scripts", "caffe_layers", "models", "proto")
+ROOMS = (
+    "python_layers",
+    "scripts",
+    "caffe_layers",
+    "caffe_patches",
+    "models",
+    "proto",
+)
 
 
 def pip(*words):

@@ -1,8 +1,20 @@
-"""Caffe's own files as the patch leaves them: byte for byte."""
+"""The patches of caffe_patches/ on Caffe and on trees like those of its forks."""
 
+import dataclasses
+import difflib
 import hashlib
+import shutil
+import subprocess
+import sys
 
-from caffe_tools import planning
+import pytest
+from conftest import REPOSITORY
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caffe_tools import patching, planning, series, unified
+from caffe_tools.errors import ToolError
+from caffe_tools.patching import State
 
 DIGESTS = {
     "CMakeLists.txt": (
@@ -70,7 +82,15 @@ DIGESTS = {
         "7f35080f685a7c20c44136a4",
     ),
 }
-"""Of each file that is changed, before and after: a change of these is looked at."""
+"""Each of Caffe's own files before and after; update them only for a meant change."""
+
+PATCHES = series.read(planning.PATCHES)
+DIFFS = [diff for patch in PATCHES for diff in patch.diffs]
+HUNKS = [(diff, hunk) for diff in DIFFS for hunk in diff.hunks]
+each_diff = pytest.mark.parametrize("diff", DIFFS, ids=lambda diff: diff.path)
+each_hunk = pytest.mark.parametrize(
+    ("diff", "hunk"), HUNKS, ids=lambda value: getattr(value, "where", "")
+)
 
 
 def digest(content):
@@ -78,7 +98,7 @@ def digest(content):
 
 
 def changes_of_caffes_files(root):
-    """Without our new files, and the proto, which has our parameters."""
+    """Leave out our new files, and the proto with our parameters."""
     return [
         change
         for change in planning.plan(root, {})
@@ -87,7 +107,7 @@ def changes_of_caffes_files(root):
     ]
 
 
-def test_caffes_files_become_what_they_were_meant_to_become(caffe_source):
+def test_caffes_own_files_have_the_recorded_digests(caffe_source):
     found = {
         change.path: (digest(change.before), digest(change.after))
         for change in changes_of_caffes_files(caffe_source)
@@ -95,10 +115,313 @@ def test_caffes_files_become_what_they_were_meant_to_become(caffe_source):
     assert found == DIGESTS
 
 
-def test_with_windows_line_ends_they_become_the_same(tree):
+def test_windows_line_ends_change_nothing_else(tree):
     plain = {c.path: c.after for c in changes_of_caffes_files(tree)}
     for path in plain:
         file = tree / path
         file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
     found = {c.path: c.after for c in changes_of_caffes_files(tree)}
     assert found == {p: c.replace(b"\n", b"\r\n") for p, c in plain.items()}
+
+
+def read(root, path):
+    return (root / path).read_bytes().decode()
+
+
+def write(root, path, text):
+    (root / path).write_bytes(text.encode())
+
+
+def old_lines(hunk):
+    """Return the hunk's lines as they are before the patch."""
+    return [line[1:] for line in hunk.lines if line[0] in " -"]
+
+
+def change_line(text, hunk, index):
+    """Change one of a hunk's old lines where it stands in the text."""
+    old = "".join(f"{line}\n" for line in old_lines(hunk))
+    assert text.count(old) == 1
+    lines = old_lines(hunk)
+    lines[index] += " // another"
+    return text.replace(old, "".join(f"{line}\n" for line in lines))
+
+
+def test_the_series_lists_every_patch():
+    files = {path.stem for path in planning.PATCHES.glob("*.patch")}
+    assert {patch.name for patch in PATCHES} == files
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)
+def test_a_header_says_what_why_and_what_upstream_knows(patch):
+    assert patch.what.endswith(".")
+    assert len(patch.why) > 80
+    assert "report" in patch.upstream or "https://" in patch.upstream
+
+
+@each_diff
+def test_each_patch_applies_to_caffe_and_is_recognised_there(caffe_source, diff):
+    text = read(caffe_source, diff.path)
+    assert diff.misfits(text) == []
+    assert not diff.applied(text)
+    patched = diff.apply(text)
+    assert patched != text
+    assert diff.applied(patched)
+    assert diff.fits(patched)
+    assert diff.apply(patched) == patched
+
+
+@pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)
+def test_the_program_patch_makes_the_same_of_it(tree, patch):
+    meant = {d.path: d.apply(read(tree, d.path)) for d in patch.diffs}
+    with (planning.PATCHES / f"{patch.name}.patch").open() as file:
+        said = subprocess.run(
+            ["patch", "-p1", "--fuzz=0"],
+            **{"cwd": tree, "stdin": file, "check": True},
+            **{"capture_output": True, "text": True},
+        )
+    assert "offset" not in said.stdout
+    assert {path: read(tree, path) for path in meant} == meant
+
+
+@each_diff
+def test_lines_above_are_an_offset(caffe_source, diff):
+    text = read(caffe_source, diff.path)
+    above = "// one more\n" * 50
+    assert diff.apply(above + text) == above + diff.apply(text)
+
+
+@each_hunk
+@pytest.mark.parametrize("index", [0, 1, -2, -1])
+def test_the_outer_context_may_differ(caffe_source, diff, hunk, index):
+    text = change_line(read(caffe_source, diff.path), hunk, index)
+    patched = diff.apply(text)
+    assert patched.count(" // another\n") == 1
+    assert patched.replace(" // another\n", "\n") == diff.apply(
+        read(caffe_source, diff.path)
+    )
+
+
+@each_hunk
+def test_all_else_must_be_as_it_was(caffe_source, diff, hunk):
+    text = read(caffe_source, diff.path)
+    count = len(old_lines(hunk))
+    assert count > 2 * unified.FUZZ
+    for index in range(unified.FUZZ, count - unified.FUZZ):
+        changed = change_line(text, hunk, index)
+        assert diff.misfits(changed) == [f"the hunk at {hunk.where}, is not found"]
+        with pytest.raises(ToolError, match=r"\.patch, line \d+, is not found"):
+            diff.apply(changed)
+
+
+@each_hunk
+def test_two_places_are_none(caffe_source, diff, hunk):
+    """A fork with a second setter: to patch one of the two would be wrong."""
+    text = read(caffe_source, diff.path)
+    text += "".join(f"{line}\n" for line in old_lines(hunk))
+    assert diff.misfits(text) == [f"the hunk at {hunk.where}, occurs 2 times"]
+
+
+@each_diff
+def test_blanks_at_the_ends_of_lines_do_not_matter(caffe_source, diff):
+    text = read(caffe_source, diff.path)
+    tabs = text.replace("\n  ", "\n\t").replace(";\n", "; \n")
+    patched = diff.apply(tabs)
+    assert patched.replace("\n\t", "\n  ").replace("; \n", ";\n") == diff.apply(text)
+
+
+@each_diff
+def test_half_a_patch_does_not_fit(caffe_source, diff):
+    text = read(caffe_source, diff.path)
+    for hunk in diff.hunks[1:]:
+        half = dataclasses.replace(diff, hunks=(hunk,)).apply(text)
+        assert not diff.applied(half)
+        assert diff.misfits(half)
+
+
+@each_diff
+def test_one_patch_that_does_not_fit_keeps_all_out(tree, diff):
+    for hunk in diff.hunks:
+        original = read(tree, diff.path)
+        write(tree, diff.path, change_line(original, hunk, unified.FUZZ))
+        assert planning.engine_left_out(tree) == [diff.path]
+        changed = {c.path: c.after.decode() for c in planning.plan(tree, {})}
+        for path in {diff.path for diff in DIFFS} & set(changed):
+            # Its mends alone.
+            assert "oneDNN" not in changed[path]
+            assert "OtherLayout" not in changed[path]
+        write(tree, diff.path, original)
+    assert planning.engine_left_out(tree) == []
+
+
+def test_a_file_that_is_missing_is_named_like_one_that_differs(tree):
+    (tree / "src/caffe/test/CMakeLists.txt").unlink()
+    said = subprocess.run(
+        [sys.executable, REPOSITORY / "scripts/patch_caffe.py", tree],
+        **{"capture_output": True, "text": True, "check": True},
+    )
+    assert "test/CMakeLists.txt is not as in BVLC's Caffe" in said.stdout
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_fork_is_patched_and_given_back_byte_for_byte(tree, ends):
+    """Lines above, other context and Windows line ends, all at once."""
+    before = {}
+    for path in {diff.path for diff in DIFFS}:
+        text = read(tree, path)
+        for hunk in (hunk for diff, hunk in HUNKS if diff.path == path):
+            text = change_line(text, hunk, 0)
+        write(tree, path, ("// theirs\n" + text).replace("\n", ends))
+        before[path] = (tree / path).read_bytes()
+    assert planning.engine_left_out(tree) == []
+    patching.apply(tree)
+    assert patching.check(tree) is State.PATCHED
+    for diff in DIFFS:
+        content = (tree / diff.path).read_bytes()
+        assert diff.applied(content.decode())
+        assert content.count(b"\n") == content.count(ends.encode())
+        assert content.startswith(b"// theirs")
+    patching.revert(tree)
+    assert {path: (tree / path).read_bytes() for path in before} == before
+
+
+def test_patches_applied_by_hand_are_not_applied_again(tree):
+    whole = {c.path: c.after for c in changes_of_caffes_files(tree)}
+    for diff in DIFFS:
+        write(tree, diff.path, diff.apply(read(tree, diff.path)))
+    by_hand = {diff.path: (tree / diff.path).read_bytes() for diff in DIFFS}
+    patching.apply(tree)
+    assert patching.check(tree) is State.PATCHED
+    assert {path: (tree / path).read_bytes() for path in whole} == whole
+    patching.revert(tree)
+    assert {path: (tree / path).read_bytes() for path in by_hand} == by_hand
+
+
+def test_a_missing_folder_is_named(tree, tmp_path, monkeypatch):
+    monkeypatch.setattr(planning, "PATCHES", tmp_path / "patches")
+    with pytest.raises(ToolError, match="series is missing: copy the whole folder"):
+        patching.apply(tree)
+    shutil.copytree(REPOSITORY / "caffe_patches", tmp_path / "patches")
+    (tmp_path / "patches/cpu-engine-memory.patch").unlink()
+    with pytest.raises(ToolError, match=r"memory\.patch is missing"):
+        patching.apply(tree)
+    assert patching.check(tree) is State.NOT_PATCHED
+
+
+def test_a_header_without_a_field_is_named(tmp_path):
+    (tmp_path / "series").write_text("# order\n\none.patch\n")
+    (tmp_path / "one.patch").write_text(f"What: it.\nUpstream: none.\n{PATCH}")
+    with pytest.raises(ToolError, match="has no field 'Why: "):
+        series.read(tmp_path)
+
+
+PATCH = """\
+--- a/file
++++ b/file
+@@ -1,3 +1,4 @@
+ one
+ two
++between
+ three
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("--- a/file", "--- /dev/null", "line 1: expected '--- a/PATH'"),
+        ("+++ b/file", "+++ b/other", "line 1: expected '--- a/PATH'"),
+        ("a/file", "a/../file", "line 1: expected '--- a/PATH'"),
+        ("a/file\n+++ b/file", "a//file\n+++ b//file", "line 1: expected"),
+        ("@@ -1,3 +1,4 @@", "@@ -1,x +1,4 @@", "line 3: expected '@@ -LINE"),
+        ("@@ -1,3 +1,4 @@\n", "", "line 3: expected '@@ -'"),
+        ("-1,3 +1,4", "-1,4 +1,5", "line 3: the hunk's lines and its '@@' line"),
+        ("-1,3 +1,4", "-1,2 +1,3", "line 7: .* a hunk has more lines"),
+        ("-1,3 +1,4", "-1,3 +1,3", "line 3: the hunk's lines and its '@@' line"),
+        ("+between\n", "between\n", "line 3: the hunk's lines and its '@@' line"),
+        ("+between\n", " between\n", "line 3: the hunk's lines and its '@@' line"),
+        ("three\n", "three\n\\ No newline at end of file\n", "line 8: expected"),
+        ("--- a/file\n", "", "no unified diff"),
+    ],
+)
+def test_a_malformed_patch_is_refused(old, new, message):
+    assert old in PATCH
+    with pytest.raises(ToolError, match=message):
+        unified.parse(PATCH.replace(old, new, 1), "x.patch")
+
+
+def test_a_hunk_without_context_is_refused():
+    text = "--- a/file\n+++ b/file\n@@ -0,0 +1 @@\n+new\n"
+    with pytest.raises(ToolError, match="no context to find its place by"):
+        unified.parse(text, "x.patch")
+
+
+def test_words_between_the_files_and_stripped_blanks_are_read():
+    text = "a header\n" + PATCH.replace(" two", "") + "diff --git a/x b/x\nindex 1..2\n"
+    header, diffs = unified.parse(text + PATCH.replace("file", "x"), "x.patch")
+    assert header == "a header\n"
+    assert [diff.path for diff in diffs] == ["file", "x"]
+    assert diffs[0].apply("one\n\nthree\n") == "one\n\nbetween\nthree\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "patched"),
+    [
+        ("one\ntwo\nthree", "one\ntwo\nbetween\nthree"),
+        ("one\r\ntwo\r\nthree", "one\r\ntwo\r\nbetween\r\nthree"),
+        ("a\r\none\ntwo\nthree\n", "a\r\none\ntwo\nbetween\nthree\n"),
+        ("a\none\ntwo\r\nthree\r\nb", "a\none\ntwo\r\nbetween\r\nthree\r\nb"),
+        ("\x0c\x85\none\ntwo\nthree\n", "\x0c\x85\none\ntwo\nbetween\nthree\n"),
+    ],
+)
+def test_the_ends_of_lines_stay(text, patched):
+    _, (diff,) = unified.parse(PATCH, "x.patch")
+    assert diff.apply(text) == patched
+
+
+def test_a_last_line_without_an_end_can_be_followed():
+    text = "--- a/file\n+++ b/file\n@@ -1,2 +1,3 @@\n one\n two\n+three\n"
+    _, (diff,) = unified.parse(text, "x.patch")
+    assert diff.apply("one\ntwo\n") == "one\ntwo\nthree\n"
+    assert diff.apply("one\ntwo") == "one\ntwo\nthree"
+    # Without context after it, it belongs at the end.
+    assert not diff.fits("one\ntwo\nfour\n")
+
+
+def test_hunks_keep_their_order():
+    first, second = "one\ntwo\nthree\n", "five\nsix\nseven\n"
+    text = PATCH + "@@ -9,3 +10,2 @@\n five\n-six\n seven\n"
+    _, (diff,) = unified.parse(text, "x.patch")
+    assert diff.apply(first + second) == "one\ntwo\nbetween\nthree\nfive\nseven\n"
+    assert diff.misfits(second + first) == [
+        "the hunk at x.patch, line 8, is out of order"
+    ]
+
+
+KINDS = ("keep", "keep", "keep", "keep", "keep", "drop", "add")
+
+
+@given(st.data())
+def test_any_difference_is_applied_as_it_was_made(data):
+    """Also where somebody has inserted lines away from the changes."""
+    old = [f"line {index}\n" for index in range(data.draw(st.integers(8, 60)))]
+    new = []
+    for line in old:
+        kind = data.draw(st.sampled_from(KINDS))
+        new += {"keep": [line], "drop": [], "add": [line, f"after {line}"]}[kind]
+    text = "".join(difflib.unified_diff(old, new, "a/file", "b/file"))
+    if not text:
+        return
+    _, (diff,) = unified.parse(text, "x.patch")
+    assert diff.apply("".join(old)) == "".join(new)
+    assert diff.applied("".join(new))
+    cores = {line[1:] for hunk in diff.hunks for line in hunk.core()}
+    free = [line for line in old if line in new and line[:-1] not in cores]
+    if free:
+        at = data.draw(st.sampled_from(free))
+        theirs = [f"their {index}\n" for index in range(5)]
+        for lines in (old, new):
+            place = lines.index(at)
+            # Beside the line: where that is next to a core, still outside of it.
+            lines[place:place] = theirs
+        if diff.fits("".join(old)):
+            assert diff.apply("".join(old)) == "".join(new)

@@ -7,13 +7,15 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from caffe_tools import proto
+from caffe_tools import proto, series
 from caffe_tools.errors import ToolError
 from caffe_tools.hooks import HOOKS
-from caffe_tools.mends import MENDS
+from caffe_tools.mends import MENDS, Mend
+from caffe_tools.unified import FileDiff
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = REPOSITORY / "caffe_layers"
+PATCHES = REPOSITORY / "caffe_patches"
 MESSAGES = REPOSITORY / "proto" / "messages.proto"
 FIELDS = REPOSITORY / "proto" / "layer_parameter.proto"
 PROTO = "src/caffe/proto/caffe.proto"
@@ -82,23 +84,34 @@ def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[
     if not mends_only:
         changes.append(_proto_change(before(PROTO), numbers))
         changes += _layer_changes(root, before)
-    mends = MENDS
+    steps = [(f"{mend.name}: {mend.why}", mend) for mend in MENDS]
     if not mends_only and not _without_place(before):
-        mends = (*MENDS, *HOOKS)
-    for path in dict.fromkeys(mend.path for mend in mends):
+        steps += _engine()
+    for path in dict.fromkeys(step.path for _, step in steps):
         content = before(path)
         if content is None:
             continue
         text, whys = decode(content), []
-        for mend in (mend for mend in mends if mend.path == path):
-            mended = mend.apply(text)
-            if mended != text:
-                whys.append(f"{mend.name}: {mend.why}")
-            text = mended
+        for why, step in steps:
+            if step.path == path:
+                changed = step.apply(text)
+                if changed != text:
+                    whys.append(why)
+                text = changed
         if whys:
             after = text.encode("utf-8", "surrogateescape")
             changes.append(Change(path, content, after, "; ".join(whys)))
     return changes
+
+
+def _engine() -> list[tuple[str, Mend | FileDiff]]:
+    """Return the engine's changes to Caffe's own files, and what each is for."""
+    patched = [
+        (f"{patch.name}: {patch.what}", diff)
+        for patch in series.read(PATCHES)
+        for diff in patch.diffs
+    ]
+    return patched + [(f"{hook.name}: {hook.why}", hook) for hook in HOOKS]
 
 
 def engine_left_out(root: Path) -> list[str]:
@@ -115,9 +128,24 @@ def engine_left_out(root: Path) -> list[str]:
 
 
 def _without_place(before: Callable[[str], bytes | None]) -> list[str]:
-    return [
-        hook.path for hook in HOOKS if not hook.fits(decode(before(hook.path) or b""))
-    ]
+    """Return the files in which one of the engine's changes finds no place."""
+    texts: dict[str, str] = {}
+    missing = []
+    for _, step in _engine():
+        if step.path not in texts:
+            texts[step.path] = _mended(step.path, decode(before(step.path) or b""))
+        if step.fits(texts[step.path]):
+            texts[step.path] = step.apply(texts[step.path])
+        else:
+            missing.append(step.path)
+    return list(dict.fromkeys(missing))
+
+
+def _mended(path: str, text: str) -> str:
+    for mend in MENDS:
+        if mend.path == path:
+            text = mend.apply(text)
+    return text
 
 
 def _proto_change(before: bytes, numbers: dict[str, int]) -> Change:
