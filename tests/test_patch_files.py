@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from conftest import REPOSITORY
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from caffe_tools import patching, planning, series, unified
@@ -307,6 +307,13 @@ def test_a_missing_folder_is_named(tree, tmp_path, monkeypatch):
     assert patching.check(tree) is State.NOT_PATCHED
 
 
+def test_a_checkout_with_windows_line_ends_reads_the_same(tmp_path):
+    shutil.copytree(planning.PATCHES, tmp_path / "patches")
+    for file in (tmp_path / "patches").iterdir():
+        file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    assert series.read(tmp_path / "patches") == PATCHES
+
+
 def test_a_header_without_a_field_is_named(tmp_path):
     (tmp_path / "series").write_text("# order\n\none.patch\n")
     (tmp_path / "one.patch").write_text(f"What: it.\nUpstream: none.\n{PATCH}")
@@ -400,6 +407,7 @@ def test_hunks_keep_their_order():
 KINDS = ("keep", "keep", "keep", "keep", "keep", "drop", "add")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_difference_is_applied_as_it_was_made(data):
     """Also where somebody has inserted lines away from the changes."""

@@ -1,4 +1,4 @@
-"""What patching a Caffe tree changes: our layers, our parameters, the mends."""
+"""What patching a Caffe tree changes: layers, parameters, patches and mends."""
 
 import dataclasses
 import difflib
