@@ -19,8 +19,8 @@ from tqdm import tqdm
 import train
 from randrop import cli
 from randrop.data import read_dataset
-from randrop.data.datasets import held_out
 from randrop.data.labelled import is_labelled
+from randrop.data.splits import held_out
 from randrop.errors import UserError
 from randrop.evaluation import comparison, photographs
 from randrop.files import output, ownership, schema, write_json, write_text

@@ -12,6 +12,7 @@ from randrop import cli
 from randrop.data.contact_sheet import contact_sheet
 from randrop.data.layouts import LAYOUTS, read_groups
 from randrop.data.prepare import Settings, prepare, statistics
+from randrop.data.splits import SHARE
 from randrop.errors import UserError
 from randrop.files import write_json
 
@@ -117,7 +118,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "in no subset is left out, and counted (default: split.json of the source, or "
         "by chance)",
         )  # fmt: skip
-    add("--validation-share", type=float, default=0.2, metavar="SHARE",
+    add("--validation-share", type=float, default=SHARE, metavar="SHARE",
         help="of the training set, where the data set has no validation set; no "
         "patient is in both")  # fmt: skip
     add("--seed", type=int, default=0, help="of the draw of those")

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from randrop.data import labelled, prepare
-from randrop.data.datasets import read_split
 from randrop.data.layouts import read_groups
+from randrop.data.splits import read_split
 from randrop.errors import UserError
 from randrop.files import documents, reading, schema
 from randrop.training import kept_file

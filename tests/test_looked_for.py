@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from randrop.data.cases import STRUCTURES, Case
-from randrop.data.datasets import Dataset, check_looked_for, held_out
+from randrop.data.datasets import Dataset, check_looked_for
+from randrop.data.splits import held_out
 from randrop.errors import UserError
 
 

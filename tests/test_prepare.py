@@ -214,6 +214,26 @@ def test_the_seed_decides_the_subsets(tmp_path):
     assert len(drawn[0]) == 4
 
 
+@pytest.mark.parametrize(
+    ("layout", "write"),
+    [("folder", lambda f: folder(f, 11)), ("eophtha", eophtha), ("ddr", ddr)],
+)
+def test_raw_and_prepared_data_are_validated_on_the_same(tmp_path, layout, write):
+    source, out = write(tmp_path / "in"), tmp_path / "out"
+    result = run(layout, source, out, "--workers", 1)
+    assert result.returncode == 0, result.stderr
+    raw, prepared = (read_dataset(place).splits for place in (source, out))
+    assert {k: set(names) for k, names in raw.items()} == {
+        k: set(names) for k, names in prepared.items()
+    }
+    assert raw["validation"]
+    if layout == "folder":
+        # By chance: neighbours in name are often of one day, or of one patient.
+        assert (
+            raw["validation"] != tuple(sorted(c for s in raw.values() for c in s))[-3:]
+        )
+
+
 def test_a_split_file_decides_the_subsets(tmp_path):
     source = folder(tmp_path / "in")
     subsets = {"train": ["eye3"], "validation": ["eye1", "eye0"]}

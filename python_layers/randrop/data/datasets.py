@@ -1,16 +1,14 @@
 """Data sets of photographs and lesion masks, and their subsets."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from randrop.data.cases import LESIONS, Case
-from randrop.data.layouts import Groups, read_groups
+from randrop.data.layouts import read_groups
+from randrop.data.splits import SHARE, split_by_chance, split_of
 from randrop.errors import UserError
-from randrop.files import schema
-from randrop.files.documents import Split
 
 log = logging.getLogger("randrop")
 
@@ -72,7 +70,9 @@ class Dataset:
 
 
 def read_dataset(
-    root: str | Path, split: str | Path | None = None, validation_share: float = 0.2
+    root: str | Path,
+    split: str | Path | None = None,
+    validation_share: float = SHARE,
 ) -> Dataset:
     """Read a folder of photographs and masks.
 
@@ -84,9 +84,9 @@ def read_dataset(
     not there means that the photograph has none of that type.
 
     The subsets come from `split`, else from `split.json` in `root`, else from the
-    distribution; where that has no validation set, the last `validation_share` of the
-    sorted names (rounded up, at least one; of a single photograph none) are for
-    validation, no patient being in both subsets.
+    distribution; where that has no validation set, `validation_share` of the training
+    photographs are drawn (see `split_by_chance`, which scripts/prepare.py calls, too: a
+    set and what is prepared of it are validated on the same photographs).
 
     Parameters
     ----------
@@ -116,103 +116,9 @@ def read_dataset(
     path = Path(split) if split is not None else own if own.is_file() else None
     if path is not None:
         splits = split_of(groups, path)
-    elif "validation" in groups:
-        splits = {
-            subset: tuple(c.name for c in groups.get(subset, ()))
-            for subset in ("train", "validation")
-        }
     else:
-        splits = _share_split(groups.get("train", []), validation_share)
-    return Dataset(root, cases, _with_test(splits, groups))
-
-
-def split_of(groups: Groups, path: Path) -> dict[str, tuple[str, ...]]:
-    """Return the subsets that a file names, and the distribution's test set.
-
-    The test set stays one where the file does not speak of it: photographs that it
-    names elsewhere are there. It is said how many photographs are in no subset.
-
-    Raises
-    ------
-    UserError
-        See `read_split`.
-    """
-    known = {case.name for group in groups.values() for case in group}
-    splits = _with_test(read_split(path, known), groups)
-    left = known - {name for names in splits.values() for name in names}
-    if left:
-        log.warning(
-            "%d of %d photograph(s) are in no subset of %s and are left out, the first "
-            "is %s",
-            *(len(left), len(known), path, min(left)),
-        )
-    return splits
-
-
-def _with_test(
-    splits: dict[str, tuple[str, ...]], groups: Groups
-) -> dict[str, tuple[str, ...]]:
-    if "test" in splits:
-        return splits
-    taken = {name for names in splits.values() for name in names}
-    rest = tuple(c.name for c in groups.get("test", ()) if c.name not in taken)
-    return {**splits, "test": rest} if rest else splits
-
-
-def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
-    """Read subsets, each a list of names out of `known`, from a JSON file.
-
-    Raises
-    ------
-    UserError
-        When it is not readable, has another form, an empty subset, a name twice, or one
-        that is not known.
-    """
-    form = '{"train": [names], "validation": [names], "test": [names]}'
-    content = schema.read_json(path, Split, f"write it so, {form}", ("train",))
-    splits: dict[str, tuple[str, ...]] = {}
-    owner: dict[str, str] = {}
-    for subset, names in content.items():
-        if subset == "all":
-            raise UserError(f"the split {path} has a bad entry '{subset}': use {form}")
-        if not names:
-            raise UserError(
-                f"the subset '{subset}' in {path} is empty: name its images"
-            )
-        for name in names:
-            if name not in known:
-                raise UserError(
-                    f"the split {path} names {name!r} in '{subset}', but there is no "
-                    f"such image among the {len(known)}: names go without suffix"
-                )
-            if name in owner:
-                raise UserError(
-                    f"the split {path} has '{name}' in '{owner[name]}' and in "
-                    f"'{subset}': each image belongs to one subset, once"
-                )
-            owner[name] = subset
-        splits[subset] = tuple(names)
-    return splits
-
-
-def _share_split(cases: list[Case], share: float) -> dict[str, tuple[str, ...]]:
-    return held_out(cases, max(min(math.ceil(share * len(cases)), len(cases) - 1), 0))
-
-
-def held_out(cases: Sequence[Case], count: int) -> dict[str, tuple[str, ...]]:
-    """Hold the last `count` cases out for validation, no patient being on both sides.
-
-    A patient of whom a photograph comes before those is for training.
-    """
-    border = len(cases) - count
-    known = {case.patient for case in cases[:border]} - {None}
-    train, validation = list(cases[:border]), []
-    for case in cases[border:]:
-        (train if case.patient in known else validation).append(case)
-    return {
-        "train": tuple(case.name for case in train),
-        "validation": tuple(case.name for case in validation),
-    }
+        splits = split_by_chance(groups, validation_share)
+    return Dataset(root, cases, splits)
 
 
 def check_looked_for(

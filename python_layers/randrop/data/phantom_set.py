@@ -6,11 +6,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from skimage.measure import label as regions
 from tqdm import tqdm
 
 from randrop.data.cases import LESIONS
 from randrop.data.phantom import fundus
+from randrop.data.regions import regions
 from randrop.errors import UserError
 from randrop.files import building, schema, write_json
 from randrop.files.documents import PhantomManifest
@@ -128,7 +128,7 @@ def _draw_one(arguments: tuple[Path, dict[str, Any], int]) -> tuple[str, Any]:
         _write(path, cv2.imencode(".png", mask * 255)[1])
         counts[lesion] = {
             "pixels": int(mask.sum()),
-            "count": int(regions(mask, connectivity=2).max()),
+            "count": regions(mask)[1],
         }
     return name, counts
 

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-from skimage.measure import label as regions
 from tqdm import tqdm
 
 from randrop.data.cases import STRUCTURES, Case
-from randrop.data.datasets import split_of
 from randrop.data.layouts import Groups
 from randrop.data.preprocessing import field_of_view, rescale_masks
+from randrop.data.regions import regions
+from randrop.data.splits import split_by_chance, split_of
 from randrop.errors import UserError
 from randrop.files import (
     make_folder,
@@ -75,7 +75,7 @@ def prepare(
     workers : int
         Processes.
     split_file : Path, optional
-        JSON file of the subsets; by default see `split`.
+        JSON file of the subsets; by default see `splits.split_by_chance`.
     complete : callable, optional
         Called with the folder and the manifest before the folder gets its name.
 
@@ -185,38 +185,22 @@ def _leave_out_others(half: Path, names: set[str]) -> None:
 
 
 def split(groups: Groups, settings: Settings) -> dict[str, list[str]]:
-    """Return the names of each subset: the distribution's, or by chance.
-
-    Where the distribution has no validation set, patients (photographs, where no
-    patient is known) are drawn from its training set until the share is reached.
+    """Return the names of each subset, by `splits.split_by_chance`.
 
     Raises
     ------
     UserError
-        When there is but one to draw from.
+        When there is but one patient to draw from.
     """
-    subsets = {name: sorted(c.name for c in group) for name, group in groups.items()}
-    if "validation" in subsets or settings.validation_share == 0:
-        return subsets
-    train = sorted(groups.get("train", []), key=lambda case: case.name)
-    owners = sorted({case.patient or case.name for case in train})
-    if len(owners) < 2:
+    owners = {case.patient or case.name for case in groups.get("train", ())}
+    wanted = "validation" not in groups and settings.validation_share > 0
+    if wanted and len(owners) < 2:
         raise UserError(
             f"there is {len(owners)} patient to train with: none can be held out for "
             "validation; give --validation-share 0"
         )
-    wanted = settings.validation_share * len(train)
-    held_out: set[str] = set()
-    chosen: list[str] = []
-    for k in np.random.default_rng(settings.seed).permutation(len(owners))[:-1]:
-        if len(chosen) >= wanted:
-            break
-        held_out.add(owners[k])
-        chosen = [c.name for c in train if (c.patient or c.name) in held_out]
-    kept = [case.name for case in train if case.name not in set(chosen)]
-    return {"train": kept, "validation": chosen} | {
-        name: names for name, names in subsets.items() if name != "train"
-    }
+    found = split_by_chance(groups, settings.validation_share, settings.seed)
+    return {name: list(names) for name, names in found.items()}
 
 
 def _check(settings: Settings) -> None:
@@ -324,7 +308,7 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
         pixels = int(mask.sum())
         lesions[name] = {
             "pixels": pixels,
-            "count": int(regions(mask, connectivity=2).max(initial=0)),
+            "count": regions(mask)[1],
             "source_pixels": int(old.sum()),
             "outside_pixels": outside[k],
             "cut_pixels": whole[k] - int(old.sum()),

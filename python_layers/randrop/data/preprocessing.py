@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from randrop.data.regions import regions
+
 INPUT_LIMIT = 8.0
 """Network inputs are clipped to this magnitude; their standard deviation is 1."""
 
@@ -46,11 +48,11 @@ def field_of_view(image: np.ndarray) -> np.ndarray:
         return everything
     inside = (bright > frame + 0.14 * (eye - frame)).astype(np.uint8)
     inside = cv2.morphologyEx(inside, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    count, regions, stats, _ = cv2.connectedComponentsWithStats(inside, connectivity=4)
-    if count < 2:
+    labels, count = regions(inside, neighbours=4)
+    if not count:
         return everything
-    largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    inside = (regions == largest).astype(np.uint8)
+    largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    inside = (labels == largest).astype(np.uint8)
     contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(inside, contours, -1, 1, cv2.FILLED)
     if inside.mean() > 0.98 or inside.mean() < 0.1:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from randrop.data.regions import regions
 from randrop.evaluation.metrics import FEWEST
 
 RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
@@ -21,14 +21,6 @@ COVERED = 0.2
 """Share of an exudate, or of what is called one, that is to be covered by the other."""
 
 _FLOOR = 66  # levels: a probability of 0.001
-
-
-def regions(mask: NDArray) -> tuple[NDArray[np.int32], int]:
-    """Return the number of each pixel's region, connected over eight neighbours.
-
-    0 where the mask is 0; and how many regions there are.
-    """
-    return ndimage.label(mask != 0, np.ones((3, 3), int))
 
 
 class Detections(NamedTuple):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from randrop.data.contact_sheet import COLOURS
-from randrop.evaluation.lesions import regions
+from randrop.data.regions import regions
 
 
 def lesions_in(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from randrop.data.regions import regions
 from randrop.prediction.maps import LEVELS
 
 Picture = NDArray[np.uint8]
@@ -90,29 +91,24 @@ def views(
     for region, colour in ((found, FOUND), (missed, MISSED), (invented, ALARM)):
         _mark(overview, region, colour)
     photo = cv2.resize(image, size, interpolation=method)
+    hits = regions(found)[1]
     return Views(
         photo,
         overview,
         _close_ups(image, grey, levels, truth, predicted),
-        _count(found),
-        _count(found) + _count(missed),
-        _count(invented),
+        *(hits, hits + regions(missed)[1], regions(invented)[1]),
     )
 
 
 def _split(
-    regions: NDArray[np.bool_], other: NDArray[np.bool_]
+    mask: NDArray[np.bool_], other: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Split into connected regions that touch `other` and those that do not."""
-    count, labels = cv2.connectedComponents(regions.astype(np.uint8), connectivity=8)
-    touched = np.zeros(count, bool)
-    touched[labels[other & regions]] = True
+    labels, count = regions(mask)
+    touched = np.zeros(count + 1, bool)
+    touched[labels[other & mask]] = True
     touched = touched[labels]
-    return touched, regions & ~touched
-
-
-def _count(regions: NDArray[np.bool_]) -> int:
-    return cv2.connectedComponents(regions.astype(np.uint8), connectivity=8)[0] - 1
+    return touched, mask & ~touched
 
 
 def _red_free(image: Picture) -> Picture:

@@ -1,0 +1,24 @@
+"""Connected regions of a mask: what a lesion is, wherever lesions are counted."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+
+def regions(mask: NDArray, neighbours: int = 8) -> tuple[NDArray[np.int32], int]:
+    """Return the number of each pixel's region, and how many regions there are.
+
+    Parameters
+    ----------
+    mask : ndarray (H, W)
+        Nonzero inside.
+    neighbours : {8, 4}
+        That a pixel is connected to.
+
+    Returns
+    -------
+    labels : int32 (H, W)
+        0 outside, else from 1 on, in the order of the regions' first pixels row by row.
+    count : int
+    """
+    return ndimage.label(mask != 0, np.ones((3, 3), int) if neighbours == 8 else None)

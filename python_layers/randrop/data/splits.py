@@ -1,0 +1,145 @@
+"""Which photographs are for training, validation and test, however a set is read."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from randrop.data.cases import Case
+from randrop.data.layouts import Groups
+from randrop.errors import UserError
+from randrop.files import schema
+from randrop.files.documents import Split
+
+log = logging.getLogger("randrop")
+
+SHARE = 0.2
+"""Of the training photographs, for validation where nothing else is said."""
+
+
+def split_by_chance(
+    groups: Groups, share: float = SHARE, seed: int = 0
+) -> dict[str, tuple[str, ...]]:
+    """Return the names of each subset: the distribution's, or by chance.
+
+    Where the distribution has no validation set, patients (photographs, where no
+    patient is known) are drawn from its training set until the share is reached. A
+    single patient is for training.
+
+    Parameters
+    ----------
+    groups : dict of str to list of Case
+        From `layouts.read_groups`.
+    share : float
+        Of the training photographs, in [0, 1); with 0 there is no validation set.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    dict of str to tuple of str
+        Subset to names, sorted.
+    """
+    subsets = {
+        name: tuple(sorted(case.name for case in group))
+        for name, group in groups.items()
+    }
+    if "validation" in subsets or share == 0:
+        return subsets
+    train = sorted(groups.get("train", []), key=lambda case: case.name)
+    owners = sorted({case.patient or case.name for case in train})
+    held_out: set[str] = set()
+    chosen: list[str] = []
+    for k in np.random.default_rng(seed).permutation(len(owners))[:-1]:
+        if len(chosen) >= share * len(train):
+            break
+        held_out.add(owners[k])
+        chosen = [c.name for c in train if (c.patient or c.name) in held_out]
+    kept = tuple(case.name for case in train if case.name not in set(chosen))
+    return {**subsets, "train": kept, "validation": tuple(chosen)}
+
+
+def split_of(groups: Groups, path: Path) -> dict[str, tuple[str, ...]]:
+    """Return the subsets that a file names, and the distribution's test set.
+
+    The test set stays one where the file does not speak of it: photographs that it
+    names elsewhere are there. It is said how many photographs are in no subset.
+
+    Raises
+    ------
+    UserError
+        See `read_split`.
+    """
+    known = {case.name for group in groups.values() for case in group}
+    splits = _with_test(read_split(path, known), groups)
+    left = known - {name for names in splits.values() for name in names}
+    if left:
+        log.warning(
+            "%d of %d photograph(s) are in no subset of %s and are left out, the first "
+            "is %s",
+            *(len(left), len(known), path, min(left)),
+        )
+    return splits
+
+
+def _with_test(
+    splits: dict[str, tuple[str, ...]], groups: Groups
+) -> dict[str, tuple[str, ...]]:
+    if "test" in splits:
+        return splits
+    taken = {name for names in splits.values() for name in names}
+    rest = tuple(c.name for c in groups.get("test", ()) if c.name not in taken)
+    return {**splits, "test": rest} if rest else splits
+
+
+def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
+    """Read subsets, each a list of names out of `known`, from a JSON file.
+
+    Raises
+    ------
+    UserError
+        When it is not readable, has another form, an empty subset, a name twice, or one
+        that is not known.
+    """
+    form = '{"train": [names], "validation": [names], "test": [names]}'
+    content = schema.read_json(path, Split, f"write it so, {form}", ("train",))
+    splits: dict[str, tuple[str, ...]] = {}
+    owner: dict[str, str] = {}
+    for subset, names in content.items():
+        if subset == "all":
+            raise UserError(f"the split {path} has a bad entry '{subset}': use {form}")
+        if not names:
+            raise UserError(
+                f"the subset '{subset}' in {path} is empty: name its images"
+            )
+        for name in names:
+            if name not in known:
+                raise UserError(
+                    f"the split {path} names {name!r} in '{subset}', but there is no "
+                    f"such image among the {len(known)}: names go without suffix"
+                )
+            if name in owner:
+                raise UserError(
+                    f"the split {path} has '{name}' in '{owner[name]}' and in "
+                    f"'{subset}': each image belongs to one subset, once"
+                )
+            owner[name] = subset
+        splits[subset] = tuple(names)
+    return splits
+
+
+def held_out(cases: Sequence[Case], count: int) -> dict[str, tuple[str, ...]]:
+    """Hold the last `count` cases out for validation, no patient being on both sides.
+
+    A patient of whom a photograph comes before those is for training.
+    """
+    border = len(cases) - count
+    known = {case.patient for case in cases[:border]} - {None}
+    train, validation = list(cases[:border]), []
+    for case in cases[border:]:
+        (train if case.patient in known else validation).append(case)
+    return {
+        "train": tuple(case.name for case in train),
+        "validation": tuple(case.name for case in validation),
+    }
