@@ -152,7 +152,7 @@ def test_a_map_of_another_size_is_named(evaluate, data, tmp_path):
     maps.write_map(path, np.zeros((70, 95), np.float32))
     arguments = ("--probabilities", root, "--data", data, "--lesions", "MA", "HE")
     with pytest.raises(UserError, match=r"MA/eye4\.png: .*95 x 70.*96 x 70"):
-        evaluate(*arguments, "--out", tmp_path / "out")
+        evaluate(*arguments, "--subset", "all", "--out", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
