@@ -101,7 +101,10 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--gpu", action="store_true", help="train on the first visible GPU")
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
-        "--resume", action="store_true", help="go on from the newest snapshot"
+        "--resume",
+        action="store_true",
+        help="go on from the newest snapshot; "
+        "--workers, --gpu, --snapshot and --test-interval may be others than before",
     )
     start.add_argument(
         "--force",

@@ -1,10 +1,11 @@
 """The NumPy functions of the whole family: identities, edge cases, bad input."""
 
+import inspect
 import warnings
 
 import numpy as np
 import pytest
-from loss_family import BY_TYPE, FAMILY, labels
+from loss_family import BY_TYPE, DROP, FAMILY, labels
 
 from randrop import losses
 from randrop.errors import UserError
@@ -317,7 +318,15 @@ def test_ties_go_in_the_order_of_their_indices():
 
 
 def test_the_family_has_a_function_and_a_layer_each():
-    assert len({member.type for member in FAMILY}) == 7
+    given = {name: getattr(losses, name) for name in losses.__all__}
+    functions = {
+        name
+        for name, function in given.items()
+        if inspect.isfunction(function)
+        and inspect.signature(function).return_annotation is losses.LossResult
+    }
+    assert {layer.function.__name__ for layer in LAYERS.values()} == functions
+    assert {member.type for member in FAMILY} | {DROP} == set(LAYERS)
     for member in FAMILY:
         assert member.function.__name__ in losses.__all__
         assert "References" in member.function.__doc__ or "dice" in (

@@ -1,5 +1,6 @@
 """train.py interrupted and resumed, around the real `caffe train`."""
 
+import json
 import random
 import signal
 import subprocess
@@ -50,6 +51,24 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     np.testing.assert_array_equal(weights(caffe, tmp_path / "final.caffemodel"), whole)
     assert kept(tmp_path) == watched
     assert [i for i, _ in losses(tmp_path)] == [i for i, _ in curve]
+
+
+def test_a_training_goes_on_with_other_workers_and_snapshots(caffe, phantom, tmp_path):
+    """What does not change the result may change, and does not change it."""
+    more = ["--snapshot", 5, "--workers", 2]
+    assert run(phantom, tmp_path, *more, iterations=20).returncode == 0
+    whole = weights(caffe, tmp_path / "final.caffemodel")
+    forget(tmp_path, 15, 20)
+    more = ["--snapshot", 4, "--workers", 1, "--resume"]
+    result = run(phantom, tmp_path, *more, iterations=20, interval=3)
+    assert result.returncode == 0, result.stderr
+    assert "snapshot: 4" in (tmp_path / "solver.prototxt").read_text()
+    np.testing.assert_array_equal(weights(caffe, tmp_path / "final.caffemodel"), whole)
+    known = json.loads((tmp_path / "run.json").read_text())
+    assert (known["workers"], known["snapshot"], known["test_interval"]) == (1, 4, 3)
+    assert caffe_train.same_settings(tmp_path, known | {"gpu": True})
+    with pytest.raises(UserError, match=r"other settings \(batch 2 -> 3\)"):
+        caffe_train.same_settings(tmp_path, known | {"gpu": True, "batch": 3})
 
 
 def test_interrupted_it_snapshots_and_resumes(caffe, phantom, tmp_path):

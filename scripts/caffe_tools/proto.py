@@ -14,7 +14,6 @@ _TOKEN = re.compile(
       | (?P<symbol>[{}()\[\]<>;,=:-])""",
     re.VERBOSE | re.DOTALL,
 )
-_SKIPPED = ("syntax", "package", "import", "option", "extend", "service")
 MAX_NUMBER = 2**29 - 1
 RESERVED_BY_PROTOBUF = range(19000, 20000)
 

@@ -32,6 +32,9 @@ _RESULTS = (
 )
 _STREAMS = ("log.txt", "kept.jsonl", snapshots.PATTERN)
 
+FREE = ("workers", "gpu", "snapshot", "test_interval")
+"""Settings that do not change what is learnt: a training may go on with others."""
+
 
 def write_run(
     run: Path, settings: dict[str, Any], snapshot: Path | None = None
@@ -263,6 +266,8 @@ def _started(
 def same_settings(run: Path, settings: dict[str, Any]) -> bool:
     """Say whether the run folder holds a run with these settings.
 
+    Those of `FREE` may be others.
+
     Raises
     ------
     UserError
@@ -272,7 +277,7 @@ def same_settings(run: Path, settings: dict[str, Any]) -> bool:
     if not path.exists():
         return False
     old = read_run(run, "move it away and train anew with --force")
-    changed = sorted(k for k in settings if old.get(k) != settings[k])
+    changed = sorted(k for k in settings if k not in FREE and old.get(k) != settings[k])
     if changed:
         shown = ", ".join(f"{k} {old.get(k)!r} -> {settings[k]!r}" for k in changed)
         raise UserError(
