@@ -13,14 +13,13 @@ import _start  # noqa: F401
 import numpy as np
 from tqdm import tqdm
 
-import predict
 from randrop import cli
 from randrop.data import Case, read_dataset
 from randrop.errors import UserError
 from randrop.evaluation import photographs
 from randrop.files import building, ownership, reading, schema, write_json, write_text
 from randrop.files.documents import About
-from randrop.prediction import model
+from randrop.prediction import model, predicting
 from randrop.pycaffe import build
 from randrop.report import model_card
 from randrop.training import snapshots
@@ -57,25 +56,23 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     ownership.check_replaceable(options.out, "export_model")
     about = _about(options.about)
-    run = predict.read_run(options.run, model_card.NEEDED)
+    run = predicting.read_run(options.run, model_card.NEEDED)
     data = options.data or run.get("data")
     if not data:
         raise UserError(f"{options.run} names no data: give --data")
     split = None if options.data else run.get("split")
     dataset = read_dataset(data, split)
     subsets = {name: dataset.subset(name) for name in ("train", "validation")}
+    network = predicting.trained(options.run)
+    how = predicting.Options(
+        predicting.thresholds_of(network, network.channels), scale=1.0
+    )
     measured = {}
     with tempfile.TemporaryDirectory() as work:
         for name, cases in subsets.items():
             maps = Path(work, name)
             log.info("The %d photographs of %s", len(cases), name)
-            predict.main(
-                [
-                    *("--run", str(options.run), "--data", str(data), "--scale", "1"),
-                    *(["--split", str(split)] if split else []),
-                    *("--subset", name, "--out", str(maps)),
-                ]
-            )
+            predicting.predict(cases, network, how, maps)
             measured[name] = photographs.measure(cases, run["lesions"], maps)
     for lesion in run["lesions"]:
         for name, found in measured.items():

@@ -1,0 +1,353 @@
+"""Photographs and a trained network in, maps and lists of lesions in a folder out."""
+
+import dataclasses
+import hashlib
+import logging
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from randrop.data import (
+    Case,
+    check_lesions,
+    field_of_view,
+    network_input,
+    rescale_image,
+)
+from randrop.errors import UserError
+from randrop.files import output, ownership, reading, write_bytes, write_json
+from randrop.files.documents import read_photograph_run
+from randrop.prediction import inference, lesion_list, maps, tiles
+from randrop.prediction.model import field_width, scale_for
+
+log = logging.getLogger("randrop")
+
+_SOFTMAX = re.compile(r'\btype\s*:\s*["\']Softmax["\']')
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network, not yet loaded.
+
+    Attributes
+    ----------
+    deploy, weights : Path
+    channels : tuple of str
+        Lesion types, in the order of the network's outputs.
+    run : Path or None
+        Folder of its training.
+    facts : mapping
+        What run.json there says; empty without one.
+    """
+
+    deploy: Path
+    weights: Path
+    channels: tuple[str, ...]
+    run: Path | None
+    facts: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How to predict.
+
+    Attributes
+    ----------
+    thresholds : mapping of str to float
+        The lesion types to write, each with its threshold for the list of lesions.
+    backend : str
+        As of `inference.load`.
+    gpu : bool
+    tile, overlap : int
+        Of `tiles.predict`, in pixels.
+    scale : float or None
+        Shrinks photographs, in (0, 1]; None as the network's training asks for.
+    lists : bool
+        Also write a list of lesions and a picture of each photograph.
+    """
+
+    thresholds: Mapping[str, float]
+    backend: str = "auto"
+    gpu: bool = False
+    tile: int = 512
+    overlap: int = 64
+    scale: float | None = None
+    lists: bool = False
+
+
+def read_run(folder: Path, need: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return what a training wrote in its run.json, with the keys in `need`.
+
+    Raises
+    ------
+    UserError
+        When the folder holds no finished training.
+    """
+    return read_photograph_run(
+        folder,
+        "name the folder that scripts/train.py wrote, or pass --deploy, --weights and "
+        "--lesions",
+        need,
+    )
+
+
+def trained(
+    run: Path | None,
+    deploy: Path | None = None,
+    weights: Path | None = None,
+    lesions: Sequence[str] = (),
+) -> Trained:
+    """Return the network of a run, or of single files.
+
+    Parameters
+    ----------
+    run : Path, optional
+        Folder of a training, or of a model that was exported.
+    deploy, weights : Path, optional
+        In place of the run's.
+    lesions : sequence of str
+        The channels, where there is no run.
+
+    Raises
+    ------
+    UserError
+        When the run is none, or its weights are not those that it was exported with.
+    """
+    facts = read_run(run) if run else {}
+    if facts.get("weights_sha256") and not weights:
+        _check_digest(run / "final.caffemodel", facts["weights_sha256"])
+    channels = tuple(facts["lesions"] if facts else lesions)
+    check_lesions(channels)
+    return Trained(
+        deploy or run / "deploy.prototxt",
+        weights or run / "final.caffemodel",
+        channels,
+        run,
+        facts,
+    )
+
+
+def _check_digest(weights: Path, wanted: str) -> None:
+    """Refuse weights that are not those that a model was exported with.
+
+    Raises
+    ------
+    UserError
+    """
+    if weights.is_file() and ownership.sha256(weights) != wanted:
+        raise UserError(
+            f"{weights} is damaged, or not of this model: its SHA-256 is not the one "
+            "in run.json beside it; get the model anew, or name the file by --weights"
+        )
+
+
+def thresholds_of(
+    network: Trained, lesions: Sequence[str], given: Sequence[str] = ()
+) -> dict[str, float]:
+    """Return the threshold of each type, given as 0.5 or as MA=0.3 HE=0.5.
+
+    Those that are not given are the model's, or 0.5.
+
+    Raises
+    ------
+    UserError
+        On what is no such thing.
+    """
+    known = network.facts.get("thresholds", {})
+    found = {lesion: known.get(lesion, 0.5) for lesion in lesions}
+    for word in given:
+        lesion, _, value = word.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 < number < 1 or (lesion and lesion not in found):
+            raise UserError(
+                f"--threshold {word}: give a probability between 0 and 1 for all, or "
+                f"TYPE=PROBABILITY with a type out of {', '.join(lesions)}"
+            )
+        found |= {lesion: number} if lesion else dict.fromkeys(lesions, number)
+    return found
+
+
+def predict(
+    cases: Sequence[Case], network: Trained, options: Options, out: Path
+) -> None:
+    """Write the maps of photographs, what made them, and lists if wished.
+
+    A photograph that cannot be read does not keep the others from being done.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+    network : Trained
+    options : Options
+    out : Path
+        Folder; `<type>/<name>.png`, `prediction.json` and with `options.lists`
+        `<name>.json` and `<name>.png` are written.
+
+    Raises
+    ------
+    UserError
+        On a network that is not for these lesions or cannot be loaded, and options out
+        of range; in the end, naming the photographs that cannot be read.
+    """
+    wanted = list(options.thresholds)
+    loaded = inference.load(
+        network.deploy, network.weights, options.backend, options.gpu
+    )
+    if _SOFTMAX.search(reading.read_text(network.deploy)):
+        loaded = _without_background(loaded)
+    if loaded.channels != len(network.channels):
+        raise UserError(
+            f"{network.deploy} gives {loaded.channels} channel(s), but the lesion "
+            f"types are {' '.join(network.channels)}: name one a channel, in their "
+            "order in training"
+        )
+    tiles.check(options.tile, options.overlap, loaded.stride)
+    if options.scale is not None and not 0 < options.scale <= 1:
+        raise UserError(
+            f"--scale is {options.scale:g}: give a number above 0, at most 1"
+        )
+    log.info(
+        "%d photograph(s), %s through %s", len(cases), network.weights, loaded.backend
+    )
+    files = [
+        "prediction.json",
+        *(f"{w}/{case.name}.png" for case in cases for w in wanted),
+    ]
+    if options.lists:
+        files += [f"{case.name}.{kind}" for case in cases for kind in ("json", "png")]
+    with output(out, "predict", files):
+        _write(cases, loaded, network, options, out)
+    log.info("%d map(s) of %s in %s", len(cases), ", ".join(wanted), out)
+
+
+def _write(
+    cases: Sequence[Case],
+    loaded: inference.Network,
+    network: Trained,
+    options: Options,
+    out: Path,
+) -> None:
+    record = {
+        "complete": False,
+        "weights": str(network.weights.resolve()),
+        "weights_sha256": hashlib.sha256(
+            reading.read_bytes(network.weights)
+        ).hexdigest(),
+        "deploy": str(network.deploy.resolve()),
+        "run": str(network.run.resolve()) if network.run else None,
+        "lesions": list(options.thresholds),
+        "backend": loaded.backend,
+        "gpu": options.gpu,
+        "tile": options.tile,
+        "overlap": options.overlap,
+        "scale": options.scale,
+        "scales": {},
+        "seconds": {},
+        "failed": {},
+    }
+    for case in tqdm(cases, desc="predict", unit="photo", disable=None):
+        start = time.perf_counter()
+        try:
+            image = case.image()
+            scale = _scale(case.name, image, options, network)
+            probability = _probability(image, scale, loaded, options)
+        except UserError as error:
+            record["failed"][case.name] = str(error)
+            continue
+        record["scales"][case.name] = round(scale, 4)
+        of_type = {
+            name: probability[network.channels.index(name)]
+            for name in options.thresholds
+        }
+        for lesion, values in of_type.items():
+            maps.write_map(maps.path_of(out, lesion, case.name), values)
+        if options.lists:
+            _write_list(case, image, of_type, options.thresholds, out)
+        record["seconds"][case.name] = round(time.perf_counter() - start, 3)
+        # Each time anew: after an interruption it tells which maps are of this run.
+        write_json(out / "prediction.json", record)
+    record["complete"] = not record["failed"]
+    write_json(out / "prediction.json", record)
+    if record["failed"]:
+        done, names = len(record["seconds"]), "\n  ".join(record["failed"].values())
+        raise UserError(
+            f"{len(record['failed'])} of {len(cases)} photograph(s) failed, {done} are "
+            f"done in {out}; mend or leave out:\n  {names}"
+        )
+
+
+def _write_list(
+    case: Case,
+    image: np.ndarray,
+    probability: Mapping[str, np.ndarray],
+    thresholds: Mapping[str, float],
+    out: Path,
+) -> None:
+    lesions = lesion_list.lesions_in(probability, thresholds)
+    picture = lesion_list.overlay(image, probability, thresholds)
+    _, content = cv2.imencode(".png", picture[..., ::-1])
+    write_bytes(out / f"{case.name}.png", content.tobytes())
+    write_json(
+        out / f"{case.name}.json",
+        {
+            "photograph": case.image_path.name,
+            "width": image.shape[1],
+            "height": image.shape[0],
+            "thresholds": dict(thresholds),
+            "lesions": lesions,
+        },
+    )
+    log.info("%s: %d lesions", case.name, len(lesions))
+
+
+def _without_background(network: inference.Network) -> inference.Network:
+    """Return a softmax network without its first channel, that of no lesion."""
+    return network._replace(
+        channels=network.channels - 1,
+        forward=lambda batch: network.forward(batch)[:, 1:],
+    )
+
+
+def _scale(name: str, image: np.ndarray, options: Options, network: Trained) -> float:
+    """Return how much to shrink a photograph: as told, or to the model's field."""
+    field = network.facts.get("field_of_view")
+    if options.scale is not None or not field:
+        return options.scale or 1.0
+    width = field_width(image)
+    if width < 0.67 * field:
+        log.warning(
+            "%s: the eye is %d pixels wide, in the training it was %d: the smallest "
+            "lesions may not be seen in it",
+            *(name, width, field),
+        )
+    return scale_for(width, field)
+
+
+def _probability(
+    image: np.ndarray, scale: float, network: inference.Network, options: Options
+) -> np.ndarray:
+    """Return the probabilities of one photograph, float32 (C, H, W)."""
+    size = image.shape[:2]
+    image = rescale_image(image, scale)
+    inside = field_of_view(image)
+    probability = tiles.predict(
+        network.forward,
+        network_input(image, inside),
+        inside,
+        channels=network.channels,
+        stride=network.stride,
+        tile=options.tile,
+        overlap=options.overlap,
+    )
+    if probability.shape[1:] == size:
+        return probability
+    return np.stack([cv2.resize(channel, size[::-1]) for channel in probability])
