@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from _bench import check_judges, in_a_process, median, use_judges
 from randrop import cli, nets
+from randrop.benchmarks.timing import check_judges, in_a_process, median, use_judges
 from randrop.errors import UserError
 from randrop.files import ownership, write_json
 from randrop.prediction import inference, tiles
@@ -64,11 +64,11 @@ def torch_forward(contender: str, base: int, threads: int, folder: Path) -> Any:
     use_judges()
     import torch
 
-    import _torch_nets
+    from randrop.benchmarks import torch_nets
 
     torch.set_num_threads(threads)
     torch.manual_seed(1)
-    net = torch.nn.Sequential(_torch_nets.UNet(1, base), torch.nn.Sigmoid()).eval()
+    net = torch.nn.Sequential(torch_nets.UNet(1, base), torch.nn.Sigmoid()).eval()
     if contender == "pytorch":
 
         def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,8 +17,8 @@ import _start  # noqa: F401
 
 from tqdm import tqdm
 
-from _bench import in_a_process, median
 from randrop import cli, nets
+from randrop.benchmarks.timing import in_a_process, median
 from randrop.errors import UserError
 from randrop.files import ownership, write_json
 from randrop.losses.registry import ACTIVATIONS, timed

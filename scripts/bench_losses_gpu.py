@@ -13,8 +13,8 @@ import _start  # noqa: F401
 import numpy as np
 from tqdm import tqdm
 
-from _bench import Pass, in_a_process, loss_net, made_net, median
 from randrop import cli
+from randrop.benchmarks.timing import Pass, in_a_process, loss_net, made_net, median
 from randrop.errors import UserError
 from randrop.files import ownership, write_json
 from randrop.losses.registry import timed

@@ -15,8 +15,8 @@ import _start  # noqa: F401
 import numpy as np
 from tqdm import tqdm
 
-from _bench import check_judges, in_a_process, median, use_judges
 from randrop import cli, nets
+from randrop.benchmarks.timing import check_judges, in_a_process, median, use_judges
 from randrop.data.phantom_set import write_phantom
 from randrop.errors import UserError
 from randrop.files import ownership, write_json
@@ -70,17 +70,16 @@ def torch_step(setting: dict[str, Any], threads: int) -> Any:
     use_judges()
     import torch
 
-    import _torch_losses
-    import _torch_nets
+    from randrop.benchmarks import torch_losses, torch_nets
 
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     shape = tuple(setting["shape"])
     data, label = map(torch.from_numpy, arrays(shape))
     if len(shape) == 4:
-        net, loss = _torch_nets.UNet(1, setting["base"]), _torch_losses.random_drop
+        net, loss = torch_nets.UNet(1, setting["base"]), torch_losses.random_drop
     else:
-        net, loss = _torch_nets.ExpLog3d(LABELS_3D), _torch_losses.exp_log
+        net, loss = torch_nets.ExpLog3d(LABELS_3D), torch_losses.exp_log
     optimizer = torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-5)
 
     def step() -> None:

@@ -19,7 +19,7 @@ MODULES = (
     *(sys.stdlib_module_names - {"builtins", "sys"}),
     *("sitecustomize", "usercustomize", "numpy", "scipy", "cv2", "h5py", "lmdb"),
     *("tqdm", "PIL", "skimage", "sklearn", "jinja2", "google", "caffe", "randrop"),
-    *("matplotlib", "six", "predict", "_start", "_bench"),
+    *("matplotlib", "six", "predict", "_start", "train"),
 )
 
 
