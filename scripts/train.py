@@ -11,16 +11,13 @@ from typing import Any
 import _start  # noqa: F401
 
 from randrop import cli
-from randrop.data import check_lesions, read_dataset
-from randrop.data.datasets import check_looked_for
-from randrop.data.labelled import check_values, is_labelled, read_labelled
-from randrop.data.prepare import frequency
 from randrop.errors import UserError
 from randrop.files.locks import locked
 from randrop.losses.registry import ACTIVATIONS, NAMES
-from randrop.nets.losses import GRAMMAR, activation_of
+from randrop.nets.losses import GRAMMAR
 from randrop.report import training_curves
 from randrop.training import caffe_train, prototxts, snapshots, weights
+from randrop.training.settings import OF_PHOTOGRAPHS, settings_of
 
 log = logging.getLogger("randrop")
 
@@ -46,23 +43,11 @@ One training at a time writes into a folder, and nothing there that is not its o
 replaced or removed.
 """
 
-# What only patches of photographs have.
-_OF_PHOTOGRAPHS = {
-    "split": None,
-    "lesions": ["MA", "HE"],
-    "patch": 256,
-    "prior": 0.01,
-    "lesion_share": 0.5,
-    "lesion_weights": None,
-    "workers": 1,
-    "activation": None,
-}
-
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line, or what is given instead."""
     parser = cli.parser(__doc__, EXAMPLES)
-    parser.set_defaults(**_OF_PHOTOGRAPHS)
+    parser.set_defaults(**OF_PHOTOGRAPHS)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder of the data set")
     add("--split", type=Path, help="JSON file: names for training and validation")
@@ -112,136 +97,6 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         help="train anew, whatever training the folder holds",
     )
     return parser.parse_args(given)
-
-
-def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what defines the run, as run.json holds it.
-
-    Raises
-    ------
-    UserError
-        On impossible settings and bad data, before anything is written.
-    """
-    labelled = is_labelled(options.data)
-    settings = dict(vars(options))
-    for name in ("out", "resume", "force", "threads"):
-        del settings[name]
-    for name in ("data", "split", "weights"):
-        path = settings[name]
-        settings[name] = None if path is None else str(path.resolve())
-    if options.weights and "," in str(options.weights):
-        raise UserError(
-            f"--weights {options.weights}: to caffe a comma parts files: rename it"
-        )
-    if options.weights and not options.weights.exists():
-        raise UserError(f"--weights {options.weights}: no such file")
-    if options.weights:
-        snapshots.check_weights(options.weights)
-    add = _labelled if labelled else _photographs
-    add(options, settings)
-    defaults = {"unet": (16, 4), "lseg": (16, 5), "explog3d": (8, 3)}[settings["net"]]
-    for name, value in zip(("base_channels", "depth"), defaults, strict=True):
-        if settings[name] is None:
-            settings[name] = value
-    for name in ("iterations", "batch", "test_interval", "test_iterations", "snapshot"):
-        if settings[name] < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1")
-    prototxts.losses_of(settings, settings.get("activation", "SOFTMAX"))
-    if not labelled:
-        settings["stride"] = stride = 2 ** (settings["depth"] - 1)
-        if options.patch < 1 or options.patch % stride:
-            raise UserError(
-                f"--patch {options.patch} is no multiple of {stride}, which --depth "
-                f"{settings['depth']} wants"
-            )
-    return settings
-
-
-def check_loss(options: argparse.Namespace, settings: dict[str, Any]) -> None:
-    """Check another loss on the data and network of `settings`.
-
-    Raises
-    ------
-    UserError
-        When it is unknown, or not for them.
-    """
-    activation = settings.get("activation", "SOFTMAX")
-    own = dict(settings) | {"loss": options.loss}
-    if "labels" not in settings and options.activation is None:
-        activation = own["activation"] = activation_of(options.loss)
-        if activation == "SOFTMAX":
-            own["frequency"] = frequency(options.data, options.lesions)
-        if activation != settings["activation"]:
-            dataset = read_dataset(options.data, options.split)
-            check_looked_for(dataset, options.lesions, activation == "SOFTMAX")
-    prototxts.losses_of(own, activation)
-
-
-def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
-    """Check the photographs and add what is said of them."""
-    if options.net == "explog3d":
-        raise UserError("--net explog3d is for volumes; photographs want unet or lseg")
-    settings["net"] = options.net or "unet"
-    settings["lesion_weights"] = _weights(options.lesion_weights, options.lesions)
-    if options.activation is None:
-        settings["activation"] = activation_of(options.loss)
-    if options.test_iterations is None:
-        settings["test_iterations"] = 20
-    check_lesions(options.lesions)
-    if settings["activation"] == "SOFTMAX":
-        settings["frequency"] = frequency(options.data, options.lesions)
-    dataset = read_dataset(options.data, options.split)
-    check_looked_for(dataset, options.lesions, settings["activation"] == "SOFTMAX")
-    for subset in ("train", "validation"):
-        for case in dataset.subset(subset):
-            case.check_headers(options.lesions)
-
-
-def _weights(given: list[str] | None, lesions: list[str]) -> dict[str, float] | None:
-    """Return what --lesion-weights says.
-
-    Raises
-    ------
-    UserError
-        On what is no weight of one of the types.
-    """
-    found = {}
-    for word in given or ():
-        lesion, _, value = word.partition("=")
-        try:
-            found[lesion] = float(value)
-        except ValueError:
-            found[lesion] = -1.0
-        if lesion not in lesions or not 0 <= found[lesion] < float("inf"):
-            raise UserError(
-                f"--lesion-weights {word}: give TYPE=W with a type out of "
-                f"{', '.join(lesions)} and a number of at least 0"
-            )
-    return found or None
-
-
-def _labelled(options: argparse.Namespace, settings: dict[str, Any]) -> None:
-    """Check the labelled set and add what is said of it."""
-    for name, default in _OF_PHOTOGRAPHS.items():
-        if getattr(options, name) != default:
-            raise UserError(
-                f"--{name.replace('_', '-')} is for photographs; {options.data} is a "
-                "labelled set"
-            )
-        del settings[name]
-    data = read_labelled(options.data)
-    check_values(data)
-    fitting = "unet" if len(data.shape) == 3 else "explog3d"
-    if options.net not in (None, fitting):
-        raise UserError(
-            f"--net {options.net}: {options.data} has {len(data.shape) - 1} axes, "
-            f"which want {fitting}"
-        )
-    settings |= {"net": fitting, "labels": list(data.labels)}
-    settings |= {"shape": list(data.shape), "frequency": list(data.frequency)}
-    if options.test_iterations is None:
-        images = data.images("validation")
-        settings["test_iterations"] = -(-images // max(1, options.batch))
 
 
 def main() -> int:

@@ -317,6 +317,12 @@ def test_ties_go_in_the_order_of_their_indices():
     assert mask[:, 0].tolist() == [[1] * 3 + [0] * 7] * 2
 
 
+def _defaults(function, names=None):
+    parameters = inspect.signature(function).parameters.values()
+    found = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {n: found[n] for n in names or found if n in found}
+
+
 def test_the_family_has_a_function_and_a_layer_each():
     given = {name: getattr(losses, name) for name in losses.__all__}
     functions = {
@@ -328,6 +334,10 @@ def test_the_family_has_a_function_and_a_layer_each():
     assert {layer.function.__name__ for layer in LAYERS.values()} == functions
     assert {member.type for member in FAMILY} | {DROP} == set(LAYERS)
     for member in FAMILY:
+        assert _defaults(member.function) == {
+            name: tuple(field.default) if field.default == [] else field.default
+            for name, field in LAYERS[member.type].options.model_fields.items()
+        } | _defaults(member.function, ("normalization",))
         assert member.function.__name__ in losses.__all__
         assert "References" in member.function.__doc__ or "dice" in (
             member.function.__name__

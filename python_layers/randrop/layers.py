@@ -63,9 +63,14 @@ class PixelLossLayer(PythonLayer):
     loss: ClassVar[Layer]
 
     def defaults(self) -> dict[str, Any]:
-        """Return the options and their defaults: the function's."""
-        parameters = inspect.signature(self.loss.function).parameters.values()
-        return {p.name: p.default for p in parameters if p.default is not p.empty}
+        """Return the options and their defaults, of `loss_param` the function's."""
+        function = inspect.signature(self.loss.function).parameters
+        return {
+            name: field.default
+            if name in self.loss.parameters
+            else function[name].default
+            for name, field in self.loss.options.model_fields.items()
+        }
 
     def setup(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
@@ -166,19 +171,6 @@ class SigmoidRandomDropCELossLayer(BalancedLossLayer):
         "Remedies: larger patches, more images in a batch with balance: BATCH, or a "
         "schedule that keeps more (LINEAR or SQU keep more easy negatives than LOG)."
     )
-
-    def defaults(self) -> dict[str, Any]:
-        """Return the native layer's options."""
-        own = {
-            "schedule_type": "LOG",
-            "seed": None,
-            "first_iteration": 0,
-            "drop_in_test": False,
-        }
-        others = super().defaults()
-        for name in ("schedule", "seed", "iteration", "drop"):
-            del others[name]
-        return own | others
 
     def setup(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"

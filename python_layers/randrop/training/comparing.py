@@ -1,0 +1,340 @@
+"""Training and evaluating the same network under several losses and seeds."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from randrop.data import read_dataset
+from randrop.data.labelled import is_labelled
+from randrop.data.splits import held_out
+from randrop.errors import UserError
+from randrop.evaluation import comparison, photographs
+from randrop.files import schema, write_json, write_text
+from randrop.files.documents import Costs, read_metrics
+from randrop.files.schema import NotNegative
+from randrop.pycaffe import processes
+from randrop.pycaffe.build import REPOSITORY
+from randrop.report import comparison_tables
+from randrop.training import snapshots
+
+SCRIPTS = REPOSITORY / "scripts"
+ANEW = "remove it, and the same command makes it anew"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is to be compared, and where.
+
+    Attributes
+    ----------
+    data : Path
+        Photographs, or a labelled set.
+    out : Path
+        Gets a folder a run.
+    losses : sequence of str
+        As --loss of scripts/train.py.
+    seeds : sequence of int
+    training : sequence of str
+        Further arguments of scripts/train.py.
+    lesions : sequence of str
+        Of photographs, as is `split`.
+    split : Path, optional
+    learning_rates : sequence of float
+        Each loss gets the best of these; without any, that of `training`.
+    search_iterations : int
+        Of each trial of a rate.
+    reference : str, optional
+        The loss that differences are to; the first by default.
+    costs : bool
+        Also time an iteration of each loss.
+    jobs : int
+        Trainings at a time.
+    """
+
+    data: Path
+    out: Path
+    losses: Sequence[str]
+    seeds: Sequence[int] = (1,)
+    training: Sequence[str] = ()
+    lesions: Sequence[str] = ("MA", "HE")
+    split: Path | None = None
+    learning_rates: Sequence[float] = ()
+    search_iterations: int = 800
+    reference: str | None = None
+    costs: bool = False
+    jobs: int = 1
+
+
+def folder_of(out: Path, loss: str, seed: int) -> Path:
+    """Return the folder of a run, named so that any shell takes it."""
+    return out / f"{re.sub(r'[^A-Za-z0-9.=_+-]', '-', loss)}-seed{seed}"
+
+
+def steps_of(
+    plan: Plan, loss: str, seed: int, rate: str | None = None
+) -> dict[str, list[str]]:
+    """Return the arguments of each script that makes up a run."""
+    folder = folder_of(plan.out, loss, seed)
+    run, data = folder / "run", ["--data", plan.data]
+    train = ["--loss", loss, "--seed", seed, "--out", run]
+    if snapshots.states(run) and not (run / "final.caffemodel").exists():
+        train.append("--resume")
+    if is_labelled(plan.data):
+        steps = {
+            "train": [*data, *train],
+            "evaluate_labels": [*data, "--run", run, "--out", folder / "evaluation"],
+        }
+    else:
+        data += ["--lesions", *plan.lesions]
+        if plan.split:
+            data += ["--split", plan.split]
+        held_out = [*data, "--subset", "validation"]
+        maps = folder / "prediction"
+        steps = {
+            "train": [*data, *train],
+            "predict": ["--run", run, *held_out, "--out", maps],
+            "evaluate": [
+                *("--run", run, "--probabilities", maps),
+                *(*held_out, "--out", folder / "evaluation"),
+            ],
+        }
+    # One process a core: unless told otherwise, each keeps to one.
+    steps["train"] += ["--threads", 1, *plan.training]
+    if rate is not None:
+        steps["train"] += ["--lr", rate]
+    return {name: [str(a) for a in arguments] for name, arguments in steps.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One loss with one seed, at a learning rate or that of the plan."""
+
+    plan: Plan
+    loss: str
+    seed: int
+    rate: str | None = None
+
+
+def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
+    """Train and evaluate one loss with one seed; each step skips what is done.
+
+    Returns
+    -------
+    dict
+        loss, seed, the seconds that this call took, and the measures.
+
+    Raises
+    ------
+    UserError
+        When a step fails; names its log.
+    """
+    folder = folder_of(job.plan.out, job.loss, job.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    steps = steps_of(job.plan, job.loss, job.seed, job.rate)
+    for step, arguments in steps.items():
+        # A training is asked in any case: it knows whether its settings are these.
+        if step != "train" and _is_measured(folder):
+            continue
+        log = folder / f"{step}.out"
+        with log.open("w") as stream:
+            status = children.run(
+                [sys.executable, str(SCRIPTS / f"{step}.py"), *arguments],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+            )
+        if status:
+            last = (log.read_text(errors="replace").strip() or "?").splitlines()[-1]
+            raise UserError(f"{step}.py ended with {status}: {last} ({log})")
+    metrics = read_metrics(folder / "evaluation" / "metrics.json")
+    seconds_path = folder / "seconds.json"
+    seconds = time.monotonic() - began
+    if seconds_path.exists():
+        # A run that is done already takes no time; what it took was written then.
+        seconds = max(seconds, schema.read_json(seconds_path, NotNegative, ANEW))
+    write_json(seconds_path, seconds)
+    return {
+        "loss": job.loss,
+        "seed": job.seed,
+        "seconds": round(seconds, 1),
+        "measures": comparison.measures(metrics),
+    }
+
+
+def _is_measured(folder: Path) -> bool:
+    """Return whether the network was measured after it was written."""
+    last, network = folder / "evaluation/metrics.json", folder / "run/final.caffemodel"
+    return (
+        last.exists()
+        and network.exists()
+        and last.stat().st_mtime >= network.stat().st_mtime
+    )
+
+
+def run_all(
+    plan: Plan, jobs: Sequence[Job], children: processes.Children
+) -> tuple[list[dict[str, Any] | None], list[str | None]]:
+    """Run jobs, as many at a time as the plan says, and go on after failures.
+
+    Returns
+    -------
+    done, failed : list
+        For each job what `run_one` returns, and what went wrong; one of them is None.
+    """
+    done: list[dict[str, Any] | None] = [None] * len(jobs)
+    failed: list[str | None] = [None] * len(jobs)
+    with ThreadPoolExecutor(plan.jobs) as pool:
+        futures = {pool.submit(run_one, job, children): k for k, job in enumerate(jobs)}
+        try:
+            for future in tqdm(as_completed(futures), total=len(jobs), unit="run"):
+                k = futures[future]
+                job = jobs[k]
+                try:
+                    done[k] = future.result()
+                except (UserError, OSError) as error:
+                    failed[k] = str(error)
+                    own = job.plan.out
+                    trial = "" if own == plan.out else f" at {own.name}"
+                    said = f"error: {job.loss}, seed {job.seed}{trial}: {error}"
+                    tqdm.write(said, file=sys.stderr)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return done, failed
+
+
+def search(
+    plan: Plan, children: processes.Children
+) -> dict[str, dict[str, float | None]]:
+    """Return each loss's score at each learning rate, None where it failed."""
+    cases = read_dataset(plan.data, plan.split).subset("train")
+    parts = held_out(cases, max(1, len(cases) // 5))
+    for name, found in parts.items():
+        if not found:
+            raise UserError(
+                f"--learning-rates: the {len(cases)} training photographs of "
+                f"{plan.data} are of too few patients to hold some out ({name} "
+                "would be empty): give --lr after -- instead"
+            )
+    folder = plan.out / "search"
+    split = folder / "split.json"
+    write_json(split, parts)
+    jobs = []
+    for rate in plan.learning_rates:
+        own = dataclasses.replace(
+            plan,
+            out=folder / f"lr{rate:g}",
+            split=split,
+            training=[
+                *plan.training,
+                *("--iterations", str(plan.search_iterations), "--lr", f"{rate:g}"),
+            ],
+        )
+        jobs += [Job(own, loss, plan.seeds[0]) for loss in plan.losses]
+    done, _ = run_all(plan, jobs, children)
+    scores: dict[str, dict[str, float | None]] = {loss: {} for loss in plan.losses}
+    for job, run in zip(jobs, done, strict=True):
+        found = run and comparison.mean_average_precision(run["measures"])
+        scores[job.loss][job.plan.out.name.removeprefix("lr")] = found or None
+    return scores
+
+
+def costs(plan: Plan, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return where each loss's iteration goes, one after another on one thread."""
+    found: dict[str, Any] = {}
+    for run in tqdm(runs, "costs", unit="run"):
+        if run["loss"] in found:
+            continue
+        folder = folder_of(plan.out, run["loss"], run["seed"])
+        result = processes.run(
+            [
+                *(sys.executable, str(SCRIPTS / "time_layers.py")),
+                *("--run", str(folder / "run"), "--out", str(folder / "layers.json")),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        if result.returncode:
+            # Hours of training are not to be lost for it.
+            tqdm.write(f"error: costs of {run['loss']}: {result.stderr[-300:]}")
+            continue
+        own = schema.read_json(folder / "layers.json", Costs, ANEW)
+        found[run["loss"]] = {k: own[k] for k in own if k != "layers"}
+    return found
+
+
+def histograms(
+    plan: Plan, runs: list[dict[str, Any]]
+) -> dict[str, list[comparison.Histograms]]:
+    """Return those of the maps of each loss, one mapping a seed."""
+    cases = read_dataset(plan.data, plan.split).subset("validation")
+    found: dict[str, list[comparison.Histograms]] = {}
+    for run in tqdm(runs, "photographs", unit="run"):
+        maps = folder_of(plan.out, run["loss"], run["seed"]) / "prediction"
+        own = photographs.coarse_histograms(cases, plan.lesions, maps)
+        found.setdefault(run["loss"], []).append(own)
+    return found
+
+
+def compare(plan: Plan, children: processes.Children) -> dict[str, Any]:
+    """Run all and return what summary.json holds.
+
+    Parameters
+    ----------
+    plan : Plan
+    children : Children
+        Entered: a signal stops the trainings that run.
+    """
+    scores: dict[str, dict[str, float | None]] = {}
+    chosen: dict[str, str] = {}
+    if plan.learning_rates:
+        scores = search(plan, children)
+        for loss, by_rate in scores.items():
+            known = {rate: s for rate, s in by_rate.items() if s is not None}
+            if known:
+                chosen[loss] = max(known, key=known.get)
+    pairs = list(dict.fromkeys((n, s) for s in plan.seeds for n in plan.losses))
+    jobs = [Job(plan, loss, seed, chosen.get(loss)) for loss, seed in pairs]
+    outcomes = run_all(plan, jobs, children)
+    done, failed = (dict(zip(pairs, found, strict=True)) for found in outcomes)
+    order = [(loss, seed) for loss in plan.losses for seed in plan.seeds]
+    runs = [done[pair] for pair in order if done[pair] is not None]
+    content = {
+        "data": plan.data.resolve().name,
+        "training": plan.training,
+        "search": scores,
+        "learning_rates": chosen,
+        "costs": costs(plan, runs) if plan.costs else {},
+        "runs": runs,
+        "failed": [
+            {"loss": loss, "seed": seed, "error": failed[loss, seed]}
+            for loss, seed in order
+            if failed[loss, seed] is not None
+        ],
+        "photographs": {},
+        **comparison.summary(runs, plan.reference),
+    }
+    if runs and not is_labelled(plan.data):
+        content["photographs"] = comparison.by_photographs(
+            histograms(plan, runs), content["reference"]
+        )
+    return content
+
+
+def write(path: Path, content: dict[str, Any]) -> str:
+    """Write a summary as JSON, and as .md and .png beside it; return the tables."""
+    text = comparison_tables.markdown(content)
+    write_json(path, content)
+    write_text(path.with_suffix(".md"), text)
+    if content["runs"]:
+        picture = path.with_suffix(".png")
+        comparison_tables.draw(picture, content["runs"], content["photographs"])
+    return text
