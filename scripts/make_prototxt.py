@@ -23,12 +23,12 @@ HEADS = {
 # drop loss. Written by scripts/make_prototxt.py; scripts/train.py writes one like it
 # for your data, lesion types, width and depth. The data layer is in Python: PYTHONPATH
 # must hold python_layers, Caffe's folder python and the packages of build/venv, as
-# README.md has it ("Train by caffe"). "root" is where README.md prepares the data, seen
+# docs/how-to/train-by-caffe.md shows. "root" is where that page prepares the data, seen
 # from where caffe is started; for another loss change the last layer.
 """,
         "solver": """\
 # caffe train -solver prototxt/unet/solver.prototxt, from the root of the repository,
-# with the data in build/idrid and PYTHONPATH as README.md has it ("Train by caffe").
+# with the data in build/idrid and PYTHONPATH as docs/how-to/train-by-caffe.md shows.
 # Adam from scratch; its steps do not depend on the size of the loss.
 """,
         "deploy": """\

@@ -155,7 +155,7 @@ AGAIN |= {"train": ("--force",)}
     "name", sorted({*FOLDERS, "time_layers"} - {"make_organs", "compare"})
 )
 def test_what_is_ours_is_written_again(written, world, tmp_path, name):
-    """As README has it: nobody is asked to remove what a script itself wrote."""
+    """As docs/ have it: nobody is asked to remove what a script itself wrote."""
     ours = shutil.copytree(written(name)[0], tmp_path / "ours", symlinks=True)
     done(start(name, *SCRIPTS[name](world, ours), *AGAIN.get(name, ())))
 

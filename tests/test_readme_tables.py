@@ -1,4 +1,7 @@
-"""README's figures are those of the files in results/ and models/."""
+"""The figures of README and docs/ are those of the files in results/ and models/."""
+
+import json
+import re
 
 import pytest
 from conftest import REPOSITORY
@@ -6,23 +9,46 @@ from conftest import REPOSITORY
 import readme_tables
 from randrop.errors import UserError
 
+PAGES = {path: path.read_text() for path in readme_tables.pages()}
 
-def test_the_readme_says_what_was_measured():
+
+def test_the_pages_say_what_was_measured():
     assert readme_tables.main(["--check"]) == 0
-    text = (REPOSITORY / "README.md").read_text()
     for name in readme_tables.TABLES:
-        assert f"<!-- table {name} -->" in text
+        assert any(f"\n<!-- table {name} -->\n" in t for t in PAGES.values()), name
 
 
-def test_a_figure_that_was_never_measured_is_found(tmp_path):
-    text = (REPOSITORY / "README.md").read_text()
-    at = text.index("0.", text.index("<!-- table idrid-losses -->"))
+@pytest.mark.parametrize("name", readme_tables.TABLES)
+def test_a_figure_that_was_never_measured_is_found(tmp_path, name):
+    pattern = rf"^(<!-- table {name} -->\n.*?)(\w)(\W*<!-- end -->)$"
+    text = next(t for t in PAGES.values() if re.search(f"^<!-- table {name} ", t, re.M))
     changed = tmp_path / "README.md"
-    changed.write_text(text[:at] + "9." + text[at + 2 :])
+    wrong, count = re.subn(pattern, r"\g<1>9\2\3", text, flags=re.DOTALL | re.M)
+    assert count == 1
+    changed.write_text(wrong)
     with pytest.raises(UserError, match="are not those of results/"):
-        readme_tables.main(["--check", "--readme", str(changed)])
-    assert readme_tables.main(["--readme", str(changed)]) == 0
+        readme_tables.main(["--check", "--pages", str(changed)])
+    assert readme_tables.main(["--pages", str(changed)]) == 0
     assert changed.read_text() == text
+
+
+def test_another_measurement_changes_the_table(tmp_path):
+    """And the lists that stand for sentences: who is faster, what is worse."""
+    runs = json.loads((REPOSITORY / "results/bench_inference.json").read_text())
+    for run in runs["runs"]:
+        run["seconds"] = 1.0 if run["contender"] == "caffe" else 2.0
+    made = readme_tables.TABLES["inference-notes"][1](runs)
+    assert made.splitlines() == [
+        "- Faster than ours: Caffe's own layers (0.50 of our time).",
+        "- Slower: none.",
+    ]
+    content = json.loads((REPOSITORY / "results/idrid_losses.json").read_text())
+    for row in content["photographs"].values():
+        for cell in row.values():
+            cell["difference_interval"] = [-0.1, 0.1]
+    made = readme_tables.TABLES["idrid-verdict"][1](content)
+    assert "**worse than `cross-entropy`**: none;" in made
+    assert "better: none." in made
 
 
 @pytest.mark.parametrize(

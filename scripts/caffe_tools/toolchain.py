@@ -110,7 +110,9 @@ def _is_installed(name: str) -> bool:
     return result.stdout == "installed"
 
 
-def requirements(groups: tuple[str, ...] = ("test",), own: bool = True) -> list[str]:
+def requirements(
+    groups: tuple[str, ...] = ("test", "docs"), own: bool = True
+) -> list[str]:
     """Return the pinned packages of some groups of pyproject.toml.
 
     The lists there are plain; Python 3.10 has no reader of TOML, so this reads them.

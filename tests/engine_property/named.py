@@ -182,7 +182,7 @@ def _pool_and_view(kind, channels=8, first="pool"):
 
 
 def _unet_batch_norm_caffe(channels=16):
-    """A U-Net whose BatchNorms have `engine: CAFFE`, as README says it can be."""
+    """A U-Net whose BatchNorms have `engine: CAFFE` (docs/explanation/engine.md)."""
     net = Net(2, 3, 24, 24)
 
     def block(out, bottom=None):

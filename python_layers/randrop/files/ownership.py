@@ -218,7 +218,8 @@ def _line(name: str) -> str:
 def _is_safe_in_git(path: Path) -> bool:
     """Return whether it is a file of this project that git has as it is.
 
-    README's commands write the project's own results anew; git keeps what was there.
+    The commands in README and docs/ write the project's own results anew; git keeps
+    what was there.
     """
     if REPOSITORY not in path.resolve().parents:
         return False
