@@ -447,6 +447,11 @@ def loaded_brief(content: Mapping[str, Any]) -> str:
     )
 
 
+def cuda_faults(content: Mapping[str, Any]) -> str:
+    """Return how many faults of the kernels the emulated tests catch."""
+    return f"The tests catch {content['caught']} of {content['faults']} such faults."
+
+
 _IDRID = "results/idrid_losses.json"
 _TRAINING = "results/bench_training.json"
 _INFERENCE = "results/bench_inference.json"
@@ -465,6 +470,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "organs2d-differences": ("results/organs2d.json", organs_differences),
     "organs3d": ("results/organs3d.json", organs("10")),
     "organs3d-differences": ("results/organs3d.json", organs_differences),
+    "cuda-faults": ("results/cuda_mutants.json", cuda_faults),
     "training": (_TRAINING, training),
     "training-notes": (_TRAINING, training_notes),
     "training-brief": (_TRAINING, training_brief),

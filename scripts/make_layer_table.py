@@ -38,19 +38,21 @@ HEAD = """\
 
 Written by `scripts/make_layer_table.py` from `messages.proto`. A Python layer is named
 after the native one, with `Layer` at the end (`randrop.layers`, class
-`SoftDiceLossLayer`), and takes the same parameters in `param_str`. Where several types
-are named, they are one layer; the patch tool leaves the others out of a fork of Caffe
-that has layers of its own by these names.
+`SoftDiceLossLayer`), and takes the same parameters in `param_str`. Several types in one
+heading name the same layer. If a fork of Caffe has its own layer of one of the further
+names, the patch tool leaves that name to it.
 
 All of them take `loss_param { ignore_label }`: pixels with that label have no loss and
-no gradient, and are counted nowhere, whatever their logits. Of any other pixel, a logit
-that is NaN or infinite makes the loss NaN; only minus infinity for another class than a
-softmax's true one is taken as p = 0 (rule classes out by it, or by a number like
--1e30). Parameters must be finite in single precision. `loss_param { normalization }` is
-the divisor of a sum over pixels: `FULL` all labels, `VALID` those that take part
-(random drop, EXACT and BIN: those not ignored), `BATCH_SIZE` N, `NONE` 1. The default
-is as in Caffe's own losses: `BATCH_SIZE` for a sigmoid, `VALID` for a softmax and for
-PERCENT. The Dice losses and ExpLogLoss are means by definition and take none.
+no gradient, and are counted nowhere, whatever their logits. At any other pixel a NaN or
+infinite logit makes the loss NaN, with one exception: minus infinity for a class of a
+softmax that is not the true one counts as p = 0. Use it, or a number like -1e30, to rule
+out classes. Parameters must be finite in single precision.
+
+`loss_param { normalization }` is the divisor of a sum over pixels: `FULL` all labels,
+`VALID` those that take part (random drop, EXACT and BIN: those not ignored),
+`BATCH_SIZE` N, `NONE` 1. The default is that of Caffe's own losses: `BATCH_SIZE` for a
+sigmoid, `VALID` for a softmax and for PERCENT. The Dice losses and ExpLogLoss are means
+by definition and take none.
 """
 
 
