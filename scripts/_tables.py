@@ -42,9 +42,9 @@ def quickstart(content: Mapping[str, Any]) -> str:
     """Return what the quickstart's network finds."""
     found = content["lesions"]["MA"]
     return (
-        "It finds the phantom's microaneurysms with an average precision of "
-        f"{found['average_precision']:.2f}, which are "
-        f"{found['prevalence']:.2%} of its pixels.".replace("%", " %")
+        f"Microaneurysms are {100 * found['prevalence']:.2f} % of the phantom's "
+        "pixels; the network finds them with an average precision of "
+        f"{found['average_precision']:.2f}."
     )
 
 
@@ -94,9 +94,16 @@ def idrid_verdict(content: Mapping[str, Any]) -> str:
             low, high = row[lesion]["difference_interval"]
             group = above if low > 0 else below if high < 0 else equal
             group.append(f"`{loss}`")
+        rows = {loss: row[lesion] for loss, row in content["photographs"].items()}
+        best = max(rows, key=lambda loss: rows[loss]["mean"])
+        figures = ", ".join(
+            f"`{loss}` {rows[loss]['mean']:.3f}{bounds(rows[loss]['interval'])}"
+            for loss in dict.fromkeys([content["reference"], best])
+        )
         lines.append(
             f"{lesion}: **worse than `{content['reference']}`**: {listed(below)}; "
-            f"no difference shown: {listed(equal)}; better: {listed(above)}."
+            f"no difference shown: {listed(equal)}; better: {listed(above)}. "
+            f"Average precision of the reference and the best: {figures}."
         )
     return bullets(lines)
 

@@ -45,8 +45,8 @@ names, the patch tool leaves that name to it.
 All of them take `loss_param { ignore_label }`: pixels with that label have no loss and
 no gradient, and are counted nowhere, whatever their logits. At any other pixel a NaN or
 infinite logit makes the loss NaN, with one exception: minus infinity for a class of a
-softmax that is not the true one counts as p = 0. Use it, or a number like -1e30, to rule
-out classes. Parameters must be finite in single precision.
+softmax that is not the true one counts as p = 0. Use it, or a number like -1e30, to
+rule out classes. Parameters must be finite in single precision.
 
 `loss_param { normalization }` is the divisor of a sum over pixels: `FULL` all labels,
 `VALID` those that take part (random drop, EXACT and BIN: those not ignored),

@@ -24,18 +24,18 @@ PAGE = REPOSITORY / "docs" / "tried.md"
 HEAD = """\
 # What was tried, and how often
 
-Written by `tests/tried.py` from `results/tried.json`. Every run of `scripts/test.sh` with
-`--faults`, `--fuzz`, `--sanitize` or `--nightly` adds to that file. A fault is a case that
-did not end as it should; each prints the line that repeats it. The tests that `test.sh`
-always runs are not counted here.
+Written by `tests/tried.py` from `results/tried.json`. Every run of `scripts/test.sh`
+with `--faults`, `--fuzz`, `--sanitize` or `--nightly` adds to that file. A fault is a
+case that did not end as it should; each prints the line that repeats it. The tests that
+`test.sh` always runs are not counted here.
 
 A case is
 
 - of injected faults: one training or script that is killed, meets a full or read-only
   disk, or reads a damaged file, and what happens afterwards;
-- of random inputs: one loss layer and its Python twin with random parameters, shapes and
-  labels, one file changed at random and read, or one random net with oneDNN and with
-  Caffe's own layers;
+- of random inputs: one loss layer and its Python twin with random parameters, shapes
+  and labels, one file changed at random and read, or one random net with oneDNN and
+  with Caffe's own layers;
 - of the sanitizers: one test or net.
 
 | | runs | cases | faults found | hours | last |
