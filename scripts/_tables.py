@@ -308,12 +308,12 @@ def loss_notes(content: Mapping[str, Any]) -> str:
     ]
     return bullets(
         [
-            f"Random drop takes {drop:.1f} ns a pixel, PyTorch's plain binary "
+            f"Random drop takes {drop:.1f} ns per pixel, PyTorch's plain binary "
             f"cross-entropy {plain:.1f}, which drops and balances nothing.",
-            f"Random drop, ns a pixel: {grown}, {sizes[last]:.1f} at {last} × {last} "
+            f"Random drop, ns per pixel: {grown}, {sizes[last]:.1f} at {last} × {last} "
             "pixels. In small images the calls count.",
             f"The exact top-k loss selects without sorting: "
-            f"{span([ns for _, ns in by_k], 1)} ns a pixel for {by_k[0][0]} to "
+            f"{span([ns for _, ns in by_k], 1)} ns per pixel for {by_k[0][0]} to "
             f"{by_k[-1][0]} % of the pixels.",
             f"With two threads, one megapixel takes {span(gain, 2)} of the time of "
             "one thread.",
@@ -418,7 +418,7 @@ def loss_brief(content: Mapping[str, Any]) -> str:
         [
             "**Losses**, forward and backward: PyTorch takes "
             f"{span(times, 1)} times as long. Random drop takes "
-            f"{drop['ns_per_pixel']:.1f} ns a pixel, Caffe's own cross-entropy "
+            f"{drop['ns_per_pixel']:.1f} ns per pixel, Caffe's own cross-entropy "
             f"{caffe:.1f}."
         ]
     )
