@@ -16,7 +16,7 @@ SHELL = re.compile(r"^(python3|build/\S+|bash|cp|randrop|PYTHONPATH=\S+) ")
 
 SHORT = "--iterations 4 --base-channels 2 --depth 2 --test-interval 4"
 PATCHES = "--patch 32 --test-iterations 1"
-COMPARED = "--seeds 1 --search-iterations 2 --jobs 1 --"
+COMPARED = "--seeds 1 --search-iterations 2 --jobs 2 --"
 
 SMALL = (
     # Caffe is built before any test runs, and the package has a test of its own.

@@ -206,23 +206,23 @@ def trained(caffe, tmp_path_factory, sources):
     return root / "build"
 
 
-def test_your_own_data(trained):
+def test_your_own_data(trained, sources):
     for name in ("run/final.caffemodel", "prediction/prediction.json", "evaluation"):
         assert (trained / name).exists()
+    for block in of_page(FIRST)[1:]:
+        typed(block, trained.parent, **sources)
 
 
-BY_THEMSELVES = ("README.md", "docs/how-to/train-by-caffe.md")
-"""Pages that make what they read."""
+BY_CAFFE = "docs/how-to/train-by-caffe.md"
+TYPED = dict.fromkeys(b.page for b in blocks() if b.is_typed)
 
 
-@pytest.mark.parametrize(
-    "page", list(dict.fromkeys(b.page for b in blocks() if b.is_typed))
-)
+@pytest.mark.parametrize("page", [p for p in TYPED if p not in (FIRST, BY_CAFFE)])
 def test_every_page_is_typed(request, checkout, sources, page):
-    if page not in BY_THEMSELVES:
+    """Beside the two that have tests of their own."""
+    if page != "README.md":
         for path in request.getfixturevalue("trained").iterdir():
-            # The other page begins without its own outcome.
-            if path.is_dir() and not path.is_symlink() and page != FIRST:
+            if path.is_dir() and not path.is_symlink():
                 shutil.copytree(path, checkout / "build" / path.name)
     found = of_page(page)
     folders = dict(sources)
@@ -233,7 +233,7 @@ def test_every_page_is_typed(request, checkout, sources, page):
 
 
 def test_train_by_caffe(caffe, checkout, sources):
-    (block,) = of_page("docs/how-to/train-by-caffe.md")
+    (block,) = of_page(BY_CAFFE)
     assert any("caffe train -solver" in command for command in block.commands)
     child = typed(block, checkout, **sources)
     assert "Optimization Done" in child.stderr
@@ -243,7 +243,7 @@ def test_train_by_caffe(caffe, checkout, sources):
 
 @pytest.mark.slow
 def test_the_other_networks_train_by_caffe(caffe, checkout, sources):
-    (page,) = of_page("docs/how-to/train-by-caffe.md")
+    (page,) = of_page(BY_CAFFE)
     (train,) = (c for c in page.commands if "caffe train" in c)
     (organs,) = (c for c in COMMANDS if "make_organs" in c and "--dimensions 3" in c)
     for network, prepare in (("lseg", page.commands[1]), ("explog3d", organs)):
