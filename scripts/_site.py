@@ -8,6 +8,7 @@ from mkdocs.structure.files import File
 
 PAGES = (
     *("README.md", "LICENSE", "docs/**/*", "proto/LAYERS.md", "models/*/README.md"),
+    "caffe_patches/README.md",
     *("results/*.md", "results/*.png", "results/*.jpg"),
 )
 """Patterns of paths in the repository; the site has the same ones."""
