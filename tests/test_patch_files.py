@@ -375,6 +375,7 @@ def test_words_between_the_files_and_stripped_blanks_are_read():
     [
         ("one\ntwo\nthree", "one\ntwo\nbetween\nthree"),
         ("one\r\ntwo\r\nthree", "one\r\ntwo\r\nbetween\r\nthree"),
+        ("\tone\n\ttwo \n three\n", "\tone\n\ttwo \nbetween\n three\n"),
         ("a\r\none\ntwo\nthree\n", "a\r\none\ntwo\nbetween\nthree\n"),
         ("a\none\ntwo\r\nthree\r\nb", "a\none\ntwo\r\nbetween\r\nthree\r\nb"),
         ("\x0c\x85\none\ntwo\nthree\n", "\x0c\x85\none\ntwo\nbetween\nthree\n"),
@@ -390,8 +391,16 @@ def test_a_last_line_without_an_end_can_be_followed():
     _, (diff,) = unified.parse(text, "x.patch")
     assert diff.apply("one\ntwo\n") == "one\ntwo\nthree\n"
     assert diff.apply("one\ntwo") == "one\ntwo\nthree"
-    # Without context after it, it belongs at the end.
-    assert not diff.fits("one\ntwo\nfour\n")
+    assert diff.apply("one\r\ntwo") == "one\r\ntwo\r\nthree"
+
+
+def test_a_hunk_without_context_on_one_side_belongs_at_that_end():
+    start = "--- a/file\n+++ b/file\n@@ -1,2 +1,3 @@\n+zero\n one\n two\n"
+    end = "--- a/file\n+++ b/file\n@@ -1,2 +1,3 @@\n one\n two\n+three\n"
+    for text, beside in ((start, "their\none\ntwo\n"), (end, "one\ntwo\ntheir\n")):
+        _, (diff,) = unified.parse(text, "x.patch")
+        assert diff.fits("one\ntwo\n")
+        assert not diff.fits(beside)
 
 
 def test_hunks_keep_their_order():
