@@ -296,6 +296,26 @@ def test_patches_applied_by_hand_are_not_applied_again(tree):
     assert {path: (tree / path).read_bytes() for path in by_hand} == by_hand
 
 
+def test_a_patch_may_change_what_an_earlier_one_made(tree, tmp_path, monkeypatch):
+    folder = tmp_path / "patches"
+    shutil.copytree(planning.PATCHES, folder)
+    with (folder / "series").open("a") as file:
+        file.write("second.patch\n")
+    (folder / "second.patch").write_text(
+        "What: another name.\nWhy: a test.\nUpstream: none.\n"
+        "--- a/include/caffe/syncedmem.hpp\n+++ b/include/caffe/syncedmem.hpp\n"
+        "@@ -1,3 +1,3 @@\n   bool plain_wanted_, plain_held_;\n"
+        "-  void own_layout();\n+  void our_layout();\n   int device_;\n"
+    )
+    monkeypatch.setattr(planning, "PATCHES", folder)
+    assert planning.engine_left_out(tree) == []
+    patching.apply(tree)
+    assert "  void our_layout();\n" in read(tree, "include/caffe/syncedmem.hpp")
+    patching.revert(tree)
+    (folder / "series").write_text("second.patch\ncpu-engine-memory.patch\n")
+    assert planning.engine_left_out(tree) == ["include/caffe/syncedmem.hpp"]
+
+
 def test_a_missing_folder_is_named(tree, tmp_path, monkeypatch):
     monkeypatch.setattr(planning, "PATCHES", tmp_path / "patches")
     with pytest.raises(ToolError, match="series is missing: copy the whole folder"):
@@ -343,6 +363,7 @@ PATCH = """\
         ("@@ -1,3 +1,4 @@\n", "", "line 3: expected '@@ -'"),
         ("-1,3 +1,4", "-1,4 +1,5", "line 3: the hunk's lines and its '@@' line"),
         ("-1,3 +1,4", "-1,2 +1,3", "line 7: .* a hunk has more lines"),
+        ("-1,3 +1,4", "-1,2 +1,4", "line 3: the hunk's lines and its '@@' line"),
         ("-1,3 +1,4", "-1,3 +1,3", "line 3: the hunk's lines and its '@@' line"),
         ("+between\n", "between\n", "line 3: the hunk's lines and its '@@' line"),
         ("+between\n", " between\n", "line 3: the hunk's lines and its '@@' line"),
@@ -354,6 +375,12 @@ def test_a_malformed_patch_is_refused(old, new, message):
     assert old in PATCH
     with pytest.raises(ToolError, match=message):
         unified.parse(PATCH.replace(old, new, 1), "x.patch")
+
+
+def test_a_hunk_without_a_change_is_refused():
+    text = PATCH.replace("+between\n", "").replace("+1,4", "+1,3")
+    with pytest.raises(ToolError, match="line 3: the hunk's lines"):
+        unified.parse(text, "x.patch")
 
 
 def test_a_hunk_without_context_is_refused():
