@@ -3,12 +3,15 @@
 import dataclasses
 import difflib
 import hashlib
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
 from conftest import REPOSITORY
+from doc_blocks import blocks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,6 +184,20 @@ def test_the_program_patch_makes_the_same_of_it(tree, patch):
         )
     assert "offset" not in said.stdout
     assert {path: read(tree, path) for path in meant} == meant
+
+
+def test_a_patch_is_renewed_as_the_readme_says(tree):
+    compare, run = blocks([planning.PATCHES / "README.md"])
+    patching.apply(tree)
+    (command,) = re.sub(r" *\\\n *", " ", compare.text).splitlines()
+    words = shlex.split(command.replace("/path/to/caffe", str(tree)))
+    made = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert made.returncode == 1
+    _, (diff,) = unified.parse(made.stdout, "README.md")
+    original = tree / planning.STATE / "originals" / diff.path
+    assert diff.apply(original.read_bytes().decode()) == read(tree, diff.path)
+    # The other one runs this file.
+    assert (REPOSITORY / run.text.split()[-1]).samefile(__file__)
 
 
 @each_diff
