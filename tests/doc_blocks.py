@@ -39,6 +39,8 @@ SMALL = (
         r"(scripts/compare\.py (?!.*organs).*) -- .*",
         rf"\1 {COMPARED} {SHORT} {PATCHES}",
     ),
+    # One loss is enough to search a learning rate for.
+    (r"cross-entropy (random-drop:LOG --learning-rates)", r"\1"),
     (r"_iter_4000\b", "_iter_3"),
     (r"(scripts/make_phantom\.py .*)", r"\1 --images 4 --size 192 --workers 1"),
     (r"(scripts/make_organs\.py .*)", r"\1 --train 2 --validation 1"),
