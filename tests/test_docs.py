@@ -304,6 +304,13 @@ def test_every_file_that_a_page_names_exists(page):
             assert list(REPOSITORY.glob(name)), f"{page.name}: {span}"
 
 
+def test_the_list_of_pages_has_every_page():
+    folder = REPOSITORY / "docs"
+    links = re.findall(r"\]\(([^)#]+)\)", (folder / "README.md").read_text())
+    linked = {(folder / link).resolve() for link in links}
+    assert set(folder.rglob("*.md")) - linked == {folder / "README.md"}
+
+
 def test_the_command_line_has_every_script():
     text = (REPOSITORY / "docs/reference/command-line.md").read_text()
     named = set(re.findall(r"^\| `scripts/(\S+)`", text, re.MULTILINE))
