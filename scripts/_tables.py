@@ -336,7 +336,7 @@ def loaded_step(content: Mapping[str, Any]) -> str:
 
 
 def _loaded_loss(cell: Mapping[str, Any]) -> str:
-    return f"{_loss(cell['loss'])}, {cell['activation'].lower()}"
+    return f"{_loss(cell['loss'])} on a {cell['activation'].lower()}"
 
 
 def _loaded_step(cell: Mapping[str, Any]) -> str:
@@ -378,7 +378,8 @@ def loaded_notes(content: Mapping[str, Any]) -> str:
         [
             f"Measured with {content['loops']} busy loops on {content['processors']} "
             f"processors, shape {shape}.",
-            f"Our losses that two threads make slower there: {listed(slow)}.",
+            f"Losses of ours for which two threads are slower than one there: "
+            f"{listed(slow)}.",
             "A training step of ours with two threads takes "
             f"{step['quiet_ratio_2_to_1']:.2f} of the time of one thread on a quiet "
             f"machine, {step['loaded_ratio_2_to_1']:.2f} beside the loops.",
