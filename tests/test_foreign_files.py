@@ -251,4 +251,89 @@ def test_every_script_is_in_the_table():
     only_reads = {"readme_tables", "patch_caffe", "build_caffe"}
     names = {path.stem for path in (REPOSITORY / "scripts").glob("[!_]*.py")}
     assert names - only_reads == {*SCRIPTS, *LONG}
-    assert snapshots.PATTERN.startswith("snapshots/")
+    assert all(pattern.startswith("snapshots/") for pattern in snapshots.PATTERNS)
+
+
+@pytest.mark.parametrize("name", ["make_phantom", "export_lmdb", "export_model"])
+@pytest.mark.parametrize("inside", ["snapshots", "masks", "masks/MA"])
+def test_a_part_of_something_of_ours_is_not_replaced(
+    written, world, tmp_path, inside, name
+):
+    """Its list stands above it, and says who wrote it."""
+    source = written("train" if inside == "snapshots" else "prepare")[0]
+    ours = shutil.copytree(source, tmp_path / "ours", symlinks=True)
+    before = tree(ours)
+    result = start(name, *SCRIPTS[name](world, ours / inside))
+    assert result.returncode == 2
+    assert "choose a new folder" in result.stderr
+    assert tree(ours) == before
+
+
+def test_predictions_do_not_replace_what_prepare_wrote(written, world, tmp_path):
+    """Neither masks by maps, nor a photograph by its picture."""
+    ours = shutil.copytree(written("prepare")[0], tmp_path / "ours", symlinks=True)
+    before = tree(ours)
+    photo = next((ours / "images").iterdir())
+    for words in (
+        ("--data", ours, "--subset", "all", "--out", ours / "masks"),
+        ("--out", ours / "images", "--threshold", 0.0001, photo),
+    ):
+        result = start("predict", "--run", world.run, *words)
+        assert result.returncode == 2
+        assert "prepare wrote" in result.stderr
+        assert holds(ours, before)
+
+
+def test_force_removes_only_what_the_training_wrote(written, world, tmp_path):
+    ours = shutil.copytree(written("train")[0], tmp_path / "ours")
+    snapshot = sorted((ours / "snapshots").glob("*.caffemodel"))[-1]
+    mine = snapshot.with_name(f"{snapshot.stem}_good.caffemodel")
+    shutil.copy(snapshot, mine)
+    words = (*SCRIPTS["train"](world, ours), "--force")
+    done(start("train", *words))
+    assert mine.exists()
+    # A log that ended is a file like any other: what somebody made of it is his.
+    (ours / "log.txt").write_text("notes")
+    result = start("train", *words)
+    assert result.returncode == 2
+    assert "log.txt" in result.stderr
+    assert (ours / "log.txt").read_text() == "notes"
+    # What the message says to do works.
+    (ours / "log.txt").rename(tmp_path / "notes.txt")
+    done(start("train", *words))
+
+
+def test_files_of_the_project_are_no_place_for_results():
+    """But where its own results lie, which the commands in docs/ write anew."""
+    assert ownership.is_ours(REPOSITORY / "results" / "organs2d.md")
+    assert not ownership.is_ours(REPOSITORY / "LICENSE")
+    assert not ownership.is_ours(REPOSITORY / "scripts" / "train.py")
+
+
+def test_a_link_to_a_folder_stays_a_link(world, tmp_path):
+    (tmp_path / "big").mkdir()
+    (tmp_path / "link").symlink_to("big")
+    done(start("make_phantom", *SCRIPTS["make_phantom"](world, tmp_path / "link")))
+    assert (tmp_path / "link").is_symlink()
+    assert any((tmp_path / "big").iterdir())
+
+
+def test_of_two_that_build_one_folder_the_second_loses_nothing(tmp_path):
+    folder = tmp_path / "set"
+    with (
+        pytest.raises(UserError, match="another program wrote"),
+        writing.building(folder, "a") as mine,
+    ):
+        (mine / "mine.txt").write_text("mine")
+        with writing.building(folder, "a") as theirs:
+            (theirs / "theirs.txt").write_text("theirs")
+    assert [path.name for path in folder.glob("*.txt")] == ["theirs.txt"]
+
+
+def test_a_photograph_named_as_the_record_is_refused(world, tmp_path):
+    photo = shutil.copy(
+        next((world.phantom / "images").iterdir()), tmp_path / "prediction.png"
+    )
+    result = start("predict", "--run", world.run, "--out", tmp_path / "out", photo)
+    assert result.returncode == 2
+    assert "prediction.json" in result.stderr

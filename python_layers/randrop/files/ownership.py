@@ -4,10 +4,11 @@ The list is the file `.randrop.sha256` in the folder, in the form of sha256sum: 
 for each file with the digest of what was written. A file is ours while it is listed,
 here or in a folder above, and still has that content; nothing else is ever replaced or
 removed. Names that another program fills for us (caffe's snapshots, logs) are set
-aside by lines `# any PATTERN` before anything is there.
+aside by lines `# any PATTERN` before anything is there, until a later line has the
+digest of what it became. Lines `# by SCRIPT` say which scripts wrote into the folder:
+what one wrote, another does not replace.
 """
 
-import fnmatch
 import functools
 import hashlib
 import logging
@@ -30,6 +31,7 @@ LOCK = ".randrop.lock"
 
 _HEAD = "# Files that randrop wrote into this folder: it replaces and removes no other."
 _SHOWN = 3
+_RESULTS = ("results", "models", "prototxt", "proto", "docs", "README.md")
 
 
 def sha256(path: Path) -> str:
@@ -41,29 +43,31 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def is_ours(path: Path) -> bool:
-    """Return whether we wrote the file at `path`, and nobody changed it since."""
+def is_ours(path: Path, top: Path | None = None) -> bool:
+    """Return whether we wrote the file at `path`, and nobody changed it since.
+
+    Parameters
+    ----------
+    path : Path
+    top : Path, optional
+        Lists of folders above this one are not asked.
+    """
     if path.is_symlink() or not path.is_file():
         return False
     path = path.absolute()
-    digest = ""
-    for folder in path.parents:
-        text = _read(folder)
-        if not text:
-            continue
-        name = path.relative_to(folder).as_posix()
-        if any(fnmatch.fnmatchcase(name, p) for p in _words(text, "any")):
-            return True
-        end = f"  {_line(name)}\n"
-        if end in text:
-            digest = digest or sha256(path)
-            if digest + end in text:
-                return True
-    return _is_safe_in_git(path)
+    if _list_of(path, top) is not None:
+        return True
+    return top is None and _is_safe_in_git(path)
 
 
-def check(*paths: Path) -> None:
+def check(*paths: Path, maker: str | None = None) -> None:
     """Refuse to go on where a path is somebody else's.
+
+    Parameters
+    ----------
+    *paths : Path
+    maker : str, optional
+        Which script it is: what another one of ours wrote is somebody else's, too.
 
     Raises
     ------
@@ -71,11 +75,68 @@ def check(*paths: Path) -> None:
         Naming it and what to do.
     """
     for path in paths:
-        if os.path.lexists(path) and not is_ours(path):
+        if not os.path.lexists(path):
+            continue
+        if not is_ours(path):
             raise UserError(
                 f"cannot write {path}: what is there was not written by this program: "
                 "move it away, or choose another name or folder to write to"
             )
+        folder = _list_of(path.absolute())
+        makers = [] if folder is None else _words(_read(folder), "by")
+        if maker and makers and maker not in makers:
+            raise UserError(
+                f"cannot write {path}: {' and '.join(makers)} wrote what is there: "
+                "choose another folder to write to"
+            )
+
+
+def _list_of(path: Path, top: Path | None = None) -> Path | None:
+    """Return the nearest folder whose list names the file as it is; None without."""
+    digest = ""
+    for folder in path.parents:
+        if text := _read(folder):
+            name = path.relative_to(folder).as_posix()
+            begin = 0
+            for line in re.finditer(r"^# any (.*)\n", text, re.M):
+                if _fits(name, line[1]):
+                    begin = line.end()
+            end = f"  {_line(name)}\n"
+            listed = text.find(end, begin) >= 0
+            if listed:
+                digest = digest or sha256(path)
+            # Any of the digests: killed in between, there may be two.
+            if text.find(digest + end) >= 0 if listed else begin > 0:
+                return folder
+        if top is not None and folder == top.absolute():
+            break
+    return None
+
+
+def _fits(name: str, pattern: str) -> bool:
+    """Say whether a name is of a pattern: `*` is anything, `#` a whole number."""
+    parts = {"*": "[^/]*", "#": "[0-9]+"}
+    form = "".join(parts.get(sign, re.escape(sign)) for sign in pattern)
+    return re.fullmatch(form, name) is not None
+
+
+def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
+    """Return the files of a folder whose names are of one of some patterns."""
+    return sorted(
+        {
+            path
+            for pattern in patterns
+            for path in folder.glob(pattern.replace("#", "*"))
+            if _fits(path.relative_to(folder).as_posix(), pattern)
+        }
+    )
+
+
+def settle(folder: Path, streams: Iterable[str]) -> None:
+    """List files that were filled without `files.replacing` as they are now."""
+    for path in matching(folder, streams):
+        if path.is_file() and not path.is_symlink():
+            record(path, sha256(path))
 
 
 def record(path: Path, digest: str) -> None:
@@ -105,19 +166,19 @@ def claim(
     names : iterable of str
         Files that will be written, to be refused before the work and not after it.
     streams : iterable of str
-        Patterns of names that will be filled without `files.replacing`.
+        Patterns of names that will be filled without `files.replacing`: `*` is
+        anything, `#` a whole number.
 
     Raises
     ------
     UserError
         When a file of another is where one of those would be, or the system refuses.
     """
-    text = _read(folder)
-    check(*(folder / name for name in names))
-    streams = [p for p in streams if p not in _words(text, "any")]
-    check(*(found for pattern in streams for found in folder.glob(pattern)))
+    check(*(folder / name for name in names), maker=maker)
+    streams = list(streams)
+    check(*matching(folder, streams), maker=maker)
     lines = [f"# any {pattern}" for pattern in streams]
-    if maker not in _words(text, "by"):
+    if maker not in _words(_read(folder), "by"):
         lines.insert(0, f"# by {maker}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -151,7 +212,16 @@ def check_replaceable(folder: Path, maker: str) -> None:
         return
     if not folder.is_dir():
         raise UserError(f"{folder} is a file: choose another folder to write")
-    foreign = [path for path in _files(folder) if not is_ours(path)]
+    others = [by for by in _words(_read(folder), "by") if by != maker]
+    if not _read(folder):
+        inside = (_list_of(path) for path in _files(folder.absolute()))
+        above = next((top for top in inside if top is not None), None)
+        if above is not None:
+            by = " and ".join(_words(_read(above), "by")) or "another program"
+            raise UserError(
+                f"{folder} is a part of {above}, which {by} wrote: choose a new folder"
+            )
+    foreign = [path for path in _files(folder) if not is_ours(path, folder)]
     if foreign:
         names = [str(path.relative_to(folder)) for path in foreign[:_SHOWN]]
         more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
@@ -159,7 +229,6 @@ def check_replaceable(folder: Path, maker: str) -> None:
             f"{folder} holds something else ({', '.join(names)}{more}): choose a new "
             "folder, or move these away"
         )
-    others = [by for by in _words(_read(folder), "by") if by != maker]
     if others:
         raise UserError(
             f"{folder} holds what {', '.join(others)} wrote: choose a new folder"
@@ -221,7 +290,9 @@ def _is_safe_in_git(path: Path) -> bool:
     The commands in README and docs/ write the project's own results anew; git keeps
     what was there.
     """
-    if REPOSITORY not in path.resolve().parents:
+    if not {REPOSITORY / name for name in _RESULTS}.intersection(
+        (path.resolve(), *path.resolve().parents)
+    ):
         return False
     git = ["git", "-C", str(path.parent)]
     return all(

@@ -119,7 +119,10 @@ def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator
         When `folder` is not ours to replace, or the system refuses a write; the message
         names it.
     """
+    if folder.is_symlink():
+        folder = folder.resolve()
     ownership.check_replaceable(folder, maker)
+    before = _state(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(
@@ -134,6 +137,11 @@ def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator
                     ownership.record(path, ownership.sha256(path))
             # Again: much may have happened while it was made.
             ownership.check_replaceable(folder, maker)
+            if _state(folder) != before:
+                raise UserError(
+                    f"another program wrote {folder} while this one was at work: that "
+                    "stays; run this again to replace it"
+                )
             if folder.exists():
                 folder.rename(old)
             try:
@@ -147,6 +155,15 @@ def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator
             f"cannot write {folder}: {error.strerror or error}; nothing was left "
             "there: free some space or choose another folder"
         ) from error
+
+
+def _state(folder: Path) -> tuple[int, ...] | None:
+    """Return what tells a folder from one that took its place; None without one."""
+    try:
+        stat = folder.stat()
+    except OSError:
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

@@ -224,6 +224,12 @@ def predict(
     ]
     if options.lists:
         files += [f"{case.name}.{kind}" for case in cases for kind in ("json", "png")]
+    twice = sorted({name for name in files if files.count(name) > 1})
+    if twice:
+        raise UserError(
+            f"{out / twice[0]} would be written twice: rename the photograph of that "
+            "name, prediction.json being the record of what was predicted"
+        )
     with output(out, "predict", files):
         _write(cases, loaded, network, options, out)
     log.info("%d map(s) of %s in %s", len(cases), ", ".join(wanted), out)

@@ -30,7 +30,7 @@ _RESULTS = (
     *("final.caffemodel", "final.sha256", "log.txt", "curves.json", "curves.png"),
     *("kept.jsonl", "kept.png"),
 )
-_STREAMS = ("log.txt", "kept.jsonl", snapshots.PATTERN)
+_STREAMS = ("log.txt", "kept.jsonl", *snapshots.PATTERNS)
 
 FREE = ("workers", "gpu", "snapshot", "test_interval")
 """Settings that do not change what is learnt: a training may go on with others."""
@@ -61,7 +61,7 @@ def write_run(
     texts = prototxts.texts(run, settings, first)
     names = (*texts, "run.json", *(set(_RESULTS) - set(_STREAMS)))
     if snapshot is not None:
-        streams = (path for pattern in _STREAMS for path in run.glob(pattern))
+        streams = ownership.matching(run, _STREAMS)
         own = (path.relative_to(run).as_posix() for path in streams)
         ownership.adopt(run, (*names, *own))
     ownership.claim(run, "train", names, streams=_STREAMS)
@@ -203,6 +203,7 @@ def finish(run: Path, iterations: int) -> Path:
     with replacing(final) as temporary:
         shutil.copyfile(state.with_suffix(".caffemodel"), temporary)
     snapshots.seal(final)
+    ownership.settle(run, _STREAMS)
     return final
 
 

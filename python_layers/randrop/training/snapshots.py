@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 
 from randrop.errors import UserError
 from randrop.files import write_text
-from randrop.files.ownership import sha256
+from randrop.files.ownership import matching, sha256
 from randrop.pycaffe.build import import_caffe
 
 log = logging.getLogger(__name__)
@@ -23,8 +23,11 @@ log = logging.getLogger(__name__)
 PREFIX = "net"
 """Of the names that the solver gives to snapshots."""
 
-PATTERN = f"snapshots/{PREFIX}_iter_*"
-"""What a training writes into its folder of snapshots."""
+PATTERNS = tuple(
+    f"snapshots/{PREFIX}_iter_#.{kind}"
+    for kind in ("solverstate", "caffemodel", "sha256")
+)
+"""What a training writes into its folder of snapshots; `#` is the iteration."""
 
 _BEGUN = re.compile(r"\] Snapshotting to binary proto file (.*)$")
 _STATE = re.compile(r"\] Snapshotting solver state to binary proto file (.*)$")
@@ -32,8 +35,7 @@ _STATE = re.compile(r"\] Snapshotting solver state to binary proto file (.*)$")
 
 def files(run: Path) -> list[Path]:
     """Return the snapshots of a run with their digests."""
-    kinds = (".solverstate", ".caffemodel", ".sha256")
-    return [path for path in run.glob(PATTERN) if path.suffix in kinds]
+    return matching(run, PATTERNS)
 
 
 def states(run: Path) -> list[Path]:
