@@ -1,4 +1,7 @@
-"""A pycaffe layer that writes down what random drop keeps as training goes on."""
+"""A pycaffe layer that writes down what random drop keeps as training goes on.
+
+Prototxts of trainings name this module, as they name `randrop.layers`.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
