@@ -31,7 +31,7 @@ out="$build/kernels"
 mkdir -p "$out"
 flags=(-std=gnu++14 -O1 -g -w -fno-omit-frame-pointer -fno-sanitize-recover=all)
 flags+=(-fsanitize=address,undefined,float-cast-overflow -Icaffe_layers/include "-I$gtest")
-sources=(caffe_layers/src/caffe/util/pixel_kernels_{plain,avx2,avx512}.cpp)
+sources=(caffe_layers/src/caffe/randrop/simd/kernels_{plain,avx2,avx512}.cpp)
 sources+=(caffe_layers/src/caffe/test/test_pixel_kernels.cpp)
 sources+=("$gtest/gtest/gtest-all.cpp" "$gtest/gtest/gtest_main.cc")
 objects=()

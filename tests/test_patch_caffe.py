@@ -55,7 +55,7 @@ def test_patch_check_and_revert_by_the_command_line(tree):
     assert (result.returncode, "not patched" in result.stdout) == (1, True)
     result = tool(tree)
     assert result.returncode == 0, result.stderr
-    assert "include/caffe/util/philox.hpp" in result.stdout
+    assert "include/caffe/randrop/math/philox.hpp" in result.stdout
     result = tool(tree, "--check")
     assert (result.returncode, result.stdout.endswith(": patched\n")) == (0, True)
     patched = hashes(tree)
@@ -222,7 +222,7 @@ def test_a_layer_type_registered_by_others_is_named(tree):
 
 
 def test_a_file_of_the_users_in_our_place_is_kept(tree):
-    theirs = tree / "include/caffe/util/philox.hpp"
+    theirs = tree / "include/caffe/randrop/math/philox.hpp"
     theirs.write_text("// mine\n")
     before = hashes(tree)
     with pytest.raises(ToolError, match=r"philox\.hpp is there already and not ours"):
@@ -254,8 +254,8 @@ def test_another_version_is_told_and_updated(tree, monkeypatch, tmp_path):
     before = hashes(tree)
     older = tmp_path / "layers"
     shutil.copytree(planning.LAYERS, older)
-    (older / "include/caffe/util/philox.hpp").write_text("// an older text\n")
-    (older / "include/caffe/util/gone.hpp").write_text("// dropped since\n")
+    (older / "include/caffe/randrop/math/philox.hpp").write_text("// an older text\n")
+    (older / "include/caffe/randrop/math/gone.hpp").write_text("// dropped since\n")
     with monkeypatch.context() as patch:
         patch.setattr(planning, "LAYERS", older)
         patching.apply(tree)
@@ -264,10 +264,10 @@ def test_another_version_is_told_and_updated(tree, monkeypatch, tmp_path):
     assert tool(tree, "--check").returncode == 4
     changed = patching.apply(tree)
     assert sorted(changed) == [
-        "include/caffe/util/gone.hpp",
-        "include/caffe/util/philox.hpp",
+        "include/caffe/randrop/math/gone.hpp",
+        "include/caffe/randrop/math/philox.hpp",
     ]
-    assert not (tree / "include/caffe/util/gone.hpp").exists()
+    assert not (tree / "include/caffe/randrop/math/gone.hpp").exists()
     assert patching.check(tree) is State.PATCHED
     patching.revert(tree)
     assert hashes(tree) == before
@@ -445,7 +445,7 @@ def test_mends_alone(tree):
     before = hashes(tree)
     patching.apply(tree, mends_only=True)
     assert "SigmoidRandomDrop" not in (tree / PROTO).read_text()
-    assert not (tree / "include/caffe/util/philox.hpp").exists()
+    assert not (tree / "include/caffe/randrop/math/philox.hpp").exists()
     assert patching.check(tree) is State.PATCHED
     patching.revert(tree)
     assert hashes(tree) == before

@@ -23,15 +23,15 @@ two minutes on two cores, what is not built yet.
 
 examples:
   python3 tests/cuda_on_cpu/run.py
-  python3 tests/cuda_on_cpu/run.py --seed 7 --filter 'TopKLossLayersTest/2.*'
+  python3 tests/cuda_on_cpu/run.py --seed 7 --filter 'RandropTopKLossLayersTest/2.*'
   python3 tests/cuda_on_cpu/run.py --whole --seeds 20
   python3 tests/cuda_on_cpu/run.py --sanitize
 """
 # The halves of the tests that run on the GPU, float and double, and what is the
 # emulation's own. Gradients by differences take thousands of launches: they are left to
 # --whole, as the CPU's are checked so, and the GPU's against those.
-FILTER = "*/2.*:*/3.*:GpuEqualsCpu*:CudaOnCpu*:GpuLoops*"
-SLOW = "PixelLoss*/2.TestGradient:*/3.TestGradient*:*/3.TestManyPixels"
+FILTER = "*/2.*:*/3.*:RandropGpuEqualsCpu*:CudaOnCpu*:GpuLoops*"
+SLOW = "RandropPixelLoss*/2.TestGradient:*/3.TestGradient*:*/3.TestManyPixels"
 # The emulation's own checks are off there, and memory for 16 GiB is an error at once.
 UNSANITIZED = "CudaOnCpu*:GpuLoopsTest.TestTooManySegmentsAreOutOfMemory"
 

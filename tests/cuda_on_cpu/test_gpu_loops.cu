@@ -10,7 +10,7 @@
 #include "gtest/gtest.h"
 
 #include "caffe/common.hpp"
-#include "caffe/util/pixel_loops.cuh"
+#include "caffe/randrop/loops/gpu.cuh"
 
 namespace {
 
@@ -190,7 +190,7 @@ TEST_F(GpuLoopsTest, TestSelection) {
   const cuda_on_cpu::OnlyOuterBlocks outer(2);
   const int spread = 1 << 20, digits = 256, wanted = 1000;
   const int64_t chunk = (kMost - 1) / spread + 1;
-  caffe::Cut<uint32_t>* cuts = NULL;
+  caffe::RadixCut<uint32_t>* cuts = NULL;
   int* histogram = NULL;
   int* ties = NULL;
   CUDA_CHECK(cudaMalloc(&cuts, sizeof(*cuts)));
@@ -198,7 +198,7 @@ TEST_F(GpuLoopsTest, TestSelection) {
   CUDA_CHECK(cudaMalloc(&ties, spread * sizeof(int)));
   CUDA_CHECK(cudaMemset(ties, 0, spread * sizeof(int)));
   CUDA_CHECK(cudaMemset(histogram, 0, digits * sizeof(int)));
-  const caffe::Cut<uint32_t> cut(wanted);
+  const caffe::RadixCut<uint32_t> cut(wanted);
   CUDA_CHECK(cudaMemcpy(cuts, &cut, sizeof(cut), cudaMemcpyHostToDevice));
 
   const NoteKeys growing = {kMost, false, calls_};

@@ -61,7 +61,7 @@ def uniforms(seed: int, iteration: int, count: int) -> np.ndarray:
     Element i lies in tile i // 64 at position r = i % 64. Its number is word r // 16 of
     the counter (b, iteration) with b = 16 (i // 64) + r % 16, both 64 bits wide, under
     the key `seed`; u = (word >> 8) * 2^-24. The same function stands in
-    caffe/util/philox.hpp.
+    caffe/randrop/math/philox.hpp.
 
     Parameters
     ----------

@@ -49,12 +49,12 @@ def caffe_binary() -> Path:
 
 
 PATIENCE = {"GOMP_SPINCOUNT": "10000"}
-"""How long threads of OpenMP turn round for others before they sleep: 10000 turns are
-a quarter of a millisecond (246 us where it was measured), the default of 300000 some
-seven. Where programs compete for the processors, threads that turn round hold up the
-ones that they wait for. Our own loops do not wait so (caffe/util/parallel.hpp); this is
-for oneDNN's convolutions. Started without it, the engine lets their threads sleep at
-once (caffe/util/cpu_engine.cpp), which a quiet machine is a few percent slower with.
+"""How long OpenMP threads busy-wait before they sleep: 10000 turns are a quarter of a
+millisecond (246 us where it was measured), the default of 300000 some seven. Where
+programs compete for the processors, busy-waiting threads starve the threads that they
+wait for. Our own loops do not wait so (caffe/randrop/loops/parallel.hpp); this is for
+oneDNN's convolutions. Without it, the engine lets their threads sleep at once
+(caffe/randrop/engine/cpu_engine.cpp), which is a few percent slower on a quiet machine.
 OpenMP reads it when it is loaded, so a program must be started with it."""
 
 

@@ -9,18 +9,18 @@
 #include "caffe/syncedmem.hpp"
 
 #include "caffe/layers/pixel_loss_layer.hpp"
-#include "caffe/util/class_balance.hpp"
+#include "caffe/randrop/losses/balance.hpp"
 
 namespace caffe {
 
 /// @brief Writes the weights of a group's positives and of its negatives.
 template <typename Dtype>
 struct GroupWeights {
-  const GroupSums* sums;
-  BalanceRule rule;
+  const randrop::GroupSums* sums;
+  randrop::BalanceRule rule;
   Dtype* weights;
 
-  CAFFE_HOST_DEVICE inline void operator()(int group) const {
+  RANDROP_HOST_DEVICE inline void operator()(int group) const {
     weights[2 * group] = rule.Positive(sums[group]);
     weights[2 * group + 1] = rule.Negative(sums[group]);
   }
@@ -28,10 +28,11 @@ struct GroupWeights {
 
 /// @brief Adds the groups up.
 struct GroupTotal {
-  const GroupSums* sums;
-  BalanceRule rule;
+  const randrop::GroupSums* sums;
+  randrop::BalanceRule rule;
 
-  CAFFE_HOST_DEVICE inline void operator()(int group, BatchSums* total) const {
+  RANDROP_HOST_DEVICE inline void operator()(int group,
+      randrop::BatchSums* total) const {
     total->AddGroup(sums[group], rule);
   }
 };
@@ -46,10 +47,10 @@ struct BalancedDiff {
   int group_size;
   Dtype* diff;
 
-  CAFFE_HOST_DEVICE inline void operator()(int i) const {
+  RANDROP_HOST_DEVICE inline void operator()(int i) const {
     const Dtype* group = weights + i / group_size * 2;
     const Dtype weight[] = {scale * group[0], scale * group[1]};
-    diff[i] = WeightedDiff(selection[i], logits[i], weight);
+    diff[i] = randrop::WeightedDiff(selection[i], logits[i], weight);
   }
 };
 
@@ -92,7 +93,7 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
   /// @brief What a group is.
   virtual SigmoidRandomDropCELossParameter_Balance Balance() const = 0;
   /// @brief How a group's elements weigh.
-  virtual BalanceRule Rule() const = 0;
+  virtual randrop::BalanceRule Rule() const = 0;
   /// @brief What to do about groups whose positives stand alone.
   virtual const char* StarvedRemedy() const { return ""; }
 
@@ -102,8 +103,8 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
   }
   /// @brief Room for the sums of the groups.
   template <typename Device>
-  GroupSums* GroupSumsOn() {
-    return sums_.Get<Device, GroupSums>(groups_);
+  randrop::GroupSums* GroupSumsOn() {
+    return sums_.Get<Device, randrop::GroupSums>(groups_);
   }
 
   /// @brief Ends a forward pass: weighs, checks labels, normalises, writes the
@@ -111,15 +112,15 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
   template <typename Device>
   void EndForward(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top) {
-    const GroupSums* sums = GroupSumsOn<Device>();
+    const randrop::GroupSums* sums = GroupSumsOn<Device>();
     const GroupWeights<Dtype> weigh = {sums, Rule(),
         Device::MutableData(&weights_)};
     Device::ForEach(groups_, weigh);
     const GroupTotal add = {sums, Rule()};
-    BatchSums* total = total_.Get<Device, BatchSums>(1);
+    randrop::BatchSums* total = total_.Get<Device, randrop::BatchSums>(1);
     Device::Reduce(1, groups_, add, total, &this->loops_);
     if (top.size() > 1) {
-      const WriteMask<Dtype> write = {Selection<Device>(),
+      const randrop::WriteMask<Dtype> write = {Selection<Device>(),
           Device::MutableData(top[1])};
       Device::ForEach(top[1]->count(), write);
     }
@@ -143,7 +144,7 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
   int group_size_;
 
  private:
-  void Finish(const BatchSums& total, const Blob<Dtype>& label,
+  void Finish(const randrop::BatchSums& total, const Blob<Dtype>& label,
       Blob<Dtype>* loss);
   /// @brief Counts the groups whose positives stand alone; warns once.
   void CountStarved(int starved);
@@ -152,7 +153,7 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
   shared_ptr<SyncedMemory> selection_;
   /// (groups x 2): the weights of positives and of kept negatives.
   Blob<Dtype> weights_;
-  ScratchMemory sums_, total_;
+  randrop::ScratchMemory sums_, total_;
   uint64_t seen_groups_;
   uint64_t starved_groups_;
 };

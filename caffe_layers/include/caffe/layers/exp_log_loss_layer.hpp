@@ -9,8 +9,8 @@
 #include "caffe/proto/caffe.pb.h"
 
 #include "caffe/layers/pixel_loss_layer.hpp"
-#include "caffe/util/dice.hpp"
-#include "caffe/util/exp_log.hpp"
+#include "caffe/randrop/losses/dice.hpp"
+#include "caffe/randrop/losses/exp_log.hpp"
 
 namespace caffe {
 
@@ -47,14 +47,7 @@ class ExpLogLossLayer : public PixelLossLayer<Dtype> {
       const vector<Blob<Dtype>*>& top);
 
  protected:
-  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
-  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  RANDROP_DECLARE_PASSES();
 
   virtual const char* OwnType() const { return "ExpLogLoss"; }
   virtual bool IsSoftmax() const { return true; }
@@ -70,7 +63,7 @@ class ExpLogLossLayer : public PixelLossLayer<Dtype> {
   Blob<double> frequency_;
   Blob<Dtype> class_weights_;
   double cross_;
-  ScratchMemory sums_, tally_, terms_, total_;
+  randrop::ScratchMemory sums_, tally_, terms_, total_;
 };
 
 template <typename Dtype>
@@ -79,28 +72,29 @@ void ExpLogLossLayer<Dtype>::ForwardOn(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   const int images = this->images_, classes = this->classes_;
   const int groups = images * classes;
-  ExpLogSums* sums = sums_.Get<Device, ExpLogSums>(groups);
-  const SumExpLog<Dtype> sum = {this->template Input<Device>(bottom),
+  randrop::ExpLogSums* sums = sums_.Get<Device, randrop::ExpLogSums>(groups);
+  const randrop::SumExpLog<Dtype> sum = {this->template Input<Device>(bottom),
       param_.gamma_cross()};
   Device::ReduceClasses(images, classes, this->area_, sum, sums,
       &this->loops_);
-  ExpLogTerm<Dtype>* terms = terms_.Get<Device, ExpLogTerm<Dtype> >(groups);
-  const CountExpLogImages count = {sums, classes};
-  GroupTally* tally = tally_.Get<Device, GroupTally>(1);
+  randrop::ExpLogTerm<Dtype>* terms =
+      terms_.Get<Device, randrop::ExpLogTerm<Dtype> >(groups);
+  const randrop::CountExpLogImages count = {sums, classes};
+  randrop::GroupTally* tally = tally_.Get<Device, randrop::GroupTally>(1);
   Device::Reduce(1, images, count, tally, &this->loops_);
-  const WriteExpLogTerm<Dtype> write = {sums, tally, images, classes,
+  const randrop::WriteExpLogTerm<Dtype> write = {sums, tally, images, classes,
       param_.batch(), param_.epsilon(), param_.gamma_dice(),
       param_.weight_dice(), terms};
   Device::ForEach(groups, write);
-  const WriteClassWeight<Dtype> weigh = {
+  const randrop::WriteClassWeight<Dtype> weigh = {
       frequency_.count() > 0 ? Device::Data(frequency_) : NULL, sums, images,
       classes, Device::MutableData(&class_weights_)};
   Device::ForEach(classes, weigh);
-  const SumExpLogTerms<Dtype> sum_terms = {sums, terms,
+  const randrop::SumExpLogTerms<Dtype> sum_terms = {sums, terms,
       Device::Data(class_weights_), classes};
-  ExpLogTotal* total = total_.Get<Device, ExpLogTotal>(1);
+  randrop::ExpLogTotal* total = total_.Get<Device, randrop::ExpLogTotal>(1);
   Device::Reduce(1, groups, sum_terms, total, &this->loops_);
-  const ExpLogTotal found = Device::Read(total);
+  const randrop::ExpLogTotal found = Device::Read(total);
   this->CheckLabel(*bottom[1], found.bad_label);
   cross_ = param_.weight_cross() / std::max(1, found.pixels);
   top[0]->mutable_cpu_data()[0] = found.dice + cross_ * found.cross;
@@ -114,8 +108,10 @@ void ExpLogLossLayer<Dtype>::BackwardOn(
   if (!this->GoesDown(propagate_down)) {
     return;
   }
-  const WriteExpLogDiff<Dtype> write = {this->template Input<Device>(bottom),
-      terms_.Get<Device, ExpLogTerm<Dtype> >(this->images_ * this->classes_),
+  const randrop::WriteExpLogDiff<Dtype> write = {
+      this->template Input<Device>(bottom),
+      terms_.Get<Device, randrop::ExpLogTerm<Dtype> >(
+          this->images_ * this->classes_),
       Device::Data(class_weights_), param_.gamma_cross(), cross_,
       top[0]->cpu_diff()[0], Device::MutableDiff(bottom[0])};
   Device::ForEach(this->images_, this->area_, write);

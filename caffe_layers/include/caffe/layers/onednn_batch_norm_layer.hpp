@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "caffe/layers/batch_norm_layer.hpp"
-#include "caffe/util/onednn.hpp"
+#include "caffe/randrop/engine/onednn.hpp"
 
 namespace caffe {
 
@@ -36,8 +36,8 @@ class OnednnBatchNormLayer : public BatchNormLayer<Dtype> {
   /// @brief Adds the batch's statistics to the moving averages, as Caffe does.
   void KeepAverages(int count);
 
-  onednn::RowLayout layout_;
-  onednn::Keeper keeper_;
+  randrop::onednn::RowLayout layout_;
+  randrop::onednn::Keeper keeper_;
 };
 
 }  // namespace caffe

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "caffe/layers/concat_layer.hpp"
-#include "caffe/util/onednn.hpp"
+#include "caffe/randrop/engine/onednn.hpp"
 
 namespace caffe {
 
@@ -27,7 +27,8 @@ class OnednnConcatLayer : public ConcatLayer<Dtype> {
   bool Suits(const vector<Blob<Dtype>*>& bottom) const;
   /// @brief Whether channels are joined whose data lie in blocks of one size,
   ///        none of them in part: rows, but for the channels, are those of each.
-  bool WholeBlocks(const vector<Blob<Dtype>*>& bottom, ChannelRows* rows) const;
+  bool WholeBlocks(
+      const vector<Blob<Dtype>*>& bottom, randrop::ChannelRows* rows) const;
 };
 
 }  // namespace caffe

@@ -6,7 +6,7 @@
 
 #include "caffe/layers/conv_layer.hpp"
 #include "caffe/layers/deconv_layer.hpp"
-#include "caffe/util/onednn_conv.hpp"
+#include "caffe/randrop/engine/convolution.hpp"
 
 namespace caffe {
 
@@ -32,25 +32,25 @@ class OnednnBaseConvolutionLayer : public Base {
  private:
   bool Prepare(const Blob<Dtype>& bottom, const Blob<Dtype>& top);
 
-  onednn::Convolver<Primitives> convolver_;
+  randrop::onednn::Convolver<Primitives> convolver_;
 };
 
 template <typename Dtype>
 class OnednnConvolutionLayer : public OnednnBaseConvolutionLayer<Dtype,
-    ConvolutionLayer<Dtype>, onednn::ConvolutionPrimitives> {
+    ConvolutionLayer<Dtype>, randrop::onednn::ConvolutionPrimitives> {
  public:
   explicit OnednnConvolutionLayer(const LayerParameter& param)
       : OnednnBaseConvolutionLayer<Dtype, ConvolutionLayer<Dtype>,
-        onednn::ConvolutionPrimitives>(param) {}
+        randrop::onednn::ConvolutionPrimitives>(param) {}
 };
 
 template <typename Dtype>
 class OnednnDeconvolutionLayer : public OnednnBaseConvolutionLayer<Dtype,
-    DeconvolutionLayer<Dtype>, onednn::DeconvolutionPrimitives> {
+    DeconvolutionLayer<Dtype>, randrop::onednn::DeconvolutionPrimitives> {
  public:
   explicit OnednnDeconvolutionLayer(const LayerParameter& param)
       : OnednnBaseConvolutionLayer<Dtype, DeconvolutionLayer<Dtype>,
-        onednn::DeconvolutionPrimitives>(param) {}
+        randrop::onednn::DeconvolutionPrimitives>(param) {}
 };
 
 }  // namespace caffe

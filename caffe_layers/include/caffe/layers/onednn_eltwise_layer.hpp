@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "caffe/layers/eltwise_layer.hpp"
-#include "caffe/util/onednn.hpp"
+#include "caffe/randrop/engine/onednn.hpp"
 
 namespace caffe {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "caffe/layers/pooling_layer.hpp"
-#include "caffe/util/onednn.hpp"
+#include "caffe/randrop/engine/onednn.hpp"
 
 namespace caffe {
 
@@ -29,12 +29,12 @@ class OnednnPoolingLayer : public PoolingLayer<Dtype> {
   /// @brief Whether it is one for oneDNN.
   bool Suits(const Blob<Dtype>& bottom, const vector<Blob<Dtype>*>& top) const;
   /// @brief Prepares both passes for data in this layout.
-  void Prepare(const onednn::Layout& layout, const vector<int>& bottom_shape,
-      const vector<int>& top_shape);
+  void Prepare(const randrop::onednn::Layout& layout,
+      const vector<int>& bottom_shape, const vector<int>& top_shape);
 
   /// Of the last forward pass: whether it was ours, and for what.
   bool ours_;
-  onednn::Layout layout_;
+  randrop::onednn::Layout layout_;
   vector<int> bottom_shape_, top_shape_;
   dnnl::pooling_forward::primitive_desc forward_;
   dnnl::pooling_backward::primitive_desc backward_;

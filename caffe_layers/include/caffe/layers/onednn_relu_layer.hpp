@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "caffe/layers/relu_layer.hpp"
-#include "caffe/util/onednn.hpp"
+#include "caffe/randrop/engine/onednn.hpp"
 
 namespace caffe {
 
@@ -24,11 +24,11 @@ class OnednnReLULayer : public ReLULayer<Dtype> {
 
  private:
   /// @brief Prepares for data in this layout.
-  void Prepare(const onednn::Layout& layout, float slope);
+  void Prepare(const randrop::onednn::Layout& layout, float slope);
 
   /// Whether the last forward pass was done with a batch normalisation's.
   bool on_norm_;
-  onednn::Layout layout_;
+  randrop::onednn::Layout layout_;
   dnnl::eltwise_forward::primitive_desc forward_;
   dnnl::eltwise_backward::primitive_desc backward_;
 };

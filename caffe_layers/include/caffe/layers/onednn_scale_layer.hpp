@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "caffe/layers/scale_layer.hpp"
-#include "caffe/util/onednn.hpp"
-#include "caffe/util/onednn_deferred.hpp"
+#include "caffe/randrop/engine/deferred.hpp"
+#include "caffe/randrop/engine/onednn.hpp"
 
 namespace caffe {
 
@@ -34,10 +34,10 @@ class OnednnScaleLayer : public ScaleLayer<Dtype> {
   void BackwardOfNorm(Blob<float>* blob, Blob<float>* factor,
       Blob<float>* offset);
 
-  onednn::RowLayout layout_;
-  onednn::Keeper keeper_;
+  randrop::onednn::RowLayout layout_;
+  randrop::onednn::Keeper keeper_;
   /// What the last forward pass was done with; none: it was done alone.
-  shared_ptr<onednn::DeferredNorm> norm_;
+  shared_ptr<randrop::onednn::DeferredNorm> norm_;
 };
 
 }  // namespace caffe

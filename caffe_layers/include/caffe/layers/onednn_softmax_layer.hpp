@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "caffe/layers/softmax_layer.hpp"
-#include "caffe/util/onednn.hpp"
+#include "caffe/randrop/engine/onednn.hpp"
 
 namespace caffe {
 
@@ -25,7 +25,7 @@ class OnednnSoftmaxLayer : public SoftmaxLayer<Dtype> {
 
  private:
   /// @brief Prepares for data in this layout.
-  void Prepare(const onednn::Layout& layout, int axis);
+  void Prepare(const randrop::onednn::Layout& layout, int axis);
   bool Suits(const Blob<Dtype>& blob) const {
     return sizeof(Dtype) == sizeof(float) && blob.count() > 0 &&
         blob.count(Axis(blob) + 1) == 1;
@@ -34,7 +34,7 @@ class OnednnSoftmaxLayer : public SoftmaxLayer<Dtype> {
     return blob.CanonicalAxisIndex(this->layer_param_.softmax_param().axis());
   }
 
-  onednn::Layout layout_;
+  randrop::onednn::Layout layout_;
   dnnl::softmax_forward::primitive_desc forward_;
   dnnl::softmax_backward::primitive_desc backward_;
 };

@@ -10,8 +10,8 @@
 #include "caffe/proto/caffe.pb.h"
 
 #include "caffe/layers/loss_layer.hpp"
-#include "caffe/util/pixel_loops.hpp"
-#include "caffe/util/softmax_pixel.hpp"
+#include "caffe/randrop/loops/cpu.hpp"
+#include "caffe/randrop/math/softmax.hpp"
 
 namespace caffe {
 
@@ -86,8 +86,8 @@ class PixelLossLayer : public LossLayer<Dtype> {
   string Title() const;
   /// @brief The bottoms of a softmax loss.
   template <typename Device>
-  SoftmaxInput<Dtype> Input(const vector<Blob<Dtype>*>& bottom) const {
-    const SoftmaxInput<Dtype> input = {Device::Data(*bottom[0]),
+  randrop::LossInput<Dtype> Input(const vector<Blob<Dtype>*>& bottom) const {
+    const randrop::LossInput<Dtype> input = {Device::Data(*bottom[0]),
         Device::Data(*bottom[1]), classes_, area_, has_ignore_label_,
         ignore_label_};
     return input;
@@ -98,7 +98,7 @@ class PixelLossLayer : public LossLayer<Dtype> {
   LossParameter_NormalizationMode normalization_;
   /// Sizes of the logits, (images x classes x area), and the labels' number.
   int images_, classes_, area_, labels_;
-  ScratchMemory loops_;
+  randrop::ScratchMemory loops_;
 
  private:
   /// @brief The divisor of the loss.
@@ -108,6 +108,48 @@ class PixelLossLayer : public LossLayer<Dtype> {
 
   Dtype normalizer_;
 };
+
+/// @brief In the class of a loss that writes each pass once, as a template
+///        ForwardOn<Device> and BackwardOn<Device> over randrop::OnCpu and
+///        OnGpu: Caffe's four functions.
+#define RANDROP_DECLARE_PASSES() \
+  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, \
+      const vector<Blob<Dtype>*>& top); \
+  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom, \
+      const vector<Blob<Dtype>*>& top); \
+  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top, \
+      const vector<bool>& propagate_down, \
+      const vector<Blob<Dtype>*>& bottom); \
+  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top, \
+      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom)
+
+#define RANDROP_DEFINE_PASSES(classname, unit, Device) \
+  template <typename Dtype> \
+  void classname<Dtype>::Forward_##unit(const vector<Blob<Dtype>*>& bottom, \
+      const vector<Blob<Dtype>*>& top) { \
+    this->template ForwardOn<Device>(bottom, top); \
+  } \
+  template <typename Dtype> \
+  void classname<Dtype>::Backward_##unit(const vector<Blob<Dtype>*>& top, \
+      const vector<bool>& propagate_down, \
+      const vector<Blob<Dtype>*>& bottom) { \
+    this->template BackwardOn<Device>(top, propagate_down, bottom); \
+  }
+
+/// @brief They, in the .cpp of the loss, with Caffe's INSTANTIATE_CLASS, and in
+///        its .cu.
+#ifdef CPU_ONLY
+#define RANDROP_STUB_GPU(classname) STUB_GPU(classname)
+#else
+#define RANDROP_STUB_GPU(classname)
+#endif
+#define RANDROP_INSTANTIATE_LOSS(classname) \
+  RANDROP_DEFINE_PASSES(classname, cpu, randrop::OnCpu) \
+  RANDROP_STUB_GPU(classname) \
+  INSTANTIATE_CLASS(classname)
+#define RANDROP_GPU_PASSES(classname) \
+  RANDROP_DEFINE_PASSES(classname, gpu, randrop::OnGpu) \
+  INSTANTIATE_LAYER_GPU_FUNCS(classname)
 
 }  // namespace caffe
 

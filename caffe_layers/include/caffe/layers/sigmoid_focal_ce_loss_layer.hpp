@@ -8,7 +8,7 @@
 #include "caffe/proto/caffe.pb.h"
 
 #include "caffe/layers/pixel_loss_layer.hpp"
-#include "caffe/util/focal.hpp"
+#include "caffe/randrop/losses/focal.hpp"
 
 namespace caffe {
 
@@ -41,20 +41,13 @@ class SigmoidFocalCELossLayer : public PixelLossLayer<Dtype> {
       const vector<Blob<Dtype>*>& top);
 
  protected:
-  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
-  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  RANDROP_DECLARE_PASSES();
 
   virtual const char* OwnType() const { return "SigmoidFocalCELoss"; }
 
   template <typename Device>
-  SigmoidFocalInput<Dtype> Input(const vector<Blob<Dtype>*>& bottom) {
-    const SigmoidFocalInput<Dtype> input = {Device::Data(*bottom[0]),
+  randrop::SigmoidFocalInput<Dtype> Input(const vector<Blob<Dtype>*>& bottom) {
+    const randrop::SigmoidFocalInput<Dtype> input = {Device::Data(*bottom[0]),
         Device::Data(*bottom[1]), this->has_ignore_label_,
         this->ignore_label_, static_cast<Dtype>(param_.gamma()),
         Device::Data(weights_), group_size_};
@@ -71,26 +64,26 @@ class SigmoidFocalCELossLayer : public PixelLossLayer<Dtype> {
   int groups_, group_size_;
   /// (groups x 2): the weights of positives and of negatives.
   Blob<Dtype> weights_;
-  ScratchMemory counts_, sums_;
+  randrop::ScratchMemory counts_, sums_;
 };
 
 template <typename Dtype>
 template <typename Device>
 void SigmoidFocalCELossLayer<Dtype>::ForwardOn(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  ClassCounts* counts = NULL;
+  randrop::ClassCounts* counts = NULL;
   if (param_.alpha_mode() != RandropFocalParameter_AlphaMode_FIXED) {
-    counts = counts_.Get<Device, ClassCounts>(groups_);
-    const CountClasses<Dtype> count = {Input<Device>(bottom)};
+    counts = counts_.Get<Device, randrop::ClassCounts>(groups_);
+    const randrop::CountClasses<Dtype> count = {Input<Device>(bottom)};
     Device::Reduce(groups_, group_size_, count, counts, &this->loops_);
   }
-  const WriteFocalWeights<Dtype> write = {counts, param_.alpha(),
+  const randrop::WriteFocalWeights<Dtype> write = {counts, param_.alpha(),
       Device::MutableData(&weights_)};
   Device::ForEach(groups_, write);
-  const SumSigmoidFocal<Dtype> sum = {Input<Device>(bottom)};
-  PixelSums* sums = sums_.Get<Device, PixelSums>(1);
+  const randrop::SumSigmoidFocal<Dtype> sum = {Input<Device>(bottom)};
+  randrop::PixelSums* sums = sums_.Get<Device, randrop::PixelSums>(1);
   Device::ReduceAll(groups_, group_size_, sum, sums, &this->loops_);
-  const PixelSums total = Device::Read(sums);
+  const randrop::PixelSums total = Device::Read(sums);
   this->CheckLabel(*bottom[1], total.bad_label);
   this->WriteLoss(total.loss, total.taking_part, top[0]);
 }
@@ -103,7 +96,7 @@ void SigmoidFocalCELossLayer<Dtype>::BackwardOn(
   if (!this->GoesDown(propagate_down)) {
     return;
   }
-  const WriteSigmoidFocalDiff<Dtype> write = {Input<Device>(bottom),
+  const randrop::WriteSigmoidFocalDiff<Dtype> write = {Input<Device>(bottom),
       this->DiffScale(*top[0]), Device::MutableDiff(bottom[0])};
   Device::ForEach(groups_, group_size_, write);
 }

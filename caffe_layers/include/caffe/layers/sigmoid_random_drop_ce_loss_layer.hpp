@@ -58,7 +58,7 @@ class SigmoidRandomDropCELossLayer : public BalancedCELossLayer<Dtype> {
   virtual SigmoidRandomDropCELossParameter_Balance Balance() const {
     return param_.balance();
   }
-  virtual BalanceRule Rule() const;
+  virtual randrop::BalanceRule Rule() const;
   virtual const char* StarvedRemedy() const;
   /// @brief The schedule in force: NONE where nothing is to be dropped.
   int Schedule() const;

@@ -8,7 +8,7 @@
 #include "caffe/proto/caffe.pb.h"
 
 #include "caffe/layers/balanced_ce_loss_layer.hpp"
-#include "caffe/util/top_k_ce.hpp"
+#include "caffe/randrop/losses/top_k.hpp"
 
 namespace caffe {
 
@@ -52,7 +52,7 @@ class SigmoidTopKCELossLayer : public BalancedCELossLayer<Dtype> {
 
   virtual const char* OwnType() const { return "SigmoidTopKCELoss"; }
   virtual SigmoidRandomDropCELossParameter_Balance Balance() const;
-  virtual BalanceRule Rule() const;
+  virtual randrop::BalanceRule Rule() const;
   virtual bool IsMean() const { return IsShare(); }
   bool IsShare() const {
     return param_.selection() == RandropTopKParameter_Selection_PERCENT;
@@ -63,46 +63,46 @@ class SigmoidTopKCELossLayer : public BalancedCELossLayer<Dtype> {
       const vector<Blob<Dtype>*>& top);
 
   RandropTopKParameter param_;
-  ScratchMemory candidates_, wanted_;
+  randrop::ScratchMemory candidates_, wanted_;
 };
 
 template <typename Dtype>
 template <typename Device>
 void SigmoidTopKCELossLayer<Dtype>::ForwardOn(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  typedef typename OrderedKey<Dtype>::Type Key;
+  typedef typename randrop::OrderedKey<Dtype>::Type Key;
   const int groups = this->groups_, size = this->group_size_;
   const Dtype* logits = Device::Data(*bottom[0]);
   unsigned char* selection = this->template Selection<Device>();
-  CandidateSums* candidates =
-      candidates_.Get<Device, CandidateSums>(groups);
+  randrop::CandidateSums* candidates =
+      candidates_.Get<Device, randrop::CandidateSums>(groups);
   int* wanted = wanted_.Get<Device, int>(groups);
 
   const bool bins = param_.selection() == RandropTopKParameter_Selection_BIN;
-  const ClassifyLabels<Dtype> classify = {bins ? logits : NULL,
+  const randrop::ClassifyLabels<Dtype> classify = {bins ? logits : NULL,
       Device::Data(*bottom[1]), this->has_ignore_label_, this->ignore_label_,
       selection};
   Device::Reduce(groups, size, classify, candidates, &this->loops_);
   if (IsShare()) {
-    const WantShare want = {candidates, param_.k_percent(), wanted};
+    const randrop::WantShare want = {candidates, param_.k_percent(), wanted};
     Device::ForEach(groups, want);
-    const HardestElements<Dtype> hardest = {logits, selection};
+    const randrop::HardestElements<Dtype> hardest = {logits, selection};
     Device::template Select<Key>(groups, size, hardest, wanted,
         &this->loops_);
   } else {
-    const WantNegatives want = {candidates, param_.negatives_per_positive(),
-        bins, wanted};
+    const randrop::WantNegatives want = {
+        candidates, param_.negatives_per_positive(), bins, wanted};
     Device::ForEach(groups, want);
     if (bins) {
-      const KeepBins<Dtype> keep = {logits, wanted, size, selection};
+      const randrop::KeepBins<Dtype> keep = {logits, wanted, size, selection};
       Device::ForEach(groups, size, keep);
     } else {
-      const HardestNegatives<Dtype> hardest = {logits, selection};
+      const randrop::HardestNegatives<Dtype> hardest = {logits, selection};
       Device::template Select<Key>(groups, size, hardest, wanted,
           &this->loops_);
     }
   }
-  const SumSelected<Dtype> sum = {logits, selection};
+  const randrop::SumSelected<Dtype> sum = {logits, selection};
   Device::Reduce(groups, size, sum, this->template GroupSumsOn<Device>(),
       &this->loops_);
   this->template EndForward<Device>(bottom, top);

@@ -8,9 +8,9 @@
 #include "caffe/proto/caffe.pb.h"
 
 #include "caffe/layers/pixel_loss_layer.hpp"
-#include "caffe/util/dice.hpp"
-#include "caffe/util/hardest_pixels.hpp"
-#include "caffe/util/softmax_top_k.hpp"
+#include "caffe/randrop/losses/cross_entropy.hpp"
+#include "caffe/randrop/losses/dice.hpp"
+#include "caffe/randrop/losses/top_k.hpp"
 
 namespace caffe {
 
@@ -47,14 +47,7 @@ class SoftDiceLossLayer : public PixelLossLayer<Dtype> {
       const vector<Blob<Dtype>*>& top);
 
  protected:
-  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
-  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  RANDROP_DECLARE_PASSES();
 
   virtual const char* OwnType() const { return "SoftDiceLoss"; }
   virtual bool IsSoftmax() const {
@@ -72,15 +65,15 @@ class SoftDiceLossLayer : public PixelLossLayer<Dtype> {
     return selection_.Get<Device, unsigned char>(this->labels_);
   }
   template <typename Device>
-  DiceInput<Dtype> Dice(const vector<Blob<Dtype>*>& bottom) {
-    const DiceInput<Dtype> dice = {this->template Input<Device>(bottom),
-        param_.squared(), IsForeground(),
+  randrop::DiceInput<Dtype> Dice(const vector<Blob<Dtype>*>& bottom) {
+    const randrop::DiceInput<Dtype> dice = {
+        this->template Input<Device>(bottom), param_.squared(), IsForeground(),
         IsTopK() ? Selection<Device>() : NULL};
     return dice;
   }
   /// @brief Runs op over the labels, an image (SIGMOID: a channel) a segment.
   template <typename Device, typename Operation>
-  void ReduceLabels(const Operation& op, PixelSums* sums) {
+  void ReduceLabels(const Operation& op, randrop::PixelSums* sums) {
     Device::Reduce(Segments(), this->area_, op, sums, &this->loops_);
   }
   int Segments() const {
@@ -96,8 +89,8 @@ class SoftDiceLossLayer : public PixelLossLayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
   RandropDiceParameter param_;
-  ScratchMemory selection_, cross_entropy_, pixel_sums_, wanted_;
-  ScratchMemory dice_sums_, tally_, terms_, total_;
+  randrop::ScratchMemory selection_, cross_entropy_, pixel_sums_, wanted_;
+  randrop::ScratchMemory dice_sums_, tally_, terms_, total_;
 };
 
 template <typename Dtype>
@@ -108,28 +101,29 @@ void SoftDiceLossLayer<Dtype>::ForwardOn(
     SelectHardest<Device>(bottom);
   }
   const int groups = this->images_ * this->classes_;
-  DiceSums* sums = dice_sums_.Get<Device, DiceSums>(groups);
+  randrop::DiceSums* sums = dice_sums_.Get<Device, randrop::DiceSums>(groups);
   if (IsSoftmax()) {
-    const SumSoftmaxDice<Dtype> sum = {Dice<Device>(bottom)};
+    const randrop::SumSoftmaxDice<Dtype> sum = {Dice<Device>(bottom)};
     Device::ReduceClasses(this->images_, this->classes_, this->area_, sum, sums,
         &this->loops_);
   } else {
-    const SumSigmoidDice<Dtype> sum = {Dice<Device>(bottom)};
+    const randrop::SumSigmoidDice<Dtype> sum = {Dice<Device>(bottom)};
     Device::Reduce(groups, this->area_, sum, sums, &this->loops_);
   }
-  DiceTerm<Dtype>* terms = terms_.Get<Device, DiceTerm<Dtype> >(groups);
-  const DiceGroups of = {sums, this->images_, this->classes_, param_.batch(),
-      param_.include_background() ? 0 : 1};
-  const CountDiceGroups count = {of};
-  GroupTally* tally = tally_.Get<Device, GroupTally>(1);
+  randrop::DiceTerm<Dtype>* terms =
+      terms_.Get<Device, randrop::DiceTerm<Dtype> >(groups);
+  const randrop::DiceGroups of = {sums, this->images_, this->classes_,
+      param_.batch(), param_.include_background() ? 0 : 1};
+  const randrop::CountDiceGroups count = {of};
+  randrop::GroupTally* tally = tally_.Get<Device, randrop::GroupTally>(1);
   Device::Reduce(1, groups, count, tally, &this->loops_);
-  const WriteDiceTerm<Dtype> write = {of, tally, param_.smooth(),
+  const randrop::WriteDiceTerm<Dtype> write = {of, tally, param_.smooth(),
       param_.squared(), terms};
   Device::ForEach(groups, write);
-  const SumDiceTerms<Dtype> sum_terms = {sums, terms};
-  GroupedLoss* total = total_.Get<Device, GroupedLoss>(1);
+  const randrop::SumDiceTerms<Dtype> sum_terms = {sums, terms};
+  randrop::GroupedLoss* total = total_.Get<Device, randrop::GroupedLoss>(1);
   Device::Reduce(1, groups, sum_terms, total, &this->loops_);
-  const GroupedLoss found = Device::Read(total);
+  const randrop::GroupedLoss found = Device::Read(total);
   this->CheckLabel(*bottom[1], found.bad_label);
   top[0]->mutable_cpu_data()[0] = found.loss;
 }
@@ -138,22 +132,23 @@ template <typename Dtype>
 template <typename Device>
 void SoftDiceLossLayer<Dtype>::SelectHardest(
     const vector<Blob<Dtype>*>& bottom) {
-  typedef typename OrderedKey<Dtype>::Type Key;
-  const SoftmaxInput<Dtype> input = this->template Input<Device>(bottom);
+  typedef typename randrop::OrderedKey<Dtype>::Type Key;
+  const randrop::LossInput<Dtype> input = this->template Input<Device>(bottom);
   Dtype* ce = cross_entropy_.Get<Device, Dtype>(this->labels_);
-  PixelSums* sums = pixel_sums_.Get<Device, PixelSums>(Segments());
+  randrop::PixelSums* sums =
+      pixel_sums_.Get<Device, randrop::PixelSums>(Segments());
   if (IsSoftmax()) {
-    const SoftmaxCrossEntropy<Dtype> compute = {input, ce,
+    const randrop::SoftmaxCrossEntropy<Dtype> compute = {input, ce,
         Selection<Device>()};
     ReduceLabels<Device>(compute, sums);
   } else {
-    const SigmoidCrossEntropy<Dtype> compute = {input, ce,
+    const randrop::SigmoidCrossEntropy<Dtype> compute = {input, ce,
         Selection<Device>()};
     ReduceLabels<Device>(compute, sums);
   }
   int* wanted = wanted_.Get<Device, int>(Segments());
-  const WantShareOfPixels want = {sums, param_.k_percent(), wanted};
-  const HardestPixels<Dtype> hardest = {ce, Selection<Device>()};
+  const randrop::WantShareOfPixels want = {sums, param_.k_percent(), wanted};
+  const randrop::HardestPixels<Dtype> hardest = {ce, Selection<Device>()};
   if (!IsForeground()) {
     Device::ForEach(Segments(), want);
     Device::template Select<Key>(Segments(), this->area_, hardest, wanted,
@@ -162,10 +157,11 @@ void SoftDiceLossLayer<Dtype>::SelectHardest(
   }
   for (int own = IsSoftmax() ? 0 : 1;
        own < (IsSoftmax() ? this->classes_ : 2); ++own) {
-    const CountClass<Dtype> count = {Selection<Device>(), input.label, own};
+    const randrop::CountClass<Dtype> count = {
+        Selection<Device>(), input.label, own};
     ReduceLabels<Device>(count, sums);
     Device::ForEach(Segments(), want);
-    const HardestOfClass<Dtype> of_class = {hardest, input.label, own};
+    const randrop::HardestOfClass<Dtype> of_class = {hardest, input.label, own};
     Device::template Select<Key>(Segments(), this->area_, of_class, wanted,
         &this->loops_);
   }
@@ -179,17 +175,18 @@ void SoftDiceLossLayer<Dtype>::BackwardOn(
   if (!this->GoesDown(propagate_down)) {
     return;
   }
-  const DiceTerm<Dtype>* terms = terms_.Get<Device, DiceTerm<Dtype> >(
-      this->images_ * this->classes_);
+  const randrop::DiceTerm<Dtype>* terms =
+      terms_.Get<Device, randrop::DiceTerm<Dtype> >(
+          this->images_ * this->classes_);
   const Dtype scale = top[0]->cpu_diff()[0];
   Dtype* diff = Device::MutableDiff(bottom[0]);
   if (IsSoftmax()) {
-    const WriteSoftmaxDiceDiff<Dtype> write = {Dice<Device>(bottom), terms,
-        scale, diff};
+    const randrop::WriteSoftmaxDiceDiff<Dtype> write = {
+        Dice<Device>(bottom), terms, scale, diff};
     Device::ForEach(Segments(), this->area_, write);
   } else {
-    const WriteSigmoidDiceDiff<Dtype> write = {Dice<Device>(bottom), terms,
-        scale, diff};
+    const randrop::WriteSigmoidDiceDiff<Dtype> write = {
+        Dice<Device>(bottom), terms, scale, diff};
     Device::ForEach(Segments(), this->area_, write);
   }
 }

@@ -8,7 +8,7 @@
 #include "caffe/proto/caffe.pb.h"
 
 #include "caffe/layers/pixel_loss_layer.hpp"
-#include "caffe/util/focal.hpp"
+#include "caffe/randrop/losses/focal.hpp"
 
 namespace caffe {
 
@@ -40,14 +40,7 @@ class SoftmaxFocalCELossLayer : public PixelLossLayer<Dtype> {
       const vector<Blob<Dtype>*>& top);
 
  protected:
-  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
-  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  RANDROP_DECLARE_PASSES();
 
   virtual const char* OwnType() const { return "SoftmaxFocalCELoss"; }
   virtual bool IsSoftmax() const { return true; }
@@ -55,11 +48,11 @@ class SoftmaxFocalCELossLayer : public PixelLossLayer<Dtype> {
   template <typename Device>
   void ForwardOn(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top) {
-    const SumSoftmaxFocal<Dtype> sum = {
+    const randrop::SumSoftmaxFocal<Dtype> sum = {
         this->template Input<Device>(bottom), gamma_, Device::Data(alpha_)};
-    PixelSums* sums = sums_.Get<Device, PixelSums>(1);
+    randrop::PixelSums* sums = sums_.Get<Device, randrop::PixelSums>(1);
     Device::ReduceAll(this->images_, this->area_, sum, sums, &this->loops_);
-    const PixelSums total = Device::Read(sums);
+    const randrop::PixelSums total = Device::Read(sums);
     this->CheckLabel(*bottom[1], total.bad_label);
     this->WriteLoss(total.loss, total.taking_part, top[0]);
   }
@@ -69,7 +62,7 @@ class SoftmaxFocalCELossLayer : public PixelLossLayer<Dtype> {
     if (!this->GoesDown(propagate_down)) {
       return;
     }
-    const WriteSoftmaxFocalDiff<Dtype> write = {
+    const randrop::WriteSoftmaxFocalDiff<Dtype> write = {
         this->template Input<Device>(bottom), gamma_, Device::Data(alpha_),
         this->DiffScale(*top[0]), Device::MutableDiff(bottom[0])};
     Device::ForEach(this->images_, this->area_, write);
@@ -77,7 +70,7 @@ class SoftmaxFocalCELossLayer : public PixelLossLayer<Dtype> {
 
   Dtype gamma_;
   Blob<Dtype> alpha_;
-  ScratchMemory sums_;
+  randrop::ScratchMemory sums_;
 };
 
 }  // namespace caffe

@@ -8,9 +8,9 @@
 #include "caffe/proto/caffe.pb.h"
 
 #include "caffe/layers/pixel_loss_layer.hpp"
-#include "caffe/util/hardest_pixels.hpp"
-#include "caffe/util/softmax_pixel.hpp"
-#include "caffe/util/softmax_top_k.hpp"
+#include "caffe/randrop/losses/cross_entropy.hpp"
+#include "caffe/randrop/losses/top_k.hpp"
+#include "caffe/randrop/math/softmax.hpp"
 
 namespace caffe {
 
@@ -46,14 +46,7 @@ class SoftmaxTopKLossLayer : public PixelLossLayer<Dtype> {
   virtual inline int MaxTopBlobs() const { return 2; }
 
  protected:
-  virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  virtual void Forward_gpu(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  virtual void Backward_cpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
-  virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  RANDROP_DECLARE_PASSES();
 
   virtual const char* OwnType() const { return "SoftmaxTopKLoss"; }
   virtual bool IsSoftmax() const { return true; }
@@ -66,7 +59,7 @@ class SoftmaxTopKLossLayer : public PixelLossLayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
   double k_percent_;
-  ScratchMemory cross_entropy_, selection_, sums_, wanted_;
+  randrop::ScratchMemory cross_entropy_, selection_, sums_, wanted_;
 };
 
 template <typename Dtype>
@@ -76,26 +69,27 @@ void SoftmaxTopKLossLayer<Dtype>::ForwardOn(
   const int pixels = this->labels_;
   Dtype* ce = cross_entropy_.Get<Device, Dtype>(pixels);
   unsigned char* selection = selection_.Get<Device, unsigned char>(pixels);
-  PixelSums* sums = sums_.Get<Device, PixelSums>(2);
+  randrop::PixelSums* sums = sums_.Get<Device, randrop::PixelSums>(2);
   int* wanted = wanted_.Get<Device, int>(1);
 
-  const SoftmaxCrossEntropy<Dtype> compute = {
+  const randrop::SoftmaxCrossEntropy<Dtype> compute = {
       this->template Input<Device>(bottom), ce, selection};
   Device::ReduceAll(this->images_, this->area_, compute, sums, &this->loops_);
-  const WantShareOfPixels want = {sums, k_percent_, wanted};
+  const randrop::WantShareOfPixels want = {sums, k_percent_, wanted};
   Device::ForEach(1, want);
-  const HardestPixels<Dtype> hardest = {ce, selection};
-  Device::template Select<typename OrderedKey<Dtype>::Type>(1, pixels, hardest,
-      wanted, &this->loops_);
-  const SumHardestPixels<Dtype> sum = {ce, selection};
+  const randrop::HardestPixels<Dtype> hardest = {ce, selection};
+  Device::template Select<typename randrop::OrderedKey<Dtype>::Type>(
+      1, pixels, hardest, wanted, &this->loops_);
+  const randrop::SumHardestPixels<Dtype> sum = {ce, selection};
   Device::Reduce(1, pixels, sum, sums + 1, &this->loops_);
   if (top.size() > 1) {
-    const WriteMask<Dtype> write = {selection, Device::MutableData(top[1])};
+    const randrop::WriteMask<Dtype> write = {
+        selection, Device::MutableData(top[1])};
     Device::ForEach(pixels, write);
   }
-  const CarryBadLabel carry = {sums};
+  const randrop::CarryBadLabel carry = {sums};
   Device::ForEach(1, carry);
-  const PixelSums total = Device::Read(sums + 1);
+  const randrop::PixelSums total = Device::Read(sums + 1);
   this->CheckLabel(*bottom[1], total.bad_label);
   this->WriteLoss(total.loss, total.taking_part, top[0]);
 }
@@ -108,7 +102,8 @@ void SoftmaxTopKLossLayer<Dtype>::BackwardOn(
   if (!this->GoesDown(propagate_down)) {
     return;
   }
-  const SoftmaxTopKDiff<Dtype> write = {this->template Input<Device>(bottom),
+  const randrop::SoftmaxTopKDiff<Dtype> write = {
+      this->template Input<Device>(bottom),
       selection_.Get<Device, unsigned char>(this->labels_),
       this->DiffScale(*top[0]), Device::MutableDiff(bottom[0])};
   Device::ForEach(this->images_, this->area_, write);

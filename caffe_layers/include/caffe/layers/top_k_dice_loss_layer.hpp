@@ -54,8 +54,8 @@ class TopKDiceLossLayer : public SoftDiceLossLayer<Dtype> {
   template <typename Device>
   void WriteMaskOn(const vector<Blob<Dtype>*>& top) {
     if (top.size() > 1) {
-      const WriteMask<Dtype> write = {this->template Selection<Device>(),
-          Device::MutableData(top[1])};
+      const randrop::WriteMask<Dtype> write = {
+          this->template Selection<Device>(), Device::MutableData(top[1])};
       Device::ForEach(this->labels_, write);
     }
   }

@@ -11,7 +11,7 @@
 #include "caffe/common.hpp"
 #include "caffe/filler.hpp"
 #include "caffe/layers/sigmoid_random_drop_ce_loss_layer.hpp"
-#include "caffe/util/philox.hpp"
+#include "caffe/randrop/math/philox.hpp"
 
 #include "caffe/test/test_caffe_main.hpp"
 
@@ -142,9 +142,10 @@ class RandomDropTest : public MultiDeviceTest<TypeParam> {
   }
 
   static float Uniform(uint64_t seed, int index, uint64_t forward) {
-    float uniform[kPhiloxTile];
-    PhiloxUniformTile(seed, index / kPhiloxTile, forward, uniform);
-    return uniform[index % kPhiloxTile];
+    float uniform[randrop::kPhiloxTile];
+    randrop::PhiloxUniformTile(
+        seed, index / randrop::kPhiloxTile, forward, uniform);
+    return uniform[index % randrop::kPhiloxTile];
   }
 
   // Checks loss, mask and gradient of the last Run() against sums written out

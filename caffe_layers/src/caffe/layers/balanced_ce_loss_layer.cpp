@@ -2,9 +2,15 @@
 #include <vector>
 
 #include "caffe/layers/balanced_ce_loss_layer.hpp"
-#include "caffe/util/pixel_kernels.hpp"
+#include "caffe/randrop/simd/kernels.hpp"
 
 namespace caffe {
+
+using randrop::BalancedDiffPass;
+using randrop::BatchSums;
+using randrop::FastestPixelKernels;
+using randrop::OnCpu;
+using randrop::PixelKernels;
 
 bool InVectors(const BalancedDiff<float>& op, int begin, int end) {
   const PixelKernels* kernels = FastestPixelKernels();

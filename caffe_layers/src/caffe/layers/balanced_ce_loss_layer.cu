@@ -1,9 +1,11 @@
 #include <vector>
 
 #include "caffe/layers/balanced_ce_loss_layer.hpp"
-#include "caffe/util/pixel_loops.cuh"
+#include "caffe/randrop/loops/gpu.cuh"
 
 namespace caffe {
+
+using randrop::OnGpu;
 
 template <typename Dtype>
 void BalancedCELossLayer<Dtype>::Backward_gpu(

@@ -43,24 +43,7 @@ void ExpLogLossLayer<Dtype>::Reshape(
   class_weights_.Reshape(vector<int>(1, this->classes_));
 }
 
-template <typename Dtype>
-void ExpLogLossLayer<Dtype>::Forward_cpu(
-    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  ForwardOn<OnCpu>(bottom, top);
-}
-
-template <typename Dtype>
-void ExpLogLossLayer<Dtype>::Backward_cpu(
-    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
-    const vector<Blob<Dtype>*>& bottom) {
-  BackwardOn<OnCpu>(top, propagate_down, bottom);
-}
-
-#ifdef CPU_ONLY
-STUB_GPU(ExpLogLossLayer);
-#endif
-
-INSTANTIATE_CLASS(ExpLogLossLayer);
+RANDROP_INSTANTIATE_LOSS(ExpLogLossLayer);
 REGISTER_LAYER_CLASS(ExpLogLoss);
 
 }  // namespace caffe

@@ -4,11 +4,20 @@
 #include <vector>
 
 #include "caffe/layers/onednn_batch_norm_layer.hpp"
-#include "caffe/util/channel_rows.hpp"
+#include "caffe/randrop/engine/channel_rows.hpp"
+#include "caffe/randrop/engine/deferred.hpp"
 #include "caffe/util/math_functions.hpp"
-#include "caffe/util/onednn_deferred.hpp"
 
 namespace caffe {
+
+namespace onednn = randrop::onednn;
+using randrop::ChannelMoments;
+using randrop::ChannelRows;
+using randrop::CombineChannels;
+using randrop::NormDiff;
+using randrop::NormSums;
+using randrop::ScaleChannels;
+using randrop::SumNormDiff;
 
 using onednn::AsFloat;
 using onednn::DATA;

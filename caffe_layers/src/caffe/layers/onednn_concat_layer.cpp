@@ -4,9 +4,13 @@
 #include <vector>
 
 #include "caffe/layers/onednn_concat_layer.hpp"
-#include "caffe/util/pieces.hpp"
+#include "caffe/randrop/loops/pieces.hpp"
 
 namespace caffe {
+
+namespace onednn = randrop::onednn;
+using randrop::ChannelRows;
+using randrop::Pieces;
 
 using onednn::AsFloat;
 using onednn::DATA;

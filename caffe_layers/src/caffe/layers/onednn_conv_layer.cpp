@@ -6,6 +6,8 @@
 
 namespace caffe {
 
+namespace onednn = randrop::onednn;
+
 using onednn::AsFloat;
 
 template <typename Dtype, typename Base, typename Primitives>

@@ -3,9 +3,11 @@
 #include <vector>
 
 #include "caffe/layers/onednn_relu_layer.hpp"
-#include "caffe/util/onednn_deferred.hpp"
+#include "caffe/randrop/engine/deferred.hpp"
 
 namespace caffe {
+
+namespace onednn = randrop::onednn;
 
 using onednn::AsFloat;
 using onednn::DATA;

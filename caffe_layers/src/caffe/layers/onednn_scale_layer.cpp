@@ -3,10 +3,19 @@
 #include <vector>
 
 #include "caffe/layers/onednn_scale_layer.hpp"
-#include "caffe/util/channel_rows.hpp"
-#include "caffe/util/onednn_deferred.hpp"
+#include "caffe/randrop/engine/channel_rows.hpp"
+#include "caffe/randrop/engine/deferred.hpp"
 
 namespace caffe {
+
+namespace onednn = randrop::onednn;
+using randrop::ChannelRows;
+using randrop::NormDiff;
+using randrop::NormSums;
+using randrop::ScaleChannels;
+using randrop::SumChannels;
+using randrop::SumNormDiff;
+using randrop::WriteNormDiff;
 
 using onednn::AsFloat;
 using onednn::DATA;

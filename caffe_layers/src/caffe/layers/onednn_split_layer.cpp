@@ -6,6 +6,8 @@
 
 namespace caffe {
 
+namespace onednn = randrop::onednn;
+
 using onednn::AsFloat;
 using onednn::DATA;
 using onednn::DIFF;

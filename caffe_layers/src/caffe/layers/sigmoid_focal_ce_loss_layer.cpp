@@ -30,24 +30,7 @@ void SigmoidFocalCELossLayer<Dtype>::Reshape(
   weights_.Reshape(vector<int>(1, 2 * groups_));
 }
 
-template <typename Dtype>
-void SigmoidFocalCELossLayer<Dtype>::Forward_cpu(
-    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  ForwardOn<OnCpu>(bottom, top);
-}
-
-template <typename Dtype>
-void SigmoidFocalCELossLayer<Dtype>::Backward_cpu(
-    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
-    const vector<Blob<Dtype>*>& bottom) {
-  BackwardOn<OnCpu>(top, propagate_down, bottom);
-}
-
-#ifdef CPU_ONLY
-STUB_GPU(SigmoidFocalCELossLayer);
-#endif
-
-INSTANTIATE_CLASS(SigmoidFocalCELossLayer);
+RANDROP_INSTANTIATE_LOSS(SigmoidFocalCELossLayer);
 REGISTER_LAYER_CLASS(SigmoidFocalCELoss);
 
 }  // namespace caffe

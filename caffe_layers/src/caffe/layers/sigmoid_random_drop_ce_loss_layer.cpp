@@ -1,13 +1,26 @@
 #include <vector>
 
 #include "caffe/layers/sigmoid_random_drop_ce_loss_layer.hpp"
+#include "caffe/randrop/loops/pieces.hpp"
+#include "caffe/randrop/losses/random_drop.hpp"
+#include "caffe/randrop/math/philox.hpp"
+#include "caffe/randrop/simd/kernels.hpp"
 #include "caffe/util/math_functions.hpp"
-#include "caffe/util/philox.hpp"
-#include "caffe/util/pieces.hpp"
-#include "caffe/util/pixel_kernels.hpp"
-#include "caffe/util/random_drop.hpp"
 
 namespace caffe {
+
+using randrop::BalanceRule;
+using randrop::DropOrKeep;
+using randrop::FastestPixelKernels;
+using randrop::GroupSums;
+using randrop::LabelClass;
+using randrop::OnCpu;
+using randrop::PhiloxUniformTile;
+using randrop::Pieces;
+using randrop::PixelKernels;
+using randrop::RandomDropPass;
+using randrop::SigmoidPixel;
+using randrop::kPhiloxTile;
 
 template <typename Dtype>
 void SigmoidRandomDropCELossLayer<Dtype>::LayerSetUp(

@@ -1,11 +1,24 @@
 #include <vector>
 
 #include "caffe/layers/sigmoid_random_drop_ce_loss_layer.hpp"
-#include "caffe/util/philox.hpp"
-#include "caffe/util/pixel_loops.cuh"
-#include "caffe/util/random_drop.hpp"
+#include "caffe/randrop/loops/gpu.cuh"
+#include "caffe/randrop/losses/random_drop.hpp"
+#include "caffe/randrop/math/philox.hpp"
 
 namespace caffe {
+
+using randrop::BlockReduce;
+using randrop::DropOrKeep;
+using randrop::GroupSums;
+using randrop::LabelClass;
+using randrop::OnGpu;
+using randrop::Philox4x32;
+using randrop::PhiloxUniform;
+using randrop::SigmoidPixel;
+using randrop::kPhiloxLanes;
+using randrop::kPhiloxTile;
+using randrop::kPhiloxWords;
+using randrop::kReduceThreads;
 
 // A thread takes a Philox counter at a time: its four words belong to elements
 // 16 apart, so that neighbouring threads read and write neighbouring elements.

@@ -4,6 +4,9 @@
 
 namespace caffe {
 
+using randrop::BalanceRule;
+using randrop::OnCpu;
+
 template <typename Dtype>
 void SigmoidTopKCELossLayer<Dtype>::LayerSetUp(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {

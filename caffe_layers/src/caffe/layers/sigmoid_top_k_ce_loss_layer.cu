@@ -1,9 +1,11 @@
 #include <vector>
 
 #include "caffe/layers/sigmoid_top_k_ce_loss_layer.hpp"
-#include "caffe/util/pixel_loops.cuh"
+#include "caffe/randrop/loops/gpu.cuh"
 
 namespace caffe {
+
+using randrop::OnGpu;
 
 template <typename Dtype>
 void SigmoidTopKCELossLayer<Dtype>::Forward_gpu(

@@ -28,24 +28,7 @@ void SoftDiceLossLayer<Dtype>::Reshape(
       << " out, or give the network a channel for each class.";
 }
 
-template <typename Dtype>
-void SoftDiceLossLayer<Dtype>::Forward_cpu(
-    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  ForwardOn<OnCpu>(bottom, top);
-}
-
-template <typename Dtype>
-void SoftDiceLossLayer<Dtype>::Backward_cpu(
-    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
-    const vector<Blob<Dtype>*>& bottom) {
-  BackwardOn<OnCpu>(top, propagate_down, bottom);
-}
-
-#ifdef CPU_ONLY
-STUB_GPU(SoftDiceLossLayer);
-#endif
-
-INSTANTIATE_CLASS(SoftDiceLossLayer);
+RANDROP_INSTANTIATE_LOSS(SoftDiceLossLayer);
 REGISTER_LAYER_CLASS(SoftDiceLoss);
 
 }  // namespace caffe

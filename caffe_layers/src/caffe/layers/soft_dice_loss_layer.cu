@@ -1,23 +1,8 @@
-#include <vector>
-
 #include "caffe/layers/soft_dice_loss_layer.hpp"
-#include "caffe/util/pixel_loops.cuh"
+#include "caffe/randrop/loops/gpu.cuh"
 
 namespace caffe {
 
-template <typename Dtype>
-void SoftDiceLossLayer<Dtype>::Forward_gpu(
-    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  ForwardOn<OnGpu>(bottom, top);
-}
-
-template <typename Dtype>
-void SoftDiceLossLayer<Dtype>::Backward_gpu(
-    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
-    const vector<Blob<Dtype>*>& bottom) {
-  BackwardOn<OnGpu>(top, propagate_down, bottom);
-}
-
-INSTANTIATE_LAYER_GPU_FUNCS(SoftDiceLossLayer);
+RANDROP_GPU_PASSES(SoftDiceLossLayer);
 
 }  // namespace caffe

@@ -37,24 +37,7 @@ void SoftmaxFocalCELossLayer<Dtype>::Reshape(
   }
 }
 
-template <typename Dtype>
-void SoftmaxFocalCELossLayer<Dtype>::Forward_cpu(
-    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  ForwardOn<OnCpu>(bottom, top);
-}
-
-template <typename Dtype>
-void SoftmaxFocalCELossLayer<Dtype>::Backward_cpu(
-    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
-    const vector<Blob<Dtype>*>& bottom) {
-  BackwardOn<OnCpu>(top, propagate_down, bottom);
-}
-
-#ifdef CPU_ONLY
-STUB_GPU(SoftmaxFocalCELossLayer);
-#endif
-
-INSTANTIATE_CLASS(SoftmaxFocalCELossLayer);
+RANDROP_INSTANTIATE_LOSS(SoftmaxFocalCELossLayer);
 REGISTER_LAYER_CLASS(SoftmaxFocalCELoss);
 
 }  // namespace caffe

@@ -26,24 +26,7 @@ void SoftmaxTopKLossLayer<Dtype>::Reshape(
   }
 }
 
-template <typename Dtype>
-void SoftmaxTopKLossLayer<Dtype>::Forward_cpu(
-    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  ForwardOn<OnCpu>(bottom, top);
-}
-
-template <typename Dtype>
-void SoftmaxTopKLossLayer<Dtype>::Backward_cpu(
-    const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
-    const vector<Blob<Dtype>*>& bottom) {
-  BackwardOn<OnCpu>(top, propagate_down, bottom);
-}
-
-#ifdef CPU_ONLY
-STUB_GPU(SoftmaxTopKLossLayer);
-#endif
-
-INSTANTIATE_CLASS(SoftmaxTopKLossLayer);
+RANDROP_INSTANTIATE_LOSS(SoftmaxTopKLossLayer);
 REGISTER_LAYER_CLASS(SoftmaxTopKLoss);
 
 }  // namespace caffe

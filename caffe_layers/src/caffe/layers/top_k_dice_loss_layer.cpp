@@ -4,6 +4,8 @@
 
 namespace caffe {
 
+using randrop::OnCpu;
+
 template <typename Dtype>
 void TopKDiceLossLayer<Dtype>::LayerSetUp(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {

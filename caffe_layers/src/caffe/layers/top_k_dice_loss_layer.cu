@@ -1,9 +1,11 @@
 #include <vector>
 
 #include "caffe/layers/top_k_dice_loss_layer.hpp"
-#include "caffe/util/pixel_loops.cuh"
+#include "caffe/randrop/loops/gpu.cuh"
 
 namespace caffe {
+
+using randrop::OnGpu;
 
 template <typename Dtype>
 void TopKDiceLossLayer<Dtype>::Forward_gpu(

@@ -13,7 +13,7 @@
 namespace caffe {
 
 template <typename TypeParam>
-class DiceLossLayersTest : public PixelLossTest<TypeParam> {
+class RandropDiceLossLayersTest : public PixelLossTest<TypeParam> {
   typedef typename TypeParam::Dtype Dtype;
 
  protected:
@@ -66,9 +66,9 @@ class DiceLossLayersTest : public PixelLossTest<TypeParam> {
   bool top_k_;
 };
 
-TYPED_TEST_CASE(DiceLossLayersTest, TestDtypesAndDevices);
+TYPED_TEST_CASE(RandropDiceLossLayersTest, TestDtypesAndDevices);
 
-TYPED_TEST(DiceLossLayersTest, TestReferenceOfEveryOption) {
+TYPED_TEST(RandropDiceLossLayersTest, TestReferenceOfEveryOption) {
   const char* options[] = {"", "smooth: 0", "smooth: 100", "squared: false",
       "batch: true", "squared: false batch: true smooth: 0.001"};
   for (int k = 0; k < 6; ++k) {
@@ -84,7 +84,7 @@ TYPED_TEST(DiceLossLayersTest, TestReferenceOfEveryOption) {
   }
 }
 
-TYPED_TEST(DiceLossLayersTest, TestAbsentClasses) {
+TYPED_TEST(RandropDiceLossLayersTest, TestAbsentClasses) {
   this->FillSoftmax(this->Shape(1, 3, 4, 4));
   this->SetLabels(0);
   for (int i = 0; i < 48; ++i) {
@@ -99,7 +99,7 @@ TYPED_TEST(DiceLossLayersTest, TestAbsentClasses) {
   EXPECT_NEAR(2. / 3, this->Run(), 1e-6);
 }
 
-TYPED_TEST(DiceLossLayersTest, TestAHundredPercentIsDice) {
+TYPED_TEST(RandropDiceLossLayersTest, TestAHundredPercentIsDice) {
   typedef typename TypeParam::Dtype Dtype;
   const char* regions[] = {"ALL", "FOREGROUND"};
   for (int k = 0; k < 4; ++k) {
@@ -120,7 +120,7 @@ TYPED_TEST(DiceLossLayersTest, TestAHundredPercentIsDice) {
   }
 }
 
-TYPED_TEST(DiceLossLayersTest, TestHardestPixelsOfAnImage) {
+TYPED_TEST(RandropDiceLossLayersTest, TestHardestPixelsOfAnImage) {
   const char* options[] = {"", "k_percent: 10", "k_percent: 0.001",
       "k_percent: 99"};
   const double k_percent[] = {50, 10, 0.001, 99};
@@ -148,7 +148,7 @@ TYPED_TEST(DiceLossLayersTest, TestHardestPixelsOfAnImage) {
   }
 }
 
-TYPED_TEST(DiceLossLayersTest, TestHardestPixelsOfEachClass) {
+TYPED_TEST(RandropDiceLossLayersTest, TestHardestPixelsOfEachClass) {
   this->FillSoftmax(this->Shape(2, 3, 9, 7));
   this->TopK("region: FOREGROUND k_percent: 30");
   EXPECT_NEAR(this->Expected(), this->Run(), 1e-6);
@@ -169,7 +169,7 @@ TYPED_TEST(DiceLossLayersTest, TestHardestPixelsOfEachClass) {
   EXPECT_NEAR(this->Expected(), this->Run(), 1e-6);
 }
 
-TYPED_TEST(DiceLossLayersTest, TestTiesGoInTheOrderOfTheirIndices) {
+TYPED_TEST(RandropDiceLossLayersTest, TestTiesGoInTheOrderOfTheirIndices) {
   this->FillSoftmax(this->Shape(2, 2, 4, 4));
   caffe_set(this->logits_->count(), typename TypeParam::Dtype(0),
       this->logits_->mutable_cpu_data());
@@ -180,7 +180,7 @@ TYPED_TEST(DiceLossLayersTest, TestTiesGoInTheOrderOfTheirIndices) {
   }
 }
 
-TYPED_TEST(DiceLossLayersTest, TestBatchEqualsItsImages) {
+TYPED_TEST(RandropDiceLossLayersTest, TestBatchEqualsItsImages) {
   typedef typename TypeParam::Dtype Dtype;
   this->FillSoftmax(this->Shape(2, 3, 9, 7));
   this->TopK("");
@@ -204,7 +204,7 @@ TYPED_TEST(DiceLossLayersTest, TestBatchEqualsItsImages) {
   EXPECT_NEAR(2 * both, sum, 1e-6);
 }
 
-TYPED_TEST(DiceLossLayersTest, TestBadOptionsStop) {
+TYPED_TEST(RandropDiceLossLayersTest, TestBadOptionsStop) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   this->FillSoftmax(this->Shape(1, 3, 3, 3));
   this->Dice("smooth: -1");

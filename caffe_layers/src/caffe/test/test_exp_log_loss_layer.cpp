@@ -11,7 +11,7 @@
 namespace caffe {
 
 template <typename TypeParam>
-class ExpLogLossLayerTest : public PixelLossTest<TypeParam> {
+class RandropExpLogLossLayerTest : public PixelLossTest<TypeParam> {
  protected:
   void ExpLog(const string& options) {
     this->Use("type: 'ExpLogLoss' randrop_explog_param {" + options + "}");
@@ -63,9 +63,9 @@ class ExpLogLossLayerTest : public PixelLossTest<TypeParam> {
   }
 };
 
-TYPED_TEST_CASE(ExpLogLossLayerTest, TestDtypesAndDevices);
+TYPED_TEST_CASE(RandropExpLogLossLayerTest, TestDtypesAndDevices);
 
-TYPED_TEST(ExpLogLossLayerTest, TestReferenceOfEveryOption) {
+TYPED_TEST(RandropExpLogLossLayerTest, TestReferenceOfEveryOption) {
   const char* options[] = {"", "gamma_dice: 1 gamma_cross: 1",
       "gamma_dice: 2 gamma_cross: 1.5", "weight_dice: 0 weight_cross: 1",
       "weight_cross: 0", "epsilon: 0.01", "batch: true",
@@ -79,14 +79,14 @@ TYPED_TEST(ExpLogLossLayerTest, TestReferenceOfEveryOption) {
   }
 }
 
-TYPED_TEST(ExpLogLossLayerTest, TestVolume) {
+TYPED_TEST(RandropExpLogLossLayerTest, TestVolume) {
   const int sizes[] = {1, 4, 3, 5, 6};
   this->FillSoftmax(vector<int>(sizes, sizes + 5));
   this->ExpLog("");
   EXPECT_NEAR(this->Expected(), this->Run(), 2e-6);
 }
 
-TYPED_TEST(ExpLogLossLayerTest, TestWeightsAreOfFrequenciesInAnyUnit) {
+TYPED_TEST(RandropExpLogLossLayerTest, TestWeightsAreOfFrequenciesInAnyUnit) {
   typedef typename TypeParam::Dtype Dtype;
   this->FillSoftmax(this->Shape(2, 3, 9, 7));
   this->ExpLog("label_frequency: 0.9 label_frequency: 0.09 "
@@ -96,7 +96,7 @@ TYPED_TEST(ExpLogLossLayerTest, TestWeightsAreOfFrequenciesInAnyUnit) {
   EXPECT_NEAR(share, this->Run(), 1e-6);
 }
 
-TYPED_TEST(ExpLogLossLayerTest, TestFrequencyZeroWeighsNothing) {
+TYPED_TEST(RandropExpLogLossLayerTest, TestFrequencyZeroWeighsNothing) {
   this->FillSoftmax(this->Shape(1, 2, 4, 4));
   this->ExpLog("weight_dice: 0 label_frequency: 1 label_frequency: 0");
   EXPECT_NEAR(this->Expected(), this->Run(), 1e-6);
@@ -106,7 +106,7 @@ TYPED_TEST(ExpLogLossLayerTest, TestFrequencyZeroWeighsNothing) {
   }
 }
 
-TYPED_TEST(ExpLogLossLayerTest, TestCertaintyHasNoDerivative) {
+TYPED_TEST(RandropExpLogLossLayerTest, TestCertaintyHasNoDerivative) {
   // All is right, by far: -ln is held at 1e-7, which to the 0.3 is 0.0079.
   this->FillSoftmax(this->Shape(1, 2, 4, 4));
   for (int i = 0; i < 32; ++i) {
@@ -119,7 +119,7 @@ TYPED_TEST(ExpLogLossLayerTest, TestCertaintyHasNoDerivative) {
   EXPECT_EQ(0, this->logits_->asum_diff());
 }
 
-TYPED_TEST(ExpLogLossLayerTest, TestBadOptionsStop) {
+TYPED_TEST(RandropExpLogLossLayerTest, TestBadOptionsStop) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   this->FillSoftmax(this->Shape(1, 3, 3, 3));
   this->ExpLog("label_frequency: 1 label_frequency: 2");

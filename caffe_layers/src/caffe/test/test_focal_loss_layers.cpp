@@ -10,7 +10,7 @@
 namespace caffe {
 
 template <typename TypeParam>
-class FocalLossLayersTest : public PixelLossTest<TypeParam> {
+class RandropFocalLossLayersTest : public PixelLossTest<TypeParam> {
  protected:
   void Sigmoid(const string& options) {
     this->Use("type: 'SigmoidFocalCELoss' randrop_focal_param {" + options +
@@ -51,9 +51,9 @@ class FocalLossLayersTest : public PixelLossTest<TypeParam> {
   }
 };
 
-TYPED_TEST_CASE(FocalLossLayersTest, TestDtypesAndDevices);
+TYPED_TEST_CASE(RandropFocalLossLayersTest, TestDtypesAndDevices);
 
-TYPED_TEST(FocalLossLayersTest, TestSigmoidReference) {
+TYPED_TEST(RandropFocalLossLayersTest, TestSigmoidReference) {
   this->FillSigmoid(this->Shape(2, 3, 9, 7));
   const char* gammas[] = {"0", "0.5", "1", "2", "5"};
   const double gamma[] = {0, 0.5, 1, 2, 5};
@@ -64,7 +64,7 @@ TYPED_TEST(FocalLossLayersTest, TestSigmoidReference) {
   }
 }
 
-TYPED_TEST(FocalLossLayersTest, TestAlpha) {
+TYPED_TEST(RandropFocalLossLayersTest, TestAlpha) {
   this->FillSigmoid(this->Shape(2, 3, 9, 7));
   this->Sigmoid("alpha: 0.9");
   EXPECT_NEAR(this->SigmoidSum(2, 0.9) / 2, this->Run(), 1e-3);
@@ -74,7 +74,7 @@ TYPED_TEST(FocalLossLayersTest, TestAlpha) {
   EXPECT_NEAR(this->SigmoidSum(2, 0, 63) / 2, this->Run(), 1e-3);
 }
 
-TYPED_TEST(FocalLossLayersTest, TestSoftmaxReference) {
+TYPED_TEST(RandropFocalLossLayersTest, TestSoftmaxReference) {
   this->FillSoftmax(this->Shape(2, 3, 9, 7));
   vector<double> alpha(3, 1);
   this->Softmax("");
@@ -87,7 +87,7 @@ TYPED_TEST(FocalLossLayersTest, TestSoftmaxReference) {
   EXPECT_NEAR(this->SoftmaxMean(3, alpha), this->Run(), 1e-5);
 }
 
-TYPED_TEST(FocalLossLayersTest, TestGammaZeroIsCrossEntropy) {
+TYPED_TEST(RandropFocalLossLayersTest, TestGammaZeroIsCrossEntropy) {
   typedef typename TypeParam::Dtype Dtype;
   this->FillSoftmax(this->Shape(2, 3, 9, 7));
   this->Softmax("gamma: 0");
@@ -109,7 +109,7 @@ TYPED_TEST(FocalLossLayersTest, TestGammaZeroIsCrossEntropy) {
   }
 }
 
-TYPED_TEST(FocalLossLayersTest, TestNormalization) {
+TYPED_TEST(RandropFocalLossLayersTest, TestNormalization) {
   this->FillSigmoid(this->Shape(2, 3, 5, 4));
   const double sum = this->SigmoidSum(2, 0.25);
   const char* names[] = {"FULL", "VALID", "BATCH_SIZE", "NONE"};
@@ -123,13 +123,14 @@ TYPED_TEST(FocalLossLayersTest, TestNormalization) {
   }
 }
 
-TYPED_TEST(FocalLossLayersTest, TestBadOptionsStop) {
+TYPED_TEST(RandropFocalLossLayersTest, TestBadOptionsStop) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   this->FillSigmoid(this->Shape(1, 3, 3, 3));
   this->Sigmoid("gamma: -0.1");
   EXPECT_DEATH(this->Run(), "gamma is -0.1; it must be at least 0 and finite");
   this->Sigmoid("alpha: 1.5");
-  EXPECT_DEATH(this->Run(), "alpha is 1.5; it must be at least 0 and at most 1");
+  EXPECT_DEATH(
+      this->Run(), "alpha is 1.5; it must be at least 0 and at most 1");
   this->Sigmoid("class_alpha: 1");
   EXPECT_DEATH(this->Run(), "class_alpha is for SoftmaxFocalLoss");
   this->FillSoftmax(this->Shape(1, 3, 3, 3));

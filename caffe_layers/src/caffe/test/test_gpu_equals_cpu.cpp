@@ -53,7 +53,7 @@ const int kGpuShapes[][4] = {
 };
 
 template <typename Dtype>
-class GpuEqualsCpuTest : public PixelLossTest<GPUDevice<Dtype> > {
+class RandropGpuEqualsCpuTest : public PixelLossTest<GPUDevice<Dtype> > {
  protected:
   struct Result {
     vector<double> loss;
@@ -76,9 +76,9 @@ class GpuEqualsCpuTest : public PixelLossTest<GPUDevice<Dtype> > {
   }
 };
 
-TYPED_TEST_CASE(GpuEqualsCpuTest, TestDtypes);
+TYPED_TEST_CASE(RandropGpuEqualsCpuTest, TestDtypes);
 
-TYPED_TEST(GpuEqualsCpuTest, TestEveryLossAndShape) {
+TYPED_TEST(RandropGpuEqualsCpuTest, TestEveryLossAndShape) {
   typedef TypeParam Dtype;
   const double most = sizeof(Dtype) == 4 ? 2e-5 : 1e-12;
   for (const GpuCase& loss : kGpuCases) {
@@ -99,9 +99,9 @@ TYPED_TEST(GpuEqualsCpuTest, TestEveryLossAndShape) {
         }
         SCOPED_TRACE(string(loss.text) + " of " + this->logits_->shape_string()
             + (ignore ? ", some ignored" : ""));
-        const typename GpuEqualsCpuTest<Dtype>::Result cpu =
+        const typename RandropGpuEqualsCpuTest<Dtype>::Result cpu =
             this->RunOn(Caffe::CPU);
-        const typename GpuEqualsCpuTest<Dtype>::Result gpu =
+        const typename RandropGpuEqualsCpuTest<Dtype>::Result gpu =
             this->RunOn(Caffe::GPU);
         double largest = 1e-30;
         for (size_t i = 0; i < cpu.diff.size(); ++i) {
@@ -121,7 +121,7 @@ TYPED_TEST(GpuEqualsCpuTest, TestEveryLossAndShape) {
   }
 }
 
-TYPED_TEST(GpuEqualsCpuTest, TestTiesOverSeveralBlocks) {
+TYPED_TEST(RandropGpuEqualsCpuTest, TestTiesOverSeveralBlocks) {
   // Few values, so that ties stand in every block, and at its ends.
   typedef TypeParam Dtype;
   const int shapes[][4] = {{1, 1, 33, 61}, {2, 2, 40, 33}};
@@ -144,9 +144,9 @@ TYPED_TEST(GpuEqualsCpuTest, TestTiesOverSeveralBlocks) {
         }
         SCOPED_TRACE(string(loss.text) + " of " +
             this->logits_->shape_string());
-        const typename GpuEqualsCpuTest<Dtype>::Result cpu =
+        const typename RandropGpuEqualsCpuTest<Dtype>::Result cpu =
             this->RunOn(Caffe::CPU);
-        const typename GpuEqualsCpuTest<Dtype>::Result gpu =
+        const typename RandropGpuEqualsCpuTest<Dtype>::Result gpu =
             this->RunOn(Caffe::GPU);
         EXPECT_TRUE(cpu.mask == gpu.mask);
       }
@@ -154,14 +154,16 @@ TYPED_TEST(GpuEqualsCpuTest, TestTiesOverSeveralBlocks) {
   }
 }
 
-TYPED_TEST(GpuEqualsCpuTest, TestGroupsBeyondAPassOfTheirThreads) {
+TYPED_TEST(RandropGpuEqualsCpuTest, TestGroupsBeyondAPassOfTheirThreads) {
   // As many groups as blocks at most, so that each has one, which then goes
   // over its group in several steps.
   typedef TypeParam Dtype;
   this->Use(kGpuCases[0].text, true);
   this->FillSigmoid(this->Shape(1, 1024, 33, 37));
-  const typename GpuEqualsCpuTest<Dtype>::Result cpu = this->RunOn(Caffe::CPU);
-  const typename GpuEqualsCpuTest<Dtype>::Result gpu = this->RunOn(Caffe::GPU);
+  const typename RandropGpuEqualsCpuTest<Dtype>::Result cpu =
+      this->RunOn(Caffe::CPU);
+  const typename RandropGpuEqualsCpuTest<Dtype>::Result gpu =
+      this->RunOn(Caffe::GPU);
   EXPECT_TRUE(cpu.mask == gpu.mask);
   for (int pass = 0; pass < 2; ++pass) {
     EXPECT_NEAR(cpu.loss[pass], gpu.loss[pass], 2e-5 * cpu.loss[pass]);

@@ -10,12 +10,15 @@
 #include "gtest/gtest.h"
 
 #include "caffe/common.hpp"
-#include "caffe/util/parallel.hpp"
+#include "caffe/randrop/loops/parallel.hpp"
 
 #include "caffe/test/test_caffe_main.hpp"
 #include "caffe/test/test_threads.hpp"
 
 namespace caffe {
+
+using randrop::ParallelFor;
+using randrop::ParallelThreads;
 
 /// Whether each of so many tasks is done once, in each of so many loops.
 bool DoesEachOnce(int tasks, int loops) {
@@ -30,13 +33,13 @@ bool DoesEachOnce(int tasks, int loops) {
   return right;
 }
 
-class ParallelTest : public ::testing::TestWithParam<int> {
+class RandropParallelTest : public ::testing::TestWithParam<int> {
  protected:
-  ParallelTest() : threads_(GetParam()) {}
+  RandropParallelTest() : threads_(GetParam()) {}
   const UseThreads threads_;
 };
 
-TEST_P(ParallelTest, EachTaskIsDoneOnce) {
+TEST_P(RandropParallelTest, EachTaskIsDoneOnce) {
   const int tasks[] = {0, 1, 2, 3, 7, 100, 10000};
   for (int count : tasks) {
     EXPECT_TRUE(DoesEachOnce(count, 50)) << count;
@@ -51,7 +54,7 @@ bool Reaches(const std::atomic<int>& number, int wanted) {
   return number >= wanted;
 }
 
-TEST_P(ParallelTest, SoManyTasksAtTheSameTime) {
+TEST_P(RandropParallelTest, SoManyTasksAtTheSameTime) {
   const int threads = ParallelThreads();
   std::atomic<int> begun(0), met(0);
   ParallelFor(threads, [&](int) {
@@ -62,7 +65,7 @@ TEST_P(ParallelTest, SoManyTasksAtTheSameTime) {
 }
 
 // As where another program has the processors of all others.
-TEST_P(ParallelTest, NoLoopWaitsForThreadsThatDoNotCome) {
+TEST_P(RandropParallelTest, NoLoopWaitsForThreadsThatDoNotCome) {
   const int threads = ParallelThreads();
   std::atomic<int> begun(0), released(0);
   std::thread other([&, this]() {
@@ -80,7 +83,7 @@ TEST_P(ParallelTest, NoLoopWaitsForThreadsThatDoNotCome) {
   other.join();
 }
 
-TEST_P(ParallelTest, LoopsWithinLoops) {
+TEST_P(RandropParallelTest, LoopsWithinLoops) {
   vector<int> done(30 * 40);
   ParallelFor(30, [&](int outer) {
     ParallelFor(40, [&](int inner) { ++done[outer * 40 + inner]; });
@@ -88,7 +91,7 @@ TEST_P(ParallelTest, LoopsWithinLoops) {
   EXPECT_EQ(vector<int>(30 * 40, 1), done);
 }
 
-TEST_P(ParallelTest, SeveralCallers) {
+TEST_P(RandropParallelTest, SeveralCallers) {
   const int callers = 5;
   vector<int> right(callers);
   vector<std::thread> threads;
@@ -104,7 +107,7 @@ TEST_P(ParallelTest, SeveralCallers) {
   EXPECT_EQ(vector<int>(callers, 1), right);
 }
 
-TEST_P(ParallelTest, WhatATaskThrowsReachesTheCaller) {
+TEST_P(RandropParallelTest, WhatATaskThrowsReachesTheCaller) {
   for (int thrower = 0; thrower < 40; ++thrower) {
     vector<int> done(40);
     EXPECT_THROW(ParallelFor(40, [&](int task) {
@@ -122,7 +125,7 @@ TEST_P(ParallelTest, WhatATaskThrowsReachesTheCaller) {
 }
 
 // Python's multiprocessing does so: the child has none of the threads.
-TEST_P(ParallelTest, AForkedProcessMakesItsOwnThreads) {
+TEST_P(RandropParallelTest, AForkedProcessMakesItsOwnThreads) {
   ASSERT_TRUE(DoesEachOnce(100, 10));
   const pid_t child = fork();
   if (child == 0) {
@@ -136,7 +139,7 @@ TEST_P(ParallelTest, AForkedProcessMakesItsOwnThreads) {
 }
 
 #ifdef _OPENMP
-TEST_P(ParallelTest, AThreadOfOpenMPIsOneOfItsMany) {
+TEST_P(RandropParallelTest, AThreadOfOpenMPIsOneOfItsMany) {
   int threads[3] = {0};
 #pragma omp parallel for num_threads(3)
   for (int i = 0; i < 3; ++i) {
@@ -148,6 +151,7 @@ TEST_P(ParallelTest, AThreadOfOpenMPIsOneOfItsMany) {
 }
 #endif
 
-INSTANTIATE_TEST_CASE_P(Threads, ParallelTest, ::testing::Values(1, 2, 3, 7));
+INSTANTIATE_TEST_CASE_P(
+    Threads, RandropParallelTest, ::testing::Values(1, 2, 3, 7));
 
 }  // namespace caffe

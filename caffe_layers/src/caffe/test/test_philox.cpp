@@ -2,13 +2,17 @@
 
 #include "gtest/gtest.h"
 
-#include "caffe/util/philox.hpp"
+#include "caffe/randrop/math/philox.hpp"
 
 #include "caffe/test/test_caffe_main.hpp"
 
 namespace caffe {
 
-TEST(PhiloxTest, TestKnownAnswers) {
+using randrop::Philox4x32;
+using randrop::PhiloxUniformTile;
+using randrop::kPhiloxTile;
+
+TEST(RandropPhiloxTest, TestKnownAnswers) {
   const uint32_t answers[3][4] = {
     {0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8},
     {0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd},
@@ -27,7 +31,7 @@ TEST(PhiloxTest, TestKnownAnswers) {
   }
 }
 
-TEST(PhiloxTest, TestTileOrder) {
+TEST(RandropPhiloxTest, TestTileOrder) {
   float uniform[kPhiloxTile];
   PhiloxUniformTile(7, 5, 3, uniform);
   for (int i = 0; i < kPhiloxTile; ++i) {

@@ -6,25 +6,29 @@
 
 #include "gtest/gtest.h"
 
-#include "caffe/util/pieces.hpp"
+#include "caffe/randrop/loops/pieces.hpp"
 
 #include "caffe/test/test_pixel_loss_util.hpp"
 #include "caffe/test/test_threads.hpp"
 
 namespace caffe {
 
+using randrop::Pieces;
+using randrop::kLargestPiece;
+using randrop::kPiece;
+
 // Number and size of segments: many small ones, one large, ends of all kinds.
 const int kSegments[][2] = {{1, 0}, {0, 5}, {1, 1}, {1000, 1}, {9000, 3},
     {500, 31}, {7, 4095}, {7, 4096}, {7, 4097}, {3, 8191}, {3, 8192}, {3, 8193},
     {5, 12287}, {5, 12288}, {5, 12289}, {2, 100003}, {1, 1 << 20}};
 
-class PiecesTest : public ::testing::Test {
+class RandropPiecesTest : public ::testing::Test {
  protected:
-  PiecesTest() : threads_(4) {}
+  RandropPiecesTest() : threads_(4) {}
   const UseThreads threads_;
 };
 
-TEST_F(PiecesTest, PartsAndRunsCoverEachElementOnce) {
+TEST_F(RandropPiecesTest, PartsAndRunsCoverEachElementOnce) {
   for (const auto& shape : kSegments) {
     const int size = shape[1];
     SCOPED_TRACE(::testing::Message() << shape[0] << " x " << size);
@@ -68,7 +72,7 @@ struct RoundedSum {
   void Add(const RoundedSum& other) { value += other.value; }
 };
 
-TEST_F(PiecesTest, SumsAreThoseOfOneThread) {
+TEST_F(RandropPiecesTest, SumsAreThoseOfOneThread) {
   for (const auto& shape : kSegments) {
     SCOPED_TRACE(::testing::Message() << shape[0] << " x " << shape[1]);
     const Pieces pieces(shape[0], shape[1]);
@@ -122,7 +126,7 @@ const char* const kOfSoftmax[] = {
 
 // Loss, gradient and mask to the bit.
 template <typename TypeParam>
-class LossPiecesTest : public PixelLossTest<TypeParam> {
+class RandropLossPiecesTest : public PixelLossTest<TypeParam> {
   typedef typename TypeParam::Dtype Dtype;
 
  protected:
@@ -172,9 +176,9 @@ class LossPiecesTest : public PixelLossTest<TypeParam> {
 };
 
 typedef ::testing::Types<CPUDevice<float>, CPUDevice<double> > OnCpuTypes;
-TYPED_TEST_CASE(LossPiecesTest, OnCpuTypes);
+TYPED_TEST_CASE(RandropLossPiecesTest, OnCpuTypes);
 
-TYPED_TEST(LossPiecesTest, ThreadsDoNotChangeABit) {
+TYPED_TEST(RandropLossPiecesTest, ThreadsDoNotChangeABit) {
   for (const vector<int>& shape : this->Shapes()) {
     this->FillSigmoid(shape);
     for (const char* text : kOfSigmoid) {
@@ -187,7 +191,7 @@ TYPED_TEST(LossPiecesTest, ThreadsDoNotChangeABit) {
   }
 }
 
-TYPED_TEST(LossPiecesTest, ThreadsDoNotChangeABitWhereAllAreEqual) {
+TYPED_TEST(RandropLossPiecesTest, ThreadsDoNotChangeABitWhereAllAreEqual) {
   for (const vector<int>& shape : this->Shapes()) {
     this->FillSigmoid(shape);
     for (const char* text : kOfSigmoid) {

@@ -10,6 +10,16 @@
 
 namespace caffe {
 
+using randrop::DiceSums;
+using randrop::ExpLogSums;
+using randrop::PixelKernels;
+using randrop::PixelSums;
+using randrop::SumExpLog;
+using randrop::SumSigmoidDice;
+using randrop::SumSigmoidFocal;
+using randrop::SumSoftmaxDice;
+using randrop::SumSoftmaxFocal;
+
 // Begins and ends of ranges: at, before and behind those of vectors and areas.
 std::vector<int> Borders(int elements) {
   std::vector<int> borders;
@@ -22,7 +32,7 @@ std::vector<int> Borders(int elements) {
   return borders;
 }
 
-TEST(PixelKernelsTest, TestNothingIsWrittenOutsideTheRange) {
+TEST(RandropPixelKernelsTest, TestNothingIsWrittenOutsideTheRange) {
   const std::vector<const PixelKernels*> sets = AllPixelKernels();
   for (int s = 0; s < sets.size(); ++s) {
     KernelCases inputs(sets[s]);
@@ -71,7 +81,7 @@ TEST(PixelKernelsTest, TestNothingIsWrittenOutsideTheRange) {
 
 // Logits, labels and options that no arithmetic of whole numbers may overflow
 // on: what a sanitizer of undefined behaviour looks at.
-TEST(PixelKernelsTest, TestAnyLogitsAndLabels) {
+TEST(RandropPixelKernelsTest, TestAnyLogitsAndLabels) {
   const float most = std::numeric_limits<float>::max();
   const float values[] = {0, -0.0f, 1, -1, 1e-40f, -1e-40f, 1e-30f, 88, -88,
       104, -104, 1e4f, -1e4f, 1e30f, -1e30f, most, -most,

@@ -41,7 +41,7 @@ const LossCase kLosses[] = {
 };
 
 template <typename TypeParam>
-class PixelLossLayersTest : public PixelLossTest<TypeParam> {
+class RandropPixelLossLayersTest : public PixelLossTest<TypeParam> {
  protected:
   void Use(const LossCase& loss) {
     PixelLossTest<TypeParam>::Use(loss.text, loss.mask);
@@ -62,13 +62,13 @@ class PixelLossLayersTest : public PixelLossTest<TypeParam> {
   bool softmax_;
 };
 
-TYPED_TEST_CASE(PixelLossLayersTest, TestDtypesAndDevices);
+TYPED_TEST_CASE(RandropPixelLossLayersTest, TestDtypesAndDevices);
 
 #define FOR_EACH_LOSS(loss) \
   for (const LossCase* loss = kLosses; \
        loss != kLosses + sizeof(kLosses) / sizeof(*kLosses); ++loss)
 
-TYPED_TEST(PixelLossLayersTest, TestGradient) {
+TYPED_TEST(RandropPixelLossLayersTest, TestGradient) {
   typedef typename TypeParam::Dtype Dtype;
   const double tolerance = sizeof(Dtype) == 4 ? 5e-3 : 1e-6;
   FOR_EACH_LOSS(loss) {
@@ -80,7 +80,7 @@ TYPED_TEST(PixelLossLayersTest, TestGradient) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestLossWeightScalesTheGradient) {
+TYPED_TEST(RandropPixelLossLayersTest, TestLossWeightScalesTheGradient) {
   FOR_EACH_LOSS(loss) {
     SCOPED_TRACE(loss->text);
     this->Use(*loss);
@@ -95,7 +95,7 @@ TYPED_TEST(PixelLossLayersTest, TestLossWeightScalesTheGradient) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestIgnoredPixelsAreInert) {
+TYPED_TEST(RandropPixelLossLayersTest, TestIgnoredPixelsAreInert) {
   typedef typename TypeParam::Dtype Dtype;
   FOR_EACH_LOSS(loss) {
     SCOPED_TRACE(loss->text);
@@ -123,7 +123,7 @@ TYPED_TEST(PixelLossLayersTest, TestIgnoredPixelsAreInert) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestAllIgnoredIsNoLoss) {
+TYPED_TEST(RandropPixelLossLayersTest, TestAllIgnoredIsNoLoss) {
   FOR_EACH_LOSS(loss) {
     SCOPED_TRACE(loss->text);
     this->Use(*loss);
@@ -134,7 +134,7 @@ TYPED_TEST(PixelLossLayersTest, TestAllIgnoredIsNoLoss) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestImagesOfOneClassAreFinite) {
+TYPED_TEST(RandropPixelLossLayersTest, TestImagesOfOneClassAreFinite) {
   FOR_EACH_LOSS(loss) {
     SCOPED_TRACE(loss->text);
     for (int value = 0; value < 2; ++value) {
@@ -146,7 +146,7 @@ TYPED_TEST(PixelLossLayersTest, TestImagesOfOneClassAreFinite) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestOneChannel) {
+TYPED_TEST(RandropPixelLossLayersTest, TestOneChannel) {
   FOR_EACH_LOSS(loss) {
     SCOPED_TRACE(loss->text);
     this->Use(*loss);
@@ -161,7 +161,7 @@ TYPED_TEST(PixelLossLayersTest, TestOneChannel) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestExtremeLogits) {
+TYPED_TEST(RandropPixelLossLayersTest, TestExtremeLogits) {
   typedef typename TypeParam::Dtype Dtype;
   const double values[] = {-1e4, 1e4, -100, 100, 0};
   FOR_EACH_LOSS(loss) {
@@ -178,7 +178,7 @@ TYPED_TEST(PixelLossLayersTest, TestExtremeLogits) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestLargestLogits) {
+TYPED_TEST(RandropPixelLossLayersTest, TestLargestLogits) {
   // The difference of two of them overflows: a loss may be infinite then, but
   // nothing is NaN, and the gradient is finite.
   typedef typename TypeParam::Dtype Dtype;
@@ -198,7 +198,7 @@ TYPED_TEST(PixelLossLayersTest, TestLargestLogits) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestVolumesAreAsImages) {
+TYPED_TEST(RandropPixelLossLayersTest, TestVolumesAreAsImages) {
   typedef typename TypeParam::Dtype Dtype;
   FOR_EACH_LOSS(loss) {
     SCOPED_TRACE(loss->text);
@@ -222,7 +222,7 @@ TYPED_TEST(PixelLossLayersTest, TestVolumesAreAsImages) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestManyPixels) {
+TYPED_TEST(RandropPixelLossLayersTest, TestManyPixels) {
   // More than a block of the GPU reduces, in a size that is no power of 2.
   typedef typename TypeParam::Dtype Dtype;
   FOR_EACH_LOSS(loss) {
@@ -235,7 +235,7 @@ TYPED_TEST(PixelLossLayersTest, TestManyPixels) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestShapeMayChange) {
+TYPED_TEST(RandropPixelLossLayersTest, TestShapeMayChange) {
   typedef typename TypeParam::Dtype Dtype;
   FOR_EACH_LOSS(loss) {
     SCOPED_TRACE(loss->text);
@@ -252,7 +252,7 @@ TYPED_TEST(PixelLossLayersTest, TestShapeMayChange) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestBadInputStops) {
+TYPED_TEST(RandropPixelLossLayersTest, TestBadInputStops) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   FOR_EACH_LOSS(loss) {
     SCOPED_TRACE(loss->text);
@@ -270,7 +270,7 @@ TYPED_TEST(PixelLossLayersTest, TestBadInputStops) {
   }
 }
 
-TYPED_TEST(PixelLossLayersTest, TestLabelsHaveNoGradient) {
+TYPED_TEST(RandropPixelLossLayersTest, TestLabelsHaveNoGradient) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   typedef typename TypeParam::Dtype Dtype;
   FOR_EACH_LOSS(loss) {

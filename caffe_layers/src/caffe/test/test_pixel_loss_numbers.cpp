@@ -8,17 +8,19 @@
 
 #include "gtest/gtest.h"
 
+#include "caffe/randrop/loops/radix_cut.hpp"
 #include "caffe/test/test_caffe_main.hpp"
 #include "caffe/test/test_pixel_loss_util.hpp"
-#include "caffe/util/hardest.hpp"
 #include "caffe/util/math_functions.hpp"
 
 namespace caffe {
 
+using randrop::ShareOf;
+
 // Numbers at the ends of what there is: logits that are none, weights and
 // differences that 1 - x would lose, parameters out of range.
 template <typename TypeParam>
-class PixelLossNumbersTest : public PixelLossTest<TypeParam> {
+class RandropPixelLossNumbersTest : public PixelLossTest<TypeParam> {
  protected:
   static bool IsSoftmax(const string& text) {
     return text.find("SIGMOID") == string::npos &&
@@ -45,9 +47,9 @@ class PixelLossNumbersTest : public PixelLossTest<TypeParam> {
   }
 };
 
-TYPED_TEST_CASE(PixelLossNumbersTest, TestDtypesAndDevices);
+TYPED_TEST_CASE(RandropPixelLossNumbersTest, TestDtypesAndDevices);
 
-TYPED_TEST(PixelLossNumbersTest, TestLogitsThatAreNoNumbersShow) {
+TYPED_TEST(RandropPixelLossNumbersTest, TestLogitsThatAreNoNumbersShow) {
   typedef typename TypeParam::Dtype Dtype;
   const char* losses[] = {
     "type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 5 }",
@@ -107,7 +109,7 @@ TYPED_TEST(PixelLossNumbersTest, TestLogitsThatAreNoNumbersShow) {
   }
 }
 
-TYPED_TEST(PixelLossNumbersTest, TestFocalWeightOfFewPositives) {
+TYPED_TEST(RandropPixelLossNumbersTest, TestFocalWeightOfFewPositives) {
   typedef typename TypeParam::Dtype Dtype;
   // One positive of two million: w- is 5e-7.
   const char* modes[] = {"PER_IMAGE", "PER_CHANNEL"};
@@ -133,7 +135,7 @@ TYPED_TEST(PixelLossNumbersTest, TestFocalWeightOfFewPositives) {
   EXPECT_NEAR(-0.5 / 2000000, this->logits_->cpu_diff()[5], 1e-6 / 2000000);
 }
 
-TYPED_TEST(PixelLossNumbersTest, TestGradientOfADiceThatIsAllButRight) {
+TYPED_TEST(RandropPixelLossNumbersTest, TestGradientOfADiceThatIsAllButRight) {
   typedef typename TypeParam::Dtype Dtype;
   // All pixels at logit x where positive and -x where not; by hand.
   for (int softmax = 0; softmax < 2; ++softmax) {
@@ -176,7 +178,7 @@ TYPED_TEST(PixelLossNumbersTest, TestGradientOfADiceThatIsAllButRight) {
   }
 }
 
-TYPED_TEST(PixelLossNumbersTest, TestAnImageThatIsIgnoredIsNotCounted) {
+TYPED_TEST(RandropPixelLossNumbersTest, TestAnImageThatIsIgnoredIsNotCounted) {
   const char* losses[] = {"type: 'ExpLogLoss'", "type: 'SoftDiceLoss'",
     "type: 'SoftDiceLoss' randrop_dice_param { include_background: false }",
     "type: 'SoftDiceLoss' randrop_dice_param { activation: SIGMOID }",
@@ -213,7 +215,7 @@ TYPED_TEST(PixelLossNumbersTest, TestAnImageThatIsIgnoredIsNotCounted) {
   }
 }
 
-TYPED_TEST(PixelLossNumbersTest, TestParametersOutOfRangeAreNamed) {
+TYPED_TEST(RandropPixelLossNumbersTest, TestParametersOutOfRangeAreNamed) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   if (sizeof(typename TypeParam::Dtype) == 8 || Caffe::mode() != Caffe::CPU) {
     return;  // The same code.
@@ -247,7 +249,7 @@ TYPED_TEST(PixelLossNumbersTest, TestParametersOutOfRangeAreNamed) {
   }
 }
 
-TYPED_TEST(PixelLossNumbersTest, TestBadShapesAreNamed) {
+TYPED_TEST(RandropPixelLossNumbersTest, TestBadShapesAreNamed) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   if (sizeof(typename TypeParam::Dtype) == 8 || Caffe::mode() != Caffe::CPU) {
     return;
@@ -277,7 +279,7 @@ TYPED_TEST(PixelLossNumbersTest, TestBadShapesAreNamed) {
   }
 }
 
-TEST(ShareOfTest, TestIsThatOfTheDecimalNumber) {
+TEST(RandropShareOfTest, TestIsThatOfTheDecimalNumber) {
   uint64_t state = 1;
   for (int k = 0; k < 2000000; ++k) {
     state = state * 6364136223846793005ull + 1442695040888963407ull;

@@ -17,25 +17,25 @@ namespace caffe {
 
 // What the layer computes.
 template <typename TypeParam>
-class SigmoidRandomDropCELossLayerTest : public RandomDropTest<TypeParam> {};
+class RandropRandomDropTest : public RandomDropTest<TypeParam> {};
 
-TYPED_TEST_CASE(SigmoidRandomDropCELossLayerTest, TestDtypesAndDevices);
+TYPED_TEST_CASE(RandropRandomDropTest, TestDtypesAndDevices);
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestReferenceOfEverySchedule) {
+TYPED_TEST(RandropRandomDropTest, TestReferenceOfEverySchedule) {
   for (int schedule = Param::LINEAR; schedule <= Param::NONE; ++schedule) {
     this->param()->set_schedule_type(Param::ScheduleType(schedule));
     this->CheckAgainstReference(this->Run(), 63, 2);
   }
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestBalanceModes) {
+TYPED_TEST(RandropRandomDropTest, TestBalanceModes) {
   this->param()->set_balance(Param::PER_IMAGE);
   this->CheckAgainstReference(this->Run(), 3 * 63, 2);
   this->param()->set_balance(Param::BATCH);
   this->CheckAgainstReference(this->Run(), 2 * 3 * 63, 2);
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestNormalization) {
+TYPED_TEST(RandropRandomDropTest, TestNormalization) {
   this->SetIgnoreLabel(255);
   for (int i = 0; i < 50; ++i) {
     this->label_->mutable_cpu_data()[i * 7] = 255;
@@ -51,7 +51,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestNormalization) {
   this->CheckAgainstReference(this->Run(), 63, 1);
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestAnyNumberOfSpatialAxes) {
+TYPED_TEST(RandropRandomDropTest, TestAnyNumberOfSpatialAxes) {
   vector<int> shape(2, 3);
   this->Resize(shape, 0.5);
   this->param()->set_balance(Param::BATCH);
@@ -67,7 +67,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestAnyNumberOfSpatialAxes) {
   this->CheckAgainstReference(this->Run(), 120, 3);
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestManyBlocksOfOneGroup) {
+TYPED_TEST(RandropRandomDropTest, TestManyBlocksOfOneGroup) {
   // More elements than one block of the GPU reduces.
   this->Resize(1, 1, 301, 299);
   this->param()->set_balance(Param::BATCH);
@@ -75,7 +75,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestManyBlocksOfOneGroup) {
   this->CheckAgainstReference(this->Run(), 301 * 299, 1);
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestKeptCountIsAsExpected) {
+TYPED_TEST(RandropRandomDropTest, TestKeptCountIsAsExpected) {
   typedef typename TypeParam::Dtype Dtype;
   this->Resize(1, 1, 100, 100);
   for (int schedule = Param::LINEAR; schedule <= Param::NONE; ++schedule) {
@@ -105,7 +105,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestKeptCountIsAsExpected) {
   }
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestGradient) {
+TYPED_TEST(RandropRandomDropTest, TestGradient) {
   typedef typename TypeParam::Dtype Dtype;
   this->Resize(2, 2, 4, 5);
   for (int schedule = Param::LINEAR; schedule <= Param::NONE; ++schedule) {
@@ -120,7 +120,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestGradient) {
   }
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestGradientRelative) {
+TYPED_TEST(RandropRandomDropTest, TestGradientRelative) {
   typedef typename TypeParam::Dtype Dtype;
   this->Resize(2, 2, 4, 5);
   this->HoldMask();
@@ -132,7 +132,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestGradientRelative) {
   EXPECT_GT(this->GradientError(&zeroed), 0.9);
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestLossWeightScalesBoth) {
+TYPED_TEST(RandropRandomDropTest, TestLossWeightScalesBoth) {
   typedef typename TypeParam::Dtype Dtype;
   const Dtype loss = this->Run();
   Blob<Dtype> diff;
@@ -144,7 +144,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestLossWeightScalesBoth) {
   }
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestIgnoredElementsAreInert) {
+TYPED_TEST(RandropRandomDropTest, TestIgnoredElementsAreInert) {
   typedef typename TypeParam::Dtype Dtype;
   this->SetIgnoreLabel(255);
   for (int i = 0; i < this->label_->count(); i += 3) {
@@ -163,7 +163,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestIgnoredElementsAreInert) {
   }
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestIgnoreLabelMayBeAClass) {
+TYPED_TEST(RandropRandomDropTest, TestIgnoreLabelMayBeAClass) {
   this->SetIgnoreLabel(0);
   EXPECT_EQ(0, this->Run());  // positives alone: w+ = 0
   for (int i = 0; i < this->label_->count(); ++i) {
@@ -172,7 +172,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestIgnoreLabelMayBeAClass) {
   }
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestGroupsWithOneClass) {
+TYPED_TEST(RandropRandomDropTest, TestGroupsWithOneClass) {
   this->SetIgnoreLabel(255);
   const int values[] = {0, 1, 255};
   for (int k = 0; k < 3; ++k) {
@@ -184,7 +184,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestGroupsWithOneClass) {
   }
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestEveryNegativeDropped) {
+TYPED_TEST(RandropRandomDropTest, TestEveryNegativeDropped) {
   // exp(-60) of the negatives are kept: none. The positives then weigh 0.
   for (int i = 0; i < this->logits_->count(); ++i) {
     if (this->label_->cpu_data()[i] == 0) {
@@ -195,7 +195,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestEveryNegativeDropped) {
   EXPECT_EQ(0, this->logits_->asum_diff());
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestExtremeLogits) {
+TYPED_TEST(RandropRandomDropTest, TestExtremeLogits) {
   typedef typename TypeParam::Dtype Dtype;
   const Dtype extremes[] = {-1e4, -100, 100, 1e4};
   for (int schedule = Param::LINEAR; schedule <= Param::NONE; ++schedule) {
@@ -222,7 +222,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestExtremeLogits) {
   }
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestNaNShows) {
+TYPED_TEST(RandropRandomDropTest, TestNaNShows) {
   typedef typename TypeParam::Dtype Dtype;
   this->logits_->mutable_cpu_data()[10] =
       std::numeric_limits<Dtype>::quiet_NaN();
@@ -233,7 +233,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestNaNShows) {
   }
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerTest, TestBatchEqualsItsImages) {
+TYPED_TEST(RandropRandomDropTest, TestBatchEqualsItsImages) {
   typedef typename TypeParam::Dtype Dtype;
   this->param()->set_schedule_type(Param::NONE);
   const Dtype batch = this->Run();

@@ -17,18 +17,18 @@ namespace caffe {
 
 // How it is set up and driven: seeds, phases, names, shapes, bad input.
 template <typename TypeParam>
-class SigmoidRandomDropCELossLayerUseTest : public RandomDropTest<TypeParam> {};
+class RandropRandomDropUseTest : public RandomDropTest<TypeParam> {};
 
-TYPED_TEST_CASE(SigmoidRandomDropCELossLayerUseTest, TestDtypesAndDevices);
+TYPED_TEST_CASE(RandropRandomDropUseTest, TestDtypesAndDevices);
 
-TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestDefaultsAreThePapers) {
+TYPED_TEST(RandropRandomDropUseTest, TestDefaultsAreThePapers) {
   EXPECT_EQ(Param::LOG, Param().schedule_type());
   EXPECT_EQ(Param::PER_CHANNEL, Param().balance());
   EXPECT_EQ(0, Param().first_iteration());
   EXPECT_FALSE(Param().drop_in_test());
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestSameSeedSameMask) {
+TYPED_TEST(RandropRandomDropUseTest, TestSameSeedSameMask) {
   typedef typename TypeParam::Dtype Dtype;
   Blob<Dtype> mask;
   const Dtype loss = this->Run();
@@ -41,7 +41,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestSameSeedSameMask) {
   EXPECT_NE(loss, this->Run());
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestHighHalfOfSeedCounts) {
+TYPED_TEST(RandropRandomDropUseTest, TestHighHalfOfSeedCounts) {
   const uint64_t high = 1ull << 32;
   this->param()->set_seed(42 + high);
   this->CheckAgainstReference(this->Run(), 63, 2);
@@ -50,7 +50,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestHighHalfOfSeedCounts) {
   EXPECT_NE(loss, this->Forward());
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestUnsetSeedFollowsSolver) {
+TYPED_TEST(RandropRandomDropUseTest, TestUnsetSeedFollowsSolver) {
   this->param()->clear_seed();
   Caffe::set_random_seed(5);
   const double first = this->Forward();
@@ -59,7 +59,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestUnsetSeedFollowsSolver) {
   EXPECT_EQ(first, this->Forward());
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestFirstIteration) {
+TYPED_TEST(RandropRandomDropUseTest, TestFirstIteration) {
   typedef typename TypeParam::Dtype Dtype;
   SigmoidRandomDropCELossLayer<Dtype> layer(this->param_);
   layer.SetUp(this->bottom_, this->top_);
@@ -72,14 +72,14 @@ TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestFirstIteration) {
   this->CheckAgainstReference(resumed, 63, 2, true, 2);
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestNothingIsDroppedInTest) {
+TYPED_TEST(RandropRandomDropUseTest, TestNothingIsDroppedInTest) {
   this->param_.set_phase(TEST);
   this->CheckAgainstReference(this->Run(), 63, 2, false);
   this->param()->set_drop_in_test(true);
   this->CheckAgainstReference(this->Run(), 63, 2, true);
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestShapeMayChange) {
+TYPED_TEST(RandropRandomDropUseTest, TestShapeMayChange) {
   typedef typename TypeParam::Dtype Dtype;
   SigmoidRandomDropCELossLayer<Dtype> layer(this->param_);
   layer.SetUp(this->bottom_, this->top_);
@@ -90,7 +90,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestShapeMayChange) {
   this->CheckAgainstReference(loss, 600, 1, true, 1);
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestThreeTypeNames) {
+TYPED_TEST(RandropRandomDropUseTest, TestThreeTypeNames) {
   typedef typename TypeParam::Dtype Dtype;
   const char* names[] = {"SigmoidRandomDropCELoss",
       "SigmoidRandomDropCELossParameter", "SigmoidRandomDropCrossEntropyLoss"};
@@ -104,7 +104,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestThreeTypeNames) {
   }
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestUsageExampleOfThePaper) {
+TYPED_TEST(RandropRandomDropUseTest, TestUsageExampleOfThePaper) {
   typedef typename TypeParam::Dtype Dtype;
   const string text =
       "layer { name: 'data' type: 'DummyData' top: 'pred' top: 'label' "
@@ -132,7 +132,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestUsageExampleOfThePaper) {
   EXPECT_EQ(0, loss);  // all labels are positive
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestBadInputStops) {
+TYPED_TEST(RandropRandomDropUseTest, TestBadInputStops) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   typedef typename TypeParam::Dtype Dtype;
   this->label_->mutable_cpu_data()[63 + 2 * 7 + 5] = 255;
@@ -160,7 +160,7 @@ TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestBadInputStops) {
   EXPECT_DEATH(this->Forward(), "expected N x C x spatial");
 }
 
-TYPED_TEST(SigmoidRandomDropCELossLayerUseTest, TestLabelsHaveNoGradient) {
+TYPED_TEST(RandropRandomDropUseTest, TestLabelsHaveNoGradient) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   typedef typename TypeParam::Dtype Dtype;
   SigmoidRandomDropCELossLayer<Dtype> layer(this->param_);

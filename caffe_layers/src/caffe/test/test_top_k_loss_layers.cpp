@@ -13,7 +13,7 @@
 namespace caffe {
 
 template <typename TypeParam>
-class TopKLossLayersTest : public PixelLossTest<TypeParam> {
+class RandropTopKLossLayersTest : public PixelLossTest<TypeParam> {
   typedef typename TypeParam::Dtype Dtype;
 
  protected:
@@ -126,9 +126,9 @@ class TopKLossLayersTest : public PixelLossTest<TypeParam> {
   static int Bin(double p) { return std::min(4, static_cast<int>(p * 5)); }
 };
 
-TYPED_TEST_CASE(TopKLossLayersTest, TestDtypesAndDevices);
+TYPED_TEST_CASE(RandropTopKLossLayersTest, TestDtypesAndDevices);
 
-TYPED_TEST(TopKLossLayersTest, TestExactAgainstAFullSort) {
+TYPED_TEST(RandropTopKLossLayersTest, TestExactAgainstAFullSort) {
   this->FillSigmoid(this->Shape(2, 3, 9, 7));
   this->Sigmoid("negatives_per_positive: 1.5");
   this->CheckBalanced(this->Run(), 63, 1.5, false, 1, 2);
@@ -139,7 +139,7 @@ TYPED_TEST(TopKLossLayersTest, TestExactAgainstAFullSort) {
   this->CheckBalanced(this->Run(), 378, 2, false, 1, 2);
 }
 
-TYPED_TEST(TopKLossLayersTest, TestBinsAgainstAFullSort) {
+TYPED_TEST(RandropTopKLossLayersTest, TestBinsAgainstAFullSort) {
   this->FillSigmoid(this->Shape(2, 3, 9, 7));
   for (double per_positive = 0.1; per_positive < 10; per_positive *= 2) {
     std::ostringstream options;
@@ -149,13 +149,13 @@ TYPED_TEST(TopKLossLayersTest, TestBinsAgainstAFullSort) {
   }
 }
 
-TYPED_TEST(TopKLossLayersTest, TestDefaultIsTwentyNegatives) {
+TYPED_TEST(RandropTopKLossLayersTest, TestDefaultIsTwentyNegatives) {
   this->FillSigmoid(this->Shape(1, 1, 40, 50), 0.02);
   this->Sigmoid("");
   this->CheckBalanced(this->Run(), 2000, 20, false, 1, 1);
 }
 
-TYPED_TEST(TopKLossLayersTest, TestTiesGoInTheOrderOfTheirIndices) {
+TYPED_TEST(RandropTopKLossLayersTest, TestTiesGoInTheOrderOfTheirIndices) {
   this->FillSigmoid(this->Shape(2, 2, 16, 16));
   // Few values, each many times; 0 and -0 are one.
   for (int i = 0; i < this->logits_->count(); ++i) {
@@ -171,7 +171,7 @@ TYPED_TEST(TopKLossLayersTest, TestTiesGoInTheOrderOfTheirIndices) {
   this->CheckMean(this->Run(), this->SigmoidCrossEntropy(), 37);
 }
 
-TYPED_TEST(TopKLossLayersTest, TestPercentAgainstAFullSort) {
+TYPED_TEST(RandropTopKLossLayersTest, TestPercentAgainstAFullSort) {
   // Any k, at both ends: one pixel, and all.
   const char* text[] = {"0.0001", "10", "50", "99.9", "100"};
   const double k_percent[] = {0.0001, 10, 50, 99.9, 100};
@@ -186,7 +186,7 @@ TYPED_TEST(TopKLossLayersTest, TestPercentAgainstAFullSort) {
   }
 }
 
-TYPED_TEST(TopKLossLayersTest, TestAHundredPercentIsCrossEntropy) {
+TYPED_TEST(RandropTopKLossLayersTest, TestAHundredPercentIsCrossEntropy) {
   typedef typename TypeParam::Dtype Dtype;
   this->FillSoftmax(this->Shape(2, 3, 9, 7));
   this->Softmax("k_percent: 100");
@@ -205,7 +205,7 @@ TYPED_TEST(TopKLossLayersTest, TestAHundredPercentIsCrossEntropy) {
   EXPECT_NEAR(this->Run(), mean, 1e-5);
 }
 
-TYPED_TEST(TopKLossLayersTest, TestEnoughNegativesIsClassBalanced) {
+TYPED_TEST(RandropTopKLossLayersTest, TestEnoughNegativesIsClassBalanced) {
   typedef typename TypeParam::Dtype Dtype;
   this->FillSigmoid(this->Shape(2, 3, 9, 7));
   this->Sigmoid("negatives_per_positive: 1e9");
@@ -215,7 +215,7 @@ TYPED_TEST(TopKLossLayersTest, TestEnoughNegativesIsClassBalanced) {
   EXPECT_EQ(this->Run(), loss);
 }
 
-TYPED_TEST(TopKLossLayersTest, TestSelectionAmongManyMagnitudes) {
+TYPED_TEST(RandropTopKLossLayersTest, TestSelectionAmongManyMagnitudes) {
   // Keys of all exponents and both signs, and infinity.
   this->FillSigmoid(this->Shape(1, 1, 50, 60), 0.1);
   for (int i = 0; i < this->logits_->count(); ++i) {
@@ -241,7 +241,7 @@ TYPED_TEST(TopKLossLayersTest, TestSelectionAmongManyMagnitudes) {
   EXPECT_GE(lowest_kept, highest_left);
 }
 
-TYPED_TEST(TopKLossLayersTest, TestNoPositiveIsNoLoss) {
+TYPED_TEST(RandropTopKLossLayersTest, TestNoPositiveIsNoLoss) {
   this->FillSigmoid(this->Shape(2, 3, 9, 7));
   this->SetLabels(0);
   this->Sigmoid("");
@@ -249,7 +249,7 @@ TYPED_TEST(TopKLossLayersTest, TestNoPositiveIsNoLoss) {
   EXPECT_EQ(0, this->logits_->asum_diff());
 }
 
-TYPED_TEST(TopKLossLayersTest, TestNormalization) {
+TYPED_TEST(RandropTopKLossLayersTest, TestNormalization) {
   this->FillSoftmax(this->Shape(2, 3, 5, 4));
   this->Softmax("k_percent: 50");
   const double mean = this->Run();
@@ -262,7 +262,7 @@ TYPED_TEST(TopKLossLayersTest, TestNormalization) {
   }
 }
 
-TYPED_TEST(TopKLossLayersTest, TestBadOptionsStop) {
+TYPED_TEST(RandropTopKLossLayersTest, TestBadOptionsStop) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   this->FillSigmoid(this->Shape(1, 1, 3, 3));
   const char* bad[] = {"0", "-1", "100.5", "nan"};

@@ -1,0 +1,95 @@
+#ifndef CAFFE_RANDROP_ENGINE_CONVOLUTION_HPP_
+#define CAFFE_RANDROP_ENGINE_CONVOLUTION_HPP_
+#ifdef USE_ONEDNN
+
+#include <vector>
+
+#include "caffe/randrop/engine/onednn.hpp"
+
+namespace caffe {
+namespace randrop {
+namespace onednn {
+
+/// @brief The numbers of a convolution or, turned round, a deconvolution.
+struct ConvolutionShape {
+  vector<int> bottom, top, weights;
+  vector<int> stride, pad, dilation;
+  int group;
+  bool has_bias;
+
+  bool operator==(const ConvolutionShape& other) const;
+};
+
+/**
+ * @brief Convolution (or deconvolution) of blobs over any number of spatial
+ *        axes from 1 to 3.
+ *
+ * The tags of Primitives are oneDNN's types for the two.
+ */
+template <typename Primitives>
+class Convolver {
+ public:
+  /// @brief Prepares; false if oneDNN has no such convolution.
+  bool Prepare(const ConvolutionShape& shape);
+  void Forward(const Blob<float>& bottom, const Blob<float>& weights,
+      const Blob<float>* bias, Blob<float>* top);
+  void BackwardData(const Blob<float>& top, const Blob<float>& weights,
+      Blob<float>* bottom);
+  /// @brief Adds to the diffs of weights and bias; NULL: not wanted.
+  void BackwardWeights(const Blob<float>& bottom, const Blob<float>& top,
+      Blob<float>* weights, Blob<float>* bias);
+
+ private:
+  typedef typename Primitives::Forward ForwardPrimitive;
+  typedef typename Primitives::BackwardData BackwardDataPrimitive;
+  typedef typename Primitives::BackwardWeights BackwardWeightsPrimitive;
+
+  void Describe();
+  dnnl::memory WeightsAs(const Blob<float>& weights, const Layout& layout);
+  Layout PlainWeights() const;
+  bool BiasApart() const {
+    return shape_.has_bias && !Primitives::kAddsBias && top_is_rows_;
+  }
+
+  ConvolutionShape shape_;
+  bool prepared_ = false, possible_ = false;
+  typename ForwardPrimitive::primitive_desc forward_;
+  typename BackwardDataPrimitive::primitive_desc backward_data_;
+  typename BackwardWeightsPrimitive::primitive_desc backward_weights_;
+  dnnl::memory weights_, weights_diff_, plain_diff_, bias_diff_;
+  /// Of the top's diff, for a bias that is added apart.
+  RowLayout row_layout_;
+  /// Whether a bias can be added apart.
+  bool top_is_rows_ = false;
+};
+
+struct ConvolutionPrimitives {
+  typedef dnnl::convolution_forward Forward;
+  typedef dnnl::convolution_backward_data BackwardData;
+  typedef dnnl::convolution_backward_weights BackwardWeights;
+  static const bool kTurned = false;
+  static const bool kAddsBias = true;
+  static dnnl::algorithm Algorithm() {
+    return dnnl::algorithm::convolution_direct;
+  }
+};
+
+struct DeconvolutionPrimitives {
+  typedef dnnl::deconvolution_forward Forward;
+  typedef dnnl::deconvolution_backward_data BackwardData;
+  typedef dnnl::deconvolution_backward_weights BackwardWeights;
+  /// Caffe stores the weights of a deconvolution as (in, out / group, ...).
+  static const bool kTurned = true;
+  /// oneDNN's takes longer over its bias than over the rest.
+  static const bool kAddsBias = false;
+  static dnnl::algorithm Algorithm() {
+    return dnnl::algorithm::deconvolution_direct;
+  }
+};
+
+}  // namespace onednn
+}  // namespace randrop
+}  // namespace caffe
+
+#endif  // USE_ONEDNN
+#endif  // CAFFE_RANDROP_ENGINE_CONVOLUTION_HPP_

@@ -1,0 +1,208 @@
+#ifndef CAFFE_RANDROP_LOOPS_CPU_HPP_
+#define CAFFE_RANDROP_LOOPS_CPU_HPP_
+
+#include <algorithm>
+#include <vector>
+
+#include "caffe/blob.hpp"
+#include "caffe/common.hpp"
+#include "caffe/randrop/loops/pieces.hpp"
+#include "caffe/randrop/loops/select_cpu.hpp"
+#include "caffe/randrop/math/host_device.hpp"
+#include "caffe/randrop/simd/kernels.hpp"
+#include "caffe/syncedmem.hpp"
+
+namespace caffe {
+namespace randrop {
+
+/// @brief Memory on either side that a layer keeps from pass to pass.
+class ScratchMemory {
+ public:
+  /// @brief Room for count objects of type T; what was there is lost when it
+  ///        has to grow.
+  template <typename Device, typename T>
+  T* Get(size_t count) {
+    const size_t size = std::max<size_t>(1, count) * sizeof(T);
+    if (!memory_ || memory_->size() < size) {
+      memory_.reset(new SyncedMemory(size));
+    }
+    return static_cast<T*>(Device::Memory(memory_.get()));
+  }
+
+ private:
+  shared_ptr<SyncedMemory> memory_;
+};
+
+/// @brief Runs an operation on elements begin to end - 1 in vectors; false if
+///        it has none, which is so unless it overloads this.
+template <typename Operation>
+inline bool InVectors(const Operation& op, int begin, int end) { return false; }
+template <typename Operation, typename Sums>
+inline bool InVectors(const Operation& op, int begin, int end, Sums* sums) {
+  return false;
+}
+
+template <typename Operation, typename Sums>
+inline bool ClassesInVectors(const Operation& op, int begin, int end,
+    Sums* sums) {
+  return false;
+}
+
+/// @brief Classes whose sums a pass over the pixels adds up, where it can not
+///        do all.
+const int kClassesAtOnce = 8;
+
+/**
+ * @brief The loops that losses over pixels are made of, on the CPU.
+ *
+ * A layer writes its passes once, as a template over this class and its twin
+ * OnGpu (loops/gpu.cuh): what happens to an element is an operation object
+ * whose operator() is compiled for both sides.
+ *
+ * A segment is a run of neighbouring elements; segment s covers the indices
+ * from s * size on.
+ */
+struct OnCpu {
+  template <typename Dtype>
+  static const Dtype* Data(const Blob<Dtype>& blob) { return blob.cpu_data(); }
+  template <typename Dtype>
+  static Dtype* MutableData(Blob<Dtype>* blob) {
+    return blob->mutable_cpu_data();
+  }
+  template <typename Dtype>
+  static Dtype* MutableDiff(Blob<Dtype>* blob) {
+    return blob->mutable_cpu_diff();
+  }
+  static void* Memory(SyncedMemory* memory) {
+    return memory->mutable_cpu_data();
+  }
+  /// @brief A value that a loop has written.
+  template <typename T>
+  static T Read(const T* address) { return *address; }
+
+  /// @brief Calls op(i) for the elements of all segments, in any order.
+  template <typename Operation>
+  static void ForEach(int segments, int size, const Operation& op) {
+    const Pieces pieces(segments, size);
+    pieces.ForRuns([&](int first, int last) {
+      const int begin = pieces.Begin(first), end = pieces.End(last - 1);
+      if (InVectors(op, begin, end)) {
+        return;
+      }
+      for (int i = begin; i < end; ++i) {
+        op(i);
+      }
+    });
+  }
+  /// @brief Calls op(i) for i from 0 to count - 1.
+  template <typename Operation>
+  static void ForEach(int count, const Operation& op) {
+    ForEach(1, count, op);
+  }
+
+  /// @brief Calls op(i, &sums[segment]) for every element; Sums has Clear()
+  ///        and Add(const Sums&).
+  template <typename Sums, typename Operation>
+  static void Reduce(int segments, int size, const Operation& op, Sums* sums,
+      ScratchMemory* scratch) {
+    Pieces(segments, size).Reduce(AddElements<Operation>(op), sums);
+  }
+  /// @brief Calls op(i, total) for the elements of all segments.
+  template <typename Sums, typename Operation>
+  static void ReduceAll(int segments, int size, const Operation& op,
+      Sums* total, ScratchMemory* scratch) {
+    Pieces(segments, size).ReduceAll(AddElements<Operation>(op), total);
+  }
+
+  /**
+   * @brief Selects in each segment the wanted[segment] elements with the
+   *        largest keys, ties in the order of their indices, without sorting.
+   *
+   * @param op op.Key(i, &key) tells whether an element takes part, and its key
+   *        (an unsigned integer); op.Mark(i, selected) is then called for each
+   *        that does.
+   */
+  template <typename Key, typename Operation>
+  static void Select(int segments, int size, const Operation& op,
+      const int* wanted, ScratchMemory* scratch) {
+    Pieces(segments, size).ForSegments([&](int s) {
+      SelectOnCpu<Key, Operation>(op, s * size, size).Mark(wanted[s]);
+    });
+  }
+
+  /**
+   * @brief Adds up sums of each class of each image, in one pass over the
+   *        pixels.
+   *
+   * @param op op.AddClasses<most>(j, first, &sums) adds pixel j's part of the
+   *        classes from first on, of at most so many; j is less than
+   *        images * area
+   * @param sums images x classes of them
+   */
+  template <typename Sums, typename Operation>
+  static void ReduceClasses(int images, int classes, int area,
+      const Operation& op, Sums* sums, ScratchMemory* scratch) {
+    const Pieces pieces(images, area);
+    std::vector<Sums> parts(static_cast<size_t>(pieces.Parts()) * classes);
+    pieces.ForParts([&](int part, int begin, int end) {
+      AddClasses(op, begin, end, classes,
+          &parts[static_cast<size_t>(part) * classes]);
+    });
+    for (int group = 0; group < images * classes; ++group) {
+      const int first = group / classes * pieces.PartsOfSegment();
+      sums[group].Clear();
+      for (int part = first; part < first + pieces.PartsOfSegment(); ++part) {
+        sums[group].Add(
+            parts[static_cast<size_t>(part) * classes + group % classes]);
+      }
+    }
+  }
+
+ private:
+  /// Adds up a run of elements.
+  template <typename Operation>
+  class AddElements {
+   public:
+    explicit AddElements(const Operation& op) : op_(op) {}
+    template <typename Sums>
+    void operator()(int begin, int end, Sums* sums) const {
+      if (InVectors(op_, begin, end, sums)) {
+        return;
+      }
+      for (int i = begin; i < end; ++i) {
+        op_(i, sums);
+      }
+    }
+
+   private:
+    const Operation& op_;
+  };
+
+  /// Adds up the classes of a run of pixels of an image.
+  template <typename Sums, typename Operation>
+  static void AddClasses(const Operation& op, int begin, int end, int classes,
+      Sums* sums) {
+    for (int c = 0; c < classes; ++c) {
+      sums[c].Clear();
+    }
+    if (ClassesInVectors(op, begin, end, sums)) {
+      return;
+    }
+    for (int first = 0; first < classes; first += kClassesAtOnce) {
+      Sums some[kClassesAtOnce];
+      for (int k = 0; k < kClassesAtOnce; ++k) {
+        some[k].Clear();
+      }
+      for (int j = begin; j < end; ++j) {
+        op.template AddClasses<kClassesAtOnce>(j, first, some);
+      }
+      std::copy(some, some + std::min(kClassesAtOnce, classes - first),
+          sums + first);
+    }
+  }
+};
+
+}  // namespace randrop
+}  // namespace caffe
+
+#endif  // CAFFE_RANDROP_LOOPS_CPU_HPP_

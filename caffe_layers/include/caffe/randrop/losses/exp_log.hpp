@@ -1,0 +1,265 @@
+#ifndef CAFFE_RANDROP_LOSSES_EXP_LOG_HPP_
+#define CAFFE_RANDROP_LOSSES_EXP_LOG_HPP_
+
+#include <cmath>
+
+#include "caffe/randrop/losses/balance.hpp"
+#include "caffe/randrop/math/host_device.hpp"
+#include "caffe/randrop/math/softmax.hpp"
+
+namespace caffe {
+namespace randrop {
+
+/// @brief The least value of -ln that an exponent below 1 is put on: its
+///        derivative grows without bound towards 0.
+const double kLeastLog = 1e-7;
+
+/// @brief value^gamma of a value of -ln.
+template <typename Real>
+RANDROP_HOST_DEVICE inline Real ExpLogPower(Real value,
+    typename ScalarOf<Real>::Type gamma) {
+  const typename ScalarOf<Real>::Type least = kLeastLog;
+  return PowOf(gamma < 1 ? (value < least ? Real() + least : value) : value,
+      gamma);
+}
+
+/// @brief Its derivative, 0 where the value is held.
+template <typename Real>
+RANDROP_HOST_DEVICE inline Real ExpLogPowerDiff(Real value,
+    typename ScalarOf<Real>::Type gamma) {
+  const typename ScalarOf<Real>::Type least = kLeastLog;
+  const Real slope = gamma * PowOf(value, gamma - 1);
+  return gamma < 1 ? (value < least ? Real() : slope) : slope;
+}
+
+/**
+ * @brief The sums of one class of one image for D = (2 overlap + epsilon) /
+ *        (2 overlap + error + epsilon): -ln D = log1p(error / (2 overlap +
+ *        epsilon)) is accurate where D is near 1.
+ */
+struct ExpLogSums {
+  double overlap;  // sum of p over the class's own pixels
+  double error;    // sum of 1 - p over those, and of p over the others
+  double cross;    // sum of (-ln p)^gamma over the class's own pixels
+  int own;         // how many those are
+  int bad_label;   // index of the first label that is not allowed; -1: none
+
+  RANDROP_HOST_DEVICE inline void Clear() {
+    overlap = error = cross = 0;
+    own = 0;
+    bad_label = -1;
+  }
+  RANDROP_HOST_DEVICE inline void Add(const ExpLogSums& other) {
+    overlap += other.overlap;
+    error += other.error;
+    cross += other.cross;
+    own += other.own;
+    bad_label = FirstIndex(bad_label, other.bad_label);
+  }
+};
+
+/// @brief Adds up the sums of the classes: pixel j's part of those from `first`
+///        on, of as many as there are up to `most`.
+template <typename Dtype>
+struct SumExpLog {
+  LossInput<Dtype> input;
+  double gamma_cross;
+
+  template <int most>
+  RANDROP_HOST_DEVICE inline void AddClasses(int j, int first, ExpLogSums* sums)
+      const {
+    const int own = input.Class(j);
+    if (own == PixelClass::BAD) {
+      sums[0].bad_label = FirstIndex(sums[0].bad_label, j);
+    }
+    if (own < 0) {
+      return;
+    }
+    const SoftmaxPixel<Dtype> pixel(input, j, own);
+    for (int k = 0; k < most; ++k) {
+      if (first + k == own) {
+        ++sums[k].own;
+        sums[k].overlap += pixel.OwnProbability();
+        sums[k].error += pixel.Complement();
+        sums[k].cross +=
+            ExpLogPower<double>(pixel.CrossEntropy(), gamma_cross);
+      } else if (first + k < input.classes) {
+        sums[k].error += pixel.Probability(first + k);
+      }
+    }
+  }
+};
+
+/// @brief What a class of an image adds to the Dice term, and the slopes of
+///        that by the probabilities of its own pixels and of the others.
+template <typename Number>
+struct ExpLogTerm {
+  double loss;
+  Number by_own, by_others;
+};
+
+/// @brief Counts the images that have pixels which are not ignored.
+struct CountExpLogImages {
+  const ExpLogSums* sums;
+  int classes;
+
+  RANDROP_HOST_DEVICE inline void operator()(
+      int image, GroupTally* tally) const {
+    bool any = false;
+    for (int c = 0; c < classes; ++c) {
+      any |= sums[image * classes + c].own > 0;
+    }
+    tally->groups += any;
+  }
+};
+
+/// @brief Writes the terms; with batch, sums run over all images.
+template <typename Dtype>
+struct WriteExpLogTerm {
+  const ExpLogSums* sums;
+  const GroupTally* tally;  // of images
+  int images, classes;
+  bool batch;
+  double epsilon, gamma, weight;
+  ExpLogTerm<Dtype>* terms;
+
+  RANDROP_HOST_DEVICE inline void operator()(int group) const {
+    ExpLogSums whole;
+    whole.Clear();
+    int pixels = 0;
+    for (int n = batch ? 0 : group / classes;
+         n < (batch ? images : group / classes + 1); ++n) {
+      whole.Add(sums[n * classes + group % classes]);
+      for (int c = 0; c < classes; ++c) {
+        pixels += sums[n * classes + c].own;
+      }
+    }
+    ExpLogTerm<Dtype> term = {0, 0, 0};
+    // Where all is ignored, there is no loss, and no image in the mean.
+    if (pixels > 0) {
+      const double overlap = 2 * whole.overlap + epsilon;
+      const double value = log1p(whole.error / overlap);
+      const double share = weight / classes / (batch ? 1 : tally->groups);
+      term.loss = batch && group >= classes ? 0 :
+          share * ExpLogPower(value, gamma);
+      const double slope = share * ExpLogPowerDiff(value, gamma);
+      const double by_others = slope / (overlap + whole.error);
+      term.by_others = by_others;
+      term.by_own = by_others - slope * 2 / overlap;
+    }
+    terms[group] = term;
+  }
+};
+
+/// @brief Writes the weight of a class, (sum f / f_l)^0.5: of the frequencies
+///        that are given, or of the counts.
+template <typename Dtype>
+struct WriteClassWeight {
+  const double* frequency;  // or NULL
+  const ExpLogSums* sums;
+  int images, classes;
+  Dtype* weights;
+
+  RANDROP_HOST_DEVICE inline double Frequency(int c) const {
+    if (frequency) {
+      return frequency[c];
+    }
+    double own = 0;
+    for (int n = 0; n < images; ++n) {
+      own += sums[n * classes + c].own;
+    }
+    return own;
+  }
+  RANDROP_HOST_DEVICE inline void operator()(int own) const {
+    using std::sqrt;
+    double all = 0;
+    for (int c = 0; c < classes; ++c) {
+      all += Frequency(c);
+    }
+    const double f = Frequency(own);
+    weights[own] = f > 0 ? sqrt(all / f) : 0;
+  }
+};
+
+/// @brief What the groups come to.
+struct ExpLogTotal {
+  double dice, cross;
+  int pixels;
+  int bad_label;  // as in ExpLogSums
+
+  RANDROP_HOST_DEVICE inline void Clear() {
+    dice = cross = 0;
+    pixels = 0;
+    bad_label = -1;
+  }
+  RANDROP_HOST_DEVICE inline void Add(const ExpLogTotal& other) {
+    dice += other.dice;
+    cross += other.cross;
+    pixels += other.pixels;
+    bad_label = FirstIndex(bad_label, other.bad_label);
+  }
+};
+
+/// @brief Adds the groups up.
+template <typename Dtype>
+struct SumExpLogTerms {
+  const ExpLogSums* sums;
+  const ExpLogTerm<Dtype>* terms;
+  const Dtype* weights;
+  int classes;
+
+  RANDROP_HOST_DEVICE inline void operator()(int group, ExpLogTotal* total)
+      const {
+    total->dice += terms[group].loss;
+    total->cross += weights[group % classes] * sums[group].cross;
+    total->pixels += sums[group].own;
+    total->bad_label = FirstIndex(total->bad_label, sums[group].bad_label);
+  }
+};
+
+/// @brief The slopes of the Dice term by the probabilities of a pixel.
+template <typename Real>
+struct ExpLogSlopes {
+  const ExpLogTerm<typename ScalarOf<Real>::Type>* terms;  // of its image
+  typename IndexOf<Real>::Type own;
+
+  RANDROP_HOST_DEVICE inline Real operator()(int c) const {
+    return own == c ? Real() + terms[c].by_own : Real() + terms[c].by_others;
+  }
+};
+
+/// @brief Writes the gradient of both terms for pixel j.
+template <typename Dtype>
+struct WriteExpLogDiff {
+  LossInput<Dtype> input;
+  const ExpLogTerm<Dtype>* terms;
+  const Dtype* weights;
+  double gamma_cross;
+  double cross;  // weight of the cross term over the number of pixels
+  Dtype scale;
+  Dtype* diff;
+
+  RANDROP_HOST_DEVICE inline void operator()(int j) const {
+    const int own = input.Class(j);
+    if (own < 0) {
+      ClearPixel(input, j, diff);
+      return;
+    }
+    const SoftmaxPixel<Dtype> pixel(input, j, own);
+    const ExpLogSlopes<Dtype> slope = {
+        terms + j / input.area * input.classes, own};
+    const SoftmaxSlopes<Dtype> slopes(pixel, input.classes, slope);
+    const Dtype factor = cross * weights[own] *
+        ExpLogPowerDiff<double>(pixel.CrossEntropy(), gamma_cross);
+    for (int c = 0, i = input.Offset(j); c < input.classes;
+         ++c, i += input.area) {
+      diff[i] = scale * (slopes.Diff(pixel, c, slope(c)) +
+          factor * pixel.CrossEntropyDiff(c));
+    }
+  }
+};
+
+}  // namespace randrop
+}  // namespace caffe
+
+#endif  // CAFFE_RANDROP_LOSSES_EXP_LOG_HPP_

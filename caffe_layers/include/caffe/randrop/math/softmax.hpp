@@ -1,0 +1,179 @@
+#ifndef CAFFE_RANDROP_MATH_SOFTMAX_HPP_
+#define CAFFE_RANDROP_MATH_SOFTMAX_HPP_
+
+#include <cfloat>
+#include <cmath>
+
+#include "caffe/randrop/math/host_device.hpp"
+#include "caffe/randrop/math/label.hpp"
+#include "caffe/randrop/math/sigmoid.hpp"
+
+namespace caffe {
+namespace randrop {
+
+/// @brief Logits (N x C x area) and labels (N x area) of a softmax loss, pixel
+///        by pixel: pixel j is number j of the labels.
+template <typename Dtype>
+struct LossInput {
+  const Dtype* logits;
+  const Dtype* label;
+  int classes;
+  int area;
+  bool has_ignore_label;
+  int ignore_label;
+
+  /// Where the pixel's class 0 is; its other classes follow area apart.
+  RANDROP_HOST_DEVICE inline int Offset(int j) const {
+    return (j / area * classes) * area + j % area;
+  }
+  /// The pixel's class, PixelClass::IGNORED or PixelClass::BAD.
+  RANDROP_HOST_DEVICE inline int Class(int j) const {
+    const Dtype value = label[j];
+    if (has_ignore_label && value == ignore_label) {
+      return PixelClass::IGNORED;
+    }
+    if (!(value >= 0 && value < classes)) {
+      return PixelClass::BAD;
+    }
+    const int own = static_cast<int>(value);
+    return own == value ? own : PixelClass::BAD;
+  }
+};
+
+/**
+ * @brief The softmax of one pixel, with full relative accuracy of the
+ *        cross-entropy and of 1 - p where the true class is all but certain:
+ *        the other classes are summed by themselves. All is NaN where one of
+ *        its logits is NaN or infinite, but minus infinity rules out another
+ *        class than the true one: p = 0.
+ */
+template <typename Real>
+class SoftmaxPixel {
+ public:
+  typedef typename ScalarOf<Real>::Type Number;
+  typedef typename IndexOf<Real>::Type Index;
+
+  RANDROP_HOST_DEVICE inline SoftmaxPixel(const LossInput<Number>& input,
+      int j, Index own)
+      : x_(input.logits + input.Offset(j)), stride_(input.area), own_(own) {
+    Compute(input.classes);
+  }
+  /// Of the pixel whose class 0 is element `first`, where that is known.
+  RANDROP_HOST_DEVICE static inline SoftmaxPixel At(
+      const LossInput<Number>& input, int first, Index own) {
+    return SoftmaxPixel(input.logits + first, input, own);
+  }
+
+  RANDROP_HOST_DEVICE inline Real Probability(int c) const {
+    return (c < kKept ? kept_[c] : ExpOfNegative(Logit(c) - max_)) * inverse_;
+  }
+  RANDROP_HOST_DEVICE inline Real OwnProbability() const {
+    return own_exp_ * inverse_;
+  }
+  /// 1 - p of the true class
+  RANDROP_HOST_DEVICE inline Real Complement() const {
+    return others_ * inverse_;
+  }
+  /// Whether no class is likelier than c.
+  RANDROP_HOST_DEVICE inline Index IsLikeliest(int c) const {
+    return Logit(c) == max_;
+  }
+  /// -log p of the true class; finite where the difference of two logits is
+  /// not, so that its products with p = 0 are
+  RANDROP_HOST_DEVICE inline Real CrossEntropy() const {
+    const Number most = sizeof(Number) == 4 ? FLT_MAX : DBL_MAX;
+    const Real value = own_x_ == max_ ? Log1pOf(others_) :
+        max_ - own_x_ + LogOf(total_);
+    return value > most ? Real() + most : value;
+  }
+  /// Its derivative by the logit of class c, p_c - [c is the true class]
+  RANDROP_HOST_DEVICE inline Real CrossEntropyDiff(int c) const {
+    return own_ == c ? -Complement() : Probability(c);
+  }
+
+ private:
+  RANDROP_HOST_DEVICE inline SoftmaxPixel(const Number* x,
+      const LossInput<Number>& input, Index own)
+      : x_(x), stride_(input.area), own_(own) {
+    Compute(input.classes);
+  }
+  RANDROP_HOST_DEVICE inline void Compute(int classes) {
+    max_ = Logit(0);
+    for (int c = 1; c < classes; ++c) {
+      max_ = LargerOf(Logit(c), max_);
+    }
+    others_ = own_exp_ = own_x_ = Real();
+    for (int c = 0; c < classes; ++c) {
+      const Real x = Logit(c);
+      const Real e = ExpOfNegative(x - max_);
+      if (c < kKept) {
+        kept_[c] = e;
+      }
+      others_ += own_ == c ? Real() : e;
+      own_exp_ = own_ == c ? e : own_exp_;
+      own_x_ = own_ == c ? x : own_x_;
+    }
+    // 0, or NaN where the true class has an infinite logit.
+    others_ += own_x_ - own_x_;
+    total_ = others_ + own_exp_;
+    inverse_ = 1 / total_;
+  }
+  RANDROP_HOST_DEVICE inline Real Logit(int c) const {
+    return LoadAs<Real>(x_ + c * stride_);
+  }
+
+  static const int kKept = KeptClasses<Real>::kCount;
+  static const int kRoom = kKept > 0 ? kKept : 1;
+
+  const Number* x_;
+  int stride_;
+  Index own_;
+  Real max_, others_, own_exp_, own_x_, total_, inverse_;
+  Real kept_[kRoom];
+};
+
+/// @brief Writes 0 as the gradient of all classes of pixel j.
+template <typename Dtype>
+RANDROP_HOST_DEVICE inline void ClearPixel(const LossInput<Dtype>& input,
+    int j, Dtype* diff) {
+  for (int c = 0, i = input.Offset(j); c < input.classes;
+       ++c, i += input.area) {
+    diff[i] = 0;
+  }
+}
+
+/**
+ * @brief What of a pixel's slopes s by its probabilities its gradient by the
+ *        logits, p_c (s_c - sum p_k s_k), is made of.
+ *
+ * It is the same for the slopes against that of a likeliest class, and then has
+ * no 1 - p in it.
+ */
+template <typename Real>
+struct SoftmaxSlopes {
+  Real origin;  // the slope of a likeliest class
+  Real mean;    // sum of p_k (s_k - origin)
+
+  /// slope(c) is that by the probability of class c.
+  template <typename Slope>
+  RANDROP_HOST_DEVICE inline SoftmaxSlopes(const SoftmaxPixel<Real>& pixel,
+      int classes, const Slope& slope) {
+    origin = slope(0);
+    for (int c = 1; c < classes; ++c) {
+      origin = pixel.IsLikeliest(c) ? slope(c) : origin;
+    }
+    mean = Real();
+    for (int c = 0; c < classes; ++c) {
+      mean += pixel.Probability(c) * (slope(c) - origin);
+    }
+  }
+  RANDROP_HOST_DEVICE inline Real Diff(const SoftmaxPixel<Real>& pixel, int c,
+      Real slope) const {
+    return pixel.Probability(c) * (slope - origin - mean);
+  }
+};
+
+}  // namespace randrop
+}  // namespace caffe
+
+#endif  // CAFFE_RANDROP_MATH_SOFTMAX_HPP_

@@ -1,0 +1,161 @@
+#ifndef CAFFE_RANDROP_SIMD_KERNELS_HPP_
+#define CAFFE_RANDROP_SIMD_KERNELS_HPP_
+
+#include <stdint.h>
+
+#include "caffe/randrop/losses/balance.hpp"
+#include "caffe/randrop/simd/targets.hpp"
+
+// No templates of the standard library or of protobuf in here: the linker
+// would take one that is compiled for some processors for all.
+namespace caffe {
+namespace randrop {
+
+/// @brief What a random drop pass reads and writes.
+template <typename Dtype>
+struct RandomDropPass {
+  const Dtype* logits;
+  const Dtype* label;
+  unsigned char* selection;
+  bool has_ignore_label;
+  int ignore_label;
+  int schedule;  // DropSchedule
+  uint64_t seed, forward;
+};
+
+/// @brief What the gradient of selected elements is made of.
+template <typename Dtype>
+struct BalancedDiffPass {
+  const Dtype* logits;
+  const unsigned char* selection;
+  Dtype* diff;
+};
+
+// The operations, from their own headers.
+template <typename Dtype> struct SumSigmoidFocal;
+template <typename Dtype> struct WriteSigmoidFocalDiff;
+template <typename Dtype> struct SumSigmoidDice;
+template <typename Dtype> struct SumSoftmaxDice;
+template <typename Dtype> struct WriteSigmoidDiceDiff;
+template <typename Dtype> struct WriteSoftmaxDiceDiff;
+template <typename Dtype> struct SigmoidCrossEntropy;
+template <typename Dtype> struct SoftmaxCrossEntropy;
+template <typename Dtype> struct SoftmaxTopKDiff;
+template <typename Dtype> struct SumSoftmaxFocal;
+template <typename Dtype> struct WriteSoftmaxFocalDiff;
+template <typename Dtype> struct SumExpLog;
+template <typename Dtype> struct WriteExpLogDiff;
+template <typename Dtype> struct ClassifyLabels;
+template <typename Dtype> struct SumSelected;
+template <typename Dtype> struct KeepBins;
+template <typename Dtype> struct SumHardestPixels;
+template <typename Dtype> struct HardestNegatives;
+template <typename Dtype> struct HardestElements;
+template <typename Dtype> struct HardestPixels;
+template <typename Dtype> struct HardestOfClass;
+template <typename Key> struct KeyRange;
+struct KeyCounts;
+struct CandidateSums;
+struct PixelSums;
+struct DiceSums;
+struct ExpLogSums;
+
+// F(operation, kernel) for each that writes, F(operation, sums, kernel) for
+// each that adds up, too, or adds up the sums of classes, and F(operation,
+// kernel) for each that selects.
+#define RANDROP_WRITING_KERNELS(F) \
+    F(WriteSigmoidFocalDiff, sigmoid_focal_diff) \
+    F(WriteSigmoidDiceDiff, sigmoid_dice_diff) \
+    F(WriteSoftmaxDiceDiff, softmax_dice_diff) \
+    F(KeepBins, keep_bins) \
+    F(SoftmaxTopKDiff, softmax_top_k_diff) \
+    F(WriteSoftmaxFocalDiff, softmax_focal_diff) \
+    F(WriteExpLogDiff, exp_log_diff)
+#define RANDROP_SUMMING_KERNELS(F) \
+    F(ClassifyLabels, CandidateSums, classify_labels) \
+    F(SumSelected, GroupSums, sum_selected) \
+    F(SumSigmoidFocal, PixelSums, sum_sigmoid_focal) \
+    F(SigmoidCrossEntropy, PixelSums, sigmoid_cross_entropy) \
+    F(SumSigmoidDice, DiceSums, sum_sigmoid_dice) \
+    F(SoftmaxCrossEntropy, PixelSums, softmax_cross_entropy) \
+    F(SumHardestPixels, PixelSums, sum_hardest_pixels) \
+    F(SumSoftmaxFocal, PixelSums, sum_softmax_focal)
+#define RANDROP_CLASSES_KERNELS(F) \
+    F(SumSoftmaxDice, DiceSums, sum_softmax_dice) \
+    F(SumExpLog, ExpLogSums, sum_exp_log)
+#define RANDROP_SELECTING_KERNELS(F) \
+    F(HardestNegatives, hardest_negatives) \
+    F(HardestElements, hardest_elements) \
+    F(HardestPixels, hardest_pixels) \
+    F(HardestOfClass, hardest_of_class)
+
+/**
+ * @brief The passes over the elements of a loss in vectors of floats, each for
+ *        elements begin to end - 1; what they add to may be summed in any
+ *        order.
+ */
+struct PixelKernels {
+  const char* name;  // of the set of instructions
+  void (*random_drop)(const RandomDropPass<float>& pass, int begin, int end,
+      GroupSums* sums);
+  void (*balanced_diff)(const BalancedDiffPass<float>& pass, int begin, int end,
+      const float weight[2]);
+  // False where there are fewer elements than a vector holds.
+#define RANDROP_KERNEL(Operation, kernel) \
+  bool (*kernel)(const Operation<float>& op, int begin, int end);
+  RANDROP_WRITING_KERNELS(RANDROP_KERNEL)
+#undef RANDROP_KERNEL
+#define RANDROP_KERNEL(Operation, Sums, kernel) \
+  bool (*kernel)(const Operation<float>& op, int begin, int end, Sums* sums);
+  RANDROP_SUMMING_KERNELS(RANDROP_KERNEL)
+  // Of pixels of one image; sums of each class.
+  RANDROP_CLASSES_KERNELS(RANDROP_KERNEL)
+#undef RANDROP_KERNEL
+  // What loops/select_cpu.hpp looks for.
+#define RANDROP_KERNEL(Operation, kernel) \
+  int (*collect_##kernel)(const Operation<float>& op, int begin, int end, \
+      const KeyRange<uint32_t>& range, KeyCounts* counts, uint32_t* between); \
+  int (*mark_##kernel)(const Operation<float>& op, int begin, int end, \
+      uint32_t least, int* ties);
+  RANDROP_SELECTING_KERNELS(RANDROP_KERNEL)
+#undef RANDROP_KERNEL
+};
+
+// What the loops of loops/cpu.hpp look for.
+#define RANDROP_KERNEL(Operation, kernel) \
+bool InVectors(const Operation<float>& op, int begin, int end);
+RANDROP_WRITING_KERNELS(RANDROP_KERNEL)
+#undef RANDROP_KERNEL
+#define RANDROP_KERNEL(Operation, Sums, kernel) \
+bool InVectors(const Operation<float>& op, int begin, int end, Sums* sums);
+RANDROP_SUMMING_KERNELS(RANDROP_KERNEL)
+#undef RANDROP_KERNEL
+#define RANDROP_KERNEL(Operation, Sums, kernel) \
+bool ClassesInVectors(const Operation<float>& op, int begin, int end, \
+    Sums* sums);
+RANDROP_CLASSES_KERNELS(RANDROP_KERNEL)
+#undef RANDROP_KERNEL
+#define RANDROP_KERNEL(Operation, kernel) \
+int CollectInVectors(const Operation<float>& op, int begin, int end, \
+    const KeyRange<uint32_t>& range, KeyCounts* counts, uint32_t* between); \
+int MarkInVectors(const Operation<float>& op, int begin, int end, \
+    uint32_t least, int* ties);
+RANDROP_SELECTING_KERNELS(RANDROP_KERNEL)
+#undef RANDROP_KERNEL
+
+/// @brief Those for this processor; NULL where the compiler has no vectors.
+///        RANDROP_VECTORS, the name of a set, asks for another that it has.
+const PixelKernels* FastestPixelKernels();
+
+#ifdef RANDROP_VECTOR_KERNELS
+extern const PixelKernels kPlainPixelKernels;
+#endif
+#ifdef RANDROP_X86_KERNELS
+extern const PixelKernels kAvx2PixelKernels;
+extern const PixelKernels kAvx512PixelKernels;
+#endif
+
+}  // namespace randrop
+}  // namespace caffe
+
+#endif  // CAFFE_RANDROP_SIMD_KERNELS_HPP_

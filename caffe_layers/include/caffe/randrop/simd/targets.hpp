@@ -1,0 +1,13 @@
+#ifndef CAFFE_RANDROP_SIMD_TARGETS_HPP_
+#define CAFFE_RANDROP_SIMD_TARGETS_HPP_
+
+// Vectors with the operators of numbers, among them ?:, and a set of
+// instructions for a file are GCC's.
+#if defined(__GNUC__) && !defined(__clang__)
+#define RANDROP_VECTOR_KERNELS
+#ifdef __x86_64__
+#define RANDROP_X86_KERNELS
+#endif
+#endif
+
+#endif  // CAFFE_RANDROP_SIMD_TARGETS_HPP_

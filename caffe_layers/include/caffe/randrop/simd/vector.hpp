@@ -1,0 +1,250 @@
+#ifndef CAFFE_RANDROP_SIMD_VECTOR_HPP_
+#define CAFFE_RANDROP_SIMD_VECTOR_HPP_
+
+#include <stdint.h>
+#include <string.h>
+
+#include <cfloat>
+
+#include "caffe/randrop/math/sigmoid.hpp"
+
+/**
+ * @brief Vectors of floats for one set of instructions: for files that are
+ *        compiled for that set alone, and define RANDROP_LANES, the floats in one
+ *        of its registers, before they include this.
+ *
+ * Their types have different sizes, so what is compiled for one set is never
+ * taken for the same thing of another.
+ */
+namespace caffe {
+namespace randrop {
+
+// The compiler's own vectors, with the operators of numbers; comparisons give
+// vectors of 0 and -1, which choose in ?:.
+typedef float Floats __attribute__((vector_size(4 * RANDROP_LANES)));
+typedef int32_t Ints __attribute__((vector_size(4 * RANDROP_LANES)));
+typedef uint32_t Words __attribute__((vector_size(4 * RANDROP_LANES)));
+typedef uint64_t LongWords __attribute__((vector_size(4 * RANDROP_LANES)));
+typedef unsigned char Bytes __attribute__((vector_size(RANDROP_LANES)));
+
+template <>
+struct ScalarOf<Floats> { typedef float Type; };
+template <>
+struct IndexOf<Floats> { typedef Ints Type; };
+template <>
+struct KeptClasses<Floats> { static const int kCount = 8; };
+
+// Of the same name and arguments in each set's files, so for each alone.
+namespace {
+
+inline void Store(Floats value, float* to) {
+  memcpy(to, &value, sizeof(value));
+}
+// Bytes go through the processor's own instructions: the compiler takes such
+// vectors apart.
+inline Ints Load(const unsigned char* from) {
+#if RANDROP_LANES == 16
+  return (Ints)_mm512_cvtepu8_epi32(
+      _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#elif RANDROP_LANES == 8
+  return (Ints)_mm256_cvtepu8_epi32(
+      _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+#elif defined(__SSE2__)
+  int32_t four;
+  memcpy(&four, from, sizeof(four));
+  const __m128i zero = _mm_setzero_si128();
+  return (Ints)_mm_unpacklo_epi16(
+      _mm_unpacklo_epi8(_mm_cvtsi32_si128(four), zero), zero);
+#else
+  Bytes bytes;
+  memcpy(&bytes, from, sizeof(bytes));
+  return __builtin_convertvector(bytes, Ints);
+#endif
+}
+/// @brief Stores numbers from 0 to 255.
+inline void Store(Ints value, unsigned char* to) {
+#if RANDROP_LANES == 16
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+      _mm512_cvtepi32_epi8((__m512i)value));
+#elif RANDROP_LANES == 8
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)value),
+      _mm256_extracti128_si256((__m256i)value, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to),
+      _mm_packus_epi16(words, words));
+#elif defined(__SSE2__)
+  const __m128i words = _mm_packs_epi32((__m128i)value, (__m128i)value);
+  const int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+  memcpy(to, &four, sizeof(four));
+#else
+  const Bytes bytes = __builtin_convertvector(value, Bytes);
+  memcpy(to, &bytes, sizeof(bytes));
+#endif
+}
+
+/// @brief 0, 1, 2, ...
+inline Ints Numbers() {
+  Ints numbers = {0};
+  for (int lane = 1; lane < RANDROP_LANES; ++lane) {
+    numbers[lane] = lane;
+  }
+  return numbers;
+}
+
+template <typename Numbers>
+inline double SumOf(Numbers values) {
+  double sum = 0;
+  for (int lane = 0; lane < RANDROP_LANES; ++lane) {
+    sum += values[lane];
+  }
+  return sum;
+}
+
+#if RANDROP_LANES == 16
+inline double SumOf(Floats values) {
+  const __m512d low = _mm512_cvtps_pd(_mm512_castps512_ps256((__m512)values));
+  const __m512d high =
+      _mm512_cvtps_pd(_mm512_extractf32x8_ps((__m512)values, 1));
+  return _mm512_reduce_add_pd(_mm512_add_pd(low, high));
+}
+#endif
+
+/// @brief A bit for each lane of a mask.
+inline unsigned BitsOf(Ints mask) {
+#if RANDROP_LANES == 16
+  return _mm512_movepi32_mask((__m512i)mask);
+#elif RANDROP_LANES == 8
+  return _mm256_movemask_ps((__m256)mask);
+#elif defined(__SSE2__)
+  return _mm_movemask_ps((__m128)mask);
+#else
+  unsigned bits = 0;
+  for (int lane = 0; lane < RANDROP_LANES; ++lane) {
+    bits |= (mask[lane] & 1u) << lane;
+  }
+  return bits;
+#endif
+}
+
+/// @brief 2^power, as the bits of its exponent. In words, whose arithmetic has
+///        no overflow: what comes of NaN is any number.
+inline Floats PowerOf2(Words power) {
+  return (Floats)((power + 127u) << 23);
+}
+
+/// @brief p * 2^power of a p near 1; no power is below -151.
+inline Floats TimesPowerOf2(Floats p, Floats power, Words whole) {
+#if RANDROP_LANES == 16
+  return (Floats)_mm512_scalef_ps((__m512)p, (__m512)power);
+#else
+  // In two steps, as 2^power alone may be too small to be written.
+  const Words half = (Words)((Ints)whole >> 1);
+  return p * PowerOf2(half) * PowerOf2(whole - half);
+#endif
+}
+
+}  // namespace
+
+template <>
+inline Floats LoadAs<Floats>(const float* from) {
+  Floats value;
+  memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+template <>
+inline Floats Abs(Floats x) {
+  return (Floats)((Ints)x & 0x7fffffff);
+}
+
+template <>
+inline Floats LargerOf(Floats a, Floats b) {
+#if RANDROP_LANES == 16
+  return (Floats)_mm512_max_ps((__m512)a, (__m512)b);
+#elif RANDROP_LANES == 8
+  return (Floats)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+  return (Floats)_mm_max_ps((__m128)a, (__m128)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+
+/// @brief exp(x) of x <= 88 as 2^k exp(r), k whole, |r| <= ln 2 / 2; relative
+///        error 2e-7 as far as floats have all their digits.
+inline Floats Exp(Floats x) {
+  const float kRounder = 12582912;  // 1.5 * 2^23: a sum with it is whole
+  const float kLeast = -104;  // exp of it is 0
+  const Floats held = LargerOf(Floats() + kLeast, x);
+  const Floats shifted = held * 1.44269504f + kRounder;
+  const Floats k = shifted - kRounder;
+  // ln 2 in two parts, of which the first has few digits
+  const Floats r = (held - k * 0.693359375f) + k * 2.12194440e-4f;
+  Floats p = r * 1.3836832e-3f + 8.374824e-3f;
+  p = p * r + 4.1668226e-2f;
+  p = p * r + 0.1666642f;
+  p = p * r + 0.49999992f;
+  p = p * r + 1;
+  p = p * r + 1;
+  return TimesPowerOf2(p, k, (Words)shifted - 0x4B400000u);
+}
+
+template <>
+inline Floats ExpOfNegative(Floats x) {
+  return Exp(x);
+}
+
+/// @brief log(x) of x > 0: of the power of 2, and a polynomial of what is left,
+///        from sqrt(1/2) to sqrt(2); relative error 2e-7. NaN of NaN and
+///        infinity, whose bits are as those of numbers.
+template <>
+inline Floats LogOf(Floats x) {
+  const Words bits = (Words)x;
+  const Ints power = (Ints)(bits - 0x3F3504F3u) >> 23;
+  const Floats f = (Floats)(bits - ((Words)power << 23)) + (0 * x - 1);
+  Floats p = f * -7.6210633e-2f + 0.12904634f;
+  p = p * f - 0.1324347f;
+  p = p * f + 0.1418184f;
+  p = p * f - 0.16609013f;
+  p = p * f + 0.20001969f;
+  p = p * f - 0.25001585f;
+  p = p * f + 0.33333325f;
+  p = p * f - 0.49999988f;
+  p = p * f + 1;
+  const Floats k = __builtin_convertvector(power, Floats);
+  return k * 0.693359375f + (p * f - k * 2.12194440e-4f);
+}
+
+/// @brief x^y of x >= 0; of 0, 0; at most 1.6e38, of which there is an Exp.
+template <>
+inline Floats PowOf(Floats x, float y) {
+  const float kMost = 88;
+  const Floats power = LogOf(x) * y;
+  return x < FLT_MIN ? Floats() : Exp(power > kMost ? Floats() + kMost : power);
+}
+
+/// @brief The polynomial of degree 10 with the least relative error, 2e-7 with
+///        rounding.
+template <>
+inline Floats Log1pOfShare(Floats x) {
+  Floats p = x * -3.2439808e-3f + 1.9851262e-2f;
+  p = p * x - 5.6959159e-2f;
+  p = p * x + 0.10603617f;
+  p = p * x - 0.15305574f;
+  p = p * x + 0.19675931f;
+  p = p * x - 0.24954132f;
+  p = p * x + 0.33329962f;
+  p = p * x - 0.49999902f;
+  p = p * x + 1;
+  return p * x;
+}
+
+template <>
+inline Floats Log1pOf(Floats x) {
+  // Beyond 1 the sum loses no digit that counts.
+  return x > 1 ? LogOf(1 + x) : Log1pOfShare(x);
+}
+
+}  // namespace randrop
+}  // namespace caffe
+
+#endif  // CAFFE_RANDROP_SIMD_VECTOR_HPP_

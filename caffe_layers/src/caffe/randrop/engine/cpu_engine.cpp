@@ -1,0 +1,147 @@
+#include "caffe/randrop/engine/cpu_engine.hpp"
+
+#include "caffe/layer.hpp"
+#include "caffe/proto/caffe.pb.h"
+
+#ifdef USE_ONEDNN
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+#include <unistd.h>
+
+#include <cstdlib>
+#include <map>
+#include <string>
+#include <system_error>
+#include <thread>
+
+#include "caffe/layers/onednn_batch_norm_layer.hpp"
+#include "caffe/layers/onednn_concat_layer.hpp"
+#include "caffe/layers/onednn_conv_layer.hpp"
+#include "caffe/layers/onednn_eltwise_layer.hpp"
+#include "caffe/layers/onednn_pooling_layer.hpp"
+#include "caffe/layers/onednn_relu_layer.hpp"
+#include "caffe/layers/onednn_scale_layer.hpp"
+#include "caffe/layers/onednn_softmax_layer.hpp"
+#include "caffe/layers/onednn_split_layer.hpp"
+
+namespace caffe {
+namespace randrop {
+
+namespace {
+
+bool EnvironmentAsksForCaffe() {
+  const char* engine = std::getenv("RANDROP_ENGINE");
+  if (!engine || !*engine || string(engine) == "ONEDNN") {
+    return false;
+  }
+  CHECK_EQ(string(engine), "CAFFE")
+      << "RANDROP_ENGINE is CAFFE or ONEDNN (the default).";
+  return true;
+}
+
+/**
+ * Lets the threads of oneDNN's loops sleep when they wait for each other.
+ *
+ * libgomp's turn round for some milliseconds first, and so take the processor
+ * from the very thread that they wait for where another program runs beside. It
+ * turns round but for a moment when it has more threads than there are
+ * processors (its manual, GOMP_SPINCOUNT): so a thread that does nothing else
+ * asks for so many, once. The environment, which could say it too, is read
+ * before any code of ours runs; what it says is left as it is.
+ */
+bool LetThreadsSleep() {
+#if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__)
+  if (!std::getenv("GOMP_SPINCOUNT") && !std::getenv("OMP_WAIT_POLICY")) {
+    try {
+      std::thread([]() {
+        int made = 0;
+#pragma omp parallel num_threads(omp_get_num_procs() + 1) reduction(+ : made)
+        ++made;
+        while (true) {
+          pause();
+        }
+      }).detach();
+    } catch (const std::system_error&) {
+      return false;  // no more threads: then none are in the way
+    }
+    return true;
+  }
+#endif
+  return false;
+}
+
+/// Whether the layer's own parameters name no other engine.
+bool IsForUs(const LayerParameter& param) {
+  return param.randrop_engine_param().engine() !=
+          RandropEngineParameter_Engine_CAFFE &&
+      param.convolution_param().engine() ==
+          ConvolutionParameter_Engine_DEFAULT &&
+      param.pooling_param().engine() == PoolingParameter_Engine_DEFAULT &&
+      param.relu_param().engine() == ReLUParameter_Engine_DEFAULT &&
+      param.softmax_param().engine() == SoftmaxParameter_Engine_DEFAULT;
+}
+
+template <typename Made>
+Layer<float>* Make(const LayerParameter& param) {
+  return new Made(param);
+}
+
+}  // namespace
+
+template <>
+Layer<float>* NewCpuEngineLayer<float>(const LayerParameter& param) {
+  static const bool never = EnvironmentAsksForCaffe();
+  if (never || Caffe::mode() != Caffe::CPU || !IsForUs(param)) {
+    return NULL;
+  }
+  static const std::map<string, Layer<float>* (*)(const LayerParameter&)>
+      makers = {
+    {"BatchNorm", Make<OnednnBatchNormLayer<float> >},
+    {"Concat", Make<OnednnConcatLayer<float> >},
+    {"Convolution", Make<OnednnConvolutionLayer<float> >},
+    {"Deconvolution", Make<OnednnDeconvolutionLayer<float> >},
+    {"Eltwise", Make<OnednnEltwiseLayer<float> >},
+    {"Pooling", Make<OnednnPoolingLayer<float> >},
+    {"ReLU", Make<OnednnReLULayer<float> >},
+    {"Scale", Make<OnednnScaleLayer<float> >},
+    {"Softmax", Make<OnednnSoftmaxLayer<float> >},
+    {"Split", Make<OnednnSplitLayer<float> >},
+  };
+  const auto maker = makers.find(param.type());
+  if (maker == makers.end()) {
+    return NULL;
+  }
+  static const bool asleep = LetThreadsSleep();
+  static_cast<void>(asleep);
+  return maker->second(param);
+}
+
+template <>
+Layer<double>* NewCpuEngineLayer<double>(const LayerParameter& param) {
+  return NULL;
+}
+
+}  // namespace randrop
+}  // namespace caffe
+
+#else
+
+namespace caffe {
+namespace randrop {
+
+template <>
+Layer<float>* NewCpuEngineLayer<float>(const LayerParameter& param) {
+  return NULL;
+}
+
+template <>
+Layer<double>* NewCpuEngineLayer<double>(const LayerParameter& param) {
+  return NULL;
+}
+
+}  // namespace randrop
+}  // namespace caffe
+
+#endif  // USE_ONEDNN
