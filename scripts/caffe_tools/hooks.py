@@ -16,11 +16,12 @@ HOOKS = (
         (
             (
                 r'^#include "caffe/proto/caffe\.pb\.h"\n',
-                r'\g<0>#include "caffe/util/cpu_engine.hpp"' "\n",
+                r'\g<0>#include "caffe/randrop/engine/cpu_engine.hpp"' "\n",
             ),
             (
                 r"^    return registry\[type\]\(param\);\n",
-                "    if (Layer<Dtype>* layer = NewCpuEngineLayer<Dtype>(param)) {\n"
+                "    if (Layer<Dtype>* layer =\n"
+                "        randrop::NewCpuEngineLayer<Dtype>(param)) {\n"
                 "      return shared_ptr<Layer<Dtype> >(layer);\n"
                 "    }\n"
                 r"\g<0>",

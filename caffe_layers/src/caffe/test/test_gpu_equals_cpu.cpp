@@ -1,23 +1,20 @@
 #ifndef CPU_ONLY
 
 #include <cmath>
+#include <iterator>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
 
 #include "caffe/test/test_caffe_main.hpp"
+#include "caffe/test/test_loss_cases.hpp"
 #include "caffe/test/test_pixel_loss_util.hpp"
 
 namespace caffe {
 
-struct GpuCase {
-  const char* text;
-  bool softmax;
-  bool mask;
-};
-
-const GpuCase kGpuCases[] = {
+// Beside those of test_loss_cases.hpp.
+const LossCase kRandomDropCases[] = {
   {"type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 5 "
    "schedule_type: LOG }", false, true},
   {"type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 6 "
@@ -26,25 +23,14 @@ const GpuCase kGpuCases[] = {
    "schedule_type: SQU balance: BATCH }", false, true},
   {"type: 'SigmoidRandomDropCELoss' randrop_loss_param { "
    "schedule_type: NONE }", false, true},
-  {"type: 'SigmoidTopKCELoss' randrop_topk_param { negatives_per_positive: 2 }",
-   false, true},
-  {"type: 'SigmoidTopKCELoss' randrop_topk_param { selection: BIN "
-   "negatives_per_positive: 1 balance: BATCH }", false, true},
-  {"type: 'SigmoidTopKCELoss' randrop_topk_param { selection: PERCENT "
-   "k_percent: 30 }", false, true},
-  {"type: 'SoftmaxTopKLoss' randrop_topk_param { k_percent: 30 }", true, true},
-  {"type: 'SigmoidFocalCELoss'", false, false},
-  {"type: 'SigmoidFocalCELoss' randrop_focal_param { gamma: 0.5 "
-   "alpha_mode: PER_IMAGE }", false, false},
-  {"type: 'SoftmaxFocalCELoss'", true, false},
-  {"type: 'SoftDiceLoss'", true, false},
-  {"type: 'SoftDiceLoss' randrop_dice_param { activation: SIGMOID "
-   "squared: false batch: true }", false, false},
-  {"type: 'TopKDiceLoss' randrop_dice_param { k_percent: 20 }", true, true},
-  {"type: 'TopKDiceLoss' randrop_dice_param { activation: SIGMOID "
-   "region: FOREGROUND k_percent: 60 }", false, true},
-  {"type: 'ExpLogLoss'", true, false},
 };
+
+inline vector<LossCase> GpuCases() {
+  vector<LossCase> cases(std::begin(kRandomDropCases),
+      std::end(kRandomDropCases));
+  cases.insert(cases.end(), std::begin(kLossCases), std::end(kLossCases));
+  return cases;
+}
 
 // One pixel; less than a block of threads, and one more; more than one block
 // reduces; more classes than a pass adds up.
@@ -81,7 +67,7 @@ TYPED_TEST_CASE(RandropGpuEqualsCpuTest, TestDtypes);
 TYPED_TEST(RandropGpuEqualsCpuTest, TestEveryLossAndShape) {
   typedef TypeParam Dtype;
   const double most = sizeof(Dtype) == 4 ? 2e-5 : 1e-12;
-  for (const GpuCase& loss : kGpuCases) {
+  for (const LossCase& loss : GpuCases()) {
     for (const int* shape : kGpuShapes) {
       for (int ignore = 0; ignore < 2; ++ignore) {
         this->Use(loss.text, loss.mask);
@@ -125,7 +111,7 @@ TYPED_TEST(RandropGpuEqualsCpuTest, TestTiesOverSeveralBlocks) {
   // Few values, so that ties stand in every block, and at its ends.
   typedef TypeParam Dtype;
   const int shapes[][4] = {{1, 1, 33, 61}, {2, 2, 40, 33}};
-  for (const GpuCase& loss : kGpuCases) {
+  for (const LossCase& loss : GpuCases()) {
     if (!loss.mask) {
       continue;
     }
@@ -158,7 +144,7 @@ TYPED_TEST(RandropGpuEqualsCpuTest, TestGroupsBeyondAPassOfTheirThreads) {
   // As many groups as blocks at most, so that each has one, which then goes
   // over its group in several steps.
   typedef TypeParam Dtype;
-  this->Use(kGpuCases[0].text, true);
+  this->Use(kRandomDropCases[0].text, true);
   this->FillSigmoid(this->Shape(1, 1024, 33, 37));
   const typename RandropGpuEqualsCpuTest<Dtype>::Result cpu =
       this->RunOn(Caffe::CPU);

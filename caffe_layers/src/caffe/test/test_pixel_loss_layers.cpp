@@ -6,39 +6,10 @@
 #include "gtest/gtest.h"
 
 #include "caffe/test/test_caffe_main.hpp"
+#include "caffe/test/test_loss_cases.hpp"
 #include "caffe/test/test_pixel_loss_util.hpp"
 
 namespace caffe {
-
-// What holds for every loss over pixels.
-struct LossCase {
-  const char* text;
-  bool softmax;
-  bool mask;
-};
-
-const LossCase kLosses[] = {
-  {"type: 'SigmoidTopKCELoss' randrop_topk_param { negatives_per_positive: 1 }",
-   false, true},
-  {"type: 'SigmoidTopKCELoss' randrop_topk_param { selection: BIN "
-   "negatives_per_positive: 1 positive_weight: 2 balance: BATCH }",
-   false, true},
-  {"type: 'SigmoidTopKCELoss' randrop_topk_param { selection: PERCENT "
-   "k_percent: 40 }", false, true},
-  {"type: 'SoftmaxTopKLoss' randrop_topk_param { k_percent: 40 }", true, true},
-  {"type: 'SigmoidFocalCELoss'", false, false},
-  {"type: 'SigmoidFocalCELoss' randrop_focal_param { gamma: 0.5 "
-   "alpha_mode: PER_CHANNEL }", false, false},
-  {"type: 'SoftmaxFocalCELoss' randrop_focal_param { gamma: 1.5 }", true,
-   false},
-  {"type: 'SoftDiceLoss'", true, false},
-  {"type: 'SoftDiceLoss' randrop_dice_param { activation: SIGMOID "
-   "squared: false batch: true }", false, false},
-  {"type: 'TopKDiceLoss'", true, true},
-  {"type: 'TopKDiceLoss' randrop_dice_param { activation: SIGMOID "
-   "region: FOREGROUND k_percent: 60 }", false, true},
-  {"type: 'ExpLogLoss'", true, false},
-};
 
 template <typename TypeParam>
 class RandropPixelLossLayersTest : public PixelLossTest<TypeParam> {
@@ -65,8 +36,8 @@ class RandropPixelLossLayersTest : public PixelLossTest<TypeParam> {
 TYPED_TEST_CASE(RandropPixelLossLayersTest, TestDtypesAndDevices);
 
 #define FOR_EACH_LOSS(loss) \
-  for (const LossCase* loss = kLosses; \
-       loss != kLosses + sizeof(kLosses) / sizeof(*kLosses); ++loss)
+  for (const LossCase* loss = kLossCases; \
+       loss != kLossCases + sizeof(kLossCases) / sizeof(*kLossCases); ++loss)
 
 TYPED_TEST(RandropPixelLossLayersTest, TestGradient) {
   typedef typename TypeParam::Dtype Dtype;

@@ -1,0 +1,38 @@
+#ifndef CAFFE_TEST_LOSS_CASES_HPP_
+#define CAFFE_TEST_LOSS_CASES_HPP_
+
+namespace caffe {
+
+// Every loss that has no random numbers, with the options that choose other
+// computations: what is true of all losses is tested for each of these.
+struct LossCase {
+  const char* text;
+  bool softmax, mask;
+};
+
+const LossCase kLossCases[] = {
+  {"type: 'SigmoidTopKCELoss' randrop_topk_param { negatives_per_positive: 1 }",
+   false, true},
+  {"type: 'SigmoidTopKCELoss' randrop_topk_param { selection: BIN "
+   "negatives_per_positive: 1 positive_weight: 2 balance: BATCH }",
+   false, true},
+  {"type: 'SigmoidTopKCELoss' randrop_topk_param { selection: PERCENT "
+   "k_percent: 40 }", false, true},
+  {"type: 'SoftmaxTopKLoss' randrop_topk_param { k_percent: 40 }", true, true},
+  {"type: 'SigmoidFocalCELoss'", false, false},
+  {"type: 'SigmoidFocalCELoss' randrop_focal_param { gamma: 0.5 "
+   "alpha_mode: PER_CHANNEL }", false, false},
+  {"type: 'SoftmaxFocalCELoss' randrop_focal_param { gamma: 1.5 }", true,
+   false},
+  {"type: 'SoftDiceLoss'", true, false},
+  {"type: 'SoftDiceLoss' randrop_dice_param { activation: SIGMOID "
+   "squared: false batch: true }", false, false},
+  {"type: 'TopKDiceLoss'", true, true},
+  {"type: 'TopKDiceLoss' randrop_dice_param { activation: SIGMOID "
+   "region: FOREGROUND k_percent: 60 }", false, true},
+  {"type: 'ExpLogLoss'", true, false},
+};
+
+}  // namespace caffe
+
+#endif  // CAFFE_TEST_LOSS_CASES_HPP_
