@@ -17,9 +17,7 @@ from caffe_tools.errors import ToolError
 
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
 # Death tests start the program anew; differences take thousands of launches.
-FILTER = (
-    "Randrop*/2.*:RandropGpuEqualsCpu*:-*Stop*:*LabelsHaveNo*:*TestGradient*"
-)
+FILTER = "Randrop*/2.*:RandropGpuEqualsCpu*:-*Stop*:*LabelsHaveNo*:*TestGradient*"
 
 
 def main() -> None:

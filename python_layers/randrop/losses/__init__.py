@@ -10,6 +10,7 @@ from randrop.losses.explog import exp_log
 from randrop.losses.focal import sigmoid_focal, softmax_focal
 from randrop.losses.randomdrop import SCHEDULES, drop_probability, random_drop
 from randrop.losses.topk import sigmoid_top_k, softmax_top_k
+from randrop.losses.tversky import tversky
 
 __all__ = [
     "SCHEDULES",
@@ -23,4 +24,5 @@ __all__ = [
     "softmax_focal",
     "softmax_top_k",
     "top_k_dice",
+    "tversky",
 ]

@@ -99,7 +99,7 @@ def exp_log(
     error = error.sum(axes, keepdims=True, dtype=np.float64)
     known = valid.any(axes, keepdims=True)
     share = np.where(known, weight_dice / classes / max(1, known.sum()), 0)
-    value, by_value = _power(np.log1p(error / overlap), gamma_dice)
+    value, by_value = power_and_slope(np.log1p(error / overlap), gamma_dice)
     loss = float((share * value).sum())
     by_others = share * by_value / (overlap + error)
     by_own = by_others - 2 * share * by_value / overlap
@@ -112,7 +112,9 @@ def exp_log(
     weight = np.sqrt(np.divide(f.sum(), f, out=np.zeros(classes), where=f > 0))
     weight = np.where(pixels.valid, weight[pixels.own], 0)
     weight = weight * weight_cross / max(1, int(pixels.valid.sum()))
-    value, by_value = _power(pixels.cross_entropy.astype(np.float64), gamma_cross)
+    value, by_value = power_and_slope(
+        pixels.cross_entropy.astype(np.float64), gamma_cross
+    )
     loss += float((weight * value).sum())
     grad = grad + (weight * by_value)[:, None] * pixels.cross_entropy_grad
     return LossResult(
@@ -122,7 +124,7 @@ def exp_log(
     )
 
 
-def _power(value: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
+def power_and_slope(value: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
     """Return value^gamma and its derivative, held where that would be infinite."""
     if gamma >= 1:
         return value**gamma, gamma * value ** (gamma - 1)

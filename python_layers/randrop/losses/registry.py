@@ -193,6 +193,22 @@ class ExpLogOptions(Options):
             )
 
 
+class TverskyOptions(Options):
+    """Of TverskyLoss."""
+
+    activation: Activation = "SOFTMAX"
+    alpha: NotNegative = Field(default=0.3, examples=[0.0, 0.3, 0.5])
+    beta: NotNegative = Field(default=0.7, examples=[0.0, 0.5, 2.0])
+    gamma: Positive = Field(default=1, examples=[0.75, 1.0, 2.0])
+    smooth: NotNegative = Field(default=1, examples=[0.0, 1e-3, 1.0])
+    include_background: bool = Field(default=True, examples=[True])
+    batch: bool = False
+
+    def idle(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield what a sigmoid has not: a background."""
+        yield from DiceOptions.idle(self)  # type: ignore[arg-type]
+
+
 @dataclasses.dataclass(frozen=True)
 class Layer:
     """A native loss layer.
@@ -360,6 +376,15 @@ LAYERS: dict[str, Layer] = {
             "Exponential logarithmic loss.",
             ("SOFTMAX",),
         ),
+        Layer(
+            "TverskyLoss",
+            losses.tversky,
+            "randrop_tversky_param",
+            TverskyOptions,
+            "Tversky and focal Tversky loss.",
+            ("SOFTMAX", "SIGMOID"),
+            examples=({}, {"activation": "SIGMOID", "gamma": 0.75, "batch": True}),
+        ),
     )
 }
 """The native layers, by their types."""
@@ -401,6 +426,12 @@ NAMES: dict[str, Name] = {
     "dice": Name("overlap of each class", "SoftDiceLoss", "SoftDiceLoss"),
     "top-k-dice": Name(
         "Dice of the hardest pixels", "TopKDiceLoss", "TopKDiceLoss", short="k_percent"
+    ),
+    "tversky": Name(
+        "overlap in which misses and false alarms weigh differently",
+        "TverskyLoss",
+        "TverskyLoss",
+        short="alpha",
     ),
     "exp-log": Name("powers of log Dice and of cross-entropy", softmax="ExpLogLoss"),
     "weighted-cross-entropy": Name(

@@ -112,15 +112,16 @@ void SoftDiceLossLayer<Dtype>::ForwardOn(
   }
   randrop::DiceTerm<Dtype>* terms =
       terms_.Get<Device, randrop::DiceTerm<Dtype> >(groups);
-  const randrop::DiceGroups of = {sums, this->images_, this->classes_,
+  const randrop::ClassGroups<randrop::DiceSums> of = {sums, this->images_, this->classes_,
       param_.batch(), param_.include_background() ? 0 : 1};
-  const randrop::CountDiceGroups count = {of};
+  const randrop::CountClassGroups<randrop::DiceSums> count = {of};
   randrop::GroupTally* tally = tally_.Get<Device, randrop::GroupTally>(1);
   Device::Reduce(1, groups, count, tally, &this->loops_);
   const randrop::WriteDiceTerm<Dtype> write = {of, tally, param_.smooth(),
       param_.squared(), terms};
   Device::ForEach(groups, write);
-  const randrop::SumDiceTerms<Dtype> sum_terms = {sums, terms};
+  const randrop::SumGroupTerms<randrop::DiceSums, randrop::DiceTerm<Dtype> >
+      sum_terms = {sums, terms};
   randrop::GroupedLoss* total = total_.Get<Device, randrop::GroupedLoss>(1);
   Device::Reduce(1, groups, sum_terms, total, &this->loops_);
   const randrop::GroupedLoss found = Device::Read(total);

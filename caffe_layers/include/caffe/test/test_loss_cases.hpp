@@ -31,6 +31,9 @@ const LossCase kLossCases[] = {
   {"type: 'TopKDiceLoss' randrop_dice_param { activation: SIGMOID "
    "region: FOREGROUND k_percent: 60 }", false, true},
   {"type: 'ExpLogLoss'", true, false},
+  {"type: 'TverskyLoss'", true, false},
+  {"type: 'TverskyLoss' randrop_tversky_param { activation: SIGMOID gamma: 0.75 "
+   "alpha: 0.2 batch: true }", false, false},
 };
 
 }  // namespace caffe

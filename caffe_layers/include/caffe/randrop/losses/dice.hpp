@@ -132,19 +132,20 @@ struct SumSoftmaxDice {
   }
 };
 
-/// @brief The groups of a Dice loss, one class of one image each; with batch,
-///        the class's sums over all images stand for each of them.
-struct DiceGroups {
-  const DiceSums* sums;
+/// @brief The groups of an overlap loss, one class of one image each; with
+///        batch, the class's sums over all images stand for each of them.
+template <typename Sums>
+struct ClassGroups {
+  const Sums* sums;
   int images, classes;
   bool batch;
   int first_class;  // that is in the mean
 
-  RANDROP_HOST_DEVICE inline DiceSums Whole(int group) const {
+  RANDROP_HOST_DEVICE inline Sums Whole(int group) const {
     if (!batch) {
       return sums[group];
     }
-    DiceSums whole;
+    Sums whole;
     whole.Clear();
     for (int n = 0; n < images; ++n) {
       whole.Add(sums[n * classes + group % classes]);
@@ -153,19 +154,23 @@ struct DiceGroups {
   }
   /// Whether a group with these sums is in the mean: where all is ignored,
   /// nothing is right or wrong.
-  RANDROP_HOST_DEVICE inline bool Counts(
-      int group, const DiceSums& whole) const {
+  RANDROP_HOST_DEVICE inline bool Counts(int group, const Sums& whole) const {
     return group % classes >= first_class && whole.members > 0;
+  }
+  /// Whether another group stands for the same sums, and adds the loss.
+  RANDROP_HOST_DEVICE inline bool IsRepeated(int group) const {
+    return batch && group >= classes;
   }
 };
 
 /// @brief Counts the groups that the loss is a mean over.
-struct CountDiceGroups {
-  DiceGroups groups;
+template <typename Sums>
+struct CountClassGroups {
+  ClassGroups<Sums> groups;
 
   RANDROP_HOST_DEVICE inline void operator()(
       int group, GroupTally* tally) const {
-    tally->groups += !(groups.batch && group >= groups.classes) &&
+    tally->groups += !groups.IsRepeated(group) &&
         groups.Counts(group, groups.Whole(group));
   }
 };
@@ -173,7 +178,7 @@ struct CountDiceGroups {
 /// @brief Writes the term of a group.
 template <typename Dtype>
 struct WriteDiceTerm {
-  DiceGroups groups;
+  ClassGroups<DiceSums> groups;
   const GroupTally* tally;
   double smooth;
   bool squared;
@@ -187,8 +192,7 @@ struct WriteDiceTerm {
     if (groups.Counts(group, whole) && !(size == 0)) {
       const double share = 1. / tally->groups;
       const double error = whole.error / size;
-      const bool again = groups.batch && group >= groups.classes;
-      term.loss = again ? 0 : share * error;
+      term.loss = groups.IsRepeated(group) ? 0 : share * error;
       const double by_error = share / size, by_size = -share * error / size;
       // Their sum, which is near 0 where D is.
       const double by_both =
@@ -217,13 +221,13 @@ struct GroupedLoss {
 };
 
 /// @brief Adds the groups up.
-template <typename Dtype>
-struct SumDiceTerms {
-  const DiceSums* sums;
-  const DiceTerm<Dtype>* terms;
+template <typename Sums, typename Term>
+struct SumGroupTerms {
+  const Sums* sums;
+  const Term* terms;
 
-  RANDROP_HOST_DEVICE inline void operator()(int group, GroupedLoss* total)
-      const {
+  RANDROP_HOST_DEVICE inline void operator()(
+      int group, GroupedLoss* total) const {
     total->loss += terms[group].loss;
     total->bad_label = FirstIndex(total->bad_label, sums[group].bad_label);
   }
