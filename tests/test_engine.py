@@ -273,3 +273,63 @@ def test_threads_that_wait_sleep_unless_the_environment_says_how(caffe):
 
     assert waiting() < 0.1 < waiting(OMP_WAIT_POLICY="ACTIVE")
     assert waiting(GOMP_SPINCOUNT="100000000") > 0.1
+
+
+RELU = """
+layer {{ name: "data" type: "Input" top: "data"
+  input_param {{ shape {{ dim: 1 dim: 16 dim: 5 dim: 7 }} }} }}
+layer {{ name: "first" type: "{first}" bottom: "data" top: "first" {engine}
+  {param} }}
+layer {{ name: "relu" type: "ReLU" bottom: "first" top: "{top}" {engine}
+  relu_param {{ negative_slope: {slope} }} }}
+layer {{ name: "last" type: "Power" bottom: "{top}" top: "last" }}
+"""
+CONVOLUTION = """convolution_param { num_output: 16 kernel_size: 1
+  weight_filler { type: "constant" value: 0.1 } }"""
+NO_CHANGE = "scale_param { filler { value: 1 } }"
+STATISTICS = "batch_norm_param { use_global_stats: true }"
+
+
+@pytest.mark.parametrize("slope", [0, 0.25])
+@pytest.mark.parametrize("top", ["first", "relu"])
+@pytest.mark.parametrize(
+    ("first", "param"),
+    [
+        *(("Convolution", CONVOLUTION), ("Scale", NO_CHANGE), ("TanH", "")),
+        ("BatchNorm", STATISTICS),
+    ],
+)
+def test_nan_and_infinity_pass_as_in_caffe(caffe, tmp_path, first, param, top, slope):
+    """A network that has overflowed must not look right."""
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1, (1, 16, 5, 7)).astype(np.float32)
+    for k, value in enumerate((np.nan, np.inf, -np.inf)):
+        x[0, k, k, k] = value
+    found = {}
+    for engine in ("DEFAULT", "CAFFE"):
+        own = f"randrop_engine_param {{ engine: {engine} }}"
+        path = tmp_path / f"{engine}.prototxt"
+        path.write_text(
+            "force_backward: true\n"
+            + RELU.format(first=first, param=param, top=top, slope=slope, engine=own)
+        )
+        net = caffe.Net(str(path), caffe.TEST)
+        if first == "BatchNorm":
+            net.params["first"][1].data[...] = 1
+            net.params["first"][2].data[...] = 1
+        net.blobs["data"].data[...] = x
+        net.forward()
+        net.blobs["last"].diff[...] = 1
+        net.backward()
+        found[engine] = [
+            *(net.blobs[name].data.copy() for name in ("first", "last")),
+            net.blobs[top].diff.copy(),
+        ]
+    assert np.isnan(found["CAFFE"][1]).any()
+    # The slope at NaN is nobody's: 0 in Caffe's layer, the negative one in ours.
+    for blobs in found.values():
+        blobs[2][np.isnan(found["CAFFE"][1])] = 0
+    for ours, caffes in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(ours, caffes, rtol=1e-5, atol=1e-6)

@@ -42,7 +42,7 @@ DIGESTS = {
     ),
     "include/caffe/layer_factory.hpp": (
         "64f7e48b6fddc155de4b867e",
-        "fcc4d7a19ed689d432073df2",
+        "dd38b7c463a9a835538b319a",
     ),
     "include/caffe/syncedmem.hpp": (
         "e2ffe889aea6ac6a8af94dfa",

@@ -9,7 +9,7 @@
 
 namespace caffe {
 
-/// @brief ReLU through oneDNN on the CPU.
+/// @brief ReLU on the CPU, of data in oneDNN's layouts.
 template <typename Dtype>
 class OnednnReLULayer : public ReLULayer<Dtype> {
  public:
@@ -23,14 +23,8 @@ class OnednnReLULayer : public ReLULayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
  private:
-  /// @brief Prepares for data in this layout.
-  void Prepare(const randrop::onednn::Layout& layout, float slope);
-
   /// Whether the last forward pass was done with a batch normalisation's.
   bool on_norm_;
-  randrop::onednn::Layout layout_;
-  dnnl::eltwise_forward::primitive_desc forward_;
-  dnnl::eltwise_backward::primitive_desc backward_;
 };
 
 }  // namespace caffe

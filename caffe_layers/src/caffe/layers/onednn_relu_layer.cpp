@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "caffe/layers/onednn_relu_layer.hpp"
+#include "caffe/randrop/engine/channel_rows.hpp"
 #include "caffe/randrop/engine/deferred.hpp"
 
 namespace caffe {
@@ -13,27 +14,14 @@ using onednn::AsFloat;
 using onednn::DATA;
 using onednn::DIFF;
 
-template <typename Dtype>
-void OnednnReLULayer<Dtype>::Prepare(const onednn::Layout& layout,
-    float slope) {
-  if (layout_ == layout) {
-    return;
-  }
-  layout_ = layout;
-  const dnnl::algorithm relu = dnnl::algorithm::eltwise_relu;
-  const dnnl::prop_kind training = dnnl::prop_kind::forward_training;
-#if DNNL_VERSION_MAJOR >= 3
-  forward_ = onednn::Describe<dnnl::eltwise_forward>(training, relu, layout,
-      layout, slope, 0.f);
-  backward_ = onednn::DescribeBackward<dnnl::eltwise_backward>(forward_, relu,
-      layout, layout, layout, slope, 0.f);
-#else
-  forward_ = onednn::Describe<dnnl::eltwise_forward>(training, relu, layout,
-      slope, 0.f);
-  backward_ = onednn::DescribeBackward<dnnl::eltwise_backward>(forward_, relu,
-      layout, layout, slope, 0.f);
-#endif
+namespace {
+
+/// As many as there are in a layout, with what fills it up.
+size_t CountOf(const dnnl::memory& memory) {
+  return memory.get_desc().get_size() / sizeof(float);
 }
+
+}  // namespace
 
 template <typename Dtype>
 void OnednnReLULayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
@@ -53,12 +41,10 @@ void OnednnReLULayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
     out.Done();
     return;
   }
-  onednn::Arguments arguments;
-  arguments[DNNL_ARG_SRC] = onednn::Read(*AsFloat(bottom[0]), DATA);
-  Prepare(arguments[DNNL_ARG_SRC].get_desc(), slope);
-  onednn::Output out(AsFloat(top[0]), DATA, layout_);
-  arguments[DNNL_ARG_DST] = out.memory();
-  onednn::Execute(dnnl::eltwise_forward(forward_), arguments);
+  const dnnl::memory x = onednn::Read(*AsFloat(bottom[0]), DATA);
+  onednn::Output out(AsFloat(top[0]), DATA, x.get_desc());
+  randrop::Rectify(CountOf(x), onednn::Values(x), onednn::Values(x), slope,
+      onednn::Values(out.memory()));
   out.Done();
 }
 
@@ -73,7 +59,6 @@ void OnednnReLULayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
     return;
   }
   const float slope = this->layer_param_.relu_param().negative_slope();
-  onednn::Arguments arguments;
   // In place this is the output, which has the same sign, as in Caffe.
   const dnnl::memory x = onednn::Read(*AsFloat(bottom[0]), DATA);
   if (on_norm_ && bottom[0] == top[0] &&
@@ -89,13 +74,11 @@ void OnednnReLULayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
     onednn::Defer(diff, DIFF, AsFloat(bottom[0]));
     return;
   }
-  arguments[DNNL_ARG_SRC] = x;
-  Prepare(x.get_desc(), slope);
-  arguments[DNNL_ARG_DIFF_DST] =
-      onednn::ReadAs(*AsFloat(top[0]), DIFF, layout_);
-  onednn::Output out(AsFloat(bottom[0]), DIFF, layout_);
-  arguments[DNNL_ARG_DIFF_SRC] = out.memory();
-  onednn::Execute(dnnl::eltwise_backward(backward_), arguments);
+  const dnnl::memory dy =
+      onednn::ReadAs(*AsFloat(top[0]), DIFF, x.get_desc());
+  onednn::Output out(AsFloat(bottom[0]), DIFF, x.get_desc());
+  randrop::Rectify(CountOf(x), onednn::Values(dy), onednn::Values(x), slope,
+      onednn::Values(out.memory()));
   out.Done();
 }
 

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include <cmath>
 #include <string>
 #include <vector>
@@ -53,17 +55,17 @@ TYPED_TEST(RandropTverskyLossLayerTest, TestReference) {
 
 TYPED_TEST(RandropTverskyLossLayerTest, TestHalvesAreDice) {
   typedef typename TypeParam::Dtype Dtype;
-  for (const string& more : {"", " batch: true", " include_background: false",
+  for (const char* more : {"", " batch: true", " include_background: false",
            " activation: SIGMOID"}) {
     SCOPED_TRACE(more);
-    if (more.find("SIGMOID") == string::npos) {
+    if (!strstr(more, "SIGMOID")) {
       this->FillSoftmax(this->Shape(2, 3, 9, 7));
     } else {
       this->FillSigmoid(this->Shape(2, 3, 9, 7));
     }
-    const Dtype loss = this->Loss("alpha: 0.5 beta: 0.5" + more);
+    const Dtype loss = this->Loss(string("alpha: 0.5 beta: 0.5") + more);
     const vector<Dtype> diff = this->Diff();
-    this->Use("type: 'SoftDiceLoss' randrop_dice_param { squared: false" +
+    this->Use(string("type: 'SoftDiceLoss' randrop_dice_param { squared: false") +
         more + "}");
     EXPECT_NEAR(this->Run(), loss, 1e-6);
     for (int i = 0; i < diff.size(); ++i) {

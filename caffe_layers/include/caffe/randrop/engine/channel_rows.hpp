@@ -77,6 +77,11 @@ void CombineChannels(const ChannelRows& rows, const float* x,
     const NormDiff& diff, const float* mean, const float* a, const float* b,
     const float* c, float* z);
 
+/// @brief dx = dy where x is positive, else slope dy, of numbers in any layout;
+///        with dy = x a ReLU. NaN stays NaN, which oneDNN's own ReLU makes 0.
+void Rectify(size_t count, const float* dy, const float* x, float slope,
+    float* dx);
+
 }  // namespace randrop
 }  // namespace caffe
 

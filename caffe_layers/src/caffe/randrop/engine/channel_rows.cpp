@@ -387,5 +387,15 @@ void CombineChannels(const ChannelRows& rows, const float* x,
   });
 }
 
+void Rectify(size_t count, const float* dy, const float* x, float slope,
+    float* dx) {
+  const size_t grain = kGrain;
+  ParallelFor((count + grain - 1) / grain, [&](int task) {
+    const size_t begin = task * grain;
+    MaskChunk(std::min(grain, count - begin), dy + begin, x + begin, slope,
+        dx + begin);
+  });
+}
+
 }  // namespace randrop
 }  // namespace caffe
