@@ -68,3 +68,15 @@ def test_nothing_in_the_current_folder_is_run(tmp_path, monkeypatch):
     assert python.exists()
     building.check_registered(caffe_root(), sys.executable)
     assert not sorted(tmp_path.glob("*.ran"))
+
+
+def test_a_build_that_was_moved_says_so(tmp_path):
+    """CMake would say it in words of its own, after some seconds."""
+    build = tmp_path / "caffe" / "build"
+    build.mkdir(parents=True)
+    (tmp_path / "caffe" / "src").mkdir()
+    cache = build / "CMakeCache.txt"
+    cache.write_text("CMAKE_CACHEFILE_DIR:INTERNAL=/elsewhere/caffe/build\n")
+    with pytest.raises(ToolError, match=r"moved or copied since.*--clean"):
+        building.configure(build.parent, sys.executable, [], tmp_path / "log")
+    assert cache.exists()

@@ -80,6 +80,16 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
     stamp = build / "randrop-configured"
     if stamp.exists() and stamp.read_text() == key:
         return
+    known = build / "CMakeCache.txt"
+    made = known.exists() and re.search(
+        r"^CMAKE_CACHEFILE_DIR:INTERNAL=(.*)$", known.read_text(), re.MULTILINE
+    )
+    if made and Path(made[1]).resolve() != build.resolve():
+        raise ToolError(
+            f"{build} was made in {made[1]} and moved or copied since: it runs, but "
+            "CMake cannot change it there. Build anew with 'python3 "
+            "scripts/build_caffe.py --clean', or move it back"
+        )
     say("Configuring (CMake, 5 s)")
     # A run that fails leaves its flags in CMake's cache: what was before is void.
     stamp.unlink(missing_ok=True)
