@@ -337,3 +337,13 @@ def test_a_photograph_named_as_the_record_is_refused(world, tmp_path):
     result = start("predict", "--run", world.run, "--out", tmp_path / "out", photo)
     assert result.returncode == 2
     assert "prediction.json" in result.stderr
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with (
+            pytest.raises(UserError, match=f"{tmp_path / 'file'} is a file"),
+            writing.output(folder, "train", ()),
+        ):
+            pass

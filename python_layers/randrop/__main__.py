@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from randrop import __version__
 from randrop.pycaffe.build import REPOSITORY
 
 SCRIPTS = REPOSITORY / "scripts"
@@ -18,6 +19,7 @@ NAMES = (
 
 USAGE = """\
 usage: randrop COMMAND [ARGUMENTS]
+       randrop --version
 
 Loss layers for Caffe, and all around a training with them. 'randrop COMMAND --help'
 explains a command; 'randrop train' is 'python3 scripts/train.py' of the repository.
@@ -38,10 +40,15 @@ def main() -> None:
         lines = (f"  {n:16} {_about(n)}\n" for n in NAMES)
         sys.stdout.write(USAGE + "".join(lines) + END)
         return
+    if name == "--version":
+        print(f"randrop {__version__}")
+        return
     if name not in NAMES:
-        sys.exit(
-            f"error: randrop has no command {name!r}: choose from {', '.join(NAMES)}"
+        print(
+            f"error: randrop has no command {name!r}: choose from {', '.join(NAMES)}",
+            file=sys.stderr,
         )
+        sys.exit(2)
     # As for a script that Python runs: its folder comes first, for its neighbours.
     sys.path.insert(0, str(SCRIPTS))
     sys.argv = [f"randrop {name}", *sys.argv[2:]]

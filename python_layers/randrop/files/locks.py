@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from randrop.errors import UserError
-from randrop.files.ownership import LIST, LOCK
+from randrop.files.ownership import LIST, LOCK, why_not
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +56,8 @@ def locked(folder: Path, wanted: Path | None = None) -> Iterator[int | None]:
     except OSError as error:
         _remove(folder, made)
         raise UserError(
-            f"cannot make the folder {wanted or folder} ({error.strerror or error}): "
-            "choose another place, or make room there"
+            f"cannot make the folder {wanted or folder} ({why_not(folder, error)}): "
+            "choose another place"
         ) from error
     try:
         yield handle

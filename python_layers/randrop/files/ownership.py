@@ -186,9 +186,17 @@ def claim(
             _append(folder, *lines)
     except OSError as error:
         raise UserError(
-            f"cannot make the folder {folder} ({error.strerror or error}): choose "
-            "another place, or make room there"
+            f"cannot make the folder {folder} ({why_not(folder, error)}): choose "
+            "another place"
         ) from error
+
+
+def why_not(folder: Path, error: OSError) -> str:
+    """Return why a folder cannot be made, naming a file that is in its place."""
+    for path in (folder, *folder.parents):
+        if os.path.lexists(path) and not path.is_dir():
+            return f"{path} is a file"
+    return error.strerror or str(error)
 
 
 def adopt(folder: Path, names: Iterable[str]) -> None:

@@ -74,8 +74,8 @@ def make_folder(folder: Path, wanted: Path | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot make the folder {wanted or folder} ({error.strerror or error}): "
-            "choose another place, or make room there"
+            f"cannot make the folder {wanted or folder} "
+            f"({ownership.why_not(folder, error)}): choose another place"
         ) from error
 
 
