@@ -1,5 +1,8 @@
 """Every native layer, its Python twin and the NumPy function agree, through pycaffe."""
 
+import os
+import subprocess
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -153,3 +156,37 @@ def test_second_names(caffe, tmp_path, new, old):
         results.append(run(loss_net(caffe, tmp_path, x.shape, t.shape, text), x, t))
     assert results[0][0] == results[1][0] != 0
     np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("SigmoidTopKCELoss", {"k_percent": 30.0}),
+        ("SigmoidTopKCELoss", {"selection": "PERCENT", "positive_weight": 3.0}),
+        ("SoftmaxTopKLoss", {"negatives_per_positive": 3.0}),
+        ("SigmoidFocalCELoss", {"alpha_mode": "PER_IMAGE", "alpha": 0.3}),
+        ("ExpLogLoss", {"weight_dice": 0.0, "gamma_dice": 2.0}),
+        ("ExpLogLoss", {"weight_cross": 0.0, "gamma_cross": 2.0}),
+    ],
+)
+def test_options_without_effect_are_warned_of(caffe, tmp_path, kind, options):
+    """Not refused: a prototxt that was taken yesterday is taken today."""
+    from randrop.pycaffe.build import caffe_binary
+
+    member = BY_TYPE[kind]
+    channels = {"score": 2, "t": 1 if member.softmax else 2}
+    inputs = (
+        f'layer {{ name: "{name}" type: "Input" top: "{name}" '
+        f"input_param {{ shape {{ dim: 1 dim: {n} dim: 3 dim: 4 }} }} }}\n"
+        for name, n in channels.items()
+    )
+    path = tmp_path / "net.prototxt"
+    path.write_text("".join(inputs) + layer_text(member, options))
+    told = subprocess.run(
+        [caffe_binary(), "time", "-model", path, "-iterations", "1"],
+        env={**os.environ, "GLOG_minloglevel": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{[*options][-1]} has no effect" in told.stderr

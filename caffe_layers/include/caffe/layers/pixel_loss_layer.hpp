@@ -73,6 +73,8 @@ class PixelLossLayer : public LossLayer<Dtype> {
       double most = FLT_MAX) const;
   void CheckAbove(const char* name, double value, double bound,
       double most = FLT_MAX) const;
+  /// @brief Warns of an option that was given and has no effect, and when.
+  void WarnIfIdle(bool given, const char* name, const string& when) const;
   /// @brief Stops if loss_param asks for a normalization: for losses that are
   ///        means by definition.
   void RefuseNormalization() const;

@@ -15,6 +15,15 @@ void ExpLogLossLayer<Dtype>::LayerSetUp(
   this->CheckRange("weight_dice", param_.weight_dice(), 0);
   this->CheckRange("weight_cross", param_.weight_cross(), 0);
   this->CheckAbove("epsilon", param_.epsilon(), 0);
+  const bool dice = param_.weight_dice() > 0, cross = param_.weight_cross() > 0;
+  this->WarnIfIdle(!dice && param_.has_gamma_dice(), "gamma_dice",
+      "with weight_dice: 0");
+  this->WarnIfIdle(!dice && param_.has_epsilon(), "epsilon",
+      "with weight_dice: 0");
+  this->WarnIfIdle(!cross && param_.has_gamma_cross(), "gamma_cross",
+      "with weight_cross: 0");
+  this->WarnIfIdle(!cross && param_.label_frequency_size() > 0,
+      "label_frequency", "with weight_cross: 0");
   bool any = param_.label_frequency_size() == 0;
   for (int c = 0; c < param_.label_frequency_size(); ++c) {
     this->CheckRange("label_frequency", param_.label_frequency(c), 0);

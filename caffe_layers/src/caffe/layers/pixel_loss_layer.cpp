@@ -127,6 +127,15 @@ void PixelLossLayer<Dtype>::CheckAbove(const char* name, double value,
 }
 
 template <typename Dtype>
+void PixelLossLayer<Dtype>::WarnIfIdle(bool given, const char* name,
+    const string& when) const {
+  if (given) {
+    LOG(WARNING) << Title() << ": " << name << " has no effect " << when
+        << "; leave it out.";
+  }
+}
+
+template <typename Dtype>
 void PixelLossLayer<Dtype>::RefuseNormalization() const {
   const LossParameter& param = this->layer_param_.loss_param();
   CHECK(!param.has_normalization() && !param.has_normalize()) << Title()

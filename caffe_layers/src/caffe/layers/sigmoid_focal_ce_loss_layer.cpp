@@ -11,6 +11,9 @@ void SigmoidFocalCELossLayer<Dtype>::LayerSetUp(
   param_ = this->layer_param_.randrop_focal_param();
   this->CheckRange("gamma", param_.gamma(), 0);
   this->CheckRange("alpha", param_.alpha(), 0, 1);
+  this->WarnIfIdle(param_.has_alpha() &&
+      param_.alpha_mode() != RandropFocalParameter_AlphaMode_FIXED, "alpha",
+      "with an alpha_mode that counts it");
   CHECK_EQ(param_.class_alpha_size(), 0) << this->Title()
       << ": class_alpha is for SoftmaxFocalLoss; this loss has alpha.";
 }

@@ -1,3 +1,4 @@
+#include <string>
 #include <vector>
 
 #include "caffe/layers/sigmoid_top_k_ce_loss_layer.hpp"
@@ -16,6 +17,14 @@ void SigmoidTopKCELossLayer<Dtype>::LayerSetUp(
   this->CheckAbove("negatives_per_positive", param_.negatives_per_positive(),
       0);
   this->CheckRange("positive_weight", param_.positive_weight(), 0);
+  const string percent = "with selection: PERCENT";
+  this->WarnIfIdle(IsShare() && param_.has_negatives_per_positive(),
+      "negatives_per_positive", percent);
+  this->WarnIfIdle(IsShare() && param_.has_positive_weight(),
+      "positive_weight", percent);
+  this->WarnIfIdle(IsShare() && param_.has_balance(), "balance", percent);
+  this->WarnIfIdle(!IsShare() && param_.has_k_percent(), "k_percent",
+      "but with selection: PERCENT");
 }
 
 template <typename Dtype>

@@ -1,3 +1,4 @@
+#include <string>
 #include <vector>
 
 #include "caffe/layers/softmax_top_k_loss_layer.hpp"
@@ -15,6 +16,11 @@ void SoftmaxTopKLossLayer<Dtype>::LayerSetUp(
       << " randrop_topk_param.selection out.";
   k_percent_ = param.k_percent();
   this->CheckAbove("k_percent", k_percent_, 0, 100);
+  const string softmax = "in a softmax loss, which takes k_percent alone";
+  this->WarnIfIdle(param.has_negatives_per_positive(),
+      "negatives_per_positive", softmax);
+  this->WarnIfIdle(param.has_positive_weight(), "positive_weight", softmax);
+  this->WarnIfIdle(param.has_balance(), "balance", softmax);
 }
 
 template <typename Dtype>
