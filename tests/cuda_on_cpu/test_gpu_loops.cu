@@ -14,7 +14,8 @@
 
 namespace {
 
-using caffe::OnGpu;
+namespace randrop = caffe::randrop;
+using randrop::OnGpu;
 
 const int kMost = std::numeric_limits<int>::max();
 const int kHuge[] = {1 << 30, (1 << 30) + 1, (1 << 30) + 511, kMost - 1000,
@@ -146,11 +147,11 @@ TEST_F(GpuLoopsTest, TestForEach) {
 
 TEST_F(GpuLoopsTest, TestReduce) {
   const cuda_on_cpu::OnlyOuterBlocks outer(1);
-  caffe::ScratchMemory scratch;
+  randrop::ScratchMemory scratch;
   for (int count : {kHuge[0], kMost}) {
     SCOPED_TRACE(count);
-    const Calls expected = Expected(count, caffe::kReduceThreads,
-        caffe::kReduceBlocks, 1);
+    const Calls expected = Expected(count, randrop::kReduceThreads,
+        randrop::kReduceBlocks, 1);
     const NoteSums note = {count};
     OnGpu::Reduce(1, count, note, calls_, &scratch);
     Check(expected, Read());
@@ -166,7 +167,7 @@ TEST_F(GpuLoopsTest, TestLastSegment) {
   const NoteSums note = {segments * size};
   Calls* sums = NULL;
   CUDA_CHECK(cudaMalloc(&sums, segments * sizeof(Calls)));
-  caffe::ScratchMemory scratch;
+  randrop::ScratchMemory scratch;
   OnGpu::Reduce(segments, size, note, sums, &scratch);
   const Calls last = OnGpu::Read(sums + segments - 1);
   EXPECT_EQ(size, last.count);
@@ -190,7 +191,7 @@ TEST_F(GpuLoopsTest, TestSelection) {
   const cuda_on_cpu::OnlyOuterBlocks outer(2);
   const int spread = 1 << 20, digits = 256, wanted = 1000;
   const int64_t chunk = (kMost - 1) / spread + 1;
-  caffe::RadixCut<uint32_t>* cuts = NULL;
+  randrop::RadixCut<uint32_t>* cuts = NULL;
   int* histogram = NULL;
   int* ties = NULL;
   CUDA_CHECK(cudaMalloc(&cuts, sizeof(*cuts)));
@@ -198,20 +199,20 @@ TEST_F(GpuLoopsTest, TestSelection) {
   CUDA_CHECK(cudaMalloc(&ties, spread * sizeof(int)));
   CUDA_CHECK(cudaMemset(ties, 0, spread * sizeof(int)));
   CUDA_CHECK(cudaMemset(histogram, 0, digits * sizeof(int)));
-  const caffe::RadixCut<uint32_t> cut(wanted);
+  const randrop::RadixCut<uint32_t> cut(wanted);
   CUDA_CHECK(cudaMemcpy(cuts, &cut, sizeof(cut), cudaMemcpyHostToDevice));
 
   const NoteKeys growing = {kMost, false, calls_};
-  caffe::SelectHistogramGPU<<<spread, caffe::kReduceThreads>>>(kMost, spread,
-      growing, 24, cuts, histogram);
+  randrop::SelectHistogramGPU<<<spread, randrop::kReduceThreads>>>(kMost,
+      spread, growing, 24, cuts, histogram);
   std::vector<int> expected(digits), found(digits);
-  for (int64_t tile = 0; tile * caffe::kReduceThreads < kMost; ++tile) {
+  for (int64_t tile = 0; tile * randrop::kReduceThreads < kMost; ++tile) {
     const int64_t block = tile % spread;
     if (block >= 2 && block < spread - 2) {
       continue;
     }
-    for (int64_t i = tile * caffe::kReduceThreads;
-         i < std::min<int64_t>(kMost, (tile + 1) * caffe::kReduceThreads);
+    for (int64_t i = tile * randrop::kReduceThreads;
+         i < std::min<int64_t>(kMost, (tile + 1) * randrop::kReduceThreads);
          ++i) {
       ++expected[i >> 24];
     }
@@ -221,16 +222,16 @@ TEST_F(GpuLoopsTest, TestSelection) {
   EXPECT_TRUE(expected == found);
 
   const NoteKeys equal = {kMost, true, calls_};
-  caffe::CountTiesGPU<<<spread, caffe::kReduceThreads>>>(kMost, spread, equal,
-      cuts, ties);
+  randrop::CountTiesGPU<<<spread, randrop::kReduceThreads>>>(kMost, spread,
+      equal, cuts, ties);
   EXPECT_EQ(chunk, OnGpu::Read(ties));
   EXPECT_EQ(chunk, OnGpu::Read(ties + spread - 2));
   EXPECT_EQ(kMost - (spread - 1) * chunk, OnGpu::Read(ties + spread - 1));
 
   // Each block takes the first ties of its own, as if none were before it.
   CUDA_CHECK(cudaMemset(ties, 0, spread * sizeof(int)));
-  caffe::MarkGPU<<<spread, caffe::kReduceThreads>>>(kMost, spread, equal, cuts,
-      ties);
+  randrop::MarkGPU<<<spread, randrop::kReduceThreads>>>(kMost, spread, equal,
+      cuts, ties);
   Calls marked = Expected(kMost, chunk, spread, 2);
   marked.sum = 0;
   for (int64_t block : {0, 1, spread - 2, spread - 1}) {
@@ -249,7 +250,7 @@ TEST_F(GpuLoopsTest, TestTooManySegmentsAreOutOfMemory) {
   ::testing::FLAGS_gtest_death_test_style = "fast";
   const NoteKeys note = {1 << 24, true, calls_};
   const int* wanted = NULL;  // nobody comes to read it
-  caffe::ScratchMemory scratch;
+  randrop::ScratchMemory scratch;
   EXPECT_DEATH(OnGpu::Select<uint32_t>(1 << 24, 1, note, wanted, &scratch),
       "out of memory");
 }
