@@ -10,7 +10,7 @@ namespace caffe {
 namespace randrop {
 namespace onednn {
 
-/// @brief The numbers of a convolution or, turned round, a deconvolution.
+/// @brief The shape of a convolution or, reversed, of a deconvolution.
 struct ConvolutionShape {
   vector<int> bottom, top, weights;
   vector<int> stride, pad, dilation;
@@ -21,15 +21,14 @@ struct ConvolutionShape {
 };
 
 /**
- * @brief Convolution (or deconvolution) of blobs over any number of spatial
- *        axes from 1 to 3.
+ * @brief Convolution or deconvolution of blobs with 1 to 3 spatial axes.
  *
- * The tags of Primitives are oneDNN's types for the two.
+ * Primitives names oneDNN's types for one or the other.
  */
 template <typename Primitives>
 class Convolver {
  public:
-  /// @brief Prepares; false if oneDNN has no such convolution.
+  /// @brief Returns false if oneDNN has no such convolution.
   bool Prepare(const ConvolutionShape& shape);
   void Forward(const Blob<float>& bottom, const Blob<float>& weights,
       const Blob<float>* bias, Blob<float>* top);
@@ -57,9 +56,9 @@ class Convolver {
   typename BackwardDataPrimitive::primitive_desc backward_data_;
   typename BackwardWeightsPrimitive::primitive_desc backward_weights_;
   dnnl::memory weights_, weights_diff_, plain_diff_, bias_diff_;
-  /// Of the top's diff, for a bias that is added apart.
+  /// Layout of the top's diff, if the bias is added separately.
   RowLayout row_layout_;
-  /// Whether a bias can be added apart.
+  /// Whether a bias can be added separately.
   bool top_is_rows_ = false;
 };
 
@@ -78,9 +77,9 @@ struct DeconvolutionPrimitives {
   typedef dnnl::deconvolution_forward Forward;
   typedef dnnl::deconvolution_backward_data BackwardData;
   typedef dnnl::deconvolution_backward_weights BackwardWeights;
-  /// Caffe stores the weights of a deconvolution as (in, out / group, ...).
+  /// Caffe stores deconvolution weights as (in, out / group, ...).
   static const bool kTurned = true;
-  /// oneDNN's takes longer over its bias than over the rest.
+  /// oneDNN's deconvolution spends more time on the bias than on the rest.
   static const bool kAddsBias = false;
   static dnnl::algorithm Algorithm() {
     return dnnl::algorithm::deconvolution_direct;

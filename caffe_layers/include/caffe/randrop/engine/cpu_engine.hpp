@@ -10,12 +10,12 @@ class LayerParameter;
 namespace randrop {
 
 /**
- * @brief A layer through oneDNN, for the layer factory; NULL where Caffe's own
- *        is to do it.
+ * @brief Creates a oneDNN layer for the layer factory; NULL where Caffe's own
+ *        layer is to be used.
  *
- * That is so without oneDNN (USE_ONEDNN), in GPU mode, for numbers in double
- * and types of layers that we have none for, and where a prototxt or the
- * environment asks for Caffe's: engine: CAFFE in convolution_param,
+ * It returns NULL without oneDNN (USE_ONEDNN), in GPU mode, for double, for
+ * layer types that we do not implement, and where the prototxt or the
+ * environment asks for Caffe's layer: engine: CAFFE in convolution_param,
  * pooling_param, relu_param, softmax_param or, for any layer,
  * randrop_engine_param, or RANDROP_ENGINE=CAFFE.
  */

@@ -12,25 +12,25 @@ namespace randrop {
 namespace onednn {
 
 /**
- * @brief Data of a blob that are computed when somebody asks for them, so that
- *        what BatchNorm, Scale and ReLU do in place, one after the other, is one
- *        pass over memory forward and two backward.
+ * @brief Blob data computed on demand, so that BatchNorm, Scale and ReLU in
+ *        place, one after the other, take one pass over memory forward and two
+ *        backward.
  *
- * A layer hands its output on as a Deferred; the next, if it is one of those,
- * adds its own step or carries all of them out. Anyone else finds the numbers
- * that he would have found otherwise, bit for bit: reading carries out what is
- * due, and what it is computed from is held until then.
+ * A layer hands its output on as a Deferred. The next layer, if it is one of
+ * these three, adds its own step or executes all of them. Any other reader
+ * finds the same numbers as without deferral, bit for bit: reading executes the
+ * pending steps, and their inputs are kept until then.
  */
 class Deferred : public SyncedMemory::OtherLayout {
  public:
   explicit Deferred(const vector<int>& shape) : shape_(shape), done_(false) {}
-  /// @brief The data, computed now if they were not.
+  /// @brief The data, computed now if they are still pending.
   const shared_ptr<OtherData>& Settled();
   virtual void WritePlain(void* cpu_data) { Settled()->WritePlain(cpu_data); }
   bool due() const { return !done_; }
   const vector<int>& shape() const { return shape_; }
 
-  /// Where the data go, in a layout of rows.
+  /// Receives the data, in a layout of rows.
   shared_ptr<OtherData> buffer;
 
  protected:
@@ -42,16 +42,16 @@ class Deferred : public SyncedMemory::OtherLayout {
   bool done_;
 };
 
-/// @brief A batch normalisation of x, and a Scale of its output.
+/// @brief A batch normalisation of x, optionally followed by a Scale.
 class DeferredNorm : public Deferred {
  public:
   explicit DeferredNorm(const vector<int>& shape) : Deferred(shape) {}
-  /// @brief With a ReLU on top.
+  /// @brief Writes the output with a ReLU on top.
   void WriteRelu(float slope, float* y) const;
 
   shared_ptr<OtherData> x;
   vector<float> mean, factor;
-  vector<float> scale, offset;  // none: no Scale
+  vector<float> scale, offset;  // empty: no Scale
 
  protected:
   virtual void Compute();
@@ -60,7 +60,7 @@ class DeferredNorm : public Deferred {
   void Write(bool relu, float slope, float* y) const;
 };
 
-/// @brief The diff below a ReLU, and below a Scale; dy is in the buffer.
+/// @brief The diff below a ReLU and a Scale; dy is in the buffer.
 class DeferredDiff : public Deferred {
  public:
   explicit DeferredDiff(const vector<int>& shape) : Deferred(shape), slope(0) {}
@@ -68,8 +68,8 @@ class DeferredDiff : public Deferred {
 
   shared_ptr<OtherData> y;
   float slope;
-  vector<float> scale;  // none: no Scale
-  /// Where a Scale has added them up: of this x, and these.
+  vector<float> scale;  // empty: no Scale
+  /// The sums, and the x that they belong to, if a Scale has computed them.
   shared_ptr<OtherData> summed_x;
   NormSums sums;
 
@@ -77,12 +77,12 @@ class DeferredDiff : public Deferred {
   virtual void Compute();
 };
 
-/// @brief Whether a blob that is to be written in this layout may be deferred:
-///        not if others than our layers read it.
+/// @brief Whether a blob to be written in this layout may be deferred: only if
+///        no one but our layers reads it.
 bool MayDefer(const Blob<float>& blob, Part part, const Layout& layout);
-/// @brief Puts it, with its buffer, into the blob.
+/// @brief Puts deferred data, with their buffer, into the blob.
 void Defer(const shared_ptr<Deferred>& deferred, Part part, Blob<float>* blob);
-/// @brief What is due in the blob, if it is of type T; or NULL.
+/// @brief The data pending in the blob, if they are of type T; else NULL.
 template <typename T>
 shared_ptr<T> DueIn(const Blob<float>& blob, Part part) {
   const SyncedMemory& memory =

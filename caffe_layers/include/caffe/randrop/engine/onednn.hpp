@@ -15,11 +15,11 @@ namespace caffe {
 namespace randrop {
 
 /**
- * @brief What our layers over oneDNN share: blobs as its memories, in Caffe's
- *        layout or in the blocked ones that its convolutions are fastest in.
+ * @brief Shared by our oneDNN layers: blobs as oneDNN memories, in Caffe's
+ *        layout or in the blocked layouts that suit its convolutions best.
  *
- * A blob that only such layers touch stays blocked from one to the next. As
- * soon as anyone else has asked a blob for its data, in C++ or in Python, they
+ * A blob that only these layers touch stays blocked from one to the next. Once
+ * anyone else has asked a blob for its data, in C++ or in Python, the layers
  * write it in Caffe's layout, at the same address, from then on.
  */
 namespace onednn {
@@ -30,7 +30,7 @@ typedef std::unordered_map<int, dnnl::memory> Arguments;
 
 enum Part { DATA, DIFF };
 
-/// @brief The blob, if its numbers are of the type that we have primitives for;
+/// @brief The blob, if its type is the one that we have primitives for (float);
 ///        else NULL.
 inline Blob<float>* AsFloat(Blob<float>* blob) { return blob; }
 inline Blob<float>* AsFloat(Blob<double>* blob) { return NULL; }
@@ -41,7 +41,7 @@ void Execute(const dnnl::primitive& primitive, const Arguments& arguments);
 Dims DimsOf(const vector<int>& shape);
 /// @brief Caffe's layout: row-major.
 Layout Plain(const Dims& dims);
-/// @brief Whatever is fastest: for the description of a primitive.
+/// @brief Lets oneDNN choose the fastest layout, in a primitive's description.
 Layout AnyLayout(const Dims& dims);
 /// @brief A view of memory in Caffe's layout.
 dnnl::memory View(const Layout& layout, const float* data);
@@ -49,10 +49,10 @@ dnnl::memory View(const Layout& layout, const float* data);
 inline float* Values(const dnnl::memory& memory) {
   return static_cast<float*>(memory.get_data_handle());
 }
-/// @brief Data of this layout and shape as rows; false if it cannot be.
+/// @brief Describes data of this layout and shape as rows; false if impossible.
 bool RowsOf(const Layout& layout, const vector<int>& shape, ChannelRows* rows);
-/// @brief The same of memory that is in such a layout, which it checks: rows
-///        are always taken from the memory that is read or written by them.
+/// @brief The same for memory, whose layout it checks: rows must always come
+///        from the memory that is read or written through them.
 ChannelRows RowsIn(const dnnl::memory& memory, const vector<int>& shape);
 /// @brief The layout of rows with blocks of 1 (Caffe's), 8 or 16 channels.
 Layout InBlocks(const vector<int>& shape, int block);
@@ -71,23 +71,23 @@ class OtherData : public SyncedMemory::OtherLayout {
   void operator=(const OtherData&);
 };
 
-/// @brief The buffer of a blob's data or diff for this layout, made if it has
-///        none or if what is in it is kept by somebody.
+/// @brief The buffer of a blob's data or diff for this layout; a new one if
+///        there is none or if someone keeps its contents.
 shared_ptr<OtherData> BufferOf(const SyncedMemory* memory,
     const Layout& layout);
 
-/// @brief The data or diff of a blob, in the layout that it is in.
+/// @brief The data or diff of a blob, in its current layout.
 dnnl::memory Read(const Blob<float>& blob, Part part);
-/// @brief The same in this layout, which is kept beside the other.
+/// @brief The same in this layout, which is kept beside the current one.
 dnnl::memory ReadAs(const Blob<float>& blob, Part part, const Layout& layout);
 
-/// @brief The layout in which a layer reads data as rows: their own in its first
-///        pass, if it is one for that. It stays: who else looks at the data may
-///        change theirs, but not the order in which the layer adds them up.
+/// @brief The layout in which a layer reads data as rows: the data's own layout
+///        in the first pass, if it has rows. It then stays: other readers may
+///        change the data's layout, but not the layer's order of summation.
 class RowLayout {
  public:
   const Layout& For(const Blob<float>& blob, Part part);
-  /// @brief The layout of a first pass that was done otherwise.
+  /// @brief Sets the layout if the first pass did not call For().
   void SetFirst(const vector<int>& shape, const Layout& layout);
 
  private:
@@ -95,8 +95,8 @@ class RowLayout {
   Layout layout_;
 };
 
-/// @brief Data or diff of a blob, to be overwritten: memory() is in this layout
-///        until Done() has put it where and how the blob's readers want it.
+/// @brief Data or diff of a blob, to be overwritten. memory() is in this
+///        layout; Done() then puts it where and how the blob's readers want it.
 class Output {
  public:
   Output(Blob<float>* blob, Part part, const Layout& layout);
@@ -111,30 +111,30 @@ class Output {
 };
 
 /**
- * @brief Keeps the data of a blob for backward as they are now, whatever is
- *        written into the blob until then; without a copy where the blob can
- *        go on in another buffer.
+ * @brief Keeps a blob's present data for backward, whatever is written into the
+ *        blob until then. It makes no copy if the blob can continue in another
+ *        buffer.
  */
 class Keeper {
  public:
-  /// @brief The data that were kept, in this layout.
-  /// @param overwritten the layer writes its output there, being in place
+  /// @brief Keeps the data and returns them in this layout.
+  /// @param overwritten the layer works in place and overwrites them
   dnnl::memory Keep(Blob<float>* blob, const Layout& layout, bool overwritten);
-  /// @brief Whether something was kept of a blob of this shape.
+  /// @brief Whether data of a blob of this shape are kept.
   bool HasOf(const Blob<float>& blob) const;
   const dnnl::memory& memory() const { return kept_->memory; }
   const shared_ptr<OtherData>& data() const { return kept_; }
 
  private:
   shared_ptr<OtherData> kept_;
-  /// Whether kept_ was the blob's own buffer, too, when it was kept.
+  /// Whether kept_ was also the blob's own buffer at that time.
   bool shared_ = false;
 };
 
-/// @brief The part of a blob from these offsets on.
+/// @brief The part of a blob that starts at these offsets.
 dnnl::memory SliceOf(const Blob<float>& blob, Part part, const Dims& dims,
     const Dims& offsets);
-/// @brief Writes the sum of blobs of one shape, each times its factor.
+/// @brief Writes the weighted sum of blobs of one shape.
 void Sum(const vector<Blob<float>*>& terms, Part part,
     const vector<float>& factors, Blob<float>* sum);
 template <typename Dtype>
@@ -145,10 +145,10 @@ vector<Blob<float>*> Blobs(const vector<Blob<Dtype>*>& blobs) {
   }
   return result;
 }
-/// @brief Copies into the layout of the other.
+/// @brief Copies, converting to the layout of `to`.
 void Reorder(const dnnl::memory& from, const dnnl::memory& to);
 
-// oneDNN 3 did away with the operation descriptors of oneDNN 2.
+// oneDNN 3 removed the operation descriptors of oneDNN 2.
 template <typename Primitive, typename... Parameters>
 typename Primitive::primitive_desc Describe(const Parameters&... parameters) {
 #if DNNL_VERSION_MAJOR >= 3

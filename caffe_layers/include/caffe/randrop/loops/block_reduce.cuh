@@ -4,12 +4,12 @@
 namespace caffe {
 namespace randrop {
 
-/// Threads in a block that reduces sums of several numbers in shared memory.
+/// Threads in a block that reduces multi-number sums in shared memory.
 const int kReduceThreads = 256;
 
 /**
  * @brief Adds the sums of a block's kReduceThreads threads in a fixed order, so
- *        that a result does not change from run to run; thread 0 returns it.
+ *        that the result is reproducible; thread 0 returns it.
  */
 template <typename Sums>
 __device__ inline Sums BlockReduce(const Sums& mine) {

@@ -15,11 +15,10 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief Memory on either side that a layer keeps from pass to pass.
+/// @brief CPU or GPU memory that a layer keeps from pass to pass.
 class ScratchMemory {
  public:
-  /// @brief Room for count objects of type T; what was there is lost when it
-  ///        has to grow.
+  /// @brief Room for count objects of type T; growing discards the contents.
   template <typename Device, typename T>
   T* Get(size_t count) {
     const size_t size = std::max<size_t>(1, count) * sizeof(T);
@@ -34,7 +33,7 @@ class ScratchMemory {
 };
 
 /// @brief Runs an operation on elements begin to end - 1 in vectors; false if
-///        it has none, which is so unless it overloads this.
+///        it has no vector code, as here, where no overload is found.
 template <typename Operation>
 inline bool InVectors(const Operation& op, int begin, int end) { return false; }
 template <typename Operation, typename Sums>
@@ -48,16 +47,15 @@ inline bool ClassesInVectors(const Operation& op, int begin, int end,
   return false;
 }
 
-/// @brief Classes whose sums a pass over the pixels adds up, where it can not
-///        do all.
+/// @brief Classes that a pass over the pixels sums if it cannot do all.
 const int kClassesAtOnce = 8;
 
 /**
- * @brief The loops that losses over pixels are made of, on the CPU.
+ * @brief The CPU loops that pixel losses are built from.
  *
  * A layer writes its passes once, as a template over this class and its twin
- * OnGpu (loops/gpu.cuh): what happens to an element is an operation object
- * whose operator() is compiled for both sides.
+ * OnGpu (loops/gpu.cuh): an operation object, whose operator() is compiled for
+ * both sides, handles each element.
  *
  * A segment is a run of neighbouring elements; segment s covers the indices
  * from s * size on.
@@ -76,7 +74,7 @@ struct OnCpu {
   static void* Memory(SyncedMemory* memory) {
     return memory->mutable_cpu_data();
   }
-  /// @brief A value that a loop has written.
+  /// @brief Reads a value written by a loop.
   template <typename T>
   static T Read(const T* address) { return *address; }
 
@@ -115,12 +113,12 @@ struct OnCpu {
   }
 
   /**
-   * @brief Selects in each segment the wanted[segment] elements with the
-   *        largest keys, ties in the order of their indices, without sorting.
+   * @brief Selects the wanted[segment] elements with the largest keys in each
+   *        segment, without sorting; ties are broken by index.
    *
    * @param op op.Key(i, &key) tells whether an element takes part, and its key
    *        (an unsigned integer); op.Mark(i, selected) is then called for each
-   *        that does.
+   *        element that does.
    */
   template <typename Key, typename Operation>
   static void Select(int segments, int size, const Operation& op,
@@ -131,13 +129,11 @@ struct OnCpu {
   }
 
   /**
-   * @brief Adds up sums of each class of each image, in one pass over the
-   *        pixels.
+   * @brief Sums over each class of each image, in one pass over the pixels.
    *
-   * @param op op.AddClasses<most>(j, first, &sums) adds pixel j's part of the
-   *        classes from first on, of at most so many; j is less than
-   *        images * area
-   * @param sums images x classes of them
+   * @param op op.AddClasses<most>(j, first, &sums) adds pixel j's part of at
+   *        most `most` classes from `first` on; j is less than images * area
+   * @param sums images x classes
    */
   template <typename Sums, typename Operation>
   static void ReduceClasses(int images, int classes, int area,

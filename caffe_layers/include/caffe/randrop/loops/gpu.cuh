@@ -13,19 +13,19 @@
 namespace caffe {
 namespace randrop {
 
-/// Blocks that a reduction is spread over, if it has fewer segments.
+/// Blocks that a reduction with fewer segments is spread over.
 const int kReduceBlocks = 1024;
 /// Digits of a radix selection on the GPU; a histogram has one bin a thread.
 const int kSelectDigitBits = 8;
 
-/// As CUDA_KERNEL_LOOP, which from 2^30 elements on never ends: what it adds to
-/// an index need not fit an int.
+/// Like CUDA_KERNEL_LOOP, which never ends from 2^30 elements on: its index
+/// plus its stride may overflow an int.
 #define RANDROP_PIXEL_LOOP(i, count) \
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + \
            threadIdx.x; i < (count); \
        i += static_cast<int64_t>(blockDim.x) * gridDim.x)
 
-/// Blocks that give each of so many elements a thread.
+/// Blocks needed to give each element a thread.
 inline int PixelLoopBlocks(int64_t count) {
   return (count + CAFFE_CUDA_NUM_THREADS - 1) / CAFFE_CUDA_NUM_THREADS;
 }
@@ -55,7 +55,7 @@ __global__ void ReduceGPU(const int size, const int blocks_a_segment,
   }
 }
 
-/// Adds what the blocks of each segment found.
+/// Adds up the sums of each segment's blocks.
 template <typename Sums>
 __global__ void FoldGPU(const int blocks_a_segment, const Sums* block_sums,
     Sums* out) {
@@ -70,7 +70,7 @@ __global__ void FoldGPU(const int blocks_a_segment, const Sums* block_sums,
   }
 }
 
-/// Classes from `first` on of the images' pixels; a block has one image's.
+/// Sums classes from `first` on; a block handles pixels of one image.
 template <typename Sums, typename Operation>
 __global__ void ReduceClassesGPU(const int classes, const int first,
     const int area, const int blocks_an_image, const Operation op, Sums* out) {
@@ -155,7 +155,7 @@ __global__ void NarrowGPU(
 }
 
 /// The part of its segment that a block marks: neighbouring elements, so that
-/// ties can be counted in the order of their indices.
+/// ties can be counted in index order.
 struct Chunk {
   int64_t begin, end;
 
@@ -194,7 +194,7 @@ __global__ void CountTiesGPU(const int size, const int blocks_a_segment,
   }
 }
 
-/// Turns the blocks' ties into the ties before each block of its segment.
+/// Turns the ties in each block into the ties before it in its segment.
 __global__ static void ScanTiesGPU(const int segments,
     const int blocks_a_segment, int* ties) {
   RANDROP_PIXEL_LOOP(s, segments) {
@@ -240,7 +240,7 @@ __global__ void MarkGPU(const int size, const int blocks_a_segment,
   }
 }
 
-/// @brief The loops of OnCpu, on the GPU; pointers are to its memory.
+/// @brief The loops of OnCpu on the GPU; pointers are to device memory.
 struct OnGpu {
   template <typename Dtype>
   static const Dtype* Data(const Blob<Dtype>& blob) { return blob.gpu_data(); }

@@ -2,33 +2,33 @@
 #define CAFFE_RANDROP_LOOPS_PARALLEL_HPP_
 
 /**
- * Loops on several threads, for machines that other programs use, too:
+ * Multithreaded loops for machines shared with other programs:
  *
  *     ParallelFor(tasks, [&](int task) { ... });
  *
  * Threads take tasks, one at a time, until none is left. The caller is one of
- * them, and never waits for one that has not begun: only for tasks that others
- * are at. So a thread whose processor another program has holds up the loop for
- * one task at most, where the end of an OpenMP region waits for all threads,
- * whatever they did. Tasks should take some ten microseconds or more. What each
- * of them writes must not depend on which thread does it: sums go to a place of
- * each task, and are added up afterwards in the order of the tasks.
+ * them. It never waits for a thread that has not begun, only for tasks that
+ * others are running. So a preempted thread delays the loop by at most one
+ * task, whereas the end of an OpenMP region waits for all threads, even idle
+ * ones. A task should take some ten microseconds or more. Its output must not
+ * depend on the thread that runs it: each task stores its own sums, and the
+ * caller adds them up afterwards in task order.
  *
- * Loops may be within loops, and be run by several threads at the same time;
- * they share the threads that help. These are made when they are first needed,
- * sleep between loops, and are made anew in a process that was forked. An
- * exception that a task throws ends the loop and is thrown on to the caller.
+ * Loops may be nested, and several threads may run loops at the same time; all
+ * share one thread pool. Its threads start when they are first needed and sleep
+ * between loops; a forked process starts its own. An exception thrown by a task
+ * ends the loop and is rethrown in the caller.
  */
 namespace caffe {
 namespace randrop {
 
-/// @brief How many threads a loop of the calling thread uses: those of OpenMP
-///        (OMP_NUM_THREADS, omp_set_num_threads), or without it OMP_NUM_THREADS
-///        or one for each processor that the process may use.
+/// @brief How many threads a loop of the calling thread uses: OpenMP's number
+///        (OMP_NUM_THREADS, omp_set_num_threads); without OpenMP,
+///        OMP_NUM_THREADS or one for each processor that the process may use.
 int ParallelThreads();
 
 /// @brief Calls run(body, task) for task from 0 to tasks - 1 on all threads, in
-///        any order, and returns when all calls have.
+///        any order, and returns when all calls have returned.
 void ParallelFor(int tasks, void (*run)(const void* body, int task),
     const void* body);
 

@@ -9,18 +9,18 @@
 namespace caffe {
 namespace randrop {
 
-/// About how many elements a thread takes at a time, and the most that it does.
+/// Typical and largest number of elements that a thread takes at a time.
 const int kPiece = 1 << 13;
 const int kLargestPiece = kPiece + kPiece / 2;
 
 /**
- * @brief How segments of neighbouring elements (segment s covers the indices
- *        from s * size on) are dealt out to threads: as parts, none of them
- *        across the border of a segment, and pieces, the tasks, each of one
- *        part of a large segment or of some small segments whole.
+ * @brief Splits segments of neighbouring elements (segment s covers the indices
+ *        from s * size on) among threads. A part never crosses a segment
+ *        border. A piece is a task: one part of a large segment, or some small
+ *        segments whole.
  *
- * A part is a segment, or of no fewer than kPiece / 2 elements: where a segment
- * fills a vector, so does each part, and needs none of its neighbours'.
+ * A part is a whole segment or has at least kPiece / 2 elements: if a segment
+ * fills a vector, so does each part, without elements of its neighbours.
  */
 class Pieces {
  public:
@@ -28,8 +28,8 @@ class Pieces {
       parts_(std::max(1, size / kPiece + (size % kPiece >= kPiece / 2))),
       together_(std::max(1, kPiece / std::max(1, size))) {}
 
-  /// @brief How many parts a segment has, and how many there are: segment s has
-  ///        those from s * PartsOfSegment() on.
+  /// @brief Number of parts in a segment and in all; the parts of segment s
+  ///        begin at s * PartsOfSegment().
   int PartsOfSegment() const { return parts_; }
   int Parts() const { return segments_ * parts_; }
   int segments() const { return segments_; }
@@ -43,8 +43,8 @@ class Pieces {
   }
 
   /// @brief Calls pass(first, last) for runs of neighbouring parts, from first
-  ///        to last - 1, on all threads; in one loop, so that there is one wait
-  ///        for all segments.
+  ///        to last - 1, on all threads; in one loop, so that there is a single
+  ///        wait for all segments.
   template <typename Pass>
   void ForRuns(const Pass& pass) const {
     InRuns(Parts(), parts_ > 1 ? 1 : together_, pass);
@@ -58,7 +58,7 @@ class Pieces {
       }
     });
   }
-  /// @brief Calls pass(segment) for each segment: what is done once for it.
+  /// @brief Calls pass(segment) once for each segment.
   template <typename Pass>
   void ForSegments(const Pass& pass) const {
     InRuns(segments_, together_, [&](int first, int last) {
@@ -68,9 +68,9 @@ class Pieces {
     });
   }
 
-  /// @brief Calls pass(begin, end, &sums) for each part, and adds up those of
-  ///        each segment in the order of its parts: the result is that of one
-  ///        thread.
+  /// @brief Calls pass(begin, end, &sums) for each part and adds up the sums of
+  ///        each segment in the order of its parts, so that the result does not
+  ///        depend on the number of threads.
   template <typename Sums, typename Pass>
   void Reduce(const Pass& pass, Sums* totals) const {
     std::vector<Sums> several(parts_ > 1 ? Parts() : 0);
@@ -84,7 +84,7 @@ class Pieces {
       }
     }
   }
-  /// @brief The same of all segments together.
+  /// @brief The same for all segments together.
   template <typename Sums, typename Pass>
   void ReduceAll(const Pass& pass, Sums* total) const {
     const int each = parts_ > 1 ? 1 : together_;
@@ -106,7 +106,7 @@ class Pieces {
   static int Runs(int count, int each) {
     return count / each + (count % each > 0);
   }
-  /// Not added up in place: neighbours there are written by other threads.
+  /// Sums in a local variable: other threads write the neighbouring totals.
   template <typename Sums, typename Pass>
   static Sums SumsOf(const Pass& pass, int begin, int end) {
     Sums sums;

@@ -10,7 +10,7 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief The unsigned integers that order like floating-point numbers.
+/// @brief The unsigned integer type that orders floating-point numbers.
 template <typename Dtype> struct OrderedKey;
 
 template <> struct OrderedKey<float> {
@@ -21,8 +21,8 @@ template <> struct OrderedKey<double> {
   typedef uint64_t Type;
 };
 
-/// @brief The key of a value: larger for a larger value, equal for -0 and 0,
-///        largest for NaN, which so is selected and shows in the loss.
+/// @brief The key of a value: larger for a larger value, equal for -0 and 0.
+///        NaN has the largest key, is thus selected and shows in the loss.
 template <typename Dtype>
 RANDROP_HOST_DEVICE inline typename OrderedKey<Dtype>::Type KeyOf(Dtype value) {
   typedef typename OrderedKey<Dtype>::Type Key;
@@ -39,9 +39,9 @@ RANDROP_HOST_DEVICE inline typename OrderedKey<Dtype>::Type KeyOf(Dtype value) {
 }
 
 /**
- * @brief Where the k largest keys end, found digit by digit from the highest
- *        (radix selection): at the end, all keys above prefix and the first
- *        remaining that equal it.
+ * @brief Finds where the k largest keys end, digit by digit from the highest
+ *        (radix selection). The result: all keys above prefix and the first
+ *        `remaining` keys equal to it.
  */
 template <typename Key>
 struct RadixCut {
@@ -57,8 +57,7 @@ struct RadixCut {
     return bits >= static_cast<int>(sizeof(Key) * 8) ||
         (key >> bits) == (prefix >> bits);
   }
-  /// @brief Finds the next digit, given how many of the matching keys have
-  ///        which.
+  /// @brief Finds the next digit from a histogram of the matching keys' digits.
   RANDROP_HOST_DEVICE inline void Narrow(const int* histogram, int digits,
       int shift) {
     int digit = digits - 1;
@@ -68,19 +67,19 @@ struct RadixCut {
     }
     prefix |= static_cast<Key>(digit) << shift;
   }
-  /// @brief Whether a key is selected, `ties` equal ones standing before it.
+  /// @brief Whether a key preceded by `ties` equal keys is selected.
   RANDROP_HOST_DEVICE inline bool Takes(Key key, int ties) const {
     return key > prefix || (key == prefix && ties < remaining);
   }
 };
 
-/// @brief Keys between which a cut is looked for; 0 is below all keys.
+/// @brief Bounds between which a cut is sought; 0 is below all keys.
 template <typename Key>
 struct KeyRange {
   Key low, high;
 };
 
-/// @brief How many keys are where.
+/// @brief How many keys lie where relative to a KeyRange.
 struct KeyCounts {
   int above, high, between, low;
 
@@ -92,14 +91,14 @@ struct KeyCounts {
   }
 };
 
-/// @brief A product of decimal numbers rounded down: 33.3 % of 3000 are 999,
-///        though the nearest number to 33.3 is below it. What the roundings of
-///        three operations can be short of is added first.
+/// @brief Rounds a product of decimal numbers down: 33.3 % of 3000 is 999,
+///        though the nearest double to 33.3 is below it. The largest possible
+///        rounding error of three operations is added first.
 RANDROP_HOST_DEVICE inline int RoundedDown(double product) {
   return static_cast<int>(product * (1 + 8.8817841970012523e-16));  // 2^-50
 }
 
-/// @brief How many of `count` pixels the hardest k_percent are: rounded down,
+/// @brief How many of `count` pixels are the hardest k_percent: rounded down,
 ///        but at least one.
 RANDROP_HOST_DEVICE inline int ShareOf(double k_percent, int count) {
   const int share = RoundedDown(count * k_percent / 100);

@@ -14,9 +14,9 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief Collects keys from begin on in vectors, and marks elements; both
-///        return the first element that they leave, which is begin unless an
-///        operation overloads this.
+/// @brief Collect keys and mark elements from begin on in vectors; both return
+///        the first element not handled, which is begin unless an operation
+///        overloads them.
 template <typename Key, typename Operation>
 inline int CollectInVectors(const Operation& op, int begin, int end,
     const KeyRange<Key>& range, KeyCounts* counts, Key* between) {
@@ -29,13 +29,13 @@ inline int MarkInVectors(const Operation& op, int begin, int end, Key least,
 }
 
 /**
- * @brief Selection of the largest keys, exact and without sorting: a sample
- *        tells between which two keys the cut is all but surely, one pass over
- *        the elements counts those above and takes the few between aside, and
- *        another marks.
+ * @brief Exact selection of the largest keys without sorting. A sample gives
+ *        two keys that almost surely enclose the cut; one pass over the
+ *        elements counts those above and sets the few between aside; another
+ *        pass marks.
  *
- * The time does not depend on how many are wanted. Where the cut is not where
- * the sample said, all keys are taken aside: the result is the same.
+ * The time does not depend on how many are wanted. If the cut lies outside the
+ * sampled range, all keys are set aside: the result is the same.
  */
 template <typename Key, typename Operation>
 class SelectOnCpu {
@@ -47,7 +47,7 @@ class SelectOnCpu {
   /// @brief Marks the wanted elements.
   void Mark(int wanted) const {
     const RadixCut<Key> cut = FindCut(wanted);
-    // Ties are marked, all of them: there are rarely more than are wanted.
+    // Marks all ties: there are rarely more than are wanted.
     std::vector<int> ties(pieces_.Parts());
     ForParts([&](int part, int first, int last) {
       int mine = 0;
@@ -65,7 +65,7 @@ class SelectOnCpu {
     for (size_t part = 0; part < ties.size(); ++part) {
       const int before = all;
       all += ties[part];
-      ties[part] = before;  // of those in other parts
+      ties[part] = before;  // ties in the parts before it
     }
     if (all > cut.remaining) {
       ForParts([&](int part, int first, int last) {
@@ -85,7 +85,7 @@ class SelectOnCpu {
     });
   }
 
-  /// 0, below all others, for an element that does not take part.
+  /// 0, below all other keys, for an element that does not take part.
   Key KeyAt(int i) const {
     Key key;
     return op_.Key(i, &key) ? key : 0;
@@ -113,14 +113,14 @@ class SelectOnCpu {
     return cut;
   }
 
-  /// Where the cut is by a sample of the keys.
+  /// Estimates the range of the cut from a sample of the keys.
   KeyRange<Key> LikelyRange(int wanted, const KeyRange<Key>& whole) const {
     const int count = std::min(1 << 14, size_ / 32);
     if (count < 64) {
       return whole;
     }
     std::vector<Key> sample(count);
-    // One of each stretch, by chance, as pictures have stripes.
+    // One random element of each stretch, as images may have stripes.
     uint32_t state = 1;
     const int stretch = size_ / count;
     for (int k = 0; k < count; ++k) {
@@ -130,8 +130,8 @@ class SelectOnCpu {
     }
     const double share = static_cast<double>(wanted) / size_;
     const double rank = share * count;
-    // Five standard deviations of the rank in a sample of one that is at this
-    // rank of all.
+    // Five standard deviations of the sample rank of a key with this overall
+    // rank.
     const double margin = 5 * std::sqrt(rank * std::max(0., 1 - share)) + 5;
     KeyRange<Key> range = whole;
     typename std::vector<Key>::iterator from = sample.begin();
@@ -150,7 +150,7 @@ class SelectOnCpu {
     return range;
   }
 
-  /// Finds the cut if it is in a range of keys.
+  /// Finds the cut if it lies in a range of keys.
   bool Narrow(const KeyRange<Key>& range, RadixCut<Key>* cut) const {
     std::vector<KeyCounts> counts(pieces_.Parts());
     std::vector<std::vector<Key> > between(pieces_.Parts());
@@ -188,7 +188,7 @@ class SelectOnCpu {
       const typename std::vector<Key>::iterator at = aside.begin() + rank - 1;
       std::nth_element(aside.begin(), at, aside.end(), std::greater<Key>());
       const Key key = *at;
-      // What stands before it is no smaller.
+      // No key before it is smaller.
       return Found(key, std::count(aside.begin(), at + 1, key), cut);
     }
     rank -= total.between;

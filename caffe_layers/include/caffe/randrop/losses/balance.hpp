@@ -10,9 +10,9 @@ namespace caffe {
 namespace randrop {
 
 /**
- * @brief The sums over one group, from which class-balanced cross-entropy
- *        follows (BalanceRule): counts of positives (N+), kept negatives (K)
- *        and ignored elements, and the cross-entropy of the first two.
+ * @brief The sums over one group for class-balanced cross-entropy
+ *        (BalanceRule): counts of positives (N+), kept negatives (K) and
+ *        ignored elements, and the cross-entropy of the first two.
  */
 struct GroupSums {
   double positive_loss;
@@ -20,7 +20,7 @@ struct GroupSums {
   int positives;
   int negatives;
   int ignored;
-  int bad_label;  // index of the first label that is not allowed; -1: none
+  int bad_label;  // index of the first invalid label; -1: none
 
   RANDROP_HOST_DEVICE inline void Clear() {
     positive_loss = negative_loss = 0;
@@ -35,7 +35,7 @@ struct GroupSums {
     ignored += other.ignored;
     bad_label = FirstIndex(bad_label, other.bad_label);
   }
-  /// Adds an element to the sums; returns what it is now.
+  /// Adds an element to the sums; returns its selection.
   template <typename Dtype>
   RANDROP_HOST_DEVICE inline int AddElement(int selection,
       const SigmoidPixel<Dtype>& pixel, int index) {
@@ -60,12 +60,12 @@ struct GroupSums {
   }
 };
 
-/// @brief How the elements of a group weigh.
+/// @brief The weights of a group's elements.
 struct BalanceRule {
-  /// By the counts: w+ = K / (K + N+) and w- = N+ / (K + N+), 0 in an empty
-  /// group; otherwise all weigh 1.
+  /// True: w+ = K / (K + N+) and w- = N+ / (K + N+), 0 in an empty group;
+  /// false: all weigh 1.
   bool balanced;
-  double positive_weight;  // a factor for the positives
+  double positive_weight;  // extra factor for positives
 
   RANDROP_HOST_DEVICE inline double Positive(const GroupSums& sums) const {
     return positive_weight * (balanced ? sums.negatives / Members(sums) : 1);
@@ -77,7 +77,7 @@ struct BalanceRule {
     return Positive(sums) * sums.positive_loss +
         Negative(sums) * sums.negative_loss;
   }
-  /// Positives that cannot learn, because no negative was kept beside them.
+  /// Whether positives cannot learn because no negative was kept.
   RANDROP_HOST_DEVICE inline bool Starves(const GroupSums& sums) const {
     return balanced && sums.positives > 0 && sums.negatives == 0;
   }
@@ -93,7 +93,7 @@ struct BalanceRule {
 /// @brief The sums over the groups of a batch.
 struct BatchSums {
   double loss;    // before normalisation
-  int starved;    // groups whose positives stand alone
+  int starved;    // groups with positives but no kept negative
   int taking_part;
   int ignored;
   int bad_label;  // as in GroupSums
@@ -120,8 +120,8 @@ struct BatchSums {
   }
 };
 
-/// @brief Cross-entropy of a selected element: -log p of a positive is
-///        softplus(-x), -log(1 - p) of a negative softplus(x).
+/// @brief Cross-entropy of a selected element: -log p = softplus(-x) for a
+///        positive, -log(1 - p) = softplus(x) for a negative.
 template <typename Dtype>
 RANDROP_HOST_DEVICE inline Dtype SelectedLoss(int selection, Dtype logit) {
   return SigmoidPixel<Dtype>::Shown(
@@ -129,15 +129,15 @@ RANDROP_HOST_DEVICE inline Dtype SelectedLoss(int selection, Dtype logit) {
       .NegativeLoss();
 }
 
-/// @brief Its derivative by the logit, p - t, in the form that keeps the
-///        relative accuracy where p approaches t.
+/// @brief Its derivative with respect to the logit, p - t, in a form that keeps
+///        full relative accuracy as p approaches t.
 template <typename Dtype>
 RANDROP_HOST_DEVICE inline Dtype SelectedDiff(int selection, Dtype logit) {
   return selection == Role::POSITIVE ? -Logistic(-logit) : Logistic(logit);
 }
 
-/// @brief Its gradient under the weights of positives and of kept negatives;
-///        exactly 0 for what takes no part.
+/// @brief Its gradient, weighted for positives and kept negatives; exactly 0
+///        for elements that take no part.
 template <typename Dtype>
 RANDROP_HOST_DEVICE inline Dtype WeightedDiff(int selection, Dtype logit,
     const Dtype weight[2]) {

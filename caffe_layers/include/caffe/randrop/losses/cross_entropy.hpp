@@ -10,8 +10,7 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief Writes the cross-entropy of an element of a sigmoid, and whether it
-///        takes part.
+/// @brief Writes a sigmoid element's cross-entropy and whether it takes part.
 template <typename Dtype>
 struct SigmoidCrossEntropy {
   LossInput<Dtype> input;
@@ -31,7 +30,7 @@ struct SigmoidCrossEntropy {
   }
 };
 
-/// @brief Writes the cross-entropy of a pixel, and whether it may be selected.
+/// @brief Writes a pixel's cross-entropy and whether it may be selected.
 template <typename Dtype>
 struct SoftmaxCrossEntropy {
   LossInput<Dtype> input;

@@ -10,16 +10,15 @@ namespace caffe {
 namespace randrop {
 
 /**
- * @brief The sums of Dice's D = (2 overlap + s) / (size + s), with which
- *        1 - D = error / (size + s): no difference of large numbers at either
- *        end.
+ * @brief The sums for Dice, D = (2 overlap + s) / (size + s), and for
+ *        1 - D = error / (size + s): no cancellation at either end.
  */
 struct DiceSums {
   double error;    // sum (p - y)^2; without squares sum |p - y|
   double size;     // sum p^2 + y^2; without squares sum p + y
   double overlap;  // sum p y
   int members;     // elements that are not ignored
-  int bad_label;   // index of the first label that is not allowed; -1: none
+  int bad_label;   // index of the first invalid label; -1: none
 
   RANDROP_HOST_DEVICE inline void Clear() {
     error = size = overlap = 0;
@@ -33,7 +32,7 @@ struct DiceSums {
     members += other.members;
     bad_label = FirstIndex(bad_label, other.bad_label);
   }
-  /// Adds an element with the probability p of its class, and 1 - p.
+  /// Adds an element with class probability p and complement 1 - p.
   RANDROP_HOST_DEVICE inline void AddElement(double p, double complement,
       bool truth, bool squared) {
     const double wrong = truth ? complement : p;
@@ -43,10 +42,10 @@ struct DiceSums {
   }
 };
 
-/// @brief What a group, one class of one image or of the batch, adds to the
-///        loss, and its slopes by p, for its own pixels and for others:
-///        constant, and for squared sums growing with what is wrong, 1 - p and
-///        p: no difference of numbers that are equal where all is right.
+/// @brief A group's (one class of an image or of the batch) contribution to the
+///        loss, and its slopes with respect to p, for its own pixels and for
+///        others: a constant plus, for squared sums, a multiple of the error,
+///        1 - p or p. This avoids cancellation where the prediction is right.
 template <typename Number>
 struct DiceTerm {
   double loss;
@@ -59,16 +58,16 @@ struct DiceTerm {
   }
 };
 
-/// @brief Logits, truth, and the elements that the sums run over.
+/// @brief Logits, truth and the elements to be summed.
 template <typename Dtype>
 struct DiceInput {
   LossInput<Dtype> input;
   bool squared;
-  /// Elements of a class that were not selected still count for the others.
+  /// Unselected elements of a class still count for the other classes.
   bool foreground;
   const unsigned char* selection;  // of labels; NULL: all take part
 
-  /// Whether an element takes part, given what was selected of its pixel.
+  /// Whether an element takes part, given its pixel's selection.
   template <typename Index>
   RANDROP_HOST_DEVICE inline Index IsPart(Index selected, Index truth) const {
     const Index part = selected == static_cast<int>(Role::SELECTED);
@@ -80,7 +79,7 @@ struct DiceInput {
   }
 };
 
-/// @brief Adds up the sums of a group of a sigmoid: element i.
+/// @brief Adds element i of a sigmoid to its group's sums.
 template <typename Dtype>
 struct SumSigmoidDice {
   DiceInput<Dtype> dice;
@@ -103,8 +102,8 @@ struct SumSigmoidDice {
   }
 };
 
-/// @brief Adds up the sums of the classes of a softmax: pixel j's part of
-///        those from `first` on, of as many as there are up to `most`.
+/// @brief Adds pixel j of a softmax to the sums of its classes: those from
+///        `first` on, at most `most` of them.
 template <typename Dtype>
 struct SumSoftmaxDice {
   DiceInput<Dtype> dice;
@@ -133,13 +132,13 @@ struct SumSoftmaxDice {
 };
 
 /// @brief The groups of an overlap loss, one class of one image each; with
-///        batch, the class's sums over all images stand for each of them.
+///        batch, each image uses the class's sums over all images.
 template <typename Sums>
 struct ClassGroups {
   const Sums* sums;
   int images, classes;
   bool batch;
-  int first_class;  // that is in the mean
+  int first_class;  // first class in the mean
 
   RANDROP_HOST_DEVICE inline Sums Whole(int group) const {
     if (!batch) {
@@ -152,18 +151,18 @@ struct ClassGroups {
     }
     return whole;
   }
-  /// Whether a group with these sums is in the mean: where all is ignored,
-  /// nothing is right or wrong.
+  /// Whether a group with these sums is in the mean: a group whose pixels are
+  /// all ignored is not.
   RANDROP_HOST_DEVICE inline bool Counts(int group, const Sums& whole) const {
     return group % classes >= first_class && whole.members > 0;
   }
-  /// Whether another group stands for the same sums, and adds the loss.
+  /// Whether another group with the same sums adds the loss.
   RANDROP_HOST_DEVICE inline bool IsRepeated(int group) const {
     return batch && group >= classes;
   }
 };
 
-/// @brief Counts the groups that the loss is a mean over.
+/// @brief Counts the groups in the mean.
 template <typename Sums>
 struct CountClassGroups {
   ClassGroups<Sums> groups;
@@ -188,7 +187,7 @@ struct WriteDiceTerm {
     DiceTerm<Dtype> term = {0, 0, 0, 0};
     const DiceSums whole = groups.Whole(group);
     const double size = whole.size + smooth;
-    // Neither there nor predicted, and no smoothing: right. NaN shows.
+    // Neither present nor predicted, no smoothing: no loss. NaN passes through.
     if (groups.Counts(group, whole) && !(size == 0)) {
       const double share = 1. / tally->groups;
       const double error = whole.error / size;
@@ -205,7 +204,7 @@ struct WriteDiceTerm {
   }
 };
 
-/// @brief What a loss that is made of groups comes to.
+/// @brief The total of a loss over groups.
 struct GroupedLoss {
   double loss;
   int bad_label;  // as in DiceSums
@@ -233,7 +232,7 @@ struct SumGroupTerms {
   }
 };
 
-/// @brief Writes the gradient by the logit of element i of a sigmoid.
+/// @brief Writes the gradient with respect to sigmoid logit i.
 template <typename Dtype>
 struct WriteSigmoidDiceDiff {
   DiceInput<Dtype> dice;
@@ -273,7 +272,7 @@ struct DiceSlopes {
   }
 };
 
-/// @brief Writes the gradient by the logits of pixel j of a softmax.
+/// @brief Writes the gradient with respect to the softmax logits of pixel j.
 template <typename Dtype>
 struct WriteSoftmaxDiceDiff {
   DiceInput<Dtype> dice;

@@ -10,11 +10,11 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief The least value of -ln that an exponent below 1 is put on: its
-///        derivative grows without bound towards 0.
+/// @brief Lower bound on -ln when the exponent is below 1: the derivative of
+///        the power is unbounded towards 0.
 const double kLeastLog = 1e-7;
 
-/// @brief value^gamma of a value of -ln.
+/// @brief value^gamma of a value such as -ln p.
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real ExpLogPower(Real value,
     typename ScalarOf<Real>::Type gamma) {
@@ -23,7 +23,7 @@ RANDROP_HOST_DEVICE inline Real ExpLogPower(Real value,
       gamma);
 }
 
-/// @brief Its derivative, 0 where the value is held.
+/// @brief Its derivative; 0 where the value is clamped.
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real ExpLogPowerDiff(Real value,
     typename ScalarOf<Real>::Type gamma) {
@@ -35,14 +35,14 @@ RANDROP_HOST_DEVICE inline Real ExpLogPowerDiff(Real value,
 /**
  * @brief The sums of one class of one image for D = (2 overlap + epsilon) /
  *        (2 overlap + error + epsilon): -ln D = log1p(error / (2 overlap +
- *        epsilon)) is accurate where D is near 1.
+ *        epsilon)) stays accurate where D is near 1.
  */
 struct ExpLogSums {
   double overlap;  // sum of p over the class's own pixels
-  double error;    // sum of 1 - p over those, and of p over the others
+  double error;    // sum of 1 - p over them and of p over the others
   double cross;    // sum of (-ln p)^gamma over the class's own pixels
-  int own;         // how many those are
-  int bad_label;   // index of the first label that is not allowed; -1: none
+  int own;         // number of the class's own pixels
+  int bad_label;   // index of the first invalid label; -1: none
 
   RANDROP_HOST_DEVICE inline void Clear() {
     overlap = error = cross = 0;
@@ -58,8 +58,8 @@ struct ExpLogSums {
   }
 };
 
-/// @brief Adds up the sums of the classes: pixel j's part of those from `first`
-///        on, of as many as there are up to `most`.
+/// @brief Adds pixel j to the sums of its classes: those from `first` on, at
+///        most `most` of them.
 template <typename Dtype>
 struct SumExpLog {
   LossInput<Dtype> input;
@@ -90,15 +90,15 @@ struct SumExpLog {
   }
 };
 
-/// @brief What a class of an image adds to the Dice term, and the slopes of
-///        that by the probabilities of its own pixels and of the others.
+/// @brief The contribution of a class of an image to the Dice term, and its
+///        slopes with respect to p for the class's own pixels and for others.
 template <typename Number>
 struct ExpLogTerm {
   double loss;
   Number by_own, by_others;
 };
 
-/// @brief Counts the images that have pixels which are not ignored.
+/// @brief Counts the images that are not entirely ignored.
 struct CountExpLogImages {
   const ExpLogSums* sums;
   int classes;
@@ -117,7 +117,7 @@ struct CountExpLogImages {
 template <typename Dtype>
 struct WriteExpLogTerm {
   const ExpLogSums* sums;
-  const GroupTally* tally;  // of images
+  const GroupTally* tally;  // counts images
   int images, classes;
   bool batch;
   double epsilon, gamma, weight;
@@ -135,7 +135,7 @@ struct WriteExpLogTerm {
       }
     }
     ExpLogTerm<Dtype> term = {0, 0, 0};
-    // Where all is ignored, there is no loss, and no image in the mean.
+    // An entirely ignored image has no loss and is not in the mean.
     if (pixels > 0) {
       const double overlap = 2 * whole.overlap + epsilon;
       const double value = log1p(whole.error / overlap);
@@ -151,8 +151,8 @@ struct WriteExpLogTerm {
   }
 };
 
-/// @brief Writes the weight of a class, (sum f / f_l)^0.5: of the frequencies
-///        that are given, or of the counts.
+/// @brief Writes the weight of a class, (sum f / f_l)^0.5, from the given
+///        frequencies or from the counts.
 template <typename Dtype>
 struct WriteClassWeight {
   const double* frequency;  // or NULL
@@ -181,7 +181,7 @@ struct WriteClassWeight {
   }
 };
 
-/// @brief What the groups come to.
+/// @brief The totals over the groups.
 struct ExpLogTotal {
   double dice, cross;
   int pixels;
@@ -217,7 +217,7 @@ struct SumExpLogTerms {
   }
 };
 
-/// @brief The slopes of the Dice term by the probabilities of a pixel.
+/// @brief The slopes of the Dice term with respect to a pixel's probabilities.
 template <typename Real>
 struct ExpLogSlopes {
   const ExpLogTerm<typename ScalarOf<Real>::Type>* terms;  // of its image
@@ -235,7 +235,7 @@ struct WriteExpLogDiff {
   const ExpLogTerm<Dtype>* terms;
   const Dtype* weights;
   double gamma_cross;
-  double cross;  // weight of the cross term over the number of pixels
+  double cross;  // weight of the cross term / number of pixels
   Dtype scale;
   Dtype* diff;
 

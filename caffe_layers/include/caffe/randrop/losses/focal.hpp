@@ -11,7 +11,7 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief (1 - p)^gamma of 1 - p in [0, 1].
+/// @brief (1 - p)^gamma for 1 - p in [0, 1].
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real FocalModulation(Real complement,
     typename ScalarOf<Real>::Type gamma) {
@@ -22,14 +22,14 @@ RANDROP_HOST_DEVICE inline Real FocalModulation(Real complement,
 }
 
 /// @brief (1 - p)^gamma (-log p) with p = sigmoid(-z): z is the logit of a
-///        negative, and minus that of a positive.
+///        negative, or minus the logit of a positive.
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real SigmoidFocal(const SigmoidPixel<Real>& z,
     typename ScalarOf<Real>::Type gamma) {
   return FocalModulation(z.P(), gamma) * z.NegativeLoss();
 }
 
-/// @brief Its derivative by z: the modulation, too, depends on z.
+/// @brief Its derivative with respect to z, including that of the modulation.
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real SigmoidFocalDiff(const SigmoidPixel<Real>& z,
     typename ScalarOf<Real>::Type gamma) {
@@ -44,21 +44,21 @@ RANDROP_HOST_DEVICE inline Real SoftmaxFocal(const SoftmaxPixel<Real>& pixel,
   return FocalModulation(pixel.Complement(), gamma) * pixel.CrossEntropy();
 }
 
-/// @brief What multiplies the derivative of the cross-entropy, p_c - [c is the
-///        true class], to give that of the focal loss: (1 - p)^gamma +
-///        gamma p (1 - p)^(gamma - 1) (-log p).
+/// @brief The factor that turns the derivative of the cross-entropy,
+///        p_c - [c is the true class], into that of the focal loss:
+///        (1 - p)^gamma + gamma p (1 - p)^(gamma - 1) (-log p).
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real SoftmaxFocalFactor(
     const SoftmaxPixel<Real>& pixel, typename ScalarOf<Real>::Type gamma) {
   const Real complement = pixel.Complement();
-  // -log(p) / (1 - p) tends to 1 with p; what is left of it at 1 is 0 below.
+  // -log(p) / (1 - p) tends to 1 as p does; at p = 1 its term below is 0.
   const Real ratio =
       complement > 0 ? pixel.CrossEntropy() / complement : Real() + 1;
   return FocalModulation(complement, gamma) *
       (1 + gamma * pixel.OwnProbability() * ratio);
 }
 
-/// @brief How many positives and negatives a group has.
+/// @brief Numbers of positives and negatives in a group.
 struct ClassCounts {
   int positives, negatives;
 
@@ -77,7 +77,7 @@ struct SigmoidFocalInput {
   bool has_ignore_label;
   int ignore_label;
   Dtype gamma;
-  const Dtype* weights;  // of each group's positives and of its negatives
+  const Dtype* weights;  // a pair a group: of positives, of negatives
   int group_size;
 
   RANDROP_HOST_DEVICE inline int Class(int i) const {
@@ -100,9 +100,9 @@ struct CountClasses {
   }
 };
 
-/// @brief Writes alpha, which is N- / (N+ + N-) of a group, or fixed without
-///        counts, and 1 - alpha: each from the counts, as one of them may be
-///        lost in a difference from 1.
+/// @brief Writes alpha and 1 - alpha. Alpha is N- / (N+ + N-) of a group, or
+///        fixed without counts. Both are computed from the counts, as the
+///        subtraction from 1 may lose one of them.
 template <typename Dtype>
 struct WriteFocalWeights {
   const ClassCounts* counts;
@@ -167,7 +167,7 @@ template <typename Dtype>
 struct SumSoftmaxFocal {
   LossInput<Dtype> input;
   Dtype gamma;
-  const Dtype* alpha;  // of each class
+  const Dtype* alpha;  // one for each class
 
   RANDROP_HOST_DEVICE inline void operator()(int j, PixelSums* sums) const {
     const int own = input.Class(j);

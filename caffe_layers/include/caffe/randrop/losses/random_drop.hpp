@@ -8,16 +8,16 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief d(p), as SigmoidRandomDropCELossParameter numbers them.
+/// @brief Schedules d(p), numbered as in SigmoidRandomDropCELossParameter.
 struct DropSchedule {
   enum { LINEAR = 0, SQU = 1, LOG = 2, NONE = 3 };
 };
 
 /**
- * @brief The probability d(p) with which a negative at this logit is dropped:
+ * @brief The probability d(p) that a negative with this logit is dropped:
  *        LINEAR 1 - p, SQU @f$ (1 - p)^2 @f$, LOG @f$ 1 + \log_{10}(1 - p) @f$
  *        (at most 0 from p = 0.9 on, where nothing is dropped), NONE 0.
- *        NaN for a NaN logit, which so is kept and shows in the loss.
+ *        NaN for a NaN logit, which is thus kept and shows in the loss.
  */
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real DropProbability(int schedule,
@@ -36,8 +36,8 @@ RANDROP_HOST_DEVICE inline Real DropProbability(int schedule,
   }
 }
 
-/// @brief What becomes of an element of this class when the schedule meets its
-///        uniform number.
+/// @brief The selection of an element of this class, given the schedule and the
+///        element's uniform random number.
 template <typename Dtype>
 RANDROP_HOST_DEVICE inline int DropOrKeep(int schedule, int label_class,
     const SigmoidPixel<Dtype>& pixel, float uniform) {

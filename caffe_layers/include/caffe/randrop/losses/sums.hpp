@@ -7,11 +7,11 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief The sum of a loss over pixels, and what is known of their labels.
+/// @brief The sum of a loss over pixels, and statistics of their labels.
 struct PixelSums {
   double loss;
   int taking_part;
-  int bad_label;  // index of the first label that is not allowed; -1: none
+  int bad_label;  // index of the first invalid label; -1: none
 
   RANDROP_HOST_DEVICE inline void Clear() {
     loss = 0;
@@ -33,7 +33,7 @@ struct PixelSums {
   }
 };
 
-/// @brief How many groups there are of which something takes part.
+/// @brief Number of groups in which some element takes part.
 struct GroupTally {
   int groups;
 

@@ -14,14 +14,14 @@ namespace randrop {
 /// @brief Bins of the bin loss: p in [0, 0.2), [0.2, 0.4), ... [0.8, 1].
 const int kHardnessBins = 5;
 
-/// @brief Where bin b ends, as a logit: log(p / (1 - p)).
+/// @brief The upper bound of bin b as a logit, log(p / (1 - p)).
 RANDROP_HOST_DEVICE inline float HardnessBound(int b) {
   const float bounds[] = {-1.38629436f, -0.405465108f, 0.405465108f,
       1.38629436f};
   return bounds[b];
 }
 
-/// @brief The bin of a logit's probability.
+/// @brief The bin of sigmoid(logit).
 template <typename Dtype>
 RANDROP_HOST_DEVICE inline int HardnessBin(Dtype logit) {
   int bin = 0;
@@ -31,7 +31,7 @@ RANDROP_HOST_DEVICE inline int HardnessBin(Dtype logit) {
   return bin;
 }
 
-/// @brief Counts of a group before negatives are selected.
+/// @brief Counts in a group before negatives are selected.
 struct CandidateSums {
   int positives, negatives;
   int bins[kHardnessBins];  // of the negatives
@@ -49,7 +49,7 @@ struct CandidateSums {
       bins[b] += other.bins[b];
     }
   }
-  /// How many negatives are wanted for the positives there are.
+  /// Number of negatives wanted for the positives.
   RANDROP_HOST_DEVICE inline int Wanted(double negatives_per_positive) const {
     const double wanted = negatives_per_positive * positives;
     if (wanted >= negatives) {
@@ -57,7 +57,7 @@ struct CandidateSums {
     }
     return positives > 0 && wanted < 1 ? 1 : RoundedDown(wanted);
   }
-  /// The lowest of the bins that are taken whole to have `wanted` negatives.
+  /// The lowest bin to include, whole bins giving at least `wanted` negatives.
   RANDROP_HOST_DEVICE inline int LowestBin(int wanted) const {
     int bin = kHardnessBins;
     for (int have = 0; bin > 0 && have < wanted;) {
@@ -67,8 +67,8 @@ struct CandidateSums {
   }
 };
 
-/// @brief Writes the classes of the labels as selection and counts them, the
-///        negatives by bins if there are logits.
+/// @brief Writes the classes of the labels as selection and counts them; counts
+///        negatives by bin if there are logits.
 template <typename Dtype>
 struct ClassifyLabels {
   const Dtype* logits;  // or NULL
@@ -78,7 +78,7 @@ struct ClassifyLabels {
   unsigned char* selection;
 
   RANDROP_HOST_DEVICE inline void operator()(int i, CandidateSums* sums) const {
-    // What is not allowed is found when the selected elements are summed up.
+    // SumSelected reports invalid labels.
     selection[i] = LabelClass(label[i], has_ignore_label, ignore_label);
     sums->positives += selection[i] == Role::POSITIVE;
     if (selection[i] == Role::NEGATIVE) {
@@ -90,7 +90,7 @@ struct ClassifyLabels {
   }
 };
 
-/// @brief Writes how many negatives a group wants, or its lowest bin.
+/// @brief Writes the number of negatives a group wants, or its lowest bin.
 struct WantNegatives {
   const CandidateSums* sums;
   double negatives_per_positive;
@@ -105,7 +105,7 @@ struct WantNegatives {
   }
 };
 
-/// @brief Leaves out the negatives of bins below the group's lowest.
+/// @brief Leaves out negatives in bins below the group's lowest bin.
 template <typename Dtype>
 struct KeepBins {
   const Dtype* logits;
@@ -139,8 +139,8 @@ struct HardestNegatives {
   }
 };
 
-/// @brief The elements with the highest cross-entropy, which grows with the
-///        logit of a negative and falls with that of a positive.
+/// @brief The elements with the highest cross-entropy, which increases with a
+///        negative's logit and decreases with a positive's.
 template <typename Dtype>
 struct HardestElements {
   const Dtype* logits;
@@ -158,7 +158,7 @@ struct HardestElements {
   }
 };
 
-/// @brief Writes how many of a segment's elements the hardest k_percent are.
+/// @brief Writes how many of a segment's elements are the hardest k_percent.
 struct WantShare {
   const CandidateSums* sums;
   double k_percent;
@@ -170,26 +170,26 @@ struct WantShare {
   }
 };
 
-/// @brief Adds up what was selected.
+/// @brief Sums over the selected elements.
 template <typename Dtype>
 struct SumSelected {
   const Dtype* logits;
   unsigned char* selection;
 
   RANDROP_HOST_DEVICE inline void operator()(int i, GroupSums* sums) const {
-    // A label that is not allowed was stored as -1, one byte.
+    // An invalid label was stored as -1 in one byte.
     const int selected = selection[i] == 255 ? -1 : selection[i];
     if (selected != Role::LEFT_OUT) {
       selection[i] = sums->AddElement(selected,
           SigmoidPixel<Dtype>::Shown(logits[i]), i);
     } else {
-      // NaN where the logit is no finite number: it shows, though left out.
+      // A logit that is not finite shows as NaN even if it is left out.
       sums->negative_loss += 0 * logits[i];
     }
   }
 };
 
-/// @brief Writes how many of a segment's pixels the hardest k_percent are.
+/// @brief Writes how many of a segment's pixels are the hardest k_percent.
 struct WantShareOfPixels {
   const PixelSums* sums;
   double k_percent;
@@ -216,7 +216,7 @@ struct HardestPixels {
   }
 };
 
-/// @brief Marks those of one class alone.
+/// @brief The same within one class.
 template <typename Dtype>
 struct HardestOfClass {
   HardestPixels<Dtype> pixels;
@@ -258,7 +258,7 @@ struct SumHardestPixels {
   }
 };
 
-/// @brief Writes what sums[0] know of the labels to sums[1], too.
+/// @brief Copies the label statistics of sums[0] to sums[1].
 struct CarryBadLabel {
   PixelSums* sums;
 

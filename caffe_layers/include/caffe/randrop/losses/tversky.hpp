@@ -7,13 +7,13 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief The sums of a class, of which false positives and false negatives
-///        weigh differently (Salehi et al., MLMI 2017).
+/// @brief The sums of a class; false positives and false negatives have weights
+///        of their own (Salehi et al., MLMI 2017).
 struct TverskySums {
   double overlap;  // sum p y
   double false_positives, false_negatives;  // sum p (1 - y), sum (1 - p) y
   int members;     // elements that are not ignored
-  int bad_label;   // index of the first label that is not allowed; -1: none
+  int bad_label;   // index of the first invalid label; -1: none
 
   RANDROP_HOST_DEVICE inline void Clear() {
     overlap = false_positives = false_negatives = 0;
@@ -27,7 +27,7 @@ struct TverskySums {
     members += other.members;
     bad_label = FirstIndex(bad_label, other.bad_label);
   }
-  /// Adds an element with the probability p of its class, and 1 - p.
+  /// Adds an element with class probability p and complement 1 - p.
   RANDROP_HOST_DEVICE inline void AddElement(double p, double complement,
       bool truth) {
     ++members;
@@ -37,7 +37,7 @@ struct TverskySums {
   }
 };
 
-/// @brief Adds up the sums of a group of a sigmoid: element i.
+/// @brief Adds element i of a sigmoid to its group's sums.
 template <typename Dtype>
 struct SumSigmoidTversky {
   LossInput<Dtype> input;
@@ -55,7 +55,7 @@ struct SumSigmoidTversky {
   }
 };
 
-/// @brief Adds up the sums of the classes of a softmax, as SumSoftmaxDice does.
+/// @brief Adds a softmax pixel to the sums of its classes, like SumSoftmaxDice.
 template <typename Dtype>
 struct SumSoftmaxTversky {
   LossInput<Dtype> input;
@@ -80,8 +80,8 @@ struct SumSoftmaxTversky {
   }
 };
 
-/// @brief Writes what a group adds to the loss, the power of its 1 - T, and the
-///        slopes of that by p. With O = 2 overlap + smooth and E = 2 (alpha
+/// @brief Writes a group's contribution to the loss, (1 - T)^gamma, and its
+///        slopes in p. With O = 2 overlap + smooth and E = 2 (alpha
 ///        false_positives + beta false_negatives), 1 - T = E / (O + E).
 template <typename Dtype>
 struct WriteTverskyTerm {
@@ -97,7 +97,7 @@ struct WriteTverskyTerm {
     const double error = 2 * (alpha * whole.false_positives +
         beta * whole.false_negatives);
     const double size = overlap + error;
-    // Neither there nor predicted, and no smoothing: right. NaN shows.
+    // Neither present nor predicted, no smoothing: no loss. NaN passes through.
     if (groups.Counts(group, whole) && !(size == 0)) {
       const double share = 1. / tally->groups;
       const double value = error / size;
@@ -111,7 +111,7 @@ struct WriteTverskyTerm {
   }
 };
 
-/// @brief Writes the gradient by the logit of element i of a sigmoid.
+/// @brief Writes the gradient with respect to sigmoid logit i.
 template <typename Dtype>
 struct WriteSigmoidTverskyDiff {
   LossInput<Dtype> input;
@@ -132,7 +132,7 @@ struct WriteSigmoidTverskyDiff {
   }
 };
 
-/// @brief Writes the gradient by the logits of pixel j of a softmax.
+/// @brief Writes the gradient with respect to the softmax logits of pixel j.
 template <typename Dtype>
 struct WriteSoftmaxTverskyDiff {
   LossInput<Dtype> input;

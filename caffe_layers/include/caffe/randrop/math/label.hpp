@@ -6,19 +6,19 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief The part that an element takes in a loss that selects; one byte each.
+/// @brief The role of an element in a loss that selects; one byte each.
 struct Role {
   enum {
     LEFT_OUT = 0,  // not selected
     POSITIVE = 1,
-    SELECTED = 1,  // whatever its class, where all compete
-    NEGATIVE = 2,  // a negative that was kept
+    SELECTED = 1,  // of any class, where all classes compete
+    NEGATIVE = 2,  // a kept negative
     IGNORED = 3
   };
 };
 
-/// @brief The class of a binary label, POSITIVE, NEGATIVE or IGNORED of Role;
-///        -1 for a value that is not allowed.
+/// @brief The class of a binary label: POSITIVE, NEGATIVE or IGNORED of Role;
+///        -1 for an invalid value.
 template <typename Dtype>
 RANDROP_HOST_DEVICE inline int LabelClass(Dtype label, bool has_ignore_label,
     int ignore_label) {
@@ -31,22 +31,22 @@ RANDROP_HOST_DEVICE inline int LabelClass(Dtype label, bool has_ignore_label,
   return label == 1 ? Role::POSITIVE : -1;
 }
 
-/// @brief The smaller of two indices, -1 meaning none.
+/// @brief The smaller of two indices; -1 means none.
 RANDROP_HOST_DEVICE inline int FirstIndex(int a, int b) {
   return b < 0 || (a >= 0 && a < b) ? a : b;
 }
 
-/// @brief What a softmax label that is no class stands for.
+/// @brief Codes for softmax labels that are not a class.
 struct PixelClass {
   enum { IGNORED = -1, BAD = -2 };
 };
 
-/// @brief What a mask top shows: 1 takes part, 0 left out, -1 ignored.
+/// @brief The value of a mask top: 1 takes part, 0 left out, -1 ignored.
 RANDROP_HOST_DEVICE inline int MaskValue(int selection) {
   return selection == Role::IGNORED ? -1 : selection != Role::LEFT_OUT;
 }
 
-/// @brief Writes what the second top shows.
+/// @brief Writes the second top, the mask.
 template <typename Dtype>
 struct WriteMask {
   const unsigned char* selection;

@@ -13,8 +13,8 @@ namespace randrop {
  *        and a 64-bit key, without state (Salmon et al., Parallel random
  *        numbers: as easy as 1, 2, 3, SC 2011, doi:10.1145/2063384.2063405).
  *
- * The counter is (block, forward), both 64 bits wide; words come least
- * significant first.
+ * The counter is (block, forward), both 64 bits wide, least significant words
+ * first.
  */
 RANDROP_HOST_DEVICE inline void Philox4x32(uint64_t key, uint64_t block,
     uint64_t forward, uint32_t word[4]) {
@@ -42,20 +42,20 @@ RANDROP_HOST_DEVICE inline void Philox4x32(uint64_t key, uint64_t block,
 
 // Elements of a blob are numbered in tiles of 64 = 16 lanes x 4 words: word w
 // of lane l of tile t belongs to element 64 t + 16 w + l, and lane l of tile t
-// has the counter block 16 t + l. Sixteen SIMD lanes so produce four runs of 16
-// neighbours without a transposition. randrop.losses.philox.uniforms in Python
-// is the same function.
+// has the counter block 16 t + l. Sixteen SIMD lanes thus produce four runs of
+// 16 neighbours without a transposition. randrop.losses.philox.uniforms in
+// Python is the same function.
 const int kPhiloxLanes = 16;
 const int kPhiloxWords = 4;
 const int kPhiloxTile = kPhiloxLanes * kPhiloxWords;
 
-/// @brief A word as a uniform number in [0, 1), a multiple of 2^-24 and so
-///        exact in float and double.
+/// @brief Maps a word to a uniform number in [0, 1): a multiple of 2^-24, exact
+///        in float and double.
 RANDROP_HOST_DEVICE inline float PhiloxUniform(uint32_t word) {
   return static_cast<float>(word >> 8) * (1.0f / 16777216.0f);
 }
 
-/// @brief The 64 uniform numbers of a tile, in the order of its elements.
+/// @brief The 64 uniform numbers of a tile, in element order.
 inline void PhiloxUniformTile(uint64_t key, uint64_t tile, uint64_t forward,
     float uniform[kPhiloxTile]) {
   for (int lane = 0; lane < kPhiloxLanes; ++lane) {

@@ -8,23 +8,23 @@
 namespace caffe {
 namespace randrop {
 
-// What is written with Real is for one number, float or double, and for the
-// vectors of floats of vector.hpp, which has the same functions of those.
+// Code templated on Real works for a single float or double and for the float
+// vectors of vector.hpp, which specialises these functions for them.
 
-/// @brief The type of the numbers in a Real.
+/// @brief The scalar type of a Real.
 template <typename Real>
 struct ScalarOf { typedef Real Type; };
 
-/// @brief The type of a whole number for each number in a Real.
+/// @brief The type that holds an integer for each number in a Real.
 template <typename Real>
 struct IndexOf { typedef int Type; };
 
-/// @brief Of how many classes a softmax keeps the exponentials rather than take
-///        them again; a GPU's thread has no room for any.
+/// @brief For how many classes a softmax keeps the exponentials instead of
+///        recomputing them; a GPU thread has no room for any.
 template <typename Real>
 struct KeptClasses { static const int kCount = 0; };
 
-/// @brief As many numbers as a Real has.
+/// @brief Loads as many numbers as a Real has.
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real LoadAs(
     const typename ScalarOf<Real>::Type* from) {
@@ -37,40 +37,40 @@ RANDROP_HOST_DEVICE inline Real Abs(Real x) {
   return fabs(x);
 }
 
-/// @brief a > b ? a : b, so b where either is NaN.
+/// @brief a > b ? a : b, hence b if either is NaN.
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real LargerOf(Real a, Real b) {
   return a > b ? a : b;
 }
 
-/// @brief exp(x) of x <= 0.
+/// @brief exp(x) for x <= 0.
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real ExpOfNegative(Real x) {
   using std::exp;
   return exp(x);
 }
 
-/// @brief log(1 + x) of x in [0, 1].
+/// @brief log(1 + x) for x in [0, 1].
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real Log1pOfShare(Real x) {
   using std::log1p;
   return log1p(x);
 }
 
-/// @brief log(x) of x > 0.
+/// @brief log(x) for x > 0.
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real LogOf(Real x) {
   using std::log;
   return log(x);
 }
 
-/// @brief log(1 + x) of x >= 0.
+/// @brief log(1 + x) for x >= 0.
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real Log1pOf(Real x) {
   return Log1pOfShare(x);
 }
 
-/// @brief x^y of x >= 0.
+/// @brief x^y for x >= 0.
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real PowOf(Real x, typename ScalarOf<Real>::Type y) {
   using std::pow;
@@ -78,16 +78,16 @@ RANDROP_HOST_DEVICE inline Real PowOf(Real x, typename ScalarOf<Real>::Type y) {
 }
 
 /// @brief A logit x with p = sigmoid(x): no overflow, and full relative
-///        accuracy on both sides.
+///        accuracy of p and 1 - p.
 template <typename Real>
 struct SigmoidPixel {
   Real x;
-  Real e;  // exp(-|x|), which all of these need
+  Real e;  // exp(-|x|), needed by all functions here
 
   RANDROP_HOST_DEVICE inline explicit SigmoidPixel(Real logit)
       : x(logit), e(ExpOfNegative(-Abs(logit))) {}
-  /// For a loss: of an infinite logit all is NaN, as of NaN. A network that has
-  /// overflowed must not look right.
+  /// For a loss: an infinite logit gives NaN throughout, like NaN. A network
+  /// that has overflowed must not look right.
   RANDROP_HOST_DEVICE static inline SigmoidPixel Shown(Real logit) {
     return SigmoidPixel(logit + 0 * logit);
   }

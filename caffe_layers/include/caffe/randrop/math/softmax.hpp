@@ -22,7 +22,7 @@ struct LossInput {
   bool has_ignore_label;
   int ignore_label;
 
-  /// Where the pixel's class 0 is; its other classes follow area apart.
+  /// Offset of the pixel's class 0; its other classes follow `area` apart.
   RANDROP_HOST_DEVICE inline int Offset(int j) const {
     return (j / area * classes) * area + j % area;
   }
@@ -41,11 +41,11 @@ struct LossInput {
 };
 
 /**
- * @brief The softmax of one pixel, with full relative accuracy of the
- *        cross-entropy and of 1 - p where the true class is all but certain:
- *        the other classes are summed by themselves. All is NaN where one of
- *        its logits is NaN or infinite, but minus infinity rules out another
- *        class than the true one: p = 0.
+ * @brief The softmax of one pixel. The cross-entropy and 1 - p keep full
+ *        relative accuracy where the true class is almost certain: the other
+ *        classes are summed separately. A NaN or infinite logit makes all
+ *        results NaN, except that minus infinity rules out a class other than
+ *        the true one: p = 0.
  */
 template <typename Real>
 class SoftmaxPixel {
@@ -58,7 +58,7 @@ class SoftmaxPixel {
       : x_(input.logits + input.Offset(j)), stride_(input.area), own_(own) {
     Compute(input.classes);
   }
-  /// Of the pixel whose class 0 is element `first`, where that is known.
+  /// For a pixel whose class 0 is known to be element `first`.
   RANDROP_HOST_DEVICE static inline SoftmaxPixel At(
       const LossInput<Number>& input, int first, Index own) {
     return SoftmaxPixel(input.logits + first, input, own);
@@ -74,19 +74,19 @@ class SoftmaxPixel {
   RANDROP_HOST_DEVICE inline Real Complement() const {
     return others_ * inverse_;
   }
-  /// Whether no class is likelier than c.
+  /// Whether no class is more likely than c.
   RANDROP_HOST_DEVICE inline Index IsLikeliest(int c) const {
     return Logit(c) == max_;
   }
-  /// -log p of the true class; finite where the difference of two logits is
-  /// not, so that its products with p = 0 are
+  /// -log p of the true class. Finite even if the difference of two logits is
+  /// not, so that its products with p = 0 are finite too.
   RANDROP_HOST_DEVICE inline Real CrossEntropy() const {
     const Number most = sizeof(Number) == 4 ? FLT_MAX : DBL_MAX;
     const Real value = own_x_ == max_ ? Log1pOf(others_) :
         max_ - own_x_ + LogOf(total_);
     return value > most ? Real() + most : value;
   }
-  /// Its derivative by the logit of class c, p_c - [c is the true class]
+  /// Its derivative with respect to logit c, p_c - [c is the true class]
   RANDROP_HOST_DEVICE inline Real CrossEntropyDiff(int c) const {
     return own_ == c ? -Complement() : Probability(c);
   }
@@ -113,7 +113,7 @@ class SoftmaxPixel {
       own_exp_ = own_ == c ? e : own_exp_;
       own_x_ = own_ == c ? x : own_x_;
     }
-    // 0, or NaN where the true class has an infinite logit.
+    // Adds 0, or NaN if the true class has an infinite logit.
     others_ += own_x_ - own_x_;
     total_ = others_ + own_exp_;
     inverse_ = 1 / total_;
@@ -132,7 +132,7 @@ class SoftmaxPixel {
   Real kept_[kRoom];
 };
 
-/// @brief Writes 0 as the gradient of all classes of pixel j.
+/// @brief Sets the gradient of all classes of pixel j to 0.
 template <typename Dtype>
 RANDROP_HOST_DEVICE inline void ClearPixel(const LossInput<Dtype>& input,
     int j, Dtype* diff) {
@@ -143,18 +143,18 @@ RANDROP_HOST_DEVICE inline void ClearPixel(const LossInput<Dtype>& input,
 }
 
 /**
- * @brief What of a pixel's slopes s by its probabilities its gradient by the
- *        logits, p_c (s_c - sum p_k s_k), is made of.
+ * @brief Turns a pixel's slopes s with respect to its probabilities into its
+ *        gradient with respect to the logits, p_c (s_c - sum p_k s_k).
  *
- * It is the same for the slopes against that of a likeliest class, and then has
- * no 1 - p in it.
+ * Subtracting the slope of a most likely class from all slopes leaves the
+ * gradient unchanged and removes 1 - p from it.
  */
 template <typename Real>
 struct SoftmaxSlopes {
-  Real origin;  // the slope of a likeliest class
+  Real origin;  // the slope of a most likely class
   Real mean;    // sum of p_k (s_k - origin)
 
-  /// slope(c) is that by the probability of class c.
+  /// slope(c) is the slope with respect to the probability of class c.
   template <typename Slope>
   RANDROP_HOST_DEVICE inline SoftmaxSlopes(const SoftmaxPixel<Real>& pixel,
       int classes, const Slope& slope) {

@@ -9,19 +9,19 @@ namespace caffe {
 namespace randrop {
 namespace {
 
-/// The softmax of some neighbouring pixels, to be gone through class by class.
+/// The softmax of some neighbouring pixels, to be processed class by class.
 class ClassTile {
  public:
   explicit ClassTile(int classes) : vectors_(0),
       room_(classes * kVectors <= kRoom ? kVectors : kRoom / classes) {}
 
-  /// Whether there is room for a vector of pixels of so many classes.
+  /// Whether a vector of pixels of that many classes fits.
   bool IsUsable() const { return room_ > 0; }
   bool IsFull() const { return vectors_ == room_; }
   int vectors() const { return vectors_; }
   void Clear() { vectors_ = 0; }
 
-  /// Adds a vector of pixels; own is below 0 where one takes no part.
+  /// Adds a vector of pixels; own is negative where a pixel takes no part.
   inline void Add(const SoftmaxPixel<Floats>& pixel, int classes, Ints own,
       Ints selected, Floats extra) {
     for (int c = 0; c < classes; ++c) {
@@ -34,14 +34,14 @@ class ClassTile {
     ++vectors_;
   }
   inline Floats P(int c, int v) const { return probability_[c * room_ + v]; }
-  /// 1 - p of the own class
+  /// 1 - p of the true class
   inline Floats Complement(int v) const { return complement_[v]; }
   inline Ints Own(int v) const { return own_[v]; }
   inline Ints Selected(int v) const { return selected_[v]; }
   inline Floats Extra(int v) const { return extra_[v]; }
 
  private:
-  // Of probabilities, and of pixels; both stay in the nearest cache.
+  // Sizes in vectors, of probabilities and of pixels; both fit the L1 cache.
   static const int kRoom = 4096 / RANDROP_LANES;
   static const int kVectors = 512 / RANDROP_LANES;
 
@@ -51,9 +51,9 @@ class ClassTile {
 };
 
 /// Adds pixels begin to end - 1 of an image to the sums of its classes:
-/// add_pixels(input, j, pixel, own, &tile) adds a vector to a tile, whose
-/// pixels add_class(tile, c, &sums) then adds to those of class c. Counts the
-/// labels.
+/// add_pixels(input, j, pixel, own, &tile) adds a vector to a tile;
+/// add_class(tile, c, &sums) then adds the tile's pixels to the sums of class
+/// c. Counts the labels.
 template <typename AddPixels, typename AddClass, typename Sums>
 inline bool OverClasses(const LossInput<float>& input, int begin, int end,
     Sums* sums, LabelCount* count, const AddPixels& add_pixels,

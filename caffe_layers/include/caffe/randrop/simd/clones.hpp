@@ -2,8 +2,8 @@
 #define CAFFE_RANDROP_SIMD_CLONES_HPP_
 
 /**
- * @brief Before a function: it is compiled for several sets of vector
- *        instructions, and the processor chooses when the program starts.
+ * @brief Marks a function to be compiled for several vector instruction sets;
+ *        the program picks the processor's at startup.
  */
 #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && \
     defined(__GNUC__) && !defined(__clang__) && !defined(__CUDACC__)

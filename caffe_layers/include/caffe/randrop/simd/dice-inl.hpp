@@ -9,12 +9,12 @@
 #include "caffe/randrop/simd/loops.hpp"
 #include "caffe/randrop/simd/vector.hpp"
 
-// Dice loss in vectors; as random_drop-inl.hpp.
+// Vectorised Dice loss; included like random_drop-inl.hpp.
 namespace caffe {
 namespace randrop {
 namespace {
 
-/// The sums of a group in vectors: DiceSums::AddElement.
+/// The sums of a group, vectorised: DiceSums::AddElement.
 class DiceSum {
  public:
   explicit DiceSum(bool squared) : squared_(squared),
@@ -33,8 +33,8 @@ class DiceSum {
   inline void AddTo(DiceSums* sums) const {
     const double units = static_cast<double>(unit_) * unit_;
     const double size = size_.Total();
-    // Squares of numbers below 2^-132 are 0 for all that, and a class is empty
-    // only where every p is.
+    // Squares of numbers below 2^-132 still underflow to 0, but a class is
+    // empty only if every p is 0.
     const double hardly = squared_ && size == 0 && Any(predicted_ != 0) ?
         DBL_MIN : 0;
     sums->error += error_.Total() / units + hardly;
@@ -44,7 +44,7 @@ class DiceSum {
 
  private:
   bool squared_;
-  // Squares are added up times 2^116, or those of a small p would be 0.
+  // Squares are scaled by 2^116 to keep those of a small p above 0.
   float unit_;
   LongSum error_, size_, overlap_;
   Ints predicted_;  // the bits of every p
@@ -55,7 +55,7 @@ inline Ints Selected(const DiceInput<float>& dice, int j) {
       Ints() + static_cast<int>(Role::POSITIVE);
 }
 
-/// What is usual, in constants: a loop without what else there may be.
+/// The usual options as constants, for a loop without the other cases.
 inline DiceInput<float> Usual(DiceInput<float> dice) {
   dice.squared = true;
   dice.foreground = dice.input.has_ignore_label = false;

@@ -7,11 +7,11 @@
 #include "caffe/randrop/simd/targets.hpp"
 
 // No templates of the standard library or of protobuf in here: the linker
-// would take one that is compiled for some processors for all.
+// might use an instance compiled for one processor on all of them.
 namespace caffe {
 namespace randrop {
 
-/// @brief What a random drop pass reads and writes.
+/// @brief Inputs and outputs of a random drop pass.
 template <typename Dtype>
 struct RandomDropPass {
   const Dtype* logits;
@@ -23,7 +23,7 @@ struct RandomDropPass {
   uint64_t seed, forward;
 };
 
-/// @brief What the gradient of selected elements is made of.
+/// @brief Inputs and outputs of the gradient of selected elements.
 template <typename Dtype>
 struct BalancedDiffPass {
   const Dtype* logits;
@@ -31,7 +31,7 @@ struct BalancedDiffPass {
   Dtype* diff;
 };
 
-// The operations, from their own headers.
+// The operations, defined in their own headers.
 template <typename Dtype> struct SumSigmoidFocal;
 template <typename Dtype> struct WriteSigmoidFocalDiff;
 template <typename Dtype> struct SumSigmoidDice;
@@ -60,9 +60,9 @@ struct PixelSums;
 struct DiceSums;
 struct ExpLogSums;
 
-// F(operation, kernel) for each that writes, F(operation, sums, kernel) for
-// each that adds up, too, or adds up the sums of classes, and F(operation,
-// kernel) for each that selects.
+// F(operation, kernel) for each operation that writes; F(operation, sums,
+// kernel) for each that also sums, or sums over classes; F(operation, kernel)
+// for each that selects.
 #define RANDROP_WRITING_KERNELS(F) \
     F(WriteSigmoidFocalDiff, sigmoid_focal_diff) \
     F(WriteSigmoidDiceDiff, sigmoid_dice_diff) \
@@ -90,17 +90,16 @@ struct ExpLogSums;
     F(HardestOfClass, hardest_of_class)
 
 /**
- * @brief The passes over the elements of a loss in vectors of floats, each for
- *        elements begin to end - 1; what they add to may be summed in any
- *        order.
+ * @brief The vectorised float passes of the losses, each over elements begin to
+ *        end - 1; sums may be added up in any order.
  */
 struct PixelKernels {
-  const char* name;  // of the set of instructions
+  const char* name;  // of the instruction set
   void (*random_drop)(const RandomDropPass<float>& pass, int begin, int end,
       GroupSums* sums);
   void (*balanced_diff)(const BalancedDiffPass<float>& pass, int begin, int end,
       const float weight[2]);
-  // False where there are fewer elements than a vector holds.
+  // Return false if there are fewer elements than a vector holds.
 #define RANDROP_KERNEL(Operation, kernel) \
   bool (*kernel)(const Operation<float>& op, int begin, int end);
   RANDROP_WRITING_KERNELS(RANDROP_KERNEL)
@@ -108,10 +107,10 @@ struct PixelKernels {
 #define RANDROP_KERNEL(Operation, Sums, kernel) \
   bool (*kernel)(const Operation<float>& op, int begin, int end, Sums* sums);
   RANDROP_SUMMING_KERNELS(RANDROP_KERNEL)
-  // Of pixels of one image; sums of each class.
+  // For pixels of one image; sums of each class.
   RANDROP_CLASSES_KERNELS(RANDROP_KERNEL)
 #undef RANDROP_KERNEL
-  // What loops/select_cpu.hpp looks for.
+  // The overloads that loops/select_cpu.hpp looks for.
 #define RANDROP_KERNEL(Operation, kernel) \
   int (*collect_##kernel)(const Operation<float>& op, int begin, int end, \
       const KeyRange<uint32_t>& range, KeyCounts* counts, uint32_t* between); \
@@ -121,7 +120,7 @@ struct PixelKernels {
 #undef RANDROP_KERNEL
 };
 
-// What the loops of loops/cpu.hpp look for.
+// The overloads that loops/cpu.hpp looks for.
 #define RANDROP_KERNEL(Operation, kernel) \
 bool InVectors(const Operation<float>& op, int begin, int end);
 RANDROP_WRITING_KERNELS(RANDROP_KERNEL)
@@ -143,8 +142,8 @@ int MarkInVectors(const Operation<float>& op, int begin, int end, \
 RANDROP_SELECTING_KERNELS(RANDROP_KERNEL)
 #undef RANDROP_KERNEL
 
-/// @brief Those for this processor; NULL where the compiler has no vectors.
-///        RANDROP_VECTORS, the name of a set, asks for another that it has.
+/// @brief The kernels for this processor; NULL if the compiler has no vectors.
+///        RANDROP_VECTORS names another instruction set that it supports.
 const PixelKernels* FastestPixelKernels();
 
 #ifdef RANDROP_VECTOR_KERNELS

@@ -5,18 +5,18 @@
 #include "caffe/randrop/math/softmax.hpp"
 #include "caffe/randrop/simd/vector.hpp"
 
-// What the kernels of the losses share: loops over vectors, sums, labels.
+// Shared by the losses' kernels: loops over vectors, sums, labels.
 namespace caffe {
 namespace randrop {
 namespace {
 
-/// What a kernel is: all that it calls is put into it, or what is in registers
-/// would be written and read at every call.
+/// Marks a kernel: everything it calls is inlined, or each call would spill
+/// the registers.
 #define RANDROP_FLAT __attribute__((flatten))
 
-/// Whether elements begin to end - 1 fill a vector in each area that they are
-/// in, so that none begins before them or ends behind: those may be another
-/// thread's.
+/// Whether elements begin to end - 1 fill a vector in each area that they
+/// touch, so that no vector reaches beyond them: other threads may own the
+/// neighbours.
 inline bool FillVectors(int area, int begin, int end) {
   const int next = (begin / area + 1) * area;
   const int last = (end - 1) / area * area;
@@ -25,12 +25,12 @@ inline bool FillVectors(int area, int begin, int end) {
       end - (last > begin ? last : begin) >= RANDROP_LANES;
 }
 
-/// Calls body(number, first, inside) for vectors of elements begin to end - 1,
-/// none of them across a multiple of area, that before them being number *
-/// area. The last of an area may begin before the end of that before it:
-/// `inside` tells its new elements; what it writes of the others they have
-/// already. False, and nothing done, where there is no vector for each area:
-/// loops/pieces.hpp sees to it that there is.
+/// Calls body(number, first, inside) for vectors of elements begin to end - 1.
+/// No vector crosses a multiple of area; the multiple before it is number *
+/// area. The last vector of an area may overlap the one before: `inside` marks
+/// its new elements, and the others are rewritten with the same values. Returns
+/// false and does nothing if some area has no full vector; loops/pieces.hpp
+/// ensures that each has one.
 template <typename Body>
 inline bool OverAreas(int area, int begin, int end, const Body& body) {
   if (!FillVectors(area, begin, end)) {
@@ -39,7 +39,7 @@ inline bool OverAreas(int area, int begin, int end, const Body& body) {
   while (begin < end) {
     const int number = begin / area, start = number * area;
     const int last = end - start < area ? end : start + area;
-    // One call alone, so that the compiler puts the body here.
+    // A single call, so that the compiler inlines the body.
     for (int i = begin; i < last; i += RANDROP_LANES) {
       int first = i;
       Ints inside = Ints() - 1;
@@ -55,7 +55,7 @@ inline bool OverAreas(int area, int begin, int end, const Body& body) {
   return true;
 }
 
-/// The same for elements that any neighbours may be beside.
+/// The same for elements without area borders.
 template <typename Body>
 inline bool OverElements(int begin, int end, const Body& body) {
   if (end - begin < RANDROP_LANES) {
@@ -71,14 +71,14 @@ inline bool OverElements(int begin, int end, const Body& body) {
 /// A vector of pixels of a softmax.
 struct PixelsAt {
   int image;
-  int j;      // the first of them
-  int first;  // where its class 0 is
+  int j;      // the first pixel
+  int first;  // offset of its class 0
   Ints inside;
 };
 
-/// Calls body(input, at) for vectors of pixels of a softmax as OverAreas does;
-/// compiled for each of some usual numbers of classes, as then what it keeps of
-/// each is in registers.
+/// Calls body(input, at) for vectors of softmax pixels, like OverAreas. It is
+/// compiled separately for each usual number of classes, to keep per-class
+/// values in registers.
 template <typename Body>
 inline bool OverPixels(LossInput<float> input, int begin, int end,
     const Body& body) {
@@ -104,7 +104,7 @@ inline bool OverPixels(LossInput<float> input, int begin, int end,
 #undef RANDROP_OVER_PIXELS
 }
 
-/// A sum in floats that do not get far from what is added to them.
+/// A double sum of short float sums, which stay close in size to their terms.
 class LongSum {
  public:
   LongSum() : part_(Floats()), added_(0), total_(0) {}
@@ -143,7 +143,7 @@ struct LabelMasks {
   inline Ints Valid() const { return positive | negative; }
 };
 
-/// What PixelSums knows of the labels.
+/// The label statistics of PixelSums.
 struct LabelCount {
   Ints taking_part, bad;
 
@@ -171,7 +171,7 @@ inline void FindBadBinary(const float* label, bool has_ignore_label,
   }
 }
 
-/// Classes of softmax labels: PixelClass::IGNORED and PixelClass::BAD as for one.
+/// Classes of softmax labels, PixelClass::IGNORED or PixelClass::BAD.
 inline Ints Classes(const LossInput<float>& input, int j) {
   const Floats values = LoadAs<Floats>(input.label + j);
   const Ints in_range = (values >= 0) &
@@ -201,7 +201,7 @@ inline void FindBadClass(const LossInput<float>& input, int begin, int end,
   }
 }
 
-/// Whether any lane is.
+/// Whether any lane is set.
 inline bool Any(Ints mask) { return BitsOf(mask) != 0; }
 
 }  // namespace

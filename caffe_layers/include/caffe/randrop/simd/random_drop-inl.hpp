@@ -7,16 +7,16 @@
 #include "caffe/randrop/simd/loops.hpp"
 #include "caffe/randrop/simd/vector.hpp"
 
-// The kernels for the instructions that RANDROP_LANES stands for. What is in here
-// is in each of the files that include it: hence the unnamed namespace.
+// The kernels for the instruction set that RANDROP_LANES stands for. Each file
+// that includes this has its own copy: hence the unnamed namespace.
 namespace caffe {
 namespace randrop {
 namespace {
 
-/// A float holds so many ones that it adds up, and still counts.
+/// A float can add up this many ones and still count exactly.
 const int kFlushAfter = 4096;
 
-/// Some elements from `first` on; those outside [begin, end) are filled up.
+/// Loads elements from `first` on; those outside [begin, end) get `filling`.
 inline Floats LoadPart(const float* values, int first, int begin, int end,
     float filling) {
   Floats result = Floats() + filling;
@@ -49,8 +49,7 @@ inline void StorePart(Values result, Number* values, int first, int begin,
   }
 }
 
-/// The products of the low halves, for which the processors have an
-/// instruction.
+/// The products of the low halves, a single processor instruction.
 inline LongWords LowProduct(LongWords a, uint32_t by) {
   const Words b = Words() + by;
 #if RANDROP_LANES == 16
@@ -78,12 +77,12 @@ inline Floats Uniforms(Words words) {
       (1.0f / 16777216.0f);
 }
 
-/// PhiloxUniformTile, in vectors.
+/// PhiloxUniformTile, vectorised.
 inline void UniformTile(uint64_t key, uint64_t tile, uint64_t forward,
     Floats uniform[kPhiloxTile / RANDROP_LANES]) {
   for (int part = 0; part < kPhiloxLanes / RANDROP_LANES; ++part) {
     const uint64_t block = tile * kPhiloxLanes + part * RANDROP_LANES;
-    // A tile's blocks have the same high word: they are 16 times its number.
+    // A tile's blocks share a high word: they start at 16 times its number.
     Words c0 = (Words)Numbers() + static_cast<uint32_t>(block);
     Words c1 = Words() + static_cast<uint32_t>(block >> 32);
     Words c2 = Words() + static_cast<uint32_t>(forward);
@@ -207,7 +206,7 @@ void RandomDropKernel(const RandomDropPass<float>& pass, int begin, int end,
   }
 }
 
-/// WeightedDiff, in vectors.
+/// WeightedDiff, vectorised.
 inline Floats BalancedDiffVector(Floats logits, Ints selection,
     const float weight[2]) {
   const Ints positive = selection == static_cast<int>(Role::POSITIVE);
@@ -215,7 +214,7 @@ inline Floats BalancedDiffVector(Floats logits, Ints selection,
   const Floats factor = positive ? Floats() - weight[0] :
       kept ? Floats() + weight[1] : Floats();
   const SigmoidPixel<Floats> pixel(positive ? -logits : logits);
-  // What takes no part has no gradient, whatever its logit.
+  // An element that takes no part has gradient 0, whatever its logit.
   return factor == 0 ? Floats() : factor * pixel.P();
 }
 

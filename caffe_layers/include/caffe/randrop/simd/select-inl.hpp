@@ -7,12 +7,12 @@
 #include "caffe/randrop/simd/loops.hpp"
 #include "caffe/randrop/simd/vector.hpp"
 
-// Selection of the largest keys in vectors; as random_drop-inl.hpp.
+// Vectorised selection of the largest keys; included like random_drop-inl.hpp.
 namespace caffe {
 namespace randrop {
 namespace {
 
-/// KeyOf of elements that take part, 0 of the others.
+/// KeyOf for elements that take part, 0 for others.
 inline Words KeysOf(Floats values, Ints part) {
   const Ints bits = (Ints)(values + 0);  // -0 becomes 0
   const Ints key = bits ^ ((bits >> 31) | INT32_MIN);
@@ -42,7 +42,7 @@ inline Words Keys(const HardestOfClass<float>& op, int j) {
       LoadAs<Floats>(op.label + j) == static_cast<float>(op.own));
 }
 
-/// What the selection of elements that take part becomes.
+/// The new selection of elements that take part.
 template <typename Operation>
 inline Ints Marked(const Operation&, Ints selection, Ints selected) {
   return selected ? selection : Ints() + static_cast<int>(Role::LEFT_OUT);

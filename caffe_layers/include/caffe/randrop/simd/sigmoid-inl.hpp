@@ -8,7 +8,7 @@
 #include "caffe/randrop/simd/loops.hpp"
 #include "caffe/randrop/simd/vector.hpp"
 
-// Top-k and focal loss of a sigmoid in vectors; as random_drop-inl.hpp.
+// Vectorised sigmoid top-k and focal loss; included like random_drop-inl.hpp.
 namespace caffe {
 namespace randrop {
 namespace {
@@ -21,7 +21,7 @@ RANDROP_FLAT bool ClassifyLabelsKernel(
   Ints from_bin[kHardnessBins - 1] = {Ints()};
   const bool done = OverElements(begin, end, [&](int i, Ints inside) {
     const LabelMasks label(op.label + i, op.has_ignore_label, op.ignore_label);
-    // A label that is not allowed is stored as -1, one byte.
+    // An invalid label is stored as -1 in one byte.
     const Ints selection =
         (label.positive & static_cast<int>(Role::POSITIVE)) |
         (label.negative & static_cast<int>(Role::NEGATIVE)) |
@@ -59,7 +59,7 @@ RANDROP_FLAT bool KeepBinsKernel(
     if (lowest == 0) {
       return;
     }
-    // Beyond the last bin, none is kept.
+    // Beyond the last bin no negative is kept.
     const Ints below = lowest == kHardnessBins ? Ints() - 1 :
         LoadAs<Floats>(op.logits + i) < HardnessBound(lowest - 1);
     const Ints selection = Load(op.selection + i);

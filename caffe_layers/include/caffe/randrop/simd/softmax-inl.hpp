@@ -9,8 +9,8 @@
 #include "caffe/randrop/simd/loops.hpp"
 #include "caffe/randrop/simd/vector.hpp"
 
-// Top-k, focal and exponential logarithmic loss of a softmax in vectors; as
-// random_drop-inl.hpp.
+// Vectorised softmax top-k, focal and exponential logarithmic loss; included
+// like random_drop-inl.hpp.
 namespace caffe {
 namespace randrop {
 namespace {
@@ -80,7 +80,7 @@ RANDROP_FLAT bool SoftmaxTopKDiffKernel(
 
 // --- focal, softmax
 
-/// A number of each lane's class; 0 where that is none.
+/// The value of each lane's class; 0 for a lane without a class.
 inline Floats OfClass(const float* values, int classes, Ints own) {
   Floats result = Floats();
   for (int c = 0; c < classes; ++c) {

@@ -1,8 +1,8 @@
 #ifndef CAFFE_RANDROP_SIMD_TARGETS_HPP_
 #define CAFFE_RANDROP_SIMD_TARGETS_HPP_
 
-// Vectors with the operators of numbers, among them ?:, and a set of
-// instructions for a file are GCC's.
+// GCC's own: vectors with arithmetic operators and ?:, and an instruction set
+// chosen per file.
 #if defined(__GNUC__) && !defined(__clang__)
 #define RANDROP_VECTOR_KERNELS
 #ifdef __x86_64__

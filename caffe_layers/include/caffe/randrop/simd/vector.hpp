@@ -9,18 +9,18 @@
 #include "caffe/randrop/math/sigmoid.hpp"
 
 /**
- * @brief Vectors of floats for one set of instructions: for files that are
- *        compiled for that set alone, and define RANDROP_LANES, the floats in one
- *        of its registers, before they include this.
+ * @brief Float vectors for one instruction set. A file that includes this is
+ *        compiled for that set only and first defines RANDROP_LANES, the number
+ *        of floats in a register.
  *
- * Their types have different sizes, so what is compiled for one set is never
- * taken for the same thing of another.
+ * The vector types of different sets differ in size, so the linker never
+ * confuses code compiled for one set with that of another.
  */
 namespace caffe {
 namespace randrop {
 
-// The compiler's own vectors, with the operators of numbers; comparisons give
-// vectors of 0 and -1, which choose in ?:.
+// The compiler's own vectors, with arithmetic operators; comparisons give
+// vectors of 0 and -1, which ?: takes as its condition.
 typedef float Floats __attribute__((vector_size(4 * RANDROP_LANES)));
 typedef int32_t Ints __attribute__((vector_size(4 * RANDROP_LANES)));
 typedef uint32_t Words __attribute__((vector_size(4 * RANDROP_LANES)));
@@ -34,14 +34,13 @@ struct IndexOf<Floats> { typedef Ints Type; };
 template <>
 struct KeptClasses<Floats> { static const int kCount = 8; };
 
-// Of the same name and arguments in each set's files, so for each alone.
+// Same names and arguments in each set's files: hence the unnamed namespace.
 namespace {
 
 inline void Store(Floats value, float* to) {
   memcpy(to, &value, sizeof(value));
 }
-// Bytes go through the processor's own instructions: the compiler takes such
-// vectors apart.
+// Bytes go through intrinsics: the compiler splits such vectors into scalars.
 inline Ints Load(const unsigned char* from) {
 #if RANDROP_LANES == 16
   return (Ints)_mm512_cvtepu8_epi32(
@@ -125,18 +124,18 @@ inline unsigned BitsOf(Ints mask) {
 #endif
 }
 
-/// @brief 2^power, as the bits of its exponent. In words, whose arithmetic has
-///        no overflow: what comes of NaN is any number.
+/// @brief 2^power, written as exponent bits. Unsigned arithmetic does not
+///        overflow: NaN gives an arbitrary number.
 inline Floats PowerOf2(Words power) {
   return (Floats)((power + 127u) << 23);
 }
 
-/// @brief p * 2^power of a p near 1; no power is below -151.
+/// @brief p * 2^power for p near 1; power is at least -151.
 inline Floats TimesPowerOf2(Floats p, Floats power, Words whole) {
 #if RANDROP_LANES == 16
   return (Floats)_mm512_scalef_ps((__m512)p, (__m512)power);
 #else
-  // In two steps, as 2^power alone may be too small to be written.
+  // In two steps, as 2^power alone may be too small to represent.
   const Words half = (Words)((Ints)whole >> 1);
   return p * PowerOf2(half) * PowerOf2(whole - half);
 #endif
@@ -169,15 +168,15 @@ inline Floats LargerOf(Floats a, Floats b) {
 #endif
 }
 
-/// @brief exp(x) of x <= 88 as 2^k exp(r), k whole, |r| <= ln 2 / 2; relative
-///        error 2e-7 as far as floats have all their digits.
+/// @brief exp(x) for x <= 88 as 2^k exp(r), k an integer, |r| <= ln 2 / 2;
+///        relative error 2e-7 where the result is a normal float.
 inline Floats Exp(Floats x) {
-  const float kRounder = 12582912;  // 1.5 * 2^23: a sum with it is whole
-  const float kLeast = -104;  // exp of it is 0
+  const float kRounder = 12582912;  // 1.5 * 2^23: sums with it are integers
+  const float kLeast = -104;  // its exp is 0
   const Floats held = LargerOf(Floats() + kLeast, x);
   const Floats shifted = held * 1.44269504f + kRounder;
   const Floats k = shifted - kRounder;
-  // ln 2 in two parts, of which the first has few digits
+  // ln 2 in two parts; the first has few digits
   const Floats r = (held - k * 0.693359375f) + k * 2.12194440e-4f;
   Floats p = r * 1.3836832e-3f + 8.374824e-3f;
   p = p * r + 4.1668226e-2f;
@@ -193,9 +192,9 @@ inline Floats ExpOfNegative(Floats x) {
   return Exp(x);
 }
 
-/// @brief log(x) of x > 0: of the power of 2, and a polynomial of what is left,
-///        from sqrt(1/2) to sqrt(2); relative error 2e-7. NaN of NaN and
-///        infinity, whose bits are as those of numbers.
+/// @brief log(x) for x > 0, from the power of 2 and a polynomial in the rest,
+///        which lies between sqrt(1/2) and sqrt(2); relative error 2e-7. NaN
+///        for NaN and infinity.
 template <>
 inline Floats LogOf(Floats x) {
   const Words bits = (Words)x;
@@ -214,7 +213,7 @@ inline Floats LogOf(Floats x) {
   return k * 0.693359375f + (p * f - k * 2.12194440e-4f);
 }
 
-/// @brief x^y of x >= 0; of 0, 0; at most 1.6e38, of which there is an Exp.
+/// @brief x^y for x >= 0; 0 for x = 0; at most 1.6e38, the limit of Exp.
 template <>
 inline Floats PowOf(Floats x, float y) {
   const float kMost = 88;
@@ -222,7 +221,7 @@ inline Floats PowOf(Floats x, float y) {
   return x < FLT_MIN ? Floats() : Exp(power > kMost ? Floats() + kMost : power);
 }
 
-/// @brief The polynomial of degree 10 with the least relative error, 2e-7 with
+/// @brief The degree-10 polynomial with the least relative error, 2e-7 with
 ///        rounding.
 template <>
 inline Floats Log1pOfShare(Floats x) {
@@ -240,7 +239,7 @@ inline Floats Log1pOfShare(Floats x) {
 
 template <>
 inline Floats Log1pOf(Floats x) {
-  // Beyond 1 the sum loses no digit that counts.
+  // Beyond 1 the sum loses no significant digit.
   return x > 1 ? LogOf(1 + x) : Log1pOfShare(x);
 }
 

@@ -12,19 +12,19 @@ namespace randrop {
 namespace {
 
 const int kLanes = 16;
-/// What is summed in floats before it is added up in double, and what steps that
-/// follow each other are done for before the next: so small that it stays in the
+/// Elements summed in float before the sum is added up in double, and taken
+/// through all consecutive steps before the next chunk: few enough for the
 /// cache; a multiple of the lanes.
 const int kChunk = 2048;
-/// What a thread takes at a time, or more.
+/// Least number of elements that a thread takes at a time.
 const int kGrain = 1 << 15;
 
-/// Of a row, a chunk or less.
+/// A part of a row, at most a chunk.
 struct Part {
   int number;
   size_t at;
   int count;
-  int row;  // of an image
+  int row;  // within its image
 };
 
 int Chunks(const ChannelRows& rows) {
@@ -57,7 +57,7 @@ void OverParts(const ChannelRows& rows, const Body& body) {
   });
 }
 
-/// A parameter of the channels, one for each lane of each row.
+/// A per-channel parameter, spread over the lanes of each row.
 class Spread {
  public:
   Spread(const ChannelRows& rows, const float* parameter, float otherwise)
@@ -65,7 +65,7 @@ class Spread {
             parameter ? 0 : otherwise) {
     for (size_t i = 0; parameter && i < lanes_.size(); ++i) {
       const int channel = i / kLanes * rows.block + i % kLanes % rows.block;
-      // Channels that only fill a block up stay 0.
+      // Padding channels stay 0.
       if (channel < rows.channels) {
         lanes_[i] = parameter[channel];
       }
@@ -79,12 +79,12 @@ class Spread {
   std::vector<float> lanes_;
 };
 
-/// How many of the elements of a part are in the lane.
+/// How many elements of a part lie in the lane.
 inline int CountOf(int lane, int count) {
   return (count - lane + kLanes - 1) / kLanes;
 }
 
-/// Two sums of each lane of each part, and of these those of the channels.
+/// Two sums for each lane of each part, and from them for each channel.
 class LaneSums {
  public:
   explicit LaneSums(const ChannelRows& rows)
@@ -93,7 +93,7 @@ class LaneSums {
     return &sums_[static_cast<size_t>(part.number) * 2 * kLanes];
   }
   /// Calls add(channel, first, second, count) for each lane of each part, in
-  /// their order.
+  /// order.
   template <typename Add>
   void ForEach(const Add& add) {
     const int all = AllParts(rows_);
@@ -124,8 +124,8 @@ class LaneSums {
   std::vector<float> sums_;
 };
 
-/// What the processor has vectors for, of which it takes several for all lanes:
-/// compilers do those of their own making through memory where they are longer.
+/// A vector that fits a register; several cover all lanes. Compilers spill
+/// vectors longer than a register to memory.
 typedef float Vector __attribute__((vector_size(32), aligned(4), may_alias));
 const int kWidth = sizeof(Vector) / sizeof(float);
 
@@ -174,7 +174,7 @@ void SumChunk(int count, const float* x, const float* dy, const float* mean,
   }
 }
 
-/// Mean of each lane, and the sum of squares about it.
+/// Mean of each lane and sum of squares about it.
 RANDROP_VECTOR_CLONES
 void MomentsOfChunk(int count, const float* x, float* moments) {
   const int whole = count / kLanes * kLanes;
@@ -226,7 +226,7 @@ void CombineChunk(int count, const float* x, const float* y, const float* mean,
   }
 }
 
-/// dy where y is positive, else slope dy; y = dy is a ReLU.
+/// dy where y is positive, else slope dy; a ReLU if y = dy.
 RANDROP_VECTOR_CLONES
 void MaskChunk(int count, const float* dy, const float* y, float slope,
     float* dv) {
@@ -240,7 +240,7 @@ void MaskChunk(int count, const float* dy, const float* y, float slope,
   }
 }
 
-/// The diffs of a part (NormDiff), written to room or where they are already.
+/// The diffs of a part (NormDiff), written to `room` or where they already are.
 class DiffParts {
  public:
   DiffParts(const ChannelRows& rows, const NormDiff& diff)

@@ -21,7 +21,7 @@ bool ConvolutionShape::operator==(const ConvolutionShape& other) const {
 
 namespace {
 
-/// As oneDNN has them: (group, out / group, in / group, ...), without the group
+/// In oneDNN's order: (group, out / group, in / group, ...), without the group
 /// if it is 1.
 Dims WeightDims(const ConvolutionShape& shape, bool turned) {
   Dims dims = DimsOf(shape.weights);
@@ -37,7 +37,7 @@ Dims WeightDims(const ConvolutionShape& shape, bool turned) {
   return dims;
 }
 
-/// Whether oneDNN has only its plain loops for this.
+/// Whether oneDNN has only its reference loops for this.
 template <typename Description>
 bool IsSlow(const Description& description) {
   return string(description.impl_info_str()).find("ref") != string::npos;
@@ -89,8 +89,7 @@ void Convolver<Primitives>::Describe() {
       break;
     }
   }
-  // Both go on in the layouts that the forward pass has, unless they are slow
-  // in them.
+  // Both keep the layouts of the forward pass, unless they are slow in them.
   for (bool as_forward : {true, false}) {
     const Layout from = as_forward ? Layout(forward_.src_desc()) : bottom;
     const Layout to = as_forward ? Layout(forward_.dst_desc()) : top;
@@ -193,7 +192,7 @@ void Convolver<Primitives>::BackwardWeights(const Blob<float>& bottom,
     arguments[DNNL_ARG_DIFF_BIAS] = bias_diff_;
   }
   Execute(BackwardWeightsPrimitive(backward_weights_), arguments);
-  // Caffe adds to the diffs of parameters.
+  // Caffe accumulates parameter diffs.
   if (weights) {
     Reorder(weights_diff_, plain_diff_);
     caffe_axpy<float>(weights->count(), 1,

@@ -42,14 +42,14 @@ bool EnvironmentAsksForCaffe() {
 }
 
 /**
- * Lets the threads of oneDNN's loops sleep when they wait for each other.
+ * Lets the threads of oneDNN's loops sleep while they wait for each other.
  *
- * libgomp's turn round for some milliseconds first, and so take the processor
- * from the very thread that they wait for where another program runs beside. It
- * turns round but for a moment when it has more threads than there are
- * processors (its manual, GOMP_SPINCOUNT): so a thread that does nothing else
- * asks for so many, once. The environment, which could say it too, is read
- * before any code of ours runs; what it says is left as it is.
+ * libgomp's threads first busy-wait for some milliseconds. If another program
+ * is running, they take the processor from the very thread they wait for. With
+ * more threads than processors, libgomp busy-waits only briefly (its manual,
+ * GOMP_SPINCOUNT), so a helper thread asks for that many, once. Setting an
+ * environment variable would come too late: libgomp reads it before our code
+ * runs. Whatever the user has set there stays in force.
  */
 bool LetThreadsSleep() {
 #if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__)
@@ -64,7 +64,7 @@ bool LetThreadsSleep() {
         }
       }).detach();
     } catch (const std::system_error&) {
-      return false;  // no more threads: then none are in the way
+      return false;  // no more threads, so none that busy-wait
     }
     return true;
   }
@@ -72,7 +72,7 @@ bool LetThreadsSleep() {
   return false;
 }
 
-/// Whether the layer's own parameters name no other engine.
+/// Whether the layer's parameters name no other engine.
 bool IsForUs(const LayerParameter& param) {
   return param.randrop_engine_param().engine() !=
           RandropEngineParameter_Engine_CAFFE &&

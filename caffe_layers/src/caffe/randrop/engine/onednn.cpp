@@ -18,7 +18,7 @@ const dnnl::engine& Engine() {
 }
 
 void Execute(const dnnl::primitive& primitive, const Arguments& arguments) {
-  // Caffe runs a net a thread.
+  // Caffe runs one net per thread.
   static thread_local dnnl::stream stream(Engine());
   primitive.execute(stream, arguments);
   stream.wait();
@@ -101,12 +101,12 @@ SyncedMemory* PartOf(const Blob<float>& blob, Part part) {
   return part == DATA ? blob.data().get() : blob.diff().get();
 }
 
-/// The other layout that is kept beside the blob's data, up to date or not.
+/// The other layout kept beside the blob's data, whether or not it is current.
 OtherData* OtherOf(const SyncedMemory* memory) {
   return dynamic_cast<OtherData*>(memory->other_layout().get());
 }
 
-/// The same, up to date and of the blob's shape; or NULL.
+/// The same if it is current and has the blob's shape; else NULL.
 OtherData* ValidOther(SyncedMemory* memory, const Dims& dims) {
   if (Deferred* deferred =
           dynamic_cast<Deferred*>(memory->other_layout().get())) {
@@ -130,7 +130,7 @@ shared_ptr<OtherData> BufferOf(const SyncedMemory* memory,
           dynamic_cast<const Deferred*>(memory->other_layout().get())) {
     other = deferred->buffer;
   }
-  // The blob, or what is deferred in it, and this function.
+  // The blob (or its deferred data) and this function.
   const int users = 2;
   if (!other || other->memory.get_desc() != layout ||
       other.use_count() > users) {
@@ -141,8 +141,8 @@ shared_ptr<OtherData> BufferOf(const SyncedMemory* memory,
 
 namespace {
 
-/// Buffers that nobody uses: layers that keep theirs from pass to pass change
-/// them for others of the same size, and the system would clear each anew.
+/// Buffers not in use: layers that keep theirs from pass to pass exchange them
+/// for others of the same size, and the system would zero each new one.
 class SpareBuffers {
  public:
   dnnl::memory Take(const Layout& layout) {
@@ -170,7 +170,7 @@ class SpareBuffers {
   std::vector<dnnl::memory> spare_;
 };
 
-/// Never destroyed, as nets may be later than it would.
+/// Never destroyed, as nets may outlive it.
 SpareBuffers* Spare() {
   static SpareBuffers* const spare = new SpareBuffers;
   return spare;
@@ -238,7 +238,7 @@ Output::Output(Blob<float>* blob, Part part, const Layout& layout)
     return;
   }
   shared_ptr<OtherData> made = BufferOf(target_, layout);
-  // Until Done, readers in place see what was there.
+  // Until Done(), in-place readers see the old data.
   if (made.get() != OtherOf(target_)) {
     target_->set_other_layout(made, true);
   }
@@ -276,7 +276,7 @@ dnnl::memory Keeper::Keep(Blob<float>* blob, const Layout& layout,
     kept_.reset(new OtherData(layout));
   }
   if (in_other) {
-    // They change places: the blob goes on in the buffer that was kept.
+    // Swaps them: the blob continues in the buffer kept so far.
     shared_ptr<OtherData> whole =
         boost::dynamic_pointer_cast<OtherData>(memory->other_layout());
     memory->set_other_layout(kept_, true);

@@ -21,8 +21,8 @@ namespace randrop {
 
 namespace {
 
-/// Who waits turns round so often, some ten microseconds, before it sleeps:
-/// loops follow each other, and to be woken takes as long.
+/// Iterations of busy-waiting, some ten microseconds, before a thread sleeps:
+/// loops follow each other closely, and waking up takes as long.
 const int kTurns = 500;
 
 inline void Pause() {
@@ -31,7 +31,7 @@ inline void Pause() {
 #endif
 }
 
-/// A loop that is being run; on the stack of its caller.
+/// A running loop, on its caller's stack.
 struct Loop {
   Loop(int tasks, void (*run)(const void* body, int task), const void* body,
       int room)
@@ -40,10 +40,10 @@ struct Loop {
   bool IsTaken() const {
     return next.load(std::memory_order_relaxed) >= tasks;
   }
-  /// Takes tasks until there are none; returns what one of them threw.
+  /// Runs tasks until none is left; returns an exception if one was thrown.
   std::exception_ptr Work() {
     try {
-      // Not next++ alone: it must not overflow.
+      // Checked before next++, which would otherwise overflow.
       while (!IsTaken()) {
         const int task = next++;
         if (task < tasks) {
@@ -61,15 +61,15 @@ struct Loop {
   void (*const run)(const void* body, int task);
   const void* const body;
   std::atomic<int> next;
-  // Changed with the lock of the pool.
-  int room;  // for more helpers
-  std::atomic<int> helpers;  // that are at it
+  // Changed while the pool is locked.
+  int room;  // how many more helpers may join
+  std::atomic<int> helpers;  // at work on it
   std::exception_ptr thrown;
   std::condition_variable left;
 };
 
-/// Processors that OpenMP binds its threads to, the caller's among them: those
-/// of ours would have to share that one.
+/// OpenMP may bind the caller to one processor, which our threads would inherit
+/// and share.
 void LeaveBoundProcessor() {
 #if defined(_OPENMP) && _OPENMP >= 201511 && defined(__linux__)
   cpu_set_t allowed;
@@ -87,7 +87,7 @@ void LeaveBoundProcessor() {
 #endif
 }
 
-/// The threads that help. Never destroyed: they sleep in it when the program
+/// The thread pool. Never destroyed: its threads sleep in it when the program
 /// ends.
 class Pool {
  public:
@@ -126,19 +126,19 @@ class Pool {
         std::thread([this]() { Help(); }).detach();
         ++threads_;
       } catch (const std::system_error&) {
-        no_more_ = true;  // the system's limit: those that there are must do
+        no_more_ = true;  // the system's limit: continue with those started
       }
     }
   }
 
-  /// Two at a time, who wake others in turn: with many, one would take long.
+  /// Wakes two threads, which wake others in turn: one waker would be slow.
   void Wake(const Loop& loop) {
     for (int i = 0; i < std::min(2, std::min(loop.room, sleeping_)); ++i) {
       wake_.notify_one();
     }
   }
 
-  /// A loop with tasks that nobody has taken.
+  /// A loop with tasks left to take.
   Loop* Find() {
     for (size_t i = 0; i < loops_.size(); ++i) {
       if (loops_[i]->room > 0 && !loops_[i]->IsTaken()) {
@@ -148,7 +148,7 @@ class Pool {
     return NULL;
   }
 
-  /// What each thread does.
+  /// The body of each thread.
   void Help() {
     LeaveBoundProcessor();
     std::unique_lock<std::mutex> lock(mutex_);
@@ -186,14 +186,14 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_;
   std::vector<Loop*> loops_;
-  std::atomic<unsigned> news_;  // how many loops there were
+  std::atomic<unsigned> news_;  // number of loops so far
   int threads_, sleeping_;
   bool no_more_;
 };
 
 std::atomic<Pool*> the_pool(NULL);
 
-/// A forked process has none of the threads: it makes its own.
+/// A forked process does not inherit the threads: it starts its own.
 void ForgetPool() { the_pool = NULL; }
 
 Pool* GetPool() {
@@ -205,14 +205,14 @@ Pool* GetPool() {
     if (the_pool.compare_exchange_strong(pool, made)) {
       return made;
     }
-    delete made;  // another thread was first, and pool is its
+    delete made;  // another thread was first, and pool points to its pool
   }
   return pool;
 }
 
 #ifndef _OPENMP
 int ThreadsByEnvironment() {
-  // As OpenMP reads it: "8", or "8,2" for loops within loops.
+  // In OpenMP's format: "8", or "8,2" for nested loops.
   const char* variable = std::getenv("OMP_NUM_THREADS");
   const int wanted = variable ? std::atoi(variable) : 0;
   if (wanted > 0) {

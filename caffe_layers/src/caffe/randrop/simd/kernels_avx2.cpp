@@ -11,7 +11,7 @@
 #include <immintrin.h>
 
 #pragma GCC diagnostic ignored "-Wpsabi"
-// From here on; what is included before is for any processor.
+// Applies from here on; the headers included above are for any processor.
 #pragma GCC target("avx2,fma,bmi2")
 #define RANDROP_LANES 8
 #include "caffe/randrop/simd/dice-inl.hpp"

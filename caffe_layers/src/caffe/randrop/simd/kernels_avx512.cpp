@@ -11,7 +11,7 @@
 #include <immintrin.h>
 
 #pragma GCC diagnostic ignored "-Wpsabi"
-// From here on; what is included before is for any processor.
+// Applies from here on; the headers included above are for any processor.
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi2")
 #pragma GCC target("prefer-vector-width=512")
 #define RANDROP_LANES 16
