@@ -13,7 +13,7 @@
 
 namespace caffe {
 
-/// @brief Writes the weights of a group's positives and of its negatives.
+/// @brief Writes the weights of a group's positives and negatives.
 template <typename Dtype>
 struct GroupWeights {
   const randrop::GroupSums* sums;
@@ -58,10 +58,10 @@ struct BalancedDiff {
 bool InVectors(const BalancedDiff<float>& op, int begin, int end);
 
 /**
- * @brief What the losses share that select elements and take the sigmoid
- *        cross-entropy of those, weighed by how many they are in a group: a
- *        forward pass fills selection_ and the sums of the groups, the rest is
- *        done here.
+ * @brief Base of the losses that select elements and take their sigmoid
+ *        cross-entropy, weighted by their counts in a group. The derived
+ *        class's forward pass fills selection_ and the sums of the groups; this
+ *        class does the rest.
  *
  * A group is one channel of one image, one image or the batch: a run of
  * neighbouring elements.
@@ -92,9 +92,9 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
 
   /// @brief What a group is.
   virtual SigmoidRandomDropCELossParameter_Balance Balance() const = 0;
-  /// @brief How a group's elements weigh.
+  /// @brief The weights of a group's elements.
   virtual randrop::BalanceRule Rule() const = 0;
-  /// @brief What to do about groups whose positives stand alone.
+  /// @brief Advice for groups with positives but no kept negative.
   virtual const char* StarvedRemedy() const { return ""; }
 
   template <typename Device>
@@ -107,8 +107,8 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
     return sums_.Get<Device, randrop::GroupSums>(groups_);
   }
 
-  /// @brief Ends a forward pass: weighs, checks labels, normalises, writes the
-  ///        tops.
+  /// @brief Ends a forward pass: computes weights, checks labels, normalises,
+  ///        writes the tops.
   template <typename Device>
   void EndForward(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top) {
@@ -146,10 +146,10 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
  private:
   void Finish(const randrop::BatchSums& total, const Blob<Dtype>& label,
       Blob<Dtype>* loss);
-  /// @brief Counts the groups whose positives stand alone; warns once.
+  /// @brief Counts groups with positives but no kept negative; warns once.
   void CountStarved(int starved);
 
-  /// One Selection byte for each logit.
+  /// One Role byte for each logit.
   shared_ptr<SyncedMemory> selection_;
   /// (groups x 2): the weights of positives and of kept negatives.
   Blob<Dtype> weights_;

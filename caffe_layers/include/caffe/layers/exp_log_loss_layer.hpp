@@ -21,13 +21,12 @@ namespace caffe {
  *     w_c \frac{1}{M} \sum_x w_l (-\ln p_l(x))^{\gamma_c}, \quad
  *     D_i = \frac{2 \sum p_i y_i + \epsilon}{\sum p_i + \sum y_i + \epsilon},
  *     \quad w_l = \sqrt{\sum_k f_k / f_l} @f]
- * over C classes and M pixels that are not ignored, with softmax p; the first
- * sum is averaged over the images that have any unless batch is set.
- * randrop_explog_param
- * names weight_dice (0.8), weight_cross (0.2), gamma_dice and gamma_cross
- * (0.3), epsilon (1) and label_frequency (f; none: counted in each batch). The
- * logarithm is taken of each class's Dice. Where a gamma is below 1, -ln is
- * held at 1e-7 from below, with derivative 0 there.
+ * over C classes and M pixels that are not ignored, with softmax p. Unless
+ * batch is set, the first sum is averaged over the images with such pixels.
+ * randrop_explog_param sets weight_dice (0.8), weight_cross (0.2), gamma_dice
+ * and gamma_cross (0.3), epsilon (1) and label_frequency (f; if empty, counted
+ * in each batch). The logarithm is taken of each class's Dice. If a gamma is
+ * below 1, -ln is clamped to at least 1e-7, with derivative 0 below that.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits

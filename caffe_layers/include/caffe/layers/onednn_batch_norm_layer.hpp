@@ -10,11 +10,11 @@
 namespace caffe {
 
 /**
- * @brief Batch normalisation on the CPU of data in Caffe's layout or in blocks.
+ * @brief Batch normalisation on the CPU, in Caffe's layout or a blocked one.
  *
- * Not by oneDNN's primitive, whose threads wait for each other within it, and
- * for long where another program has one's processor. In training, a Scale and
- * a ReLU in place on its output are done with it (Deferred).
+ * It does not use oneDNN's primitive: its threads wait for each other, which
+ * takes long if another program preempts one. In training, a Scale and a ReLU
+ * in place on the output are fused into it (Deferred).
  */
 template <typename Dtype>
 class OnednnBatchNormLayer : public BatchNormLayer<Dtype> {
@@ -29,7 +29,7 @@ class OnednnBatchNormLayer : public BatchNormLayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
  private:
-  /// @brief Whether it is one of channels.
+  /// @brief Whether it normalises channels.
   bool Suits(const Blob<Dtype>& bottom) const;
   /// @brief 1 / sqrt(variance + eps) of each channel.
   vector<float> Factors() const;

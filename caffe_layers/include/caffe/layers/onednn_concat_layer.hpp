@@ -23,10 +23,10 @@ class OnednnConcatLayer : public ConcatLayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
  private:
-  /// @brief Whether it is one for oneDNN.
+  /// @brief Whether oneDNN can do it.
   bool Suits(const vector<Blob<Dtype>*>& bottom) const;
-  /// @brief Whether channels are joined whose data lie in blocks of one size,
-  ///        none of them in part: rows, but for the channels, are those of each.
+  /// @brief Whether the channels of all bottoms fill whole blocks of one size;
+  ///        rows then describes each bottom, except for its channels.
   bool WholeBlocks(
       const vector<Blob<Dtype>*>& bottom, randrop::ChannelRows* rows) const;
 };

@@ -11,11 +11,11 @@
 namespace caffe {
 
 /**
- * @brief Convolution or deconvolution through oneDNN on the CPU: Base with
- *        other Forward_cpu and Backward_cpu.
+ * @brief Convolution or deconvolution through oneDNN on the CPU: Base with its
+ *        own Forward_cpu and Backward_cpu.
  *
- * What oneDNN cannot do, Base does: numbers in double, more than three spatial
- * axes, or another axis of channels than 1.
+ * Base handles what oneDNN cannot: double precision, more than three spatial
+ * axes, or a channel axis other than 1.
  */
 template <typename Dtype, typename Base, typename Primitives>
 class OnednnBaseConvolutionLayer : public Base {

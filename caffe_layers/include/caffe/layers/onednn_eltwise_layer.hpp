@@ -9,7 +9,7 @@
 
 namespace caffe {
 
-/// @brief Eltwise through oneDNN on the CPU where it is a sum; else Caffe's.
+/// @brief Eltwise through oneDNN on the CPU if it is a sum; else Caffe's.
 template <typename Dtype>
 class OnednnEltwiseLayer : public EltwiseLayer<Dtype> {
  public:
@@ -23,7 +23,7 @@ class OnednnEltwiseLayer : public EltwiseLayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
  private:
-  /// @brief Whether it is one for oneDNN.
+  /// @brief Whether oneDNN can do it.
   bool Suits(const vector<Blob<Dtype>*>& bottom) const;
 };
 

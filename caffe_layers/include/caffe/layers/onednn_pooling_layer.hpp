@@ -9,8 +9,8 @@
 
 namespace caffe {
 
-/// @brief Pooling through oneDNN on the CPU; stochastic pooling and a mask as
-///        second top are Caffe's.
+/// @brief Pooling through oneDNN on the CPU; Caffe handles stochastic pooling
+///        and a mask as second top.
 template <typename Dtype>
 class OnednnPoolingLayer : public PoolingLayer<Dtype> {
  public:
@@ -26,13 +26,13 @@ class OnednnPoolingLayer : public PoolingLayer<Dtype> {
  private:
   /// @brief How far the last windows reach beyond the padding.
   void HowFarOver(int* over_h, int* over_w) const;
-  /// @brief Whether it is one for oneDNN.
+  /// @brief Whether oneDNN can do it.
   bool Suits(const Blob<Dtype>& bottom, const vector<Blob<Dtype>*>& top) const;
   /// @brief Prepares both passes for data in this layout.
   void Prepare(const randrop::onednn::Layout& layout,
       const vector<int>& bottom_shape, const vector<int>& top_shape);
 
-  /// Of the last forward pass: whether it was ours, and for what.
+  /// The last forward pass: whether it was ours, its layout and its shapes.
   bool ours_;
   randrop::onednn::Layout layout_;
   vector<int> bottom_shape_, top_shape_;

@@ -9,7 +9,7 @@
 
 namespace caffe {
 
-/// @brief ReLU on the CPU, of data in oneDNN's layouts.
+/// @brief ReLU on the CPU for data in oneDNN's layouts.
 template <typename Dtype>
 class OnednnReLULayer : public ReLULayer<Dtype> {
  public:
@@ -23,7 +23,7 @@ class OnednnReLULayer : public ReLULayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
  private:
-  /// Whether the last forward pass was done with a batch normalisation's.
+  /// Whether the last forward pass was fused with a batch normalisation.
   bool on_norm_;
 };
 

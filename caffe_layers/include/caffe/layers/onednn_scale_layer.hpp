@@ -11,9 +11,9 @@
 namespace caffe {
 
 /**
- * @brief Scale of channels by learnt factors, with or without a bias, on data
- *        in Caffe's layout or in oneDNN's blocked ones; other scales are
- *        Caffe's. oneDNN itself has no such operation.
+ * @brief Scales channels by learnt factors, with or without a bias, in Caffe's
+ *        layout or in oneDNN's blocked ones; Caffe handles other scales. oneDNN
+ *        itself has no such operation.
  */
 template <typename Dtype>
 class OnednnScaleLayer : public ScaleLayer<Dtype> {
@@ -28,7 +28,7 @@ class OnednnScaleLayer : public ScaleLayer<Dtype> {
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
  private:
-  /// @brief Whether it is one of channels.
+  /// @brief Whether it scales channels.
   bool Suits(const vector<Blob<Dtype>*>& bottom) const;
 
   void BackwardOfNorm(Blob<float>* blob, Blob<float>* factor,
@@ -36,7 +36,7 @@ class OnednnScaleLayer : public ScaleLayer<Dtype> {
 
   randrop::onednn::RowLayout layout_;
   randrop::onednn::Keeper keeper_;
-  /// What the last forward pass was done with; none: it was done alone.
+  /// The batch normalisation that the last forward pass was fused with, if any.
   shared_ptr<randrop::onednn::DeferredNorm> norm_;
 };
 

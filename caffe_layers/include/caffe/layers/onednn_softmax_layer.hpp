@@ -9,8 +9,8 @@
 
 namespace caffe {
 
-/// @brief Softmax of vectors through oneDNN on the CPU; over the channels of
-///        pixels oneDNN is slower than Caffe, whose that remains.
+/// @brief Softmax of vectors through oneDNN on the CPU. Caffe keeps the softmax
+///        over the channels of pixels, where oneDNN is slower.
 template <typename Dtype>
 class OnednnSoftmaxLayer : public SoftmaxLayer<Dtype> {
  public:

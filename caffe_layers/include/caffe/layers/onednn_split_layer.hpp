@@ -9,8 +9,8 @@
 
 namespace caffe {
 
-/// @brief Split, whose backward pass adds the diffs through oneDNN on the CPU;
-///        its forward pass moves nothing.
+/// @brief Split. The backward pass adds the diffs through oneDNN on the CPU;
+///        the forward pass copies nothing.
 template <typename Dtype>
 class OnednnSplitLayer : public SplitLayer<Dtype> {
  public:

@@ -16,8 +16,8 @@
 namespace caffe {
 
 /**
- * @brief What the losses over pixels share: the parameters in loss_param, the
- *        checks of shapes and labels, and the normalizer.
+ * @brief Base of the pixel losses: the parameters in loss_param, the checks of
+ *        shapes and labels, and the normalizer.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits @f$ x @f$, any number of
@@ -29,10 +29,10 @@ namespace caffe {
  *
  * loss_param.normalization names the divisor of a sum over pixels, at least 1:
  * FULL all labels, VALID those not ignored, BATCH_SIZE N, NONE 1. The default
- * is as in Caffe's own losses: BATCH_SIZE for a sigmoid, VALID for a softmax.
+ * is that of Caffe's own losses: BATCH_SIZE for a sigmoid, VALID for a softmax.
  *
- * The loss is NaN where a logit is NaN or infinite, unless its pixel is
- * ignored; but -infinity rules out another class than a softmax's true one:
+ * The loss is NaN if a logit is NaN or infinite, unless its pixel is ignored.
+ * Exception: in a softmax, -infinity rules out a class other than the true one:
  * p = 0.
  */
 template <typename Dtype>
@@ -45,7 +45,7 @@ class PixelLossLayer : public LossLayer<Dtype> {
   virtual void Reshape(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
 
-  /// @brief The name it was created under: some are registered under several.
+  /// @brief The name it was created under; some layers have several.
   virtual inline const char* type() const {
     return this->layer_param_.type().empty() ? OwnType() :
         this->layer_param_.type().c_str();
@@ -54,35 +54,35 @@ class PixelLossLayer : public LossLayer<Dtype> {
  protected:
   /// @brief The name that the layer is registered under.
   virtual const char* OwnType() const = 0;
-  /// @brief Whether it is a softmax loss: a label a pixel, not a logit.
+  /// @brief Whether it is a softmax loss: one label a pixel, not one a logit.
   virtual bool IsSoftmax() const { return false; }
 
-  /// @brief Whether it is a mean over pixels unless loss_param says otherwise.
+  /// @brief Whether it defaults to a mean over pixels.
   virtual bool IsMean() const { return IsSoftmax(); }
 
-  /// @brief Writes a sum over pixels, over the normalizer, as the loss; `valid`
-  ///        is the number of labels that count for VALID.
+  /// @brief Writes the loss: a sum over pixels divided by the normalizer;
+  ///        `valid` is the number of labels that count for VALID.
   void WriteLoss(double sum, int valid, Blob<Dtype>* loss);
-  /// @brief What the gradient of that sum is multiplied by.
+  /// @brief The factor for the gradient of that sum.
   Dtype DiffScale(const Blob<Dtype>& loss) const {
     return loss.cpu_diff()[0] / normalizer_;
   }
-  /// @brief Stops unless a parameter is at least `least` (above `bound`), at
+  /// @brief Aborts unless a parameter is at least `least` (above `bound`), at
   ///        most `most` and finite in single precision.
   void CheckRange(const char* name, double value, double least,
       double most = FLT_MAX) const;
   void CheckAbove(const char* name, double value, double bound,
       double most = FLT_MAX) const;
-  /// @brief Warns of an option that was given and has no effect, and when.
+  /// @brief Warns that an option is given but has no effect, and says when.
   void WarnIfIdle(bool given, const char* name, const string& when) const;
-  /// @brief Stops if loss_param asks for a normalization: for losses that are
+  /// @brief Aborts if loss_param sets a normalization: for losses that are
   ///        means by definition.
   void RefuseNormalization() const;
-  /// @brief Stops if index is not -1: names the label there and its likely
+  /// @brief Aborts unless index is -1: names the label there and its likely
   ///        cause.
   void CheckLabel(const Blob<Dtype>& label, int index) const;
-  /// @brief Whether backpropagation goes to the logits; stops if it is to go to
-  ///        the labels.
+  /// @brief Whether to backpropagate to the logits; aborts if asked to
+  ///        backpropagate to the labels.
   bool GoesDown(const vector<bool>& propagate_down) const;
   /// @brief "Type layer 'name'", for messages.
   string Title() const;
@@ -98,7 +98,7 @@ class PixelLossLayer : public LossLayer<Dtype> {
   bool has_ignore_label_;
   int ignore_label_;
   LossParameter_NormalizationMode normalization_;
-  /// Sizes of the logits, (images x classes x area), and the labels' number.
+  /// Shape of the logits (images x classes x area) and number of labels.
   int images_, classes_, area_, labels_;
   randrop::ScratchMemory loops_;
 
@@ -111,9 +111,9 @@ class PixelLossLayer : public LossLayer<Dtype> {
   Dtype normalizer_;
 };
 
-/// @brief In the class of a loss that writes each pass once, as a template
-///        ForwardOn<Device> and BackwardOn<Device> over randrop::OnCpu and
-///        OnGpu: Caffe's four functions.
+/// @brief Declares Caffe's four functions in the class of a loss that writes
+///        each pass once, as a template ForwardOn<Device> and
+///        BackwardOn<Device> over randrop::OnCpu and OnGpu.
 #define RANDROP_DECLARE_PASSES() \
   virtual void Forward_cpu(const vector<Blob<Dtype>*>& bottom, \
       const vector<Blob<Dtype>*>& top); \
@@ -138,8 +138,8 @@ class PixelLossLayer : public LossLayer<Dtype> {
     this->template BackwardOn<Device>(top, propagate_down, bottom); \
   }
 
-/// @brief They, in the .cpp of the loss, with Caffe's INSTANTIATE_CLASS, and in
-///        its .cu.
+/// @brief Define them, in the loss's .cpp (with Caffe's INSTANTIATE_CLASS) and
+///        in its .cu.
 #ifdef CPU_ONLY
 #define RANDROP_STUB_GPU(classname) STUB_GPU(classname)
 #else

@@ -16,12 +16,12 @@ namespace caffe {
  * @brief Sigmoid focal loss (Lin et al., ICCV 2017, arXiv:1708.02002),
  * @f[ E = \frac{1}{Z} \sum -\alpha_t (1 - p_t)^\gamma \log p_t @f]
  * with @f$ p_t = p = \sigma(x) @f$ and @f$ \alpha_t = \alpha @f$ for positives,
- * @f$ 1 - p @f$ and @f$ 1 - \alpha @f$ for negatives; randrop_focal_param names
+ * @f$ 1 - p @f$ and @f$ 1 - \alpha @f$ for negatives; randrop_focal_param sets
  * gamma (2), alpha (0.25) and alpha_mode: FIXED, or
  * @f$ \alpha = N_- / (N_+ + N_-) @f$ counted PER_IMAGE or PER_CHANNEL of each
  * image. The gradient is that of the whole expression.
  *
- * Registered as SigmoidFocalCELoss and, where a Caffe has no other layer of
+ * Registered as SigmoidFocalCELoss and, unless Caffe already has a layer of
  * that name, as SigmoidFocalLoss.
  *
  * @param bottom input Blob vector (length 2)

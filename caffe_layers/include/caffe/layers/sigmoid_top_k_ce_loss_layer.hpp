@@ -13,20 +13,20 @@
 namespace caffe {
 
 /**
- * @brief Sigmoid cross-entropy of the hardest pixels alone.
+ * @brief Sigmoid cross-entropy of the hardest pixels only.
  *
- * randrop_topk_param.selection says which: EXACT (the default) and BIN take in
- * each group its @f$ N_+ @f$ positives and its hardest negatives, those with
- * the largest logits, negatives_per_positive (20) for each positive: exactly
- * that many, ties in the order of their indices, or whole bins of @f$ p @f$ of
- * width 0.2 until there are at least that many. With @f$ K @f$ negatives taken,
+ * randrop_topk_param.selection says which. EXACT (the default) and BIN take the
+ * @f$ N_+ @f$ positives of each group and its hardest negatives, those with the
+ * largest logits, negatives_per_positive (20) for each positive. EXACT takes
+ * exactly that many, ties broken by index; BIN takes whole bins of @f$ p @f$ of
+ * width 0.2 until there are at least that many. With @f$ K @f$ negatives,
  * @f[ E = \frac{1}{Z} \left( \frac{w K}{K + N_+} \sum_{t = 1} -\log p +
  *     \frac{N_+}{K + N_+} \sum_{taken} -\log(1 - p) \right) @f]
  * with positive_weight @f$ w @f$ (Guo et al., Neurocomputing 2020,
- * doi:10.1016/j.neucom.2018.10.103). A group without positives adds nothing.
- * PERCENT takes the k_percent (10) of all elements of the batch with the
- * highest cross-entropy and gives their mean (Pohlen et al., CVPR 2017). The
- * selection is a constant for the gradient.
+ * doi:10.1016/j.neucom.2018.10.103). A group without positives contributes
+ * nothing. PERCENT averages the k_percent (10) of the batch's elements with the
+ * highest cross-entropy (Pohlen et al., CVPR 2017). The gradient treats the
+ * selection as constant.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits @f$ x @f$

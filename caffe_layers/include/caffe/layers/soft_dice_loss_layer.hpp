@@ -18,14 +18,14 @@ namespace caffe {
  * @brief Soft Dice loss: 1 minus the mean over images and classes of
  * @f[ D = \frac{2 \sum p y + s}{\sum p^2 + \sum y^2 + s} @f]
  * (Milletari et al., V-Net, 3DV 2016), with softmax or sigmoid
- * probabilities @f$ p @f$ and truth @f$ y @f$. randrop_dice_param names
- * activation (SOFTMAX), smooth @f$ s @f$ (1), squared (true; otherwise
- * @f$ \sum p + \sum y + s @f$ below), include_background (true; otherwise the
- * classes of a softmax but 0) and batch (false; otherwise sums run over the
- * whole batch and the mean over classes alone). An image or a channel of which
- * all is ignored is not in the mean.
+ * probabilities @f$ p @f$ and truth @f$ y @f$. randrop_dice_param sets
+ * activation (SOFTMAX), smooth @f$ s @f$ (1), squared (true; if false, the
+ * denominator is @f$ \sum p + \sum y + s @f$), include_background (true; if
+ * false, the mean omits class 0 of a softmax) and batch (false; if true, the
+ * sums run over the whole batch and the mean over classes only). An entirely
+ * ignored image or channel is not in the mean.
  *
- * Registered as SoftDiceLoss and, where a Caffe has no other layer of that
+ * Registered as SoftDiceLoss and, unless Caffe already has a layer of that
  * name, as DiceLoss.
  *
  * @param bottom input Blob vector (length 2)
@@ -71,7 +71,7 @@ class SoftDiceLossLayer : public PixelLossLayer<Dtype> {
         IsTopK() ? Selection<Device>() : NULL};
     return dice;
   }
-  /// @brief Runs op over the labels, an image (SIGMOID: a channel) a segment.
+  /// @brief Runs op over the labels; a segment is an image (SIGMOID: channel).
   template <typename Device, typename Operation>
   void ReduceLabels(const Operation& op, randrop::PixelSums* sums) {
     Device::Reduce(Segments(), this->area_, op, sums, &this->loops_);

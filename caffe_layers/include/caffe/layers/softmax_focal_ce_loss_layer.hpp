@@ -16,10 +16,10 @@ namespace caffe {
  * @brief Softmax focal loss (Lin et al., ICCV 2017, arXiv:1708.02002),
  * @f[ E = \frac{1}{Z} \sum -\alpha_l (1 - p_l)^\gamma \log p_l @f]
  * with the probability @f$ p_l @f$ of the pixel's class @f$ l @f$;
- * randrop_focal_param names gamma (2) and class_alpha (one for each class, one
- * for all, or none for 1). The gradient is that of the whole expression.
+ * randrop_focal_param sets gamma (2) and class_alpha (one value for each class,
+ * one for all, or none for 1). The gradient is that of the whole expression.
  *
- * Registered as SoftmaxFocalCELoss and, where a Caffe has no other layer of
+ * Registered as SoftmaxFocalCELoss and, unless Caffe already has a layer of
  * that name, as SoftmaxFocalLoss.
  *
  * @param bottom input Blob vector (length 2)

@@ -15,10 +15,10 @@
 namespace caffe {
 
 /**
- * @brief Softmax cross-entropy of the hardest pixels alone: the mean over the
+ * @brief Softmax cross-entropy of the hardest pixels only: the mean over the
  *        randrop_topk_param.k_percent (10) of all pixels of the batch with the
- *        highest cross-entropy, ties in the order of their indices (Pohlen et
- *        al., CVPR 2017). The selection is a constant for the gradient.
+ *        highest cross-entropy; ties are broken by index (Pohlen et al., CVPR
+ *        2017). The gradient treats the selection as constant.
  *
  * loss_param.normalization VALID, the default here, divides by the number of
  * selected pixels.

@@ -13,14 +13,14 @@ namespace caffe {
 
 /**
  * @brief Soft Dice loss of the hardest pixels (Hosseini, BMVC 2024, paper 897):
- *        SoftDiceLossLayer, its sums restricted to the k_percent (50) of
+ *        SoftDiceLossLayer with sums restricted to the k_percent (50) of
  *        randrop_dice_param.
  *
  * region ALL takes the pixels of an image with the highest cross-entropy
- * (SIGMOID: of each of its channels); FOREGROUND takes for each class those of
- * its own pixels in an image with the lowest probability, and all pixels of
- * other classes. Ties go in the order of their indices, the number is rounded
- * down, at least one pixel. The selection is a constant for the gradient.
+ * (SIGMOID: of each of its channels). FOREGROUND takes, for each class, those
+ * of its own pixels in an image with the lowest probability, and all pixels of
+ * other classes. Ties are broken by index; the number is rounded down, but at
+ * least one. The gradient treats the selection as constant.
  *
  * @param bottom input Blob vector (length 2), as for SoftDiceLossLayer
  * @param top output Blob vector (length 1 or 2)

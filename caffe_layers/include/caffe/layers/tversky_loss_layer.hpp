@@ -18,11 +18,11 @@ namespace caffe {
  * @f[ T = \frac{2 \sum p y + s}{2 \sum p y + 2 \alpha \sum p (1 - y) +
  *     2 \beta \sum (1 - p) y + s} @f]
  * (Salehi et al., MLMI 2017; with @f$ \gamma @f$ Abraham and Khan, ISBI 2019,
- * whose exponent is 1 over their gamma). randrop_tversky_param names alpha
+ * whose exponent is 1 over their gamma). randrop_tversky_param sets alpha
  * (0.3), the weight of false positives, beta (0.7), that of false negatives,
  * gamma (1), smooth @f$ s @f$ (1), activation, include_background and batch;
- * the last three are as in SoftDiceLoss. With alpha = beta = 0.5 and gamma 1 it
- * is the SoftDiceLoss without squares.
+ * the last three are as in SoftDiceLoss. With alpha = beta = 0.5 and gamma = 1
+ * it equals SoftDiceLoss without squares.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits

@@ -61,8 +61,8 @@ void BalancedCELossLayer<Dtype>::Finish(const BatchSums& total,
     const Blob<Dtype>& label, Blob<Dtype>* loss) {
   this->CheckLabel(label, total.bad_label);
   CountStarved(total.starved);
-  // A mean over selected elements knows no others; the balanced losses count
-  // what was dropped.
+  // A mean over selected elements counts only these; the balanced losses count
+  // dropped ones too.
   this->WriteLoss(total.loss, Rule().balanced ?
       this->labels_ - total.ignored : total.taking_part, loss);
 }

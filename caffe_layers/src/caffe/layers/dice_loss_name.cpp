@@ -3,8 +3,8 @@
 
 namespace caffe {
 
-// The common name of SoftDiceLoss. Some forks have a layer of their own by this
-// name: the patch tool leaves this file out there.
+// The common name of SoftDiceLoss. Some forks have their own layer of this
+// name; the patch tool does not copy this file there.
 template <typename Dtype>
 shared_ptr<Layer<Dtype> > CreateDiceLossLayer(const LayerParameter& param) {
   return shared_ptr<Layer<Dtype> >(new SoftDiceLossLayer<Dtype>(param));

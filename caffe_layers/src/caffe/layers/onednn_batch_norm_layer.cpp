@@ -95,8 +95,8 @@ void OnednnBatchNormLayer<Dtype>::KeepAverages(int count) {
       this->blobs_[1]->mutable_cpu_data());
 }
 
-// With m numbers a channel, the means over them, f = 1 / sqrt(variance + eps)
-// and the normalised y = f (x - mean):
+// With means over a channel, f = 1 / sqrt(variance + eps) and the normalised
+// y = f (x - mean):
 //
 //   dx = f (dy - mean(dy) - y mean(y dy))
 //      = f dy - f^3 mean((x - mean) dy) (x - mean) - f mean(dy).
@@ -106,8 +106,8 @@ void OnednnBatchNormLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   if (!propagate_down[0]) {
     return;
   }
-  // Without a forward pass of this shape Caffe's own knows no better, but does
-  // not end the program.
+  // Without a forward pass of this shape, Caffe's code has no valid data
+  // either, but does not abort.
   if (!Suits(*bottom[0]) || (!this->use_global_stats_ &&
       !keeper_.HasOf(*AsFloat(bottom[0])))) {
     BatchNormLayer<Dtype>::Backward_cpu(top, propagate_down, bottom);
@@ -128,7 +128,7 @@ void OnednnBatchNormLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   const onednn::Layout layout = x.get_desc();
   const ChannelRows rows = onednn::RowsIn(x, to->shape());
   const float* mean = AsFloat(&this->mean_)->cpu_data();
-  // What a ReLU and a Scale on top have left to do, or the diff as it is.
+  // The steps that a ReLU and a Scale on top left pending, or the plain diff.
   const shared_ptr<onednn::DeferredDiff> due =
       onednn::DueIn<onednn::DeferredDiff>(*AsFloat(top[0]), DIFF);
   NormDiff diff = {NULL, NULL, 0, NULL};

@@ -48,7 +48,7 @@ bool OnednnConcatLayer<Dtype>::WholeBlocks(
 
 namespace {
 
-/// Copies to or from the part of each image that begins `offset` channels on.
+/// Copies to or from the part of each image that starts at channel `offset`.
 void CopyChannels(const ChannelRows& rows, int channels, int offset,
     int all_channels, float* part, float* whole, bool to_whole) {
   const int count = channels * rows.area;
@@ -56,7 +56,7 @@ void CopyChannels(const ChannelRows& rows, int channels, int offset,
   pieces.ForParts([&](int piece, int first, int last) {
     const int n = piece / pieces.PartsOfSegment();
     float* mine = part + first;
-    // In whole, the images are further apart.
+    // Images are further apart in `whole`.
     float* its = whole + first +
         (static_cast<size_t>(n) * (all_channels - channels) + offset) *
         rows.area;
@@ -121,7 +121,7 @@ void OnednnConcatLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   for (int i = 0; i < bottom.size(); ++i) {
     const onednn::Dims dims = onednn::DimsOf(bottom[i]->shape());
     if (propagate_down[i]) {
-      // In the layout of the data, which what comes before has.
+      // In the layout of the data, which the preceding layer uses.
       onednn::Output out(AsFloat(bottom[i]), DIFF,
           onednn::Read(*AsFloat(bottom[i]), DATA).get_desc());
       if (in_blocks) {

@@ -34,7 +34,7 @@ bool OnednnPoolingLayer<Dtype>::Suits(const Blob<Dtype>& bottom,
   case PoolingParameter_PoolMethod_MAX:
     return true;
   case PoolingParameter_PoolMethod_AVE:
-    // Windows that reach beyond the padding Caffe divides by less.
+    // Caffe divides windows that reach beyond the padding by less.
     return over_h <= 0 && over_w <= 0;
   default:
     return false;
@@ -109,8 +109,8 @@ void OnednnPoolingLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   if (!propagate_down[0]) {
     return;
   }
-  // The places of the maxima are those of the forward pass, in the layout that
-  // the data were in then, whatever they are in now.
+  // The positions of the maxima are stored in the data's layout at the forward
+  // pass, whatever their layout is now.
   if (!ours_ || bottom_shape_ != bottom[0]->shape() ||
       top_shape_ != top[0]->shape()) {
     PoolingLayer<Dtype>::Backward_cpu(top, propagate_down, bottom);

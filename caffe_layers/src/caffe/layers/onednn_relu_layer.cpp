@@ -16,7 +16,7 @@ using onednn::DIFF;
 
 namespace {
 
-/// As many as there are in a layout, with what fills it up.
+/// Number of floats in a layout, padding included.
 size_t CountOf(const dnnl::memory& memory) {
   return memory.get_desc().get_size() / sizeof(float);
 }
@@ -59,7 +59,7 @@ void OnednnReLULayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
     return;
   }
   const float slope = this->layer_param_.relu_param().negative_slope();
-  // In place this is the output, which has the same sign, as in Caffe.
+  // In place, this is the output, which has the same sign, as in Caffe.
   const dnnl::memory x = onednn::Read(*AsFloat(bottom[0]), DATA);
   if (on_norm_ && bottom[0] == top[0] &&
       onednn::MayDefer(*AsFloat(bottom[0]), DIFF, x.get_desc())) {

@@ -48,7 +48,7 @@ void OnednnScaleLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
       norm->offset.assign(offset, offset + norm->scale.size());
     }
     norm_.reset(new onednn::DeferredNorm(*norm));
-    norm_->buffer.reset();  // it is the blob's alone
+    norm_->buffer.reset();  // only the blob keeps it
     layout_.SetFirst(bottom[0]->shape(), norm_->x->memory.get_desc());
     return;
   }
@@ -71,8 +71,8 @@ void OnednnScaleLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   const bool in_place = bottom[0] == top[0];
   // With a second bottom there are no parameters.
   const bool learns = bottom.size() == 1 && this->param_propagate_down_[0];
-  // Without a forward pass of this shape Caffe's own knows no better, but does
-  // not end the program.
+  // Without a forward pass of this shape, Caffe's code has no valid data
+  // either, but does not abort.
   if (!Suits(bottom) ||
       (norm_ ? norm_->shape() != bottom[0]->shape() :
        learns && in_place && !keeper_.HasOf(*AsFloat(bottom[0])))) {
@@ -87,7 +87,7 @@ void OnednnScaleLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
     BackwardOfNorm(AsFloat(top[0]), learns ? factor : NULL, offset);
     return;
   }
-  // One layout for all: that of the data, which the diff has, too, as a rule.
+  // One layout for all: that of the data, usually that of the diff too.
   dnnl::memory x;
   if (learns && in_place) {
     x = keeper_.memory();
@@ -112,8 +112,8 @@ void OnednnScaleLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
   }
 }
 
-// In place on a batch normalisation whose output u nobody has written: it is
-// made again of x.
+// In place on a batch normalisation whose output u was never written:
+// recomputes u from x.
 template <typename Dtype>
 void OnednnScaleLayer<Dtype>::BackwardOfNorm(Blob<float>* blob,
     Blob<float>* factor, Blob<float>* offset) {

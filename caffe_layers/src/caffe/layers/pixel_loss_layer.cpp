@@ -9,7 +9,7 @@ namespace caffe {
 
 namespace {
 
-/// The numbers between two bounds, in words.
+/// Describes the numbers between two bounds in words.
 string Allowed(const char* from, double least, double most) {
   std::ostringstream words;
   words << from << least << " and ";
@@ -27,7 +27,7 @@ template <typename Dtype>
 void PixelLossLayer<Dtype>::LayerSetUp(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   LossLayer<Dtype>::LayerSetUp(bottom, top);
-  // Caffe wants one weight a top; those beyond the loss are there to look at.
+  // Caffe wants one weight per top; tops beyond the loss are for inspection.
   while (this->layer_param_.loss_weight_size() < top.size()) {
     this->layer_param_.add_loss_weight(Dtype(0));
   }
@@ -150,7 +150,7 @@ void PixelLossLayer<Dtype>::CheckLabel(const Blob<Dtype>& label,
     return;
   }
   const Dtype value = label.cpu_data()[index];
-  // A softmax loss takes labels without an axis of channels, too.
+  // A softmax loss also takes labels without a channel axis.
   const int first_spatial =
       IsSoftmax() && label.num_axes() > 1 && label.shape(1) != 1 ? 1 : 2;
   std::ostringstream place;

@@ -56,7 +56,7 @@ void SelectPiece(const RandomDropPass<Dtype>& pass, int begin, int end,
   }
 }
 
-/// The same in vectors, if there are any.
+/// The same in vectors, if available.
 void Select(const RandomDropPass<float>& pass, int begin, int end,
     GroupSums* sums) {
   if (const PixelKernels* kernels = FastestPixelKernels()) {
@@ -115,8 +115,8 @@ STUB_GPU_FORWARD(SigmoidRandomDropCELossLayer, Forward);
 
 INSTANTIATE_CLASS(SigmoidRandomDropCELossLayer);
 REGISTER_LAYER_CLASS(SigmoidRandomDropCELoss);
-// The two names in circulation: that of the paper's usage example, and that of
-// its compiled layer.
+// The two names in circulation: from the paper's usage example and from its
+// compiled layer.
 REGISTER_LAYER_CREATOR(SigmoidRandomDropCELossParameter,
     Creator_SigmoidRandomDropCELossLayer);
 REGISTER_LAYER_CREATOR(SigmoidRandomDropCrossEntropyLoss,

@@ -20,8 +20,8 @@ using randrop::kPhiloxTile;
 using randrop::kPhiloxWords;
 using randrop::kReduceThreads;
 
-// A thread takes a Philox counter at a time: its four words belong to elements
-// 16 apart, so that neighbouring threads read and write neighbouring elements.
+// A thread handles one Philox counter at a time. Its four words belong to
+// elements 16 apart, so that neighbouring threads access neighbouring elements.
 template <typename Dtype>
 __global__ void RandomDropForwardGPU(const int group_size,
     const int blocks_a_group, const Dtype* logits, const Dtype* label,
