@@ -1,4 +1,4 @@
-// Caffe's own layers that our tests name, without the factory that knows all.
+// Caffe's own layers that our tests name, without the full layer factory.
 
 #include "caffe/layer.hpp"
 #include "caffe/layer_factory.hpp"

@@ -1,4 +1,4 @@
-// The emulation itself: kernels that are right, and each fault that it knows.
+// Tests of the emulation: correct kernels, and each fault that it detects.
 
 #include <vector>
 
@@ -82,7 +82,7 @@ __global__ void ReadUnwritten(int* numbers) {
 }
 
 __global__ void Neighbours(int* numbers) {
-  // Each byte of a word is another thread's.
+  // Each byte of a word belongs to another thread.
   unsigned char* bytes = reinterpret_cast<unsigned char*>(numbers);
   bytes[threadIdx.x] = threadIdx.x;
 }
@@ -177,7 +177,7 @@ TEST_F(CudaOnCpuTest, TestUnwrittenMemory) {
   int* fresh;
   CUDA_CHECK(cudaMalloc(&fresh, kThreads * sizeof(int)));
   EXPECT_DEATH((Look<<<1, kThreads>>>(fresh, numbers_)), "never written");
-  // What the block before has written does not count.
+  // Writes of the previous block do not count.
   EXPECT_DEATH((ReadUnwritten<<<2, kThreads>>>(numbers_)),
       "never written.*shared");
   cudaFree(fresh);

@@ -1,6 +1,6 @@
-// The indices of the GPU's loops where counts come near what an int holds: the
-// first and last blocks of grids of millions, and operations that note where
-// they are called, but touch no pixels.
+// The indices of the GPU loops for counts near the limit of an int: the first
+// and last blocks of grids of millions, with operations that record their
+// indices but touch no pixels.
 
 #include <stdint.h>
 
@@ -21,7 +21,7 @@ const int kMost = std::numeric_limits<int>::max();
 const int kHuge[] = {1 << 30, (1 << 30) + 1, (1 << 30) + 511, kMost - 1000,
     kMost - 511, kMost - 1, kMost};
 
-/// What was called, on the device.
+/// Records calls on the device.
 struct Calls {
   unsigned long long count, sum;  // NOLINT(runtime/int)
 
@@ -45,7 +45,7 @@ struct NoteEach {
 
   void operator()(int i) const {
     if (i < 0 || i >= end) {
-      __trap();  // a loop that wraps need not end
+      __trap();  // a loop that wraps around may never end
     }
     atomicAdd(&calls->count, 1);
     atomicAdd(&calls->sum, i);
@@ -62,8 +62,8 @@ struct NoteSums {
   }
 };
 
-/// Keys that grow with the index, or are all 0. Marks count; those of what is
-/// selected are summed.
+/// Keys that grow with the index, or are all 0. Counts marks and sums those of
+/// selected elements.
 struct NoteKeys {
   int end;
   bool equal;
@@ -105,8 +105,8 @@ class GpuLoopsTest : public ::testing::Test {
   void Clear() { CUDA_CHECK(cudaMemset(calls_, 0, sizeof(Calls))); }
   Calls Read() const { return OnGpu::Read(calls_); }
 
-  // The elements of the outer blocks, where each block of `threads` takes the
-  // neighbouring ones, and the grid begins again after `blocks`.
+  // The elements of the outer blocks: a block takes `threads` neighbouring
+  // elements, and the grid starts over after `blocks` blocks.
   static Calls Expected(int64_t size, int64_t threads, int64_t blocks,
       int64_t outer) {
     Calls calls;
@@ -161,7 +161,7 @@ TEST_F(GpuLoopsTest, TestReduce) {
 }
 
 TEST_F(GpuLoopsTest, TestLastSegment) {
-  // Which ends where an int does.
+  // They end at the limit of an int.
   const cuda_on_cpu::OnlyOuterBlocks outer(1);
   const int segments = 1 << 15, size = kMost / segments;
   const NoteSums note = {segments * size};
@@ -175,7 +175,7 @@ TEST_F(GpuLoopsTest, TestLastSegment) {
 }
 
 TEST_F(GpuLoopsTest, TestFold) {
-  // More sums than threads, and no multiple of them.
+  // More sums than threads, and not a multiple.
   const int count = 1000;
   Calls* sums = NULL;
   CUDA_CHECK(cudaMalloc(&sums, count * sizeof(Calls)));
@@ -228,7 +228,7 @@ TEST_F(GpuLoopsTest, TestSelection) {
   EXPECT_EQ(chunk, OnGpu::Read(ties + spread - 2));
   EXPECT_EQ(kMost - (spread - 1) * chunk, OnGpu::Read(ties + spread - 1));
 
-  // Each block takes the first ties of its own, as if none were before it.
+  // Each block takes its own first ties, as if none preceded it.
   CUDA_CHECK(cudaMemset(ties, 0, spread * sizeof(int)));
   randrop::MarkGPU<<<spread, randrop::kReduceThreads>>>(kMost, spread, equal,
       cuts, ties);
@@ -246,10 +246,10 @@ TEST_F(GpuLoopsTest, TestSelection) {
 }
 
 TEST_F(GpuLoopsTest, TestTooManySegmentsAreOutOfMemory) {
-  // Their histograms are 16 GiB: not 0 bytes, as an int would have it.
+  // The histograms take 16 GiB, not 0 bytes as an int would compute.
   ::testing::FLAGS_gtest_death_test_style = "fast";
   const NoteKeys note = {1 << 24, true, calls_};
-  const int* wanted = NULL;  // nobody comes to read it
+  const int* wanted = NULL;  // never read
   randrop::ScratchMemory scratch;
   EXPECT_DEATH(OnGpu::Select<uint32_t>(1 << 24, 1, note, wanted, &scratch),
       "out of memory");

@@ -1,7 +1,7 @@
 #ifndef CUDA_ON_CPU_CUBLAS_V2_H_
 #define CUDA_ON_CPU_CUBLAS_V2_H_
 
-// The part of cuBLAS that Caffe's math functions call, through the CPU's BLAS.
+// The part of cuBLAS that Caffe's math functions call, based on the CPU's BLAS.
 
 #include "cuda_runtime.h"
 

@@ -5,23 +5,23 @@
  * CUDA C++ on a CPU, for tests.
  *
  * The threads of a block are fibers of one CPU thread; a barrier switches to
- * another. Blocks run one after the other. The order of both is shuffled by a
- * seed (CUDA_ON_CPU_SEED). rewrite.py turns a .cu or .cuh file into C++ that
- * calls what is declared here; nothing else of it is changed.
+ * another. Blocks run one after the other. A seed (CUDA_ON_CPU_SEED) shuffles
+ * the order of both. rewrite.py turns a .cu or .cuh file into C++ that uses the
+ * declarations here; it changes nothing else.
  *
- * The kernels are compiled with -fsanitize=thread, but linked with a library
- * of our own (access.cpp) that is told of every access to memory and stops at
- *  - a race: two threads use the same byte, one of them writes, not both are
- *    atomic, and no barrier stands between them (of two blocks: in the same
- *    kernel),
- *  - memory that is no device's, is freed, or was never written,
+ * The kernels are compiled with -fsanitize=thread, but linked with our own
+ * library (access.cpp), which sees every memory access and aborts on
+ *  - a race: two threads access the same byte, at least one writes, not both
+ *    accesses are atomic, and no barrier separates them (for two blocks: in the
+ *    same kernel),
+ *  - memory that is not the device's, is freed, or was never written,
  *  - shared memory that the block has not written.
- * A barrier that not all threads of a block reach, or a shuffle with a lane
- * that takes no part, stops too. So does the host when it reads the device's
- * memory: that is not mapped while no kernel runs.
+ * It also aborts on a barrier that not all threads of a block reach, on a
+ * shuffle with a lane that takes no part, and on host reads of device memory,
+ * which is mapped only while a kernel runs.
  *
- * Not modelled: the rounding of a GPU's arithmetic (fused multiply-add, its
- * exp and log), memory that other blocks see late, and its speed.
+ * Not modelled: GPU rounding (fused multiply-add, its exp and log), memory that
+ * other blocks see late, and speed.
  */
 
 #include <stddef.h>
@@ -63,12 +63,11 @@ struct Builtins {
 };
 extern Builtins builtins;
 
-/// @brief What CUDA takes as parameters of a kernel, in bytes.
+/// @brief CUDA's limit on kernel parameters, in bytes.
 const size_t kMostParameters = 4096;
 const int kWarp = warpSize;
 
-/// @brief A kernel that is to be started: Launch(name, grid, block)(kernel,
-///        arguments).
+/// @brief A kernel launch: Launch(name, grid, block)(kernel, arguments).
 class Launch {
  public:
   Launch(const char* name, dim3 grid, dim3 block, size_t dynamic_shared = 0,
@@ -78,7 +77,7 @@ class Launch {
 
   template <typename Kernel, typename... Arguments>
   void operator()(Kernel kernel, const Arguments&... arguments) {
-    // They are copied byte by byte to the device.
+    // Arguments are copied to the device byte by byte.
     static_assert((std::is_trivially_copyable<Arguments>::value && ...),
         "a kernel's parameters must be trivially copyable");
     typedef Call<Kernel, Arguments...> TheCall;
@@ -94,7 +93,7 @@ class Launch {
     std::tuple<Arguments...> arguments;
 
     static void RunThread(const void* call) {
-      // A lambda without captures has no state, and so can be made anew.
+      // A lambda without captures has no state, so it can be recreated.
       static_assert(std::is_empty<Kernel>::value, "what rewrite.py writes");
       std::apply(*static_cast<const Kernel*>(call),
           static_cast<const Call*>(call)->arguments);
@@ -108,15 +107,15 @@ class Launch {
   size_t dynamic_shared_;
 };
 
-/// @brief While one is alive, launches run so many of their first and so many
-///        of their last blocks only: a grid of millions, in a test of indices.
+/// @brief While one is alive, launches run only this many of their first and of
+///        their last blocks: for index tests on grids of millions.
 class OnlyOuterBlocks {
  public:
   explicit OnlyOuterBlocks(int blocks);
   ~OnlyOuterBlocks();
 };
 
-/// @brief From here on, the order of threads and blocks is this seed's.
+/// @brief From here on, this seed determines the order of threads and blocks.
 void SetSeed(uint64_t seed);
 
 void* SharedMemory(const void* key, size_t size, size_t alignment);
@@ -136,11 +135,11 @@ T* DynamicShared() { return static_cast<T*>(DynamicSharedMemory()); }
 enum Collective { BARRIER, WARP_BARRIER, SHUFFLE, VOTE, RUNNING, DONE };
 
 void BlockBarrier(const char* file, int line);
-/// @brief Waits for all lanes of `mask` to bring a value of `size` bytes;
-///        returns the values, 8 bytes each, one a lane of the warp.
+/// @brief Waits until all lanes of `mask` have passed a value of `size` bytes;
+///        returns the values, 8 bytes for each lane of the warp.
 const uint64_t* MeetLanes(Collective what, unsigned int mask,
     const void* value, size_t size, const char* file, int line);
-/// @brief The lane from which `lane` reads; stops where that takes no part.
+/// @brief The lane to read from; aborts if it takes no part.
 int CheckedLane(int lane, unsigned int mask);
 
 template <typename T>
@@ -159,7 +158,7 @@ T Shuffle(unsigned int mask, T value, int from, const char* file, int line) {
 unsigned int Ballot(unsigned int mask, int predicate, const char* file,
     int line);
 int Lane();
-/// @brief The lanes of shuffles by an offset, within groups of `width`.
+/// @brief Source lanes of shuffles by an offset, within groups of `width`.
 int LaneUp(int lane, int by, int width);
 int LaneDown(int lane, int by, int width);
 int LaneXor(int lane, int by, int width);
@@ -197,10 +196,10 @@ T CompareAndSwap(T* address, T compare, T value) {
   return old;
 }
 
-/// @brief Whether this is the fault that the environment asks for
-///        (CUDA_ON_CPU_MUTANT), in sources rewritten with --mutants.
+/// @brief Whether the environment (CUDA_ON_CPU_MUTANT) asks for this fault, in
+///        sources rewritten with --mutants.
 bool Mutant(int number);
-/// @brief What an atomic addition must not be.
+/// @brief A non-atomic addition, as a fault.
 template <typename T, typename U>
 T PlainAdd(T* address, U value) {
   const T old = *address;

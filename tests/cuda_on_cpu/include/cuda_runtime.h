@@ -1,8 +1,8 @@
 #ifndef CUDA_ON_CPU_CUDA_RUNTIME_H_
 #define CUDA_ON_CPU_CUDA_RUNTIME_H_
 
-// The part of CUDA's runtime that Caffe's core and our layers call; host code
-// includes this, so it has no names but CUDA's.
+// The part of CUDA's runtime that Caffe's core and our layers call. Host code
+// includes this header, so it declares only CUDA's names.
 
 #include <stddef.h>
 

@@ -1,7 +1,7 @@
 #ifndef CUDA_ON_CPU_CURAND_H_
 #define CUDA_ON_CPU_CURAND_H_
 
-// The part of cuRAND that Caffe's math functions call. The numbers are others.
+// The part of cuRAND that Caffe's math functions call; its numbers differ.
 
 #include <stddef.h>
 

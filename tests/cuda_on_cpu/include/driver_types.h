@@ -1,2 +1,2 @@
-// All that is wanted of this header of CUDA's is in one.
+// Everything needed from this CUDA header is in cuda_runtime.h.
 #include "cuda_runtime.h"

@@ -1,5 +1,5 @@
-// The device's memory, and what the kernels do with memory. told.cpp says who
-// calls this. No code of this file is compiled with -fsanitize=thread.
+// Device memory and the kernels' accesses to memory; told.cpp has the callers.
+// This file is compiled without -fsanitize=thread.
 
 #include <sys/mman.h>
 
@@ -16,21 +16,20 @@ namespace cuda_on_cpu {
 
 namespace {
 
-// For each 4 bytes of the device's memory, who wrote and who read them last: a
-// time, a thread of the block and flags. Where someone takes less than the 4,
-// there is one for each byte.
+// The last writer and reader of each 4 bytes of device memory: a time, a thread
+// of the block and flags. Accesses of fewer than 4 bytes use a cell per byte.
 struct Cell {
   uint64_t write, read;
 };
 const size_t kWord = 4;
-const uint64_t kFree = 0;          // as `write`: nobody's memory
+const uint64_t kFree = 0;          // as `write`: memory not allocated
 const uint64_t kNeverWritten = 1;
 const uint64_t kByHost = 2;
 const uint64_t kInBytes = 3;
 const int kThreadBits = 10;
 const uint64_t kAtomic = 1 << kThreadBits;
-const uint64_t kMany = kAtomic << 1;     // others of the block before, unordered
-const uint64_t kForeign = kAtomic << 2;  // other blocks before
+const uint64_t kMany = kAtomic << 1;     // others of the block, unordered
+const uint64_t kForeign = kAtomic << 2;  // other blocks before it
 const int kTimeShift = kThreadBits + 3;
 
 inline uint64_t Time(uint64_t tag) { return tag >> kTimeShift; }
@@ -73,7 +72,7 @@ void MakeRegion(Region* region, size_t size, int protection) {
       static_cast<Cell*>(Reserve(size / kWord * sizeof(Cell), both));
 }
 
-// Calls visit(cell, bytes of it) for the cells of size bytes from begin on.
+// Calls visit(cell, its bytes) for the cells of size bytes from begin on.
 template <typename Visit>
 inline void ForCells(const Region& region, size_t begin, size_t size,
     bool whole_words, const Visit& visit) {
@@ -196,7 +195,7 @@ bool FreeDevice(void* address) {
     return false;
   }
   SetCells(device, begin, found->second, kFree);
-  // Pages that are there make mapping slow.
+  // Resident pages make mapping slow.
   const size_t pages = (begin + kPage - 1) / kPage * kPage;
   const size_t pages_end = (begin + found->second) / kPage * kPage;
   if (pages < pages_end) {
@@ -206,7 +205,7 @@ bool FreeDevice(void* address) {
   freed_bytes += freed.back().second;
   allocated.erase(found);
   if (allocated.empty()) {
-    // Between tests: the less there is, the faster it is mapped.
+    // Between tests: less resident memory maps faster.
     Protect();
     madvise(device.memory, (used + kPage - 1) / kPage * kPage, MADV_DONTNEED);
     holes.clear();
@@ -291,8 +290,8 @@ void* SharedMemory(const void* key, size_t size, size_t alignment) {
 
 namespace {
 
-// Whether an earlier access is ordered before one of this thread's now; what
-// was before `begin`, that of the kernel or (shared memory) of the block, is.
+// Whether an earlier access is ordered before an access of this thread now.
+// Anything before `begin` (of the kernel; for shared memory, the block) is.
 inline bool IsBefore(uint64_t tag, uint64_t begin) {
   const uint64_t time = Time(tag);
   if (time < begin) {
@@ -379,7 +378,7 @@ void CheckRegion(const Region& region, Kind kind, uintptr_t address,
     }
     if (kind != WRITE && (cell->write == kNeverWritten ||
         (&region == &shared && Time(cell->write) < state.block_begin))) {
-      // Copies of objects read the gaps between their members, too.
+      // Copies of objects also read the padding between members.
       unwritten += bytes;
       if (unwritten == size) {
         Fail("it reads what was never written: " + Describe(region, address),

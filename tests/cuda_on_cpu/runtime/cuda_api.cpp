@@ -110,7 +110,7 @@ cudaError_t cudaMemset(void* target, int value, size_t size) {
   return cudaSuccess;
 }
 
-// Their handles are never followed.
+// These handles are never dereferenced.
 cublasStatus_t cublasCreate(cublasHandle_t* handle) {
   *handle = reinterpret_cast<cublasHandle_t>(1);
   return CUBLAS_STATUS_SUCCESS;

@@ -1,4 +1,4 @@
-// The threads of a block as fibers, barriers and the exchange within a warp.
+// The threads of a block as fibers; barriers and the exchange within a warp.
 
 #include <sys/mman.h>
 
@@ -31,7 +31,7 @@ const size_t kStep = 7 * 64;
 
 struct Thread {
   context::fiber fiber;
-  Collective waits;     // at what; RUNNING: it can go on
+  Collective waits;     // what it waits at; RUNNING: nothing
   const char* file;
   int line;
   unsigned int mask;
@@ -55,7 +55,7 @@ const void* host_stack = NULL;
 size_t host_stack_size = 0;
 #endif
 
-// The stacks are ours, and stay.
+// We own the stacks and keep them.
 struct KeptStack {
   void deallocate(context::stack_context& stack) {}  // NOLINT
 };
@@ -93,7 +93,7 @@ void MakePool() {
   pool = new Thread[kMostThreads];
   for (int t = 0; t < kMostThreads; ++t) {
     mprotect(stacks + t * kStack, kGuard, PROT_NONE);
-    // Stacks that end at like addresses would be in each other's way in the
+    // Stacks that end at similar addresses would evict each other from the
     // cache.
     const size_t apart = t * kStep % (kStack / 4);
     context::stack_context stack;
@@ -153,7 +153,7 @@ bool AtTheSame(const Thread& a, const Thread& b) {
       (a.waits == DONE || (a.line == b.line && a.file == b.file));
 }
 
-// Nothing can run: either all are done, or all are at one barrier.
+// No thread can run: either all are done, or all are at one barrier.
 void MeetOrFail() {
   for (int t = 0; t < threads; ++t) {
     const bool in_a_warp = pool[t].waits != BARRIER && pool[t].waits != DONE;
@@ -259,7 +259,7 @@ void Launch::Run(const void* the_call, size_t size,
   state.parameters_size = size;
   state.launch_begin = ++state.now;
   BeginShared(dynamic_shared_);
-  // A walk through all blocks in steps that share no divisor with their number.
+  // Visits all blocks in steps that are coprime to their number.
   uint64_t step = 1 + Draw(blocks);
   while (CommonDivisor(step, blocks) != 1) {
     ++step;

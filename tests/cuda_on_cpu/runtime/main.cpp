@@ -1,5 +1,5 @@
-// The tests' main: sets the seed for each test, and prints the line that
-// repeats one that fails.
+// The tests' main: sets the seed for each test and prints the command that
+// repeats a failing one.
 
 #include <dlfcn.h>
 #include <unistd.h>
@@ -35,7 +35,7 @@ std::string TestName() {
   return test ? std::string(test->test_case_name()) + "." + test->name() : "";
 }
 
-// The source line of an address in this program, where addr2line is.
+// The source line of an address in this program, if addr2line is available.
 std::string SourceLine(const void* code) {
   Dl_info info;
   if (!code || !dladdr(code, &info) || !info.dli_fbase) {
@@ -61,8 +61,8 @@ std::string SourceLine(const void* code) {
 
 class Seeds : public ::testing::EmptyTestEventListener {
  public:
-  // From the seed and the name, so that a test alone draws what it drew among
-  // others.
+  // From the seed and the name, so that a test draws the same numbers alone and
+  // among others.
   virtual void OnTestStart(const ::testing::TestInfo& test) {
     uint64_t seed =
         std::strtoull(Variable("CUDA_ON_CPU_SEED", "1"), NULL, 10);
@@ -72,8 +72,8 @@ class Seeds : public ::testing::EmptyTestEventListener {
     }
     SetSeed(seed);
   }
-  // The first failure is enough for who only wants to know whether there is one.
-  // gtest holds a lock here: nothing of it may be asked.
+  // With CUDA_ON_CPU_STOP, exits at the first failure. gtest holds a lock here:
+  // do not call it.
   virtual void OnTestPartResult(const ::testing::TestPartResult& result) {
     if (result.failed() && *Variable("CUDA_ON_CPU_STOP", "")) {
       std::_Exit(1);

@@ -12,41 +12,41 @@ namespace cuda_on_cpu {
 
 const int kMostThreads = 1024;
 
-/// @brief What runs now, for whoever looks at an access to memory. Times are
-///        counted in things that bring threads together.
+/// @brief What runs now, for checks of memory accesses. Time counts the events
+///        that synchronise threads.
 struct State {
   bool in_kernel;
-  int thread;          // within the block, counted
+  int thread;          // number within the block
   uint64_t now;
   uint64_t launch_begin, block_begin;
-  uint64_t barrier;    // the last of the block
-  uint64_t warp_barrier[kMostThreads / kWarp];  // the last of all lanes
+  uint64_t barrier;    // last one of the block
+  uint64_t warp_barrier[kMostThreads / kWarp];  // last one of all lanes
   uintptr_t stack, stack_size;       // of the thread
   uintptr_t parameters, parameters_size;
 };
 extern State state;
 
-/// @brief Says what is wrong, where and how to repeat it, and ends.
+/// @brief Says what is wrong, where and how to repeat it, and exits.
 [[noreturn]] void Fail(const std::string& what, const void* code = NULL);
 
-/// @brief The next number of the seed's, less than `below`.
+/// @brief The seed's next random number, less than `below`.
 uint64_t Draw(uint32_t below);
 enum Kind { READ, WRITE, ATOMIC };
-/// @brief Stops at an access that is wrong, and remembers one that is not.
+/// @brief Aborts on a faulty access and records a correct one.
 void Check(Kind kind, uintptr_t address, size_t size, const void* code);
 
-/// @brief What runs just this again; main.cpp knows the test.
+/// @brief The command that repeats just this test (from main.cpp).
 std::string RepeatLine();
 
-/// @brief The device's memory can be read and written while one is alive.
+/// @brief While one is alive, device memory can be read and written.
 class DeviceIsMapped {
  public:
   DeviceIsMapped();
   ~DeviceIsMapped();
 };
 
-/// @brief Notes that the host or a library wrote to the device's memory, or
-///        reads it; false where that is not all allocated.
+/// @brief Records that the host or a library wrote to or reads device memory;
+///        false if not all of it is allocated.
 bool HostWrites(void* address, size_t size);
 bool HostReads(const void* address, size_t size);
 bool IsDevice(const void* address);

@@ -1,5 +1,5 @@
-// What -fsanitize=thread calls before each access to memory, instead of the
-// library that this option is made for.
+// The functions that -fsanitize=thread calls before each memory access, in
+// place of its own library.
 
 #include "state.hpp"
 
@@ -41,7 +41,7 @@ extern "C" void __tsan_func_exit() {}
 extern "C" void __tsan_vptr_update(void**, void*) {}
 extern "C" void __tsan_vptr_read(void**) {}
 
-// Host code of the same files counts its references with these.
+// Host code in the same files uses these for reference counts.
 #define CUDA_ON_CPU_HOST_ATOMICS(bits) \
 typedef uint##bits##_t u##bits; \
 extern "C" u##bits __tsan_atomic##bits##_load(const volatile u##bits* a, \

@@ -1,5 +1,5 @@
-// Included before Caffe's own test files: what they say of Caffe's layers they
-// then say of those through oneDNN.
+// Included before Caffe's own test files, which then test the oneDNN layers
+// instead of Caffe's.
 #ifndef CAFFE_TEST_ONEDNN_SUBSTITUTES_HPP_
 #define CAFFE_TEST_ONEDNN_SUBSTITUTES_HPP_
 

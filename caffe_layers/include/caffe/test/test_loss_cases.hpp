@@ -3,8 +3,8 @@
 
 namespace caffe {
 
-// Every loss that has no random numbers, with the options that choose other
-// computations: what is true of all losses is tested for each of these.
+// Every loss without random numbers, with the options that select different
+// computations. Tests of common properties run over all of these.
 struct LossCase {
   const char* text;
   bool softmax, mask;

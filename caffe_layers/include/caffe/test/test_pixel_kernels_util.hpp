@@ -17,11 +17,11 @@
 #include "caffe/randrop/losses/top_k.hpp"
 #include "caffe/randrop/simd/kernels.hpp"
 
-// Nothing of Caffe's library is in here, so that the kernels can be built and
-// tested alone, under a sanitizer.
+// Independent of Caffe's library, so that the kernels can be built and tested
+// separately, under a sanitizer.
 namespace caffe {
 
-// The sets of vector instructions that this processor and this build have.
+// The vector instruction sets that this processor and this build support.
 inline std::vector<const randrop::PixelKernels*> AllPixelKernels() {
   std::vector<const randrop::PixelKernels*> sets;
 #ifdef RANDROP_VECTOR_KERNELS
@@ -42,26 +42,26 @@ inline std::vector<const randrop::PixelKernels*> AllPixelKernels() {
   return sets;
 }
 
-// What a kernel writes: elements of so many bytes, those of a softmax by
-// classes.
+// A kernel's output: elements of a given size in bytes, ordered by class for a
+// softmax.
 struct KernelOutput {
   std::vector<unsigned char>* bytes;
   int size, classes, area;
 
   int count() const { return bytes->size() / size; }
-  // The element of the kernel's range that an element belongs to.
+  // The element of the kernel's range that output element i belongs to.
   int Owner(int i) const {
     return i / (classes * area) * area + i % area;
   }
 };
 
-// A kernel on inputs of its own.
+// A kernel with its own inputs.
 struct KernelCase {
   std::string name;
   int elements;
   std::vector<KernelOutput> outputs;
-  std::vector<std::vector<unsigned char> > before;  // what is in those at first
-  // False where the kernel leaves the elements to others.
+  std::vector<std::vector<unsigned char> > before;  // their initial contents
+  // Returns false if the kernel does not handle these elements.
   std::function<bool(int begin, int end)> run;
 
   void Reset() const {
@@ -149,7 +149,7 @@ class KernelCases {
     const KernelOutput output = {&buffers_.back(), 1, 1, kArea};
     return output;
   }
-  // What the kernel changes in place.
+  // The selection, which the kernel changes in place.
   KernelOutput Selection(int count) {
     const KernelOutput output = Bytes(count);
     *output.bytes = std::vector<unsigned char>(chosen.begin(),
@@ -194,7 +194,7 @@ inline std::vector<KernelCase> KernelCases::Writing() {
     }
     cases.push_back(one);
   };
-  // A kernel that writes a gradient, or adds up on the way.
+  // A kernel that writes a gradient, or sums along the way.
 #define RANDROP_ADD(kernel, elements, outputs, ...) \
   { \
     const auto op = __VA_ARGS__; \

@@ -20,8 +20,8 @@
 
 namespace caffe {
 
-// Logits, label, loss and mask for a layer that a prototxt describes, and the
-// same mathematics in double precision, written naively.
+// Logits, label, loss and mask for a layer given as a prototxt, and a naive
+// reference implementation in double precision.
 template <typename TypeParam>
 class PixelLossTest : public MultiDeviceTest<TypeParam> {
   typedef typename TypeParam::Dtype Dtype;
@@ -36,7 +36,7 @@ class PixelLossTest : public MultiDeviceTest<TypeParam> {
     top_.push_back(loss_.get());
   }
 
-  // Takes the layer from a prototxt, and a mask as second top if wished.
+  // Sets the layer from a prototxt, optionally with a mask as second top.
   void Use(const string& text, bool with_mask = false) {
     param_.Clear();
     ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(text, &param_))
@@ -59,7 +59,7 @@ class PixelLossTest : public MultiDeviceTest<TypeParam> {
     GaussianFiller<Dtype>(filler).Fill(logits_.get());
   }
 
-  // Labels of a sigmoid: 0 or 1 for each logit.
+  // Labels for a sigmoid: 0 or 1 for each logit.
   void FillSigmoid(const vector<int>& shape, double share = 0.25) {
     FillLogits(shape);
     label_->Reshape(shape);
@@ -68,7 +68,7 @@ class PixelLossTest : public MultiDeviceTest<TypeParam> {
     }
   }
 
-  // Labels of a softmax: a class for each pixel.
+  // Labels for a softmax: a class for each pixel.
   void FillSoftmax(vector<int> shape) {
     FillLogits(shape);
     const int classes = shape[1];
@@ -107,9 +107,9 @@ class PixelLossTest : public MultiDeviceTest<TypeParam> {
     return vector<Dtype>(diff, diff + logits_->count());
   }
 
-  // The largest difference of the gradient from central differences, relative
-  // to the largest gradient. Where a step changes what is selected, which the
-  // mask shows, there is no derivative: such elements are left out, and must
+  // The largest difference between the gradient and central differences,
+  // relative to the largest gradient. If a step changes the selection, which
+  // the mask shows, there is no derivative: such elements are skipped, and must
   // be few.
   double GradientError(double damage = 1) {
     shared_ptr<Layer<Dtype> > layer = Create();
@@ -151,7 +151,7 @@ class PixelLossTest : public MultiDeviceTest<TypeParam> {
     return vector<Dtype>(mask, mask + mask_->count());
   }
 
-  // Element i of class c of pixel j, of N x C x area.
+  // The index of class c of pixel j in N x C x area.
   int Element(int j, int c) const {
     const int area = logits_->count(2);
     return (j / area * logits_->shape(1) + c) * area + j % area;

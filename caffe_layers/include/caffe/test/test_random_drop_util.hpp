@@ -19,9 +19,9 @@ namespace caffe {
 
 typedef SigmoidRandomDropCELossParameter Param;
 
-// GradientChecker runs the forward pass again and again: this layer draws the
-// same numbers each time. `damage` multiplies the gradient, to show that a
-// check would see it.
+// GradientChecker repeats the forward pass; this layer draws the same numbers
+// each time. `damage` multiplies the gradient, to show that a check would
+// detect the error.
 template <typename Dtype>
 class HeldRandomDropLayer : public SigmoidRandomDropCELossLayer<Dtype> {
  public:
@@ -111,7 +111,7 @@ class RandomDropTest : public MultiDeviceTest<TypeParam> {
     return layer.Forward(bottom_, top_);
   }
 
-  // Forward and backward; the loss, with mask_ and the diff of logits_ filled.
+  // Forward and backward; returns the loss, fills mask_ and logits_'s diff.
   Dtype Run() {
     SigmoidRandomDropCELossLayer<Dtype> layer(param_);
     layer.SetUp(bottom_, top_);
@@ -192,9 +192,9 @@ class RandomDropTest : public MultiDeviceTest<TypeParam> {
     EXPECT_NEAR(expected_loss, loss, 1e-5 * expected_loss);
   }
 
-  // The largest difference of the gradient from central differences, relative
-  // to the largest gradient: GradientChecker compares with max(|a|, |b|, 1),
-  // and so would pass a gradient of zeros wherever it is below its threshold.
+  // The largest difference between gradient and central differences, relative
+  // to the largest gradient. GradientChecker compares with max(|a|, |b|, 1), so
+  // zeros would pass wherever the gradient is below its threshold.
   double GradientError(Layer<Dtype>* layer) {
     layer->SetUp(bottom_, top_);
     layer->Forward(bottom_, top_);
@@ -216,7 +216,7 @@ class RandomDropTest : public MultiDeviceTest<TypeParam> {
     return error / largest;
   }
 
-  // Moves the logits of negatives away from where a step of 0.02 would change
+  // Moves negatives' logits away from points where a step of 0.02 would change
   // whether they are dropped.
   void HoldMask() {
     for (int i = 0; i < logits_->count(); ++i) {

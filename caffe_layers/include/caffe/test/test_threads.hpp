@@ -7,8 +7,8 @@
 
 namespace caffe {
 
-/// Lets loops of this thread use so many threads while it exists. Without
-/// OpenMP their number is that of the environment, and stays it.
+/// Sets the number of threads for this thread's loops while it exists. Without
+/// OpenMP the environment fixes that number.
 class UseThreads {
  public:
 #ifdef _OPENMP

@@ -27,7 +27,7 @@ class RandropDiceLossLayersTest : public PixelLossTest<TypeParam> {
     top_k_ = true;
   }
 
-  // The loss as the definition has it, from the options and the last mask.
+  // The loss by definition, from the options and the last mask.
   double Expected() const {
     const RandropDiceParameter& o = this->param_.randrop_dice_param();
     const bool softmax = o.activation() == RandropDiceParameter::SOFTMAX;
@@ -90,7 +90,7 @@ TYPED_TEST(RandropDiceLossLayersTest, TestAbsentClasses) {
   for (int i = 0; i < 48; ++i) {
     this->logits_->mutable_cpu_data()[i] = i < 16 ? 2000 : -2000;
   }
-  // Nothing there and nothing predicted is right, without smoothing too.
+  // Neither present nor predicted: no loss, even without smoothing.
   this->Dice("smooth: 0");
   EXPECT_EQ(0, this->Run());
   EXPECT_EQ(0, this->logits_->asum_diff());

@@ -107,7 +107,7 @@ TYPED_TEST(RandropExpLogLossLayerTest, TestFrequencyZeroWeighsNothing) {
 }
 
 TYPED_TEST(RandropExpLogLossLayerTest, TestCertaintyHasNoDerivative) {
-  // All is right, by far: -ln is held at 1e-7, which to the 0.3 is 0.0079.
+  // Right by a wide margin: -ln is clamped to 1e-7; 1e-7^0.3 is 0.0079.
   this->FillSoftmax(this->Shape(1, 2, 4, 4));
   for (int i = 0; i < 32; ++i) {
     this->logits_->mutable_cpu_data()[i] =

@@ -21,8 +21,8 @@ class RandropFocalLossLayersTest : public PixelLossTest<TypeParam> {
         "}");
   }
 
-  // The sum as the paper writes it, with alpha counted in groups of so many
-  // elements, or given.
+  // The sum as in the paper, with alpha given or counted in groups of `size`
+  // elements.
   double SigmoidSum(double gamma, double alpha, int size = 0) const {
     double sum = 0;
     for (int i = 0; i < this->label_->count(); ++i) {

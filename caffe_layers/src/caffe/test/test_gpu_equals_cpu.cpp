@@ -13,7 +13,7 @@
 
 namespace caffe {
 
-// Beside those of test_loss_cases.hpp.
+// In addition to those of test_loss_cases.hpp.
 const LossCase kRandomDropCases[] = {
   {"type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 5 "
    "schedule_type: LOG }", false, true},
@@ -32,8 +32,8 @@ inline vector<LossCase> GpuCases() {
   return cases;
 }
 
-// One pixel; less than a block of threads, and one more; more than one block
-// reduces; more classes than a pass adds up.
+// One pixel; less than a block of threads; one thread more; more than one block
+// reduces; more classes than a pass sums.
 const int kGpuShapes[][4] = {
   {1, 1, 1, 1}, {2, 3, 9, 7}, {1, 2, 1, 257}, {3, 2, 33, 31}, {2, 11, 20, 13},
 };
@@ -46,7 +46,7 @@ class RandropGpuEqualsCpuTest : public PixelLossTest<GPUDevice<Dtype> > {
     vector<Dtype> diff, mask;
   };
 
-  // Two passes of one layer: what is left of the first is there in the second.
+  // Two passes of one layer: the second starts with leftovers of the first.
   Result RunOn(Caffe::Brew mode) {
     Caffe::set_mode(mode);
     Result result;
@@ -108,7 +108,7 @@ TYPED_TEST(RandropGpuEqualsCpuTest, TestEveryLossAndShape) {
 }
 
 TYPED_TEST(RandropGpuEqualsCpuTest, TestTiesOverSeveralBlocks) {
-  // Few values, so that ties stand in every block, and at its ends.
+  // Few values, so that every block has ties, also at its ends.
   typedef TypeParam Dtype;
   const int shapes[][4] = {{1, 1, 33, 61}, {2, 2, 40, 33}};
   for (const LossCase& loss : GpuCases()) {
@@ -141,8 +141,8 @@ TYPED_TEST(RandropGpuEqualsCpuTest, TestTiesOverSeveralBlocks) {
 }
 
 TYPED_TEST(RandropGpuEqualsCpuTest, TestGroupsBeyondAPassOfTheirThreads) {
-  // As many groups as blocks at most, so that each has one, which then goes
-  // over its group in several steps.
+  // As many groups as the maximum of blocks, so that each group has one block,
+  // which covers it in several steps.
   typedef TypeParam Dtype;
   this->Use(kRandomDropCases[0].text, true);
   this->FillSigmoid(this->Shape(1, 1024, 33, 37));

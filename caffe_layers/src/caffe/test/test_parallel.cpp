@@ -20,7 +20,7 @@ namespace caffe {
 using randrop::ParallelFor;
 using randrop::ParallelThreads;
 
-/// Whether each of so many tasks is done once, in each of so many loops.
+/// Whether each task is done exactly once in each loop.
 bool DoesEachOnce(int tasks, int loops) {
   bool right = true;
   for (int loop = 0; loop < loops; ++loop) {
@@ -46,7 +46,7 @@ TEST_P(RandropParallelTest, EachTaskIsDoneOnce) {
   }
 }
 
-/// Whether a number gets there before a minute is over.
+/// Whether the number reaches `wanted` within a minute.
 bool Reaches(const std::atomic<int>& number, int wanted) {
   for (int i = 0; i < 60000 && number < wanted; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -64,7 +64,7 @@ TEST_P(RandropParallelTest, SoManyTasksAtTheSameTime) {
   EXPECT_EQ(threads, met);
 }
 
-// As where another program has the processors of all others.
+// As if another program occupied the processors of all other threads.
 TEST_P(RandropParallelTest, NoLoopWaitsForThreadsThatDoNotCome) {
   const int threads = ParallelThreads();
   std::atomic<int> begun(0), released(0);
@@ -117,19 +117,19 @@ TEST_P(RandropParallelTest, WhatATaskThrowsReachesTheCaller) {
       ++done[task];
     }), std::runtime_error);
     EXPECT_EQ(0, done[thrower]);
-    // No task before it was left out.
+    // No earlier task was left out.
     EXPECT_EQ(vector<int>(thrower, 1),
         vector<int>(done.begin(), done.begin() + thrower));
   }
   EXPECT_TRUE(DoesEachOnce(100, 10));
 }
 
-// Python's multiprocessing does so: the child has none of the threads.
+// Python's multiprocessing forks: the child has none of the threads.
 TEST_P(RandropParallelTest, AForkedProcessMakesItsOwnThreads) {
   ASSERT_TRUE(DoesEachOnce(100, 10));
   const pid_t child = fork();
   if (child == 0) {
-    alarm(60);  // a child that waits for threads that it has not is ended
+    alarm(60);  // ends a child that waits for threads it does not have
     _exit(DoesEachOnce(100, 10) ? 0 : 1);
   }
   int status = -1;

@@ -17,7 +17,7 @@ using randrop::Pieces;
 using randrop::kLargestPiece;
 using randrop::kPiece;
 
-// Number and size of segments: many small ones, one large, ends of all kinds.
+// Number and size of segments: many small ones, one large, all kinds of ends.
 const int kSegments[][2] = {{1, 0}, {0, 5}, {1, 1}, {1000, 1}, {9000, 3},
     {500, 31}, {7, 4095}, {7, 4096}, {7, 4097}, {3, 8191}, {3, 8192}, {3, 8193},
     {5, 12287}, {5, 12288}, {5, 12289}, {2, 100003}, {1, 1 << 20}};
@@ -65,7 +65,7 @@ TEST_F(RandropPiecesTest, PartsAndRunsCoverEachElementOnce) {
   }
 }
 
-// Sums of which no two orders are equal.
+// Sums that depend on the order of addition.
 struct RoundedSum {
   float value;
   void Clear() { value = 0; }
@@ -99,7 +99,7 @@ TEST_F(RandropPiecesTest, SumsAreThoseOfOneThread) {
   }
 }
 
-// The options that choose other passes.
+// The options that select different passes.
 const char* const kOfSigmoid[] = {
   "type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 3 }",
   "type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 3 "
@@ -124,13 +124,13 @@ const char* const kOfSoftmax[] = {
   "type: 'ExpLogLoss'",
 };
 
-// Loss, gradient and mask to the bit.
+// Loss, gradient and mask, bit for bit.
 template <typename TypeParam>
 class RandropLossPiecesTest : public PixelLossTest<TypeParam> {
   typedef typename TypeParam::Dtype Dtype;
 
  protected:
-  // Many small groups, fewer than a vector holds, one large, ends of all kinds.
+  // Many small groups, fewer than a vector holds, one large, all kinds of ends.
   static vector<vector<int> > Shapes() {
     vector<vector<int> > shapes;
     shapes.push_back(PixelLossTest<TypeParam>::Shape(150, 3, 1, 5));

@@ -20,7 +20,7 @@ using randrop::SumSigmoidFocal;
 using randrop::SumSoftmaxDice;
 using randrop::SumSoftmaxFocal;
 
-// Begins and ends of ranges: at, before and behind those of vectors and areas.
+// Range bounds: at, before and after the bounds of vectors and areas.
 std::vector<int> Borders(int elements) {
   std::vector<int> borders;
   for (int i = 0; i <= elements; ++i) {
@@ -45,7 +45,7 @@ TEST(RandropPixelKernelsTest, TestNothingIsWrittenOutsideTheRange) {
       ASSERT_TRUE(kernel.run(0, kernel.elements));
       for (int o = 0; o < kernel.outputs.size(); ++o) {
         whole.push_back(*kernel.outputs[o].bytes);
-        // It has written something, but where it mends bad labels alone.
+        // It has written something, unless it only replaces bad labels.
         EXPECT_EQ(kernel.name == "sum_selected", whole[o] == kernel.before[o]);
       }
       int outside = 0, inside = 0, ranges = 0;
@@ -79,8 +79,8 @@ TEST(RandropPixelKernelsTest, TestNothingIsWrittenOutsideTheRange) {
   }
 }
 
-// Logits, labels and options that no arithmetic of whole numbers may overflow
-// on: what a sanitizer of undefined behaviour looks at.
+// Logits, labels and options on which no integer arithmetic may overflow: a
+// test for the undefined behaviour sanitizer.
 TEST(RandropPixelKernelsTest, TestAnyLogitsAndLabels) {
   const float most = std::numeric_limits<float>::max();
   const float values[] = {0, -0.0f, 1, -1, 1e-40f, -1e-40f, 1e-30f, 88, -88,
@@ -99,7 +99,7 @@ TEST(RandropPixelKernelsTest, TestAnyLogitsAndLabels) {
       in.squared = g % 2;
       for (int i = 0; i < KernelCases::kLogits; ++i) {
         in.logits[i] = values[(i * 7 + i / 3) % kValues];
-        // The last range has labels that are not allowed, too.
+        // The last range also has invalid labels.
         in.binary[i] = g < 6 ? in.binary[i] : values[i * 5 % kValues];
         in.cross_entropy[i] = values[i * 11 % kValues];
       }

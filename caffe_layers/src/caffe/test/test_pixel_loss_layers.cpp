@@ -46,7 +46,7 @@ TYPED_TEST(RandropPixelLossLayersTest, TestGradient) {
     SCOPED_TRACE(loss->text);
     this->Use(*loss);
     EXPECT_LT(this->GradientError(), tolerance);
-    // The check would see a gradient that is wrong by a twentieth.
+    // The check would detect a gradient that is off by 5 %.
     EXPECT_GT(this->GradientError(0.95), 0.04);
   }
 }
@@ -124,7 +124,7 @@ TYPED_TEST(RandropPixelLossLayersTest, TestOneChannel) {
     this->Resize(this->Shape(2, 1, 4, 5));
     EXPECT_TRUE(std::isfinite(this->Run()));
     if (loss->softmax) {
-      // Of one class, a softmax is sure: there is nothing to learn.
+      // A softmax over one class is certain: there is nothing to learn.
       EXPECT_NEAR(0, this->logits_->asum_diff(), 1e-12);
     } else {
       EXPECT_GT(this->logits_->asum_diff(), 0);
@@ -150,7 +150,7 @@ TYPED_TEST(RandropPixelLossLayersTest, TestExtremeLogits) {
 }
 
 TYPED_TEST(RandropPixelLossLayersTest, TestLargestLogits) {
-  // The difference of two of them overflows: a loss may be infinite then, but
+  // The difference of two of them overflows: the loss may be infinite then, but
   // nothing is NaN, and the gradient is finite.
   typedef typename TypeParam::Dtype Dtype;
   const Dtype most = std::numeric_limits<Dtype>::max();
@@ -194,7 +194,7 @@ TYPED_TEST(RandropPixelLossLayersTest, TestVolumesAreAsImages) {
 }
 
 TYPED_TEST(RandropPixelLossLayersTest, TestManyPixels) {
-  // More than a block of the GPU reduces, in a size that is no power of 2.
+  // More than a GPU block reduces, and not a power of 2.
   typedef typename TypeParam::Dtype Dtype;
   FOR_EACH_LOSS(loss) {
     SCOPED_TRACE(loss->text);

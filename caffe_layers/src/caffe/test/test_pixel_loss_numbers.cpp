@@ -17,8 +17,8 @@ namespace caffe {
 
 using randrop::ShareOf;
 
-// Numbers at the ends of what there is: logits that are none, weights and
-// differences that 1 - x would lose, parameters out of range.
+// Extreme numbers: logits that are not finite, weights and differences that
+// 1 - x would lose, parameters out of range.
 template <typename TypeParam>
 class RandropPixelLossNumbersTest : public PixelLossTest<TypeParam> {
  protected:
@@ -26,8 +26,8 @@ class RandropPixelLossNumbersTest : public PixelLossTest<TypeParam> {
     return text.find("SIGMOID") == string::npos &&
         text.find("type: 'Sigmoid") == string::npos;
   }
-  // Three images, the last without any but negatives; pixel 0 of the first is
-  // a positive, pixel 1 is ignored.
+  // Three images, the last with negatives only; in the first, pixel 0 is a
+  // positive and pixel 1 is ignored.
   void Fill(const string& text) {
     this->Use(text);
     this->param_.mutable_loss_param()->set_ignore_label(7);
@@ -82,8 +82,8 @@ TYPED_TEST(RandropPixelLossNumbersTest, TestLogitsThatAreNoNumbersShow) {
       const Dtype before = this->Run();
       EXPECT_TRUE(std::isfinite(before));
       Dtype* x = this->logits_->mutable_cpu_data();
-      // An ignored pixel, a positive, a negative where there are positives and
-      // where there are none; of a softmax, class 1.
+      // An ignored pixel, a positive, a negative in an image with positives and
+      // one without; class 1 for a softmax.
       const int last = this->label_->count(0) - 1;
       const int where[] = {softmax ? this->Element(1, 1) : 1,
           softmax ? this->Element(0, 1) : 0,
@@ -111,7 +111,7 @@ TYPED_TEST(RandropPixelLossNumbersTest, TestLogitsThatAreNoNumbersShow) {
 
 TYPED_TEST(RandropPixelLossNumbersTest, TestFocalWeightOfFewPositives) {
   typedef typename TypeParam::Dtype Dtype;
-  // One positive of two million: w- is 5e-7.
+  // One positive in two million: w- is 5e-7.
   const char* modes[] = {"PER_IMAGE", "PER_CHANNEL"};
   for (int k = 0; k < 2; ++k) {
     this->FillLogits(this->Shape(1, 1, 1000, 2000));
@@ -128,7 +128,7 @@ TYPED_TEST(RandropPixelLossNumbersTest, TestFocalWeightOfFewPositives) {
     EXPECT_NEAR(0.5 * few, diff[5], 1e-6 * few);
     EXPECT_NEAR(-0.5 * (1 - few), diff[123456], 1e-6);
   }
-  // And one negative.
+  // One negative.
   this->SetLabels(1);
   this->label_->mutable_cpu_data()[123456] = 0;
   this->Run();
@@ -137,7 +137,7 @@ TYPED_TEST(RandropPixelLossNumbersTest, TestFocalWeightOfFewPositives) {
 
 TYPED_TEST(RandropPixelLossNumbersTest, TestGradientOfADiceThatIsAllButRight) {
   typedef typename TypeParam::Dtype Dtype;
-  // All pixels at logit x where positive and -x where not; by hand.
+  // Logit x for all positives and -x for all negatives; derived by hand.
   for (int softmax = 0; softmax < 2; ++softmax) {
     for (double z = 1; z < 41; z *= 1.5) {
       SCOPED_TRACE(z);
@@ -165,8 +165,8 @@ TYPED_TEST(RandropPixelLossNumbersTest, TestGradientOfADiceThatIsAllButRight) {
         const double own = c == 0 && softmax ? 30 : 10, rest = 40 - own;
         const double size = own * (1 + p * p) + rest * q * q + 1;
         const double error = 40 * q * q, dice = (2 * own * p + 1) / size;
-        // Of one of class 1's own pixels: the class's sums by its p, and those
-        // of the other class, whose p falls.
+        // For a pixel of class 1: the slope of its class's sums in p, and that
+        // of the other class's sums, whose p falls.
         const double slope = own == 10 ?
             -2 * error / size / size - 2 * q * dice / size :
             -2 * q * dice / size;
@@ -283,7 +283,7 @@ TEST(RandropShareOfTest, TestIsThatOfTheDecimalNumber) {
   uint64_t state = 1;
   for (int k = 0; k < 2000000; ++k) {
     state = state * 6364136223846793005ull + 1442695040888963407ull;
-    // Thousandths of a percent, as they are written, of up to 2^31.
+    // Thousandths of a percent, as written, of up to 2^31.
     const int64_t thousandths = (state >> 33) % 100000 + 1;
     state = state * 6364136223846793005ull + 1442695040888963407ull;
     const int64_t count = (state >> 33) >> (state >> 20) % 24;

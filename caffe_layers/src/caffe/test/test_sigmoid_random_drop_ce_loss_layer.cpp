@@ -68,7 +68,7 @@ TYPED_TEST(RandropRandomDropTest, TestAnyNumberOfSpatialAxes) {
 }
 
 TYPED_TEST(RandropRandomDropTest, TestManyBlocksOfOneGroup) {
-  // More elements than one block of the GPU reduces.
+  // More elements than one GPU block reduces.
   this->Resize(1, 1, 301, 299);
   this->param()->set_balance(Param::BATCH);
   this->param()->set_seed(2);
@@ -165,7 +165,7 @@ TYPED_TEST(RandropRandomDropTest, TestIgnoredElementsAreInert) {
 
 TYPED_TEST(RandropRandomDropTest, TestIgnoreLabelMayBeAClass) {
   this->SetIgnoreLabel(0);
-  EXPECT_EQ(0, this->Run());  // positives alone: w+ = 0
+  EXPECT_EQ(0, this->Run());  // only positives: w+ = 0
   for (int i = 0; i < this->label_->count(); ++i) {
     EXPECT_EQ(this->label_->cpu_data()[i] == 1 ? 1 : -1,
         this->mask_->cpu_data()[i]);
@@ -185,7 +185,7 @@ TYPED_TEST(RandropRandomDropTest, TestGroupsWithOneClass) {
 }
 
 TYPED_TEST(RandropRandomDropTest, TestEveryNegativeDropped) {
-  // exp(-60) of the negatives are kept: none. The positives then weigh 0.
+  // A fraction exp(-60) of the negatives is kept: none. Positives then weigh 0.
   for (int i = 0; i < this->logits_->count(); ++i) {
     if (this->label_->cpu_data()[i] == 0) {
       this->logits_->mutable_cpu_data()[i] = -60;

@@ -15,7 +15,7 @@
 
 namespace caffe {
 
-// How it is set up and driven: seeds, phases, names, shapes, bad input.
+// How the layer is set up and driven: seeds, phases, names, shapes, bad input.
 template <typename TypeParam>
 class RandropRandomDropUseTest : public RandomDropTest<TypeParam> {};
 

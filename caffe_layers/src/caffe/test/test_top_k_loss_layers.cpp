@@ -26,8 +26,8 @@ class RandropTopKLossLayersTest : public PixelLossTest<TypeParam> {
         true);
   }
 
-  // Checks loss, mask and gradient of the last Run() of EXACT or BIN against
-  // a full sort, groups of so many elements.
+  // Checks loss, mask and gradient of the last Run() of EXACT or BIN against a
+  // full sort, in groups of `size` elements.
   void CheckBalanced(Dtype loss, int size, double per_positive, bool bins,
       double positive_weight, double normalizer) {
     const Dtype* x = this->logits_->cpu_data();
@@ -157,7 +157,7 @@ TYPED_TEST(RandropTopKLossLayersTest, TestDefaultIsTwentyNegatives) {
 
 TYPED_TEST(RandropTopKLossLayersTest, TestTiesGoInTheOrderOfTheirIndices) {
   this->FillSigmoid(this->Shape(2, 2, 16, 16));
-  // Few values, each many times; 0 and -0 are one.
+  // Few values, each many times; 0 and -0 count as one.
   for (int i = 0; i < this->logits_->count(); ++i) {
     this->logits_->mutable_cpu_data()[i] =
         static_cast<int>(caffe_rng_rand() % 3) - 1;
@@ -172,7 +172,7 @@ TYPED_TEST(RandropTopKLossLayersTest, TestTiesGoInTheOrderOfTheirIndices) {
 }
 
 TYPED_TEST(RandropTopKLossLayersTest, TestPercentAgainstAFullSort) {
-  // Any k, at both ends: one pixel, and all.
+  // Any k, including both extremes: one pixel and all.
   const char* text[] = {"0.0001", "10", "50", "99.9", "100"};
   const double k_percent[] = {0.0001, 10, 50, 99.9, 100};
   for (int k = 0; k < 5; ++k) {
@@ -216,7 +216,7 @@ TYPED_TEST(RandropTopKLossLayersTest, TestEnoughNegativesIsClassBalanced) {
 }
 
 TYPED_TEST(RandropTopKLossLayersTest, TestSelectionAmongManyMagnitudes) {
-  // Keys of all exponents and both signs, and infinity.
+  // Keys with all exponents, both signs and infinity.
   this->FillSigmoid(this->Shape(1, 1, 50, 60), 0.1);
   for (int i = 0; i < this->logits_->count(); ++i) {
     this->logits_->mutable_cpu_data()[i] = (caffe_rng_rand() % 2 ? 1 : -1) *

@@ -21,7 +21,7 @@ class RandropTverskyLossLayerTest : public PixelLossTest<TypeParam> {
     return this->Run();
   }
 
-  // The loss as the definition has it, one image.
+  // The loss of one image by definition.
   double Expected(double alpha, double beta, double gamma, bool softmax) const {
     const int classes = this->logits_->shape(1);
     const int area = this->logits_->count(2);
