@@ -46,7 +46,7 @@ def occupy(folder, names):
 
 
 def holds(folder, before):
-    """Say whether all is there that was there before."""
+    """Return whether all is there that was there before."""
     after = tree(folder)
     return {name: after.get(name) for name in before} == before
 

@@ -54,7 +54,7 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
     Raises
     ------
     ToolError
-        When it fails.
+        If it fails.
     """
     build = tree / "build"
     command = [
@@ -112,7 +112,7 @@ def make(tree: Path, targets: Iterable[str], jobs: int, log: Path) -> None:
     Raises
     ------
     ToolError
-        When it fails; with the first errors and the log.
+        If it fails; with the first errors and the log.
     """
     command = ["make", "-C", str(tree / "build"), f"-j{jobs}", *targets]
     start, shown = time.monotonic(), -1
@@ -175,7 +175,7 @@ def build(
     Raises
     ------
     ToolError
-        When a step fails, or a layer type is not registered afterwards.
+        If a step fails, or a layer type is not registered afterwards.
     """
     logs.mkdir(parents=True, exist_ok=True)
     changed = patching.apply(tree, mends_only=mends_only)
@@ -208,7 +208,7 @@ def build(
 
 
 def has_onednn(tree: Path) -> bool:
-    """Tell whether CMake found oneDNN for a tree that is configured."""
+    """Return whether CMake found oneDNN for a tree that is configured."""
     cache = (tree / "build" / "CMakeCache.txt").read_text()
     found = re.findall(r"^DNNL_(?:LIBRARY|INCLUDE_DIR):\w+=(.*)$", cache, re.MULTILINE)
     return len(found) == 2 and not any(x.endswith("NOTFOUND") for x in found)
@@ -282,7 +282,7 @@ def check_registered(tree: Path, python: Path) -> None:
     Raises
     ------
     ToolError
-        When one is missing, or pycaffe cannot be imported.
+        If one is missing, or pycaffe cannot be imported.
     """
     # Isolated, Python does not import from the current folder.
     ask = f"import sys; sys.path.append({str(tree / 'python')!r})\n"

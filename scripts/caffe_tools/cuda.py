@@ -25,7 +25,7 @@ def find_nvcc(folder: Path) -> Path | None:
     Raises
     ------
     ToolError
-        When CUDA_HOME is set, and none is there.
+        If CUDA_HOME is set, and none is there.
     """
     home = os.environ.get("CUDA_HOME")
     if home:
@@ -46,7 +46,7 @@ def fetch_nvcc(folder: Path, python: Path, say: Callable[[str], None]) -> None:
     Raises
     ------
     ToolError
-        When it cannot be had.
+        If it cannot be had.
     """
     say("Getting nvcc, NVIDIA's CUDA compiler, from PyPI (300 MB)")
     _install(requirements(("nvcc",), own=False), folder / "compiler", python)
@@ -58,7 +58,7 @@ def compute_sanitizer(folder: Path, python: Path, say: Callable[[str], None]) ->
     Raises
     ------
     ToolError
-        When it cannot be had.
+        If it cannot be had.
     """
     here = shutil.which("compute-sanitizer")
     if here:
@@ -87,7 +87,7 @@ def cuda_toolkit(
     Raises
     ------
     ToolError
-        When the packages cannot be installed.
+        If the packages cannot be installed.
     """
     # nvcc may be a link or a wrapper: it knows itself where its toolkit is.
     text = output_of([str(nvcc), "--dryrun", "-c", "-x", "cu", "/dev/null"])
@@ -138,7 +138,7 @@ def _installed_as(pin: str) -> str:
 
 
 def _is_whole(root: Path) -> bool:
-    """Tell whether a toolkit has what Caffe compiles and links against."""
+    """Return whether a toolkit has what Caffe compiles and links against."""
     headers = ("cublas_v2.h", "curand.h", "cuda_runtime.h")
     libraries = ("libcublas.so", "libcurand.so")
     return all(
@@ -216,7 +216,7 @@ def choose_architectures(known: list[str], gpus: list[str]) -> list[str]:
     Raises
     ------
     ToolError
-        When the compiler knows none that runs on a GPU of this machine.
+        If the compiler knows none that runs on a GPU of this machine.
     """
     if not gpus:
         first: dict[str, str] = {}

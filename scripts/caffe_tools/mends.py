@@ -36,7 +36,7 @@ class Mend:
         return plain.replace("\n", newline)
 
     def fits(self, text: str) -> bool:
-        """Tell whether the text has the place of every change."""
+        """Return whether the text has the place of every change."""
         plain = text.replace("\r\n", "\n")
         return all(re.search(p, plain, re.MULTILINE) for p, _ in self.changes)
 

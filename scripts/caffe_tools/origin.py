@@ -29,7 +29,7 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
     Raises
     ------
     ToolError
-        When the copy would lie inside of what is copied, or replace another's tree.
+        If the copy would lie inside of what is copied, or replace another's tree.
     """
     if tree == source:
         return

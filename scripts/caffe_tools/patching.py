@@ -93,7 +93,7 @@ def check(root: Path) -> State:
     Raises
     ------
     ToolError
-        When it is no Caffe tree, or its state cannot be read.
+        If it is no Caffe tree, or its state cannot be read.
     """
     check_tree(root)
     manifest = read_manifest(root)
@@ -125,7 +125,7 @@ def revert(root: Path) -> list[str]:
     Raises
     ------
     ToolError
-        When it is not patched, or a patched file was edited since.
+        If it is not patched, or a patched file was edited since.
     """
     check_tree(root)
     manifest = read_manifest(root)

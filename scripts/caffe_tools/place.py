@@ -29,7 +29,7 @@ def take(root: Path) -> IO[str]:
     Raises
     ------
     ToolError
-        When somebody's files have one of our names, or another build is at work.
+        If somebody's files have one of our names, or another build is at work.
     """
     mark = root / MARK
     taken = [name for name in NAMES if os.path.lexists(root / name)]

@@ -70,7 +70,7 @@ def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[
     Raises
     ------
     ToolError
-        When a number, name, layer type or file of ours is taken; names by whom.
+        If a number, name, layer type or file of ours is taken; names by whom.
     """
     originals = read_originals(root)
 

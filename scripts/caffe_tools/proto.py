@@ -89,7 +89,7 @@ def parse(text: str, name: str) -> File:
     Raises
     ------
     ToolError
-        When the text is no whole proto file; names `name` and the line.
+        If the text is no whole proto file; names `name` and the line.
     """
     return _Parser(text, name).file()
 

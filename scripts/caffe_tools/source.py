@@ -32,7 +32,7 @@ def fetch(cache: Path, configuration: Path = Path("/etc/apt")) -> Path:
     Raises
     ------
     ToolError
-        When it can be had from nowhere; with what to do.
+        If it can be had from nowhere; with what to do.
     """
     tree = cache / "tree"
     if tree.is_dir():
@@ -59,7 +59,7 @@ def take_package(package: Path, cache: Path) -> Path:
     Raises
     ------
     ToolError
-        When a file is missing, or differs from what the .dsc says; the cache stays.
+        If a file is missing, or differs from what the .dsc says; the cache stays.
     """
     if package.suffix != ".dsc" or not package.is_file():
         raise ToolError(f"{package} is no .dsc file, the index of a source package")

@@ -59,7 +59,7 @@ def install_packages(
     Raises
     ------
     ToolError
-        When some are missing and may not or cannot be installed; names the command.
+        If some are missing and may not or cannot be installed; names the command.
     """
     if not shutil.which("dpkg-query"):
         # Whether the libraries are there too, CMake will say.
@@ -149,7 +149,7 @@ def make_venv(venv: Path, python: str | None, say: Callable[[str], None]) -> Pat
     Raises
     ------
     ToolError
-        When it cannot be made, is made of another interpreter than the one asked for,
+        If it cannot be made, is made of another interpreter than the one asked for,
         or packages cannot be installed.
     """
     wanted = requirements()
@@ -197,7 +197,7 @@ def install_judges(folder: Path, python: Path, say: Callable[[str], None]) -> No
     Raises
     ------
     ToolError
-        When they cannot be installed.
+        If they cannot be installed.
     """
     whole = requirements(("judges",), own=False)
     alone = requirements(("judges_alone",), own=False)

@@ -96,11 +96,11 @@ class FileDiff:
         return [] if self.applied(text) else self._locate(text, " -")[1]
 
     def fits(self, text: str) -> bool:
-        """Tell whether the patch can be applied, or has been."""
+        """Return whether the patch can be applied, or has been."""
         return not self.misfits(text)
 
     def applied(self, text: str) -> bool:
-        """Tell whether the text already contains the patch."""
+        """Return whether the text already contains the patch."""
         return not self._locate(text, " +")[1]
 
     def apply(self, text: str) -> str:

@@ -119,7 +119,7 @@ class Script:
         return [i, self.rng.choice(list(blobs)), what]
 
     def _shares_memory(self, at):
-        """Tell whether a layer puts other memory into a blob, as Split does."""
+        """Return whether a layer puts other memory into a blob, as Split does."""
         if len(at) == 4:
             return False
         for layer in self.nets[at[0]]["layers"]:
@@ -130,7 +130,7 @@ class Script:
         return False
 
     def _writable(self, at):
-        """Tell whether to write somewhere means the same to every engine."""
+        """Return whether to write somewhere means the same to every engine."""
         if len(at) == 4:
             layer = next(x for x in self.nets[at[0]]["layers"] if x["name"] == at[1])
             if at[-1] == "diff":

@@ -47,7 +47,7 @@ def _largest(records, what):
 
 
 def mistrusted(records, case):
-    """Tell whether so much of the gradients is zero that they prove little."""
+    """Return whether so much of the gradients is zero that they prove little."""
     back = {
         step.get("net", 0)
         for step in case["steps"]

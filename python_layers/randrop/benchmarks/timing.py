@@ -27,7 +27,7 @@ def in_a_process(
     Raises
     ------
     UserError
-        When it fails; with its last words.
+        If it fails; with its last words.
     """
     result = processes.run(
         [sys.executable, script, "--child", json.dumps(task)],

@@ -61,7 +61,7 @@ class Case:
         Raises
         ------
         UserError
-            When it is missing, damaged or not in colour.
+            If it is missing, damaged or not in colour.
         """
         return read_image(self.image_path)
 
@@ -82,7 +82,7 @@ class Case:
         Raises
         ------
         UserError
-            When a mask is missing, damaged, not binary, or of another size than the
+            If a mask is missing, damaged, not binary, or of another size than the
             photograph.
         """
         check_lesions(lesions)
@@ -104,7 +104,7 @@ class Case:
         Raises
         ------
         UserError
-            When a file is missing, is no image, or sizes differ.
+            If a file is missing, is no image, or sizes differ.
         """
         size = self.size()
         for lesion in lesions:
@@ -119,7 +119,7 @@ def check_lesions(lesions: Sequence[str]) -> None:
     Raises
     ------
     UserError
-        When there is none, one is unknown, or one is there twice.
+        If there is none, one is unknown, or one is there twice.
     """
     known = ", ".join(STRUCTURES)
     if isinstance(lesions, str) or not lesions:

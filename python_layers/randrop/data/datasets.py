@@ -51,7 +51,7 @@ class Dataset:
         Raises
         ------
         UserError
-            When there is no such subset, or it is empty.
+            If there is no such subset, or it is empty.
         """
         if name == "all":
             return self.cases
@@ -102,7 +102,7 @@ def read_dataset(
     Raises
     ------
     UserError
-        When the layout is unknown, no image is there, a name stands for two files, or
+        If the layout is unknown, no image is there, a name stands for two files, or
         the split is not readable, empty, overlapping, or names unknown images.
     """
     root = Path(root)
@@ -144,7 +144,7 @@ def check_looked_for(
     Raises
     ------
     UserError
-        When all pixels are ignored, in total or of a type.
+        If all pixels are ignored, in total or of a type.
     """
     names = ["all"] if softmax else list(lesions)
     pixels, lost = 0, dict.fromkeys(names, 0)

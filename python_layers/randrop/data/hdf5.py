@@ -26,7 +26,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     UserError
-        When it is missing, no HDF5 file, or damaged where it is read.
+        If it is missing, no HDF5 file, or damaged where it is read.
     """
     check_regular(path)
     try:

@@ -16,7 +16,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises
     ------
     UserError
-        When the file is missing or is no image.
+        If the file is missing or is no image.
     """
     with _opened(path) as image:
         return image.height, image.width
@@ -41,7 +41,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises
     ------
     UserError
-        When the file is missing, truncated or no image, or has no three colours.
+        If the file is missing, truncated or no image, or has no three colours.
     """
     pixels, mode = _decoded(path)
     if mode == "RGBA":
@@ -79,7 +79,7 @@ def read_mask(path: Path) -> np.ndarray:
     Raises
     ------
     UserError
-        When the file is missing, truncated or no image, or has other values.
+        If the file is missing, truncated or no image, or has other values.
     """
     pixels, mode = _decoded(path)
     if pixels.ndim == 3:

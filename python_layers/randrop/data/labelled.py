@@ -55,7 +55,7 @@ class LabelledSet:
 
 
 def is_labelled(folder: Path) -> bool:
-    """Say whether a folder is a labelled set."""
+    """Return whether a folder is a labelled set."""
     return all((folder / f"{subset}.h5").exists() for subset in SUBSETS)
 
 
@@ -65,7 +65,7 @@ def read_labelled(folder: Path) -> LabelledSet:
     Raises
     ------
     UserError
-        When a file is missing, damaged or of another shape, naming it.
+        If a file is missing, damaged or of another shape, naming it.
     """
     path = folder / "manifest.json"
     manifest = schema.read_json(
@@ -137,7 +137,7 @@ def write_organs(
     Raises
     ------
     UserError
-        When a parameter is out of range, the folder holds something else, or it cannot
+        If a parameter is out of range, the folder holds something else, or it cannot
         be written.
     """
     for name, value, holds, wanted in (

@@ -258,7 +258,7 @@ def read_groups(root: Path, layout: str | None = None) -> Groups:
     Raises
     ------
     UserError
-        When the folder has not the layout, or none that is known, or no image.
+        If the folder has not the layout, or none that is known, or no image.
     """
     if not root.is_dir():
         raise UserError(f"{root} is no folder: give the folder of the data set")
@@ -295,7 +295,7 @@ def _only(root: Path, fits: Callable[[Path], bool], depth: int = 2) -> Path | No
     Raises
     ------
     UserError
-        When several fit that lie equally deep.
+        If several fit that lie equally deep.
     """
     level = [root]
     for _ in range(depth + 1):

@@ -58,7 +58,7 @@ def write_lmdb(
     Raises
     ------
     UserError
-        When the folder holds something else, the photographs cannot be read, or it
+        If the folder holds something else, the photographs cannot be read, or it
         cannot be written.
     """
     for subset, count in patches.items():

@@ -81,7 +81,7 @@ class PatchSource:
     Raises
     ------
     UserError
-        When photographs or masks cannot be read (all of them are named, and how many
+        If photographs or masks cannot be read (all of them are named, and how many
         are good), or there is no lesion in any mask.
     """
 

@@ -57,7 +57,7 @@ def write_phantom(
     Raises
     ------
     UserError
-        When a parameter is out of range, the folder holds something else, or it cannot
+        If a parameter is out of range, the folder holds something else, or it cannot
         be written.
     """
     unknown = sorted(set(lesions) - set(LESIONS))

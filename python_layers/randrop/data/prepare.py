@@ -89,7 +89,7 @@ def prepare(
     Raises
     ------
     UserError
-        When settings are out of range, `out` holds something else or another program
+        If settings are out of range, `out` holds something else or another program
         writes there, or sources cannot be read: all of them are named, and those that
         can are kept for the next run.
     """
@@ -141,7 +141,7 @@ def _check_out(out: Path, wanted: Mapping[str, Any]) -> bool:
     Raises
     ------
     UserError
-        When it is one with others, or something else.
+        If it is one with others, or something else.
     """
     known = _settings_of(out)
     if known is not None and known != wanted:
@@ -190,7 +190,7 @@ def split(groups: Groups, settings: Settings) -> dict[str, list[str]]:
     Raises
     ------
     UserError
-        When there is but one patient to draw from.
+        If there is but one patient to draw from.
     """
     owners = {case.patient or case.name for case in groups.get("train", ())}
     wanted = "validation" not in groups and settings.validation_share > 0
@@ -281,7 +281,7 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
     Raises
     ------
     UserError
-        When a file is damaged, or no mask at all.
+        If a file is damaged, or no mask at all.
     """
     image = case.image()
     types = [name for name in STRUCTURES if name in case.mask_paths]
@@ -391,7 +391,7 @@ def frequency(folder: Path, lesions: Sequence[str]) -> list[float] | None:
     Raises
     ------
     UserError
-        When the file is damaged, or does not know a type.
+        If the file is damaged, or does not know a type.
     """
     path = folder / "statistics.json"
     if not path.exists():

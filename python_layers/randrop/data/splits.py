@@ -99,7 +99,7 @@ def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
     Raises
     ------
     UserError
-        When it is not readable, has another form, an empty subset, a name twice, or one
+        If it is not readable, has another form, an empty subset, a name twice, or one
         that is not known.
     """
     form = '{"train": [names], "validation": [names], "test": [names]}'

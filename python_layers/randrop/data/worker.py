@@ -68,7 +68,7 @@ class Workers:
     Raises
     ------
     UserError
-        When a worker cannot start or ends; its own words are in the message.
+        If a worker cannot start or ends; its own words are in the message.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:

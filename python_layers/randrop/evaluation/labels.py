@@ -62,7 +62,7 @@ def predict(
     Raises
     ------
     UserError
-        When the network is for other images or another number of classes.
+        If the network is for other images or another number of classes.
     """
     caffe = import_caffe()
     net = caffe.Net(str(deploy), str(weights), caffe.TEST)
@@ -109,7 +109,7 @@ def measure(
     Raises
     ------
     UserError
-        When a file is missing or damaged, or the network is for other labels or images.
+        If a file is missing or damaged, or the network is for other labels or images.
     """
     deploy, weights = run / "deploy.prototxt", run / "final.caffemodel"
     for path in (deploy, weights):

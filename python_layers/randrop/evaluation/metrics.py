@@ -55,7 +55,7 @@ def histogram(levels: NDArray[np.uint16], mask: NDArray) -> NDArray[np.int64]:
     Raises
     ------
     UserError
-        When the shapes differ.
+        If the shapes differ.
     """
     if levels.shape != mask.shape:
         raise UserError(

@@ -58,7 +58,7 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
     Raises
     ------
     UserError
-        When maps are missing, do not fit their masks, or no mask has a lesion.
+        If maps are missing, do not fit their masks, or no mask has a lesion.
     """
     check_maps(cases, lesions, root)
     pooled = {name: np.zeros((2, maps.LEVELS), np.int64) for name in lesions}
@@ -190,7 +190,7 @@ def coarse_histograms(
     Raises
     ------
     UserError
-        When maps are missing.
+        If maps are missing.
     """
     check_maps(cases, lesions, root)
     found: dict[str, list] = {lesion: [] for lesion in lesions}

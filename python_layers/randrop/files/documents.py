@@ -202,7 +202,7 @@ def read_run(folder: Path, remedy: str, need: tuple[str, ...] = ()) -> dict[str,
     Raises
     ------
     UserError
-        When it is missing, damaged, has a wrong value or lacks a key.
+        If it is missing, damaged, has a wrong value or lacks a key.
     """
     return schema.read_json(folder / "run.json", Run, remedy, need)
 
@@ -232,7 +232,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        When it is missing, damaged or has a wrong value.
+        If it is missing, damaged or has a wrong value.
     """
     remedy = "evaluate again"
     found = schema.read_json(path, dict[str, Any], remedy)

@@ -47,7 +47,7 @@ def locked(folder: Path, wanted: Path | None = None) -> Iterator[int | None]:
     Raises
     ------
     UserError
-        When another program holds the folder, naming it, or the folder cannot be made.
+        If another program holds the folder, naming it, or the folder cannot be made.
     """
     made = [f for f in (folder, *folder.parents) if not f.exists()]
     try:

@@ -114,7 +114,7 @@ def _list_of(path: Path, top: Path | None = None) -> Path | None:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Say whether a name is of a pattern: `*` is anything, `#` a whole number."""
+    """Return whether a name is of a pattern: `*` is anything, `#` a whole number."""
     parts = {"*": "[^/]*", "#": "[0-9]+"}
     form = "".join(parts.get(sign, re.escape(sign)) for sign in pattern)
     return re.fullmatch(form, name) is not None
@@ -172,7 +172,7 @@ def claim(
     Raises
     ------
     UserError
-        When a file of another is where one of those would be, or the system refuses.
+        If a file of another is where one of those would be, or the system refuses.
     """
     check(*(folder / name for name in names), maker=maker)
     streams = list(streams)
@@ -213,7 +213,7 @@ def check_replaceable(folder: Path, maker: str) -> None:
     Raises
     ------
     UserError
-        When it is no folder, holds a file that is not ours, or what another script of
+        If it is no folder, holds a file that is not ours, or what another script of
         ours wrote; names those.
     """
     if not os.path.lexists(folder):

@@ -37,7 +37,7 @@ def read_bytes(path: str | os.PathLike[str], remedy: str = "") -> bytes:
     Raises
     ------
     UserError
-        When it is missing, no regular file, too long or cannot be read.
+        If it is missing, no regular file, too long or cannot be read.
     """
     remedy = f": {remedy}" if remedy else ""
     try:

@@ -87,7 +87,7 @@ def parse(text: str, where: str, remedy: str = "") -> Any:
     Raises
     ------
     UserError
-        When it is no JSON, or nested too deeply.
+        If it is no JSON, or nested too deeply.
     """
     remedy = f": {remedy}" if remedy else ""
     try:

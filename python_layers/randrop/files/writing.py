@@ -31,7 +31,7 @@ def replacing(path: str | os.PathLike[str], edited: bool = False) -> Iterator[Pa
     Raises
     ------
     UserError
-        When the system refuses the write (disk full, no permission), or the file there
+        If the system refuses the write (disk full, no permission), or the file there
         is not ours (see `randrop.files.ownership`); the message names `path`.
     """
     path = Path(path)
@@ -68,7 +68,7 @@ def make_folder(folder: Path, wanted: Path | None = None) -> None:
     Raises
     ------
     UserError
-        When the system refuses; the message names `wanted`, which it is made for.
+        If the system refuses; the message names `wanted`, which it is made for.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def output(
     Raises
     ------
     UserError
-        When another program writes there, the system refuses, or a file of somebody
+        If another program writes there, the system refuses, or a file of somebody
         else has one of the names.
     """
     with locked(folder):
@@ -116,7 +116,7 @@ def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator
     Raises
     ------
     UserError
-        When `folder` is not ours to replace, or the system refuses a write; the message
+        If `folder` is not ours to replace, or the system refuses a write; the message
         names it.
     """
     if folder.is_symlink():

@@ -23,7 +23,7 @@ class LossResult(NamedTuple):
     grad : floating (N, C, ...)
         Its derivative by the logits, in their dtype.
     mask : int8
-        In the shape of the label: 1 takes part, 0 dropped or left out, -1 ignored.
+        In the shape of the label: 1 used, 0 dropped or left out, -1 ignored.
     """
 
     loss: float
@@ -47,7 +47,7 @@ def check_range(
 ) -> None:
     """Refuse a number below `low` (or equal to it, with `above`), above `high` or NaN.
 
-    Without `high`, an infinite one, too, and what is infinite in single precision.
+    Without `high`, also refuse a number that is infinite in single precision.
 
     Raises
     ------
@@ -73,9 +73,9 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def without_infinity(logits: np.ndarray) -> np.ndarray:
-    """Return the logits with NaN for those that are infinite.
+    """Return the logits with infinite values replaced by NaN.
 
-    An infinite logit is an overflow of the network, whichever class it speaks for: it
+    An infinite logit means that the network overflowed, whichever class it favours. It
     must show in the loss, as NaN does.
     """
     return np.where(np.isinf(logits), np.nan, logits).astype(logits.dtype, copy=False)
@@ -100,7 +100,7 @@ def binary_label(
     Raises
     ------
     UserError
-        When shapes differ, there are fewer than two axes, or a label is something else;
+        If shapes differ, there are fewer than two axes, or a label has another value;
         the message names the first such element.
     """
     if logits.shape != label.shape:
@@ -122,7 +122,7 @@ def binary_label(
 
 
 def check_logits(logits: np.ndarray) -> None:
-    """Refuse logits without an axis of channels, or without any element.
+    """Refuse logits that have no channel axis or no elements.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def label_message(
 
 
 def group_shape(shape: tuple[int, ...], balance: str) -> tuple[int, int]:
-    """Return (groups, elements a group); a group is contiguous in memory."""
+    """Return (groups, elements per group); a group is contiguous in memory."""
     check_choice("balance", balance, BALANCES)
     axes = {"PER_CHANNEL": 2, "PER_IMAGE": 1, "BATCH": 0}[balance]
     return int(np.prod(shape[:axes])), int(np.prod(shape[axes:]))
@@ -171,7 +171,7 @@ def group_shape(shape: tuple[int, ...], balance: str) -> tuple[int, int]:
 def normalizer(normalization: str, shape: tuple[int, ...], valid: int) -> float:
     """Return the divisor that Caffe's `loss_param.normalization` names, at least 1.
 
-    FULL: all elements; VALID: those that are not ignored (dropped ones count);
+    FULL: all elements; VALID: elements that are not ignored (dropped ones count);
     BATCH_SIZE: N; NONE: 1.
     """
     check_choice("normalization", normalization, NORMALIZATIONS)
@@ -193,17 +193,17 @@ def balanced_cross_entropy(
     normalization: str,
     positive_weight: float = 1.0,
 ) -> LossResult:
-    """Return cross-entropy over positives and kept negatives, balanced by group.
+    """Return cross-entropy over positives and kept negatives, balanced per group.
 
     Parameters
     ----------
     logits : floating (N, C, ...)
     positive, kept, ignored : bool (N, C, ...)
-        Kept negatives are no positives.
+        Kept negatives are not positives.
     balance, normalization : str
-        As of `group_shape` and `normalizer`.
+        As in `group_shape` and `normalizer`.
     positive_weight : float
-        A factor for the weight of the positives.
+        A factor on the weight of the positives.
     """
     groups = group_shape(logits.shape, balance)
     w_positive, w_negative = balance_weights(
@@ -226,11 +226,11 @@ def weighted_cross_entropy(
     ignored: np.ndarray,
     weight: np.ndarray | float,
 ) -> LossResult:
-    """Return the weighted sum of cross-entropies of the elements that take part."""
+    """Return the weighted sum of cross-entropies of the elements used."""
     # -log p = softplus(-x) and -log(1 - p) = softplus(x): one form for both classes.
     sign = np.where(positive, -1, 1).astype(logits.dtype)
     z = np.where(takes_part, sign * without_infinity(logits), 0)
-    # What is no number shows, though it was left out.
+    # NaN and infinity show in the loss even in dropped elements.
     hidden = np.where(ignored | takes_part, 0, logits)
     cross_entropy = np.where(takes_part, softplus(z), 0)
     grad = np.where(takes_part, weight * sign * sigmoid(z), 0)
@@ -243,7 +243,7 @@ def weighted_cross_entropy(
 
 
 def hardest(hardness: np.ndarray, candidates: np.ndarray, number: int) -> np.ndarray:
-    """Mark the hardest candidates, ties in the order of their indices.
+    """Mark the hardest candidates; ties are broken by index order.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def hardest(hardness: np.ndarray, candidates: np.ndarray, number: int) -> np.nda
         NaN counts as hardest.
     candidates : bool (...)
     number : int
-        How many; all if there are no more.
+        How many to mark; all if there are fewer.
 
     Returns
     -------
@@ -268,24 +268,24 @@ def hardest(hardness: np.ndarray, candidates: np.ndarray, number: int) -> np.nda
 def rounded_down(product: float) -> int:
     """Return a product of decimal numbers rounded down.
 
-    33.3 % of 3000 are 999, though the nearest number to 33.3 is below it: what the
-    roundings of three operations can be short of is added first.
+    33.3 % of 3000 are 999, although the float nearest to 33.3 is below it: the largest
+    rounding error of three operations is added first.
     """
     return int(product * (1 + 2.0**-50))
 
 
 def share_of(k_percent: float, count: int) -> int:
-    """Return how many of `count` pixels k % are: rounded down, but at least one."""
+    """Return k % of `count` pixels, rounded down but at least one."""
     return max(1, rounded_down(count * k_percent / 100)) if count else 0
 
 
 def balance_weights(positives: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Return (w+, w-) = (K, N+) / (K + N+) for each group, 0 for an empty one.
+    """Return (w+, w-) = (K, N+) / (K + N+) for each group, 0 for an empty group.
 
     Parameters
     ----------
     positives, kept : int (G,)
-        N+ and K, the negatives that take part.
+        N+, and K, the number of negatives used.
 
     Returns
     -------

@@ -30,12 +30,12 @@ def dice(
     batch: bool = False,
     ignore_label: int | None = None,
 ) -> LossResult:
-    """1 minus the mean over images and classes of Dice.
+    """1 minus the mean Dice over images and classes.
 
-    D = (2 sum p y + smooth) / (sum p^2 + sum y^2 + smooth), without `squared`
-    sum p + sum y below. A class that is neither there nor predicted has D = 1, with
-    smooth = 0 too. An image (SIGMOID: a channel of it) of which all is ignored is not
-    in the mean.
+    D = (2 sum p y + smooth) / (sum p^2 + sum y^2 + smooth); without `squared` the
+    denominator has sum p + sum y. A class that is neither present nor predicted has
+    D = 1, even with smooth = 0. The mean skips images (SIGMOID: channels of an image)
+    that are ignored entirely.
 
     Parameters
     ----------
@@ -47,20 +47,21 @@ def dice(
     smooth : float
         At least 0.
     squared, include_background, batch : bool
-        Squares in the denominator; class 0 of a softmax is in the mean; sums run over
-        the whole batch, and the mean is over classes alone.
+        Square in the denominator; include class 0 of a softmax in the mean; sum over
+        the whole batch and take the mean over classes only.
     ignore_label : int, optional
-        Pixels with this label are left out of everything.
+        Pixels with this label are excluded throughout.
 
     Returns
     -------
     LossResult
-        The mask is 1 but for ignored pixels.
+        The mask is 1 except for ignored pixels.
 
     Raises
     ------
     UserError
-        When shapes do not fit, a label is not allowed or an option out of range.
+        If shapes do not match, a label is not allowed or an option is out of
+        range.
 
     References
     ----------
@@ -91,32 +92,33 @@ def top_k_dice(
     batch: bool = False,
     ignore_label: int | None = None,
 ) -> LossResult:
-    """Dice loss whose sums are restricted to the hardest pixels.
+    """Dice loss with its sums restricted to the hardest pixels.
 
-    The number of pixels is rounded down, at least one; ties go in the order of their
-    indices. The selection is a constant for the gradient.
+    The number of pixels is rounded down, at least one; ties are broken by index order.
+    The gradient treats the selection as constant.
 
     Parameters
     ----------
     logits, label, activation, smooth, squared, include_background, batch, ignore_label
-        As of `dice`.
+        As in `dice`.
     k_percent : float
         Above 0, at most 100.
     region : {"ALL", "FOREGROUND"}
         ALL: the k % of an image's pixels with the highest cross-entropy (SIGMOID: of
-        each of its channels). FOREGROUND: for each class, the k % of its own pixels in
+        each channel's pixels). FOREGROUND: for each class, the k % of its own pixels in
         an image with the lowest p, and all pixels of other classes.
 
     Returns
     -------
     LossResult
-        The mask is 1 where selected, 0 where not (FOREGROUND: left out of its own
-        class's sums alone), -1 where ignored.
+        The mask is 1 where selected, 0 where not (FOREGROUND: left out of the sums of
+        its own class only), -1 where ignored.
 
     Raises
     ------
     UserError
-        When shapes do not fit, a label is not allowed or an option out of range.
+        If shapes do not match, a label is not allowed or an option is out of
+        range.
 
     References
     ----------
@@ -156,7 +158,7 @@ def _dice(
         pixels = softmax_pixels(logits, label, ignore_label)
         p, truth = pixels.probability, pixels.truth
         complement = pixels.complement[:, None]
-        # Segments are images: the pixels of one choice.
+        # A segment is an image: the pixels that one selection chooses from.
         own, cross_entropy, valid = pixels.own, pixels.cross_entropy, pixels.valid
     else:
         if not include_background:
@@ -173,11 +175,11 @@ def _dice(
         own = np.where(ignored, -1, positive).reshape(segments)
         cross_entropy = softplus(np.where(positive, -x, x)).reshape(segments)
         valid = ~ignored.reshape(segments)
-    # A sigmoid's classes are its positives; its negatives are the rest.
+    # In a channel of a sigmoid, the class is the positives; the rest are negatives.
     first = 0 if softmax else 1
     chosen, others = _selection(own, cross_entropy, valid, first, top_k)
-    # What takes part in the sums of a class: what was chosen, and with FOREGROUND the
-    # rest of the other classes.
+    # The sums of a class use the chosen pixels and, with FOREGROUND, the remaining
+    # pixels of the other classes.
     shape = (len(p), 1, -1) if softmax else p.shape
     part = chosen.reshape(shape) | (others.reshape(shape) & ~truth)
     part = np.broadcast_to(part, p.shape)
@@ -207,12 +209,12 @@ def _selection(
     first: int,
     top_k: tuple[float, str] | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which pixels count for every class, and which for others than their own.
+    """Return which pixels count for every class, and which only for other classes.
 
     Parameters
     ----------
     own, cross_entropy, valid : (S, M)
-        Segments of pixels that are chosen from.
+        Segments of pixels to choose from.
     first : int
         The first class that FOREGROUND chooses from.
     top_k : (k_percent, region) or None
@@ -247,8 +249,8 @@ def _overlap(
 ) -> tuple[float, np.ndarray]:
     """Return 1 - mean D and its derivative by the probabilities, (N, C, M).
 
-    `wrong` is |p - truth|, without the digits that a difference would lose. No sum and
-    no slope is a difference of numbers that are equal where all is right, or wrong.
+    `wrong` is |p - truth| without the digits that a difference would lose. No sum or
+    slope subtracts numbers that become equal when all pixels are right, or all wrong.
     """
     if not include_background and p.shape[1] < 2:
         raise UserError("include_background: false leaves nothing of one class")
@@ -260,7 +262,7 @@ def _overlap(
         for terms in (wrong**power, p**power + truth, 2 * p * truth)
     )
     sizes = sizes + smooth
-    # Where all is ignored, nothing is right or wrong: such groups are not in the mean.
+    # The mean skips groups that are ignored entirely: nothing there is right or wrong.
     counted = part.any(axes, keepdims=True)
     counted[:, : 0 if include_background else 1] = False
     share = counted / max(1, counted.sum())

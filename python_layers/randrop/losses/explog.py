@@ -29,9 +29,9 @@ def exp_log(
 
     weight_dice * mean over classes of (-ln D)^gamma_dice + weight_cross * mean over
     pixels of w_l (-ln p_l)^gamma_cross, with D = (2 sum p y + epsilon) / (sum p + sum y
-    + epsilon) and w_l = (sum f / f_l)^0.5. The Dice term is the mean over the images
-    that are not ignored whole, unless `batch` is set. Where a gamma is below 1, -ln is
-    held at 1e-7 from below, with derivative 0 there.
+    + epsilon) and w_l = (sum f / f_l)^0.5. The Dice term is the mean over images that
+    are not ignored entirely, unless `batch` is set. Where a gamma is below 1, -ln is
+    clamped to at least 1e-7, and its derivative is 0 there.
 
     Parameters
     ----------
@@ -43,22 +43,24 @@ def exp_log(
     gamma_dice, gamma_cross, epsilon : float
         Above 0.
     label_frequency : sequence of float
-        f, how frequent each class is in the training set, in any unit; a class with 0
-        weighs 0 in the cross term, but not all may. None: counted in the batch.
+        f, the frequency of each class in the training set, in any unit. A class with
+        frequency 0 has weight 0 in the cross term; not all may be 0. None: counted in
+        the batch.
     batch : bool
         Sums for D run over the whole batch.
     ignore_label : int, optional
-        Pixels with this label are left out of everything.
+        Pixels with this label are excluded throughout.
 
     Returns
     -------
     LossResult
-        The mask is 1 but for ignored pixels.
+        The mask is 1 except for ignored pixels.
 
     Raises
     ------
     UserError
-        When shapes do not fit, a label is not allowed or an option out of range.
+        If shapes do not match, a label is not allowed or an option is out of
+        range.
 
     References
     ----------
@@ -125,7 +127,7 @@ def exp_log(
 
 
 def power_and_slope(value: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return value^gamma and its derivative, held where that would be infinite."""
+    """Return value^gamma and its derivative, clamped where that would be infinite."""
     if gamma >= 1:
         return value**gamma, gamma * value ** (gamma - 1)
     held = np.maximum(value, LEAST_LOG)

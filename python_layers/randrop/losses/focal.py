@@ -45,21 +45,21 @@ def sigmoid_focal(
     alpha : float
         From 0 to 1.
     alpha_mode : {"FIXED", "PER_IMAGE", "PER_CHANNEL"}
-        Whether alpha is as given, or N- / (N+ + N-) of each image or of each channel of
-        each image.
+        Use alpha as given, or N- / (N+ + N-) of each image, or of each channel of each
+        image.
     ignore_label : int, optional
-        Elements with this label are left out of everything.
+        Elements with this label are excluded throughout.
     normalization : {"FULL", "VALID", "BATCH_SIZE", "NONE"}
 
     Returns
     -------
     LossResult
-        The mask is 1 but for ignored elements.
+        The mask is 1 except for ignored elements.
 
     Raises
     ------
     UserError
-        When shapes differ, a label is not allowed or an option out of range.
+        If shapes differ, a label is not allowed or an option is out of range.
 
     References
     ----------
@@ -75,14 +75,14 @@ def sigmoid_focal(
         groups = group_shape(logits.shape, alpha_mode)
         positives = positive.reshape(groups).sum(1, keepdims=True)
         all_valid = (~ignored).reshape(groups).sum(1, keepdims=True)
-        # From counts: a small weight would lose its digits in 1 - the other.
+        # From counts: 1 - the other weight would lose a small weight's digits.
         factor = np.where(positive.reshape(groups), all_valid - positives, positives)
         factor = (factor / np.maximum(1, all_valid)).reshape(logits.shape)
     divisor = normalizer(normalization, logits.shape, logits.size - ignored.sum())
     factor = np.where(ignored, 0, factor) / divisor
 
-    # With z the logit of a negative, and minus that of a positive, 1 - p_t is
-    # sigmoid(z), p_t sigmoid(-z) and -log p_t softplus(z).
+    # Let z be the logit of a negative, and minus the logit of a positive. Then 1 - p_t
+    # is sigmoid(z), p_t is sigmoid(-z) and -log p_t is softplus(z).
     sign = np.where(positive, -1, 1).astype(logits.dtype)
     z = np.where(ignored, 0, sign * without_infinity(logits))
     modulation = sigmoid(z) ** gamma
@@ -114,20 +114,21 @@ def softmax_focal(
     gamma : float
         At least 0.
     class_alpha : sequence of float
-        alpha_t for each class, at least 0; one value for all, or none for 1.
+        alpha_t of each class, at least 0; one value for all, or none for 1.
     ignore_label : int, optional
-        Pixels with this label are left out of everything.
+        Pixels with this label are excluded throughout.
     normalization : {"FULL", "VALID", "BATCH_SIZE", "NONE"}
 
     Returns
     -------
     LossResult
-        The mask is 1 but for ignored pixels.
+        The mask is 1 except for ignored pixels.
 
     Raises
     ------
     UserError
-        When shapes do not fit, a label is not allowed or an option out of range.
+        If shapes do not match, a label is not allowed or an option is out of
+        range.
 
     References
     ----------
@@ -149,7 +150,7 @@ def softmax_focal(
     factor = np.where(valid, np.broadcast_to(alpha, classes)[pixels.own], 0)
     factor = factor / normalizer(normalization, label.shape, int(valid.sum()))
     modulation = pixels.complement**gamma
-    # -log(p) / (1 - p) tends to 1 with p.
+    # -log(p) / (1 - p) tends to 1 as p does.
     ratio = np.divide(
         pixels.cross_entropy,
         pixels.complement,

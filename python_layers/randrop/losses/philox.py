@@ -1,7 +1,7 @@
 """Philox4x32-10, the counter-based generator behind every random mask.
 
 A counter-based generator has no state: a word is a function of (key, counter), so an
-element's random number does not depend on threads, devices or on what was drawn before.
+element's random number does not depend on threads, devices or earlier draws.
 
 References
 ----------
@@ -16,8 +16,8 @@ _MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], np.uint64)
 _WEYL = np.array([0x9E3779B9, 0xBB67AE85], np.uint32)
 
 # Elements are numbered in tiles of 64 = 16 counters of 4 words. Word w of counter b of
-# a tile belongs to element 16 w + b of it, so that 16 SIMD lanes, each with a counter
-# of its own, produce four runs of 16 neighbours without a transposition.
+# a tile belongs to the tile's element 16 w + b, so that 16 SIMD lanes, each with its
+# own counter, produce four runs of 16 neighbours without a transposition.
 TILE = 64
 _LANES = 16
 
@@ -35,7 +35,7 @@ def philox4x32(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
     Returns
     -------
     uint32 (..., 4)
-        Four random words a counter.
+        Four random words per counter.
     """
     words = np.asarray(counter, np.uint32).astype(np.uint64)
     c0, c1, c2, c3 = np.moveaxis(words, -1, 0)
@@ -60,8 +60,8 @@ def uniforms(seed: int, iteration: int, count: int) -> np.ndarray:
 
     Element i lies in tile i // 64 at position r = i % 64. Its number is word r // 16 of
     the counter (b, iteration) with b = 16 (i // 64) + r % 16, both 64 bits wide, under
-    the key `seed`; u = (word >> 8) * 2^-24. The same function stands in
-    caffe/randrop/math/philox.hpp.
+    the key `seed`; u = (word >> 8) * 2^-24. caffe/randrop/math/philox.hpp has the same
+    function.
 
     Parameters
     ----------

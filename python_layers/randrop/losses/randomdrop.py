@@ -25,7 +25,7 @@ def drop_probability(logits: np.ndarray, schedule: str = "LOG") -> np.ndarray:
         p = sigmoid(logits).
     schedule : {"LINEAR", "SQU", "LOG", "NONE"}
         1 - p, (1 - p)^2, 1 + log10(1 - p) (not clipped: at most 0 from p = 0.9 on,
-        where nothing is dropped), or 0.
+        so nothing is dropped there), or 0.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def drop_probability(logits: np.ndarray, schedule: str = "LOG") -> np.ndarray:
     Raises
     ------
     UserError
-        On an unknown schedule.
+        If the schedule is unknown.
     """
     check_choice("schedule", schedule, SCHEDULES)
     logits = np.asarray(logits)
@@ -62,9 +62,9 @@ def random_drop(
     A negative is dropped when its uniform number (`losses.philox.uniforms`) is below
     `drop_probability`. In a group with N+ positives and K kept negatives, positives
     weigh K / (K + N+) and kept negatives N+ / (K + N+); dropped ones weigh 0. The loss
-    is the weighted sum of cross-entropies over the normalizer. A group without
-    positives, or with none of its negatives kept and so w+ = 0, adds nothing. Choice
-    and weights are constants for the gradient.
+    is the weighted sum of cross-entropies over the normalizer. A group adds nothing if
+    it has no positives or no kept negatives (then w+ = 0). The gradient treats the
+    choice and the weights as constants.
 
     Parameters
     ----------
@@ -74,11 +74,11 @@ def random_drop(
     schedule : {"LINEAR", "SQU", "LOG", "NONE"}
         Drop probability; NONE is class-balanced cross-entropy (HED).
     seed, iteration : int
-        Choose the mask: the key, and the number of the forward pass.
+        Determine the mask: the key, and the number of the forward pass.
     ignore_label : int, optional
-        Elements with this label are left out of everything.
+        Elements with this label are excluded throughout.
     balance : {"PER_CHANNEL", "PER_IMAGE", "BATCH"}
-        What a group is: one channel of one image, one image, the batch.
+        A group is one channel of one image, one image, or the batch.
     normalization : {"FULL", "VALID", "BATCH_SIZE", "NONE"}
         Divisor as Caffe's loss_param names it.
     drop : bool
@@ -92,7 +92,7 @@ def random_drop(
     Raises
     ------
     UserError
-        When shapes differ, a label is not allowed or an option unknown.
+        If shapes differ, a label is not allowed or an option is unknown.
 
     References
     ----------
@@ -101,7 +101,7 @@ def random_drop(
     """
     logits, label = np.asarray(logits), np.asarray(label)
     positive, ignored = binary_label(logits, label, ignore_label)
-    # NaN, and so infinity, is kept and shows in the loss.
+    # NaN (and infinity, which became NaN) is kept and shows in the loss.
     threshold = drop_probability(without_infinity(logits), schedule)
     negative = ~(positive | ignored)
     kept = negative

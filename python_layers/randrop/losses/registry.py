@@ -1,12 +1,12 @@
-"""Every loss: its native layer, function, options, and names; all else follows from it.
+"""Every loss: its native layer, function, options and names. All else follows from it.
 
-The Python twins, `train.py --loss`, proto/LAYERS.md, the benchmarks' lists and the
-tests' family are made of the two tables at the end of this file.
+The Python twins, `train.py --loss`, proto/LAYERS.md, the benchmark lists and the test
+family are derived from the two tables at the end of this file.
 
-Options and their values are those of the native layers' messages (proto/), and
-`ignore_label` and `normalization` of loss_param. An option that has no effect beside
-the others is refused: whoever gives it believes that it has one. The values in
-`examples` are those that the tests draw.
+Options and their values are those of the native layers' messages (proto/), plus
+`ignore_label` and `normalization` of loss_param. An option that has no effect given the
+others is refused: whoever sets it expects one. The tests draw from the values in
+`examples`.
 """
 
 import dataclasses
@@ -36,12 +36,12 @@ _PERCENTS = [0.01, 1.0, 10.0, 33.3, 50.0, 99.9, 100.0]
 
 
 class Options(Model):
-    """What every loss takes."""
+    """Options of every loss."""
 
     ignore_label: Int32 | None = Field(default=None, examples=[255, -1, 77])
 
     def idle(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield fields that have no effect beside the others, and when, and so what."""
+        """Yield the fields without effect, the condition, and the consequence."""
         yield from ()
 
     @model_validator(mode="after")
@@ -60,13 +60,13 @@ class Options(Model):
 
 
 class NormalizedOptions(Options):
-    """Those of a loss that is a sum, and so has a divisor."""
+    """Options of a loss that is a sum and thus has a divisor."""
 
     normalization: Literal["FULL", "VALID", "BATCH_SIZE", "NONE"] | None = None
 
 
 class RandomDropOptions(NormalizedOptions):
-    """Of SigmoidRandomDropCELoss."""
+    """Options of SigmoidRandomDropCELoss."""
 
     schedule_type: Literal["LINEAR", "SQU", "LOG", "NONE"] = "LOG"
     seed: UInt64 | None = Field(default=None, examples=[0, 7, 2**40])
@@ -85,7 +85,7 @@ class RandomDropOptions(NormalizedOptions):
 
 
 class SigmoidTopKOptions(NormalizedOptions):
-    """Of SigmoidTopKCELoss."""
+    """Options of SigmoidTopKCELoss."""
 
     selection: Literal["EXACT", "BIN", "PERCENT"] = "EXACT"
     negatives_per_positive: Positive = Field(
@@ -96,7 +96,7 @@ class SigmoidTopKOptions(NormalizedOptions):
     k_percent: Percent = Field(default=10, examples=_PERCENTS)
 
     def idle(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield those of groups, or that of a share."""
+        """Yield the group options for PERCENT, `k_percent` for the others."""
         if self.selection == "PERCENT":
             yield (
                 ("negatives_per_positive", "positive_weight", "balance"),
@@ -112,20 +112,20 @@ class SigmoidTopKOptions(NormalizedOptions):
 
 
 class SoftmaxTopKOptions(NormalizedOptions):
-    """Of SoftmaxTopKLoss."""
+    """Options of SoftmaxTopKLoss."""
 
     k_percent: Percent = Field(default=10, examples=_PERCENTS)
 
 
 class SigmoidFocalOptions(NormalizedOptions):
-    """Of SigmoidFocalCELoss."""
+    """Options of SigmoidFocalCELoss."""
 
     gamma: NotNegative = Field(default=2, examples=_GAMMAS)
     alpha: Share = Field(default=0.25, examples=[0.0, 0.25, 1.0])
     alpha_mode: Literal["FIXED", "PER_IMAGE", "PER_CHANNEL"] = "FIXED"
 
     def idle(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield alpha where it is counted."""
+        """Yield alpha where it is computed from counts."""
         if self.alpha_mode != "FIXED":
             yield (
                 ("alpha",),
@@ -135,24 +135,24 @@ class SigmoidFocalOptions(NormalizedOptions):
 
 
 class SoftmaxFocalOptions(NormalizedOptions):
-    """Of SoftmaxFocalCELoss."""
+    """Options of SoftmaxFocalCELoss."""
 
     gamma: NotNegative = Field(default=2, examples=_GAMMAS)
     class_alpha: list[NotNegative] = Field(default=[], examples=[[0.7]])
 
 
 class DiceOptions(Options):
-    """Of SoftDiceLoss."""
+    """Options of SoftDiceLoss."""
 
     activation: Activation = "SOFTMAX"
     smooth: NotNegative = Field(default=1, examples=[0.0, 1e-3, 1.0])
     squared: bool = True
-    # Without it nothing is left of one class: the tests try it by themselves.
+    # False with one class leaves nothing to average; a separate test covers it.
     include_background: bool = Field(default=True, examples=[True])
     batch: bool = False
 
     def idle(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield what a sigmoid has not: a background."""
+        """Yield include_background: a sigmoid has no background class."""
         if self.activation == "SIGMOID":
             yield (
                 ("include_background",),
@@ -162,14 +162,14 @@ class DiceOptions(Options):
 
 
 class TopKDiceOptions(DiceOptions):
-    """Of TopKDiceLoss."""
+    """Options of TopKDiceLoss."""
 
     k_percent: Percent = Field(default=50, examples=_PERCENTS)
     region: Literal["ALL", "FOREGROUND"] = "ALL"
 
 
 class ExpLogOptions(Options):
-    """Of ExpLogLoss."""
+    """Options of ExpLogLoss."""
 
     weight_dice: NotNegative = Field(default=0.8, examples=[0.0, 0.8])
     weight_cross: NotNegative = Field(default=0.2, examples=[0.0, 0.2])
@@ -194,7 +194,7 @@ class ExpLogOptions(Options):
 
 
 class TverskyOptions(Options):
-    """Of TverskyLoss."""
+    """Options of TverskyLoss."""
 
     activation: Activation = "SOFTMAX"
     alpha: NotNegative = Field(default=0.3, examples=[0.0, 0.3, 0.5])
@@ -205,7 +205,7 @@ class TverskyOptions(Options):
     batch: bool = False
 
     def idle(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield what a sigmoid has not: a background."""
+        """Yield include_background: a sigmoid has no background class."""
         yield from DiceOptions.idle(self)  # type: ignore[arg-type]
 
 
@@ -216,23 +216,23 @@ class Layer:
     Attributes
     ----------
     type : str
-        By which a prototxt names it; its twin is of class `<type>Layer`.
+        Its name in a prototxt; its twin has the class `<type>Layer`.
     function : callable
-        Of `randrop.losses`: its definition.
+        Its definition in `randrop.losses`.
     field : str
         Its message in LayerParameter.
     options : type of Options
-        What of that message it takes, and of loss_param.
+        The fields that it takes from that message and from loss_param.
     about : str
-        A sentence.
+        A one-sentence description.
     activations : tuple of str
-        What its logits may be for. Of two, its option `activation` says which.
+        The activations it supports. With two, the option `activation` selects one.
     mask : bool
-        Whether its second top is a mask of what takes part.
+        Whether its second top is a mask of the elements used.
     other_types : tuple of str
-        Further names of the same layer.
+        Other names of the same layer.
     examples : tuple of mapping
-        Options that make different computations of it, which the tests go through.
+        Options that select different computations; the tests run all of them.
     """
 
     type: str
@@ -247,7 +247,7 @@ class Layer:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """The fields of its own message that it takes."""
+        """The fields of its own message."""
         common = NormalizedOptions.model_fields
         return tuple(name for name in self.options.model_fields if name not in common)
 
@@ -263,13 +263,13 @@ class Name:
     sigmoid, softmax : str
         The layer's type for either activation; empty where there is none.
     params : mapping
-        What the name stands for; further options may be given.
+        The options that the name implies; more may be given.
     short : str
-        The option that a value without a name sets.
+        The option that an unnamed value sets.
     implies : mapping
-        What a given `short` also means, of a layer that has such an option.
+        What giving `short` also sets, in a layer that has such an option.
     timed : mapping
-        Activation to what the benchmarks write behind the name, if not nothing.
+        The suffix that the benchmarks append to the name, by activation.
     """
 
     about: str
@@ -281,7 +281,7 @@ class Name:
     timed: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def layer(self, activation: str) -> str:
-        """Return the type of the layer, empty where there is none."""
+        """Return the layer's type, empty if there is none."""
         return self.sigmoid if activation == "SIGMOID" else self.softmax
 
 
@@ -407,7 +407,7 @@ NAMES: dict[str, Name] = {
         "SigmoidTopKCELoss",
         "SoftmaxTopKLoss",
         short="k_percent",
-        # A share alone says what is meant; a softmax knows nothing else.
+        # A percentage alone is unambiguous; a softmax supports nothing else.
         implies={"selection": "PERCENT"},
         timed={"SIGMOID": ("", "selection=PERCENT")},
     ),
@@ -444,12 +444,12 @@ NAMES: dict[str, Name] = {
 
 
 def options_of(layer: str) -> type[Options]:
-    """Return the options of a layer, for Caffe's own those that all losses have."""
+    """Return the options of a layer; Caffe's own layers take the common ones."""
     return LAYERS[layer].options if layer in LAYERS else NormalizedOptions
 
 
 def timed(activation: str) -> tuple[str, ...]:
-    """Return what the benchmarks time, as the command line writes it."""
+    """Return the losses that the benchmarks time, in command-line form."""
     return tuple(
         f"{name}:{rest}" if rest else name
         for name, of in NAMES.items()

@@ -11,24 +11,24 @@ from randrop.losses.common import check_logits, without_infinity
 class Pixels(NamedTuple):
     """The softmax of every pixel, and what its label says.
 
-    The accuracy is relative also where the true class is all but certain: 1 - p and
-    -log p come from the sum over the other classes. All of a pixel is NaN where one of
-    its logits is NaN or infinite; but minus infinity rules out another class than the
-    true one: p = 0.
+    Relative accuracy holds even where the true class is almost certain: 1 - p and
+    -log p come from the sum over the other classes. If one logit of a pixel is NaN or
+    infinite, all its values are NaN. Exception: minus infinity rules out a class other
+    than the true one (p = 0).
 
     Attributes
     ----------
     probability : floating (N, C, M)
-        M pixels an image.
+        M pixels per image.
     truth : bool (N, C, M)
-        Whether the class is the true one; nowhere in an ignored pixel.
+        Whether the class is the true one; False for all classes of an ignored pixel.
     own : int (N, M)
         The true class, -1 where ignored.
     complement : floating (N, M)
         1 - p of the true class; 0 where ignored.
     cross_entropy : floating (N, M)
-        -log p of the true class; 0 where ignored. Finite where the difference of two
-        logits is not.
+        -log p of the true class; 0 where ignored. Finite even where the difference of
+        two logits is not.
     """
 
     probability: np.ndarray
@@ -53,7 +53,7 @@ class Pixels(NamedTuple):
 def softmax_pixels(
     logits: np.ndarray, label: np.ndarray, ignore_label: int | None
 ) -> Pixels:
-    """Check logits and label of a softmax loss and compute what losses need of them.
+    """Check logits and label of a softmax loss and compute what the losses need.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def softmax_pixels(
     Raises
     ------
     UserError
-        When shapes do not fit or a label is something else; names the first such pixel.
+        If shapes do not match or a label has another value; names the first such pixel.
     """
     own = _classes(logits, label, ignore_label)
     n, c = logits.shape[:2]
@@ -128,10 +128,11 @@ def _classes(
 
 
 def softmax_grad(probability: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """Return the derivative by the logits, given that by the probabilities.
+    """Return the derivative by the logits, given the one by the probabilities.
 
-    With s the slopes of a pixel's classes, dL/dx_c = p_c (s_c - sum_k p_k s_k); it is
-    the same for s minus the slope of the likeliest class, and then has no 1 - p in it.
+    Let s be the slopes of a pixel's classes: dL/dx_c = p_c (s_c - sum_k p_k s_k). The
+    result does not change if the slope of the likeliest class is subtracted from s, and
+    then contains no 1 - p.
 
     Parameters
     ----------

@@ -34,16 +34,16 @@ def sigmoid_top_k(
     ignore_label: int | None = None,
     normalization: str | None = None,
 ) -> LossResult:
-    """Sigmoid cross-entropy of the hardest pixels alone.
+    """Sigmoid cross-entropy of the hardest pixels only.
 
-    EXACT and BIN take in each group its N+ positives and its hardest negatives, those
-    with the largest logits: floor(negatives_per_positive N+) of them, at least 1, ties
-    in the order of their indices; or whole bins of p of width 0.2, from the hardest
-    down, until there are at least that many. The classes are then balanced as in
-    `random_drop`, and positives weigh `positive_weight` times as much. A group without
-    positives adds nothing. PERCENT takes the k % of all elements with the highest
-    cross-entropy, rounded down, at least one, and gives their mean. The selection is a
-    constant for the gradient.
+    In each group, EXACT and BIN take the N+ positives and the hardest negatives, those
+    with the largest logits. EXACT takes floor(negatives_per_positive N+) of them, at
+    least 1, with ties broken by index order. BIN takes whole bins of p of width 0.2,
+    from the hardest down, until there are at least that many. The classes are then
+    balanced as in `random_drop`, and positives weigh `positive_weight` times as much. A
+    group without positives adds nothing. PERCENT takes the k % of all elements with the
+    highest cross-entropy, rounded down, at least one, and returns their mean. The
+    gradient treats the selection as constant.
 
     Parameters
     ----------
@@ -52,16 +52,16 @@ def sigmoid_top_k(
         0, 1 or `ignore_label`.
     selection : {"EXACT", "BIN", "PERCENT"}
     negatives_per_positive, positive_weight : float
-        Above 0; at least 0. Of EXACT and BIN.
+        Above 0; at least 0. For EXACT and BIN.
     balance : {"PER_CHANNEL", "PER_IMAGE", "BATCH"}
-        What a group is, for EXACT and BIN.
+        The groups for EXACT and BIN.
     k_percent : float
-        Above 0, at most 100. Of PERCENT.
+        Above 0, at most 100. For PERCENT.
     ignore_label : int, optional
-        Elements with this label are left out of everything.
+        Elements with this label are excluded throughout.
     normalization : {"FULL", "VALID", "BATCH_SIZE", "NONE"}, optional
         Divisor; by default BATCH_SIZE, and VALID for PERCENT, where it counts the
-        elements that take part.
+        selected elements.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def sigmoid_top_k(
     Raises
     ------
     UserError
-        When shapes differ, a label is not allowed or an option out of range.
+        If shapes differ, a label is not allowed or an option is out of range.
 
     References
     ----------
@@ -115,7 +115,7 @@ def sigmoid_top_k(
 
 
 def _whole_bins(x: np.ndarray, candidates: np.ndarray, number: int) -> np.ndarray:
-    """Mark the candidates of the hardest bins that together have `number`, or all."""
+    """Mark the candidates of the hardest bins that hold `number` together, or all."""
     bins = np.searchsorted(BIN_BOUNDS.astype(x.dtype), x, side="right")
     lowest = len(BIN_BOUNDS)
     while lowest and (candidates & (bins >= lowest)).sum() < number:
@@ -132,9 +132,9 @@ def softmax_top_k(
 ) -> LossResult:
     """Mean softmax cross-entropy of the hardest pixels of the batch.
 
-    The k % of the pixels that are not ignored with the highest cross-entropy, rounded
-    down, at least one, ties in the order of their indices. The selection is a constant
-    for the gradient.
+    Takes the k % of the valid pixels with the highest cross-entropy, rounded down, at
+    least one, with ties broken by index order. The gradient treats the selection as
+    constant.
 
     Parameters
     ----------
@@ -144,9 +144,9 @@ def softmax_top_k(
     k_percent : float
         Above 0, at most 100.
     ignore_label : int, optional
-        Pixels with this label are left out of everything.
+        Pixels with this label are excluded throughout.
     normalization : {"FULL", "VALID", "BATCH_SIZE", "NONE"}
-        Divisor; VALID counts the pixels that take part.
+        Divisor; VALID counts the selected pixels.
 
     Returns
     -------
@@ -155,7 +155,8 @@ def softmax_top_k(
     Raises
     ------
     UserError
-        When shapes do not fit, a label is not allowed or an option out of range.
+        If shapes do not match, a label is not allowed or an option is out of
+        range.
 
     References
     ----------

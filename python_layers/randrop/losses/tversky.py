@@ -28,30 +28,31 @@ def tversky(
     batch: bool = False,
     ignore_label: int | None = None,
 ) -> LossResult:
-    """Mean over images and classes of (1 - T)^gamma, T the Tversky index.
+    """Mean over images and classes of (1 - T)^gamma, where T is the Tversky index.
 
     T = (2 sum p y + smooth) / (2 sum p y + 2 alpha sum p (1 - y) +
-    2 beta sum (1 - p) y + smooth). With alpha = beta = 0.5 and gamma 1 it is `dice`
-    without squares.
+    2 beta sum (1 - p) y + smooth). With alpha = beta = 0.5 and gamma = 1 it equals
+    `dice` without squares.
 
     Parameters
     ----------
     logits, label, activation, smooth, include_background, batch, ignore_label
-        As of `dice`.
+        As in `dice`.
     alpha, beta : float
         The weights of false positives and of false negatives, at least 0.
     gamma : float
-        Above 0; 1 over the gamma of the focal Tversky loss.
+        Above 0; the inverse of the gamma in the focal Tversky paper.
 
     Returns
     -------
     LossResult
-        The mask is 1 but for ignored pixels.
+        The mask is 1 except for ignored pixels.
 
     Raises
     ------
     UserError
-        When shapes do not fit, a label is not allowed or an option out of range.
+        If shapes do not match, a label is not allowed or an option is out of
+        range.
 
     References
     ----------
@@ -96,7 +97,7 @@ def tversky(
     overlaps = 2 * overlaps + smooth
     errors = 2 * (alpha * positives + beta * negatives)
     sizes = overlaps + errors
-    # Where all is ignored, nothing is right or wrong: such groups are not in the mean.
+    # The mean skips groups that are ignored entirely: nothing there is right or wrong.
     counted = valid.any(axes, keepdims=True)
     counted[:, : 0 if include_background else 1] = False
     share = np.where(sizes == 0, 0, counted / max(1, counted.sum()))

@@ -1,4 +1,4 @@
-"""What the networks are made of."""
+"""The building blocks of the networks."""
 
 import math
 from typing import Any
@@ -27,7 +27,7 @@ def conv_bn_relu(
     caffe : module
     net : NetSpec
     name : str
-        With a place for the layer's kind: "down0_{}1" gives down0_conv1, down0_bn1,
+        A pattern for the layer's kind: "down0_{}1" gives down0_conv1, down0_bn1,
         down0_scale1 and down0_relu1.
     bottom : Top
     channels : int
@@ -58,12 +58,12 @@ def conv_bn_relu(
 
 
 def score(caffe: Any, bottom: Any, channels: int, prior: float | None) -> Any:
-    """Return the convolution of size 1 that gives the logits.
+    """Return the 1 x 1 convolution that computes the logits.
 
-    `prior` is the probability that a sigmoid gives before any training; None gives all
-    classes of a softmax the same.
+    `prior` is the probability that the untrained sigmoid outputs; None gives all
+    classes of a softmax the same probability.
     """
-    # Small weights keep to the prior; classes that start alike need none such.
+    # Small weights keep the output near the prior; without a prior they are not needed.
     weights: dict[str, Any] = {"type": "msra"}
     bias = 0.0
     if prior is not None:

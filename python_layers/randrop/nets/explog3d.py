@@ -23,42 +23,41 @@ def explog3d(
 ) -> str:
     """Return the prototxt of an encoder and decoder for volumes.
 
-    A block is k times (3 x 3 x 3 convolution, batch normalisation, ReLU), to whose
-    result a 1 x 1 x 1 convolution of its input is added. Channels double after each
-    max pooling by 2 and halve after each upsampling by 2, whose result is joined to the
-    encoder's features of its size. The results of all levels of the decoder are brought
-    to the size of the input and joined for the last 1 x 1 x 1 convolution (deep
-    supervision).
+    A block repeats (3 x 3 x 3 convolution, batch normalisation, ReLU) k times and adds
+    a 1 x 1 x 1 convolution of its input. Channels double after each max pooling by 2
+    and halve after each upsampling by 2, whose output is concatenated with the encoder
+    features of the same size. The outputs of all decoder levels are upsampled to the
+    input size and concatenated for the last 1 x 1 x 1 convolution (deep supervision).
 
-    Caffe's Pooling is for two axes. Max pooling over three is the same as over the last
-    two and then over the first, so each is two Pooling layers between Reshape layers,
-    which copy nothing: (C D) x H x W is pooled by 2 x 2, then D x (H W) by 2 x 1.
-    Upsampling repeats each voxel: a Deconvolution with a group a channel and fixed
-    weights of 1.
+    Caffe's Pooling handles two axes. Max pooling over three axes equals pooling over
+    the last two and then over the first, so each is two Pooling layers between Reshape
+    layers, which copy nothing: (C D) x H x W is pooled by 2 x 2, then D x (H W) by
+    2 x 1. Upsampling repeats each voxel: a Deconvolution with one group per channel and
+    fixed weights of 1.
 
     Parameters
     ----------
     channels : int
-        Classes, the background included.
+        Classes, including the background.
     feed : Feed, optional
-        As of `unet`. Noise and dropout are of training alone.
+        As in `unet`. Noise and dropout apply in training only.
     losses : sequence of Loss
-        Wanted with `feed`.
+        Required with `feed`.
     shape : (int, int, int, int)
-        Channels, depth, height and width of the input; the latter multiples of
-        2^(levels - 1). The network is for this size alone.
+        Channels, depth, height and width of the input; the last three are multiples of
+        2^(levels - 1). The network supports this size only.
     base_channels : int
         Channels of the first level.
     convolutions : sequence of int
-        k of the blocks of each level, from the widest to the narrowest.
+        k of each level's blocks, from the highest resolution to the lowest.
     noise : float
         Standard deviation of the Gaussian noise on the input.
     dropout : float
-        Share of the narrowest level's features that is dropped.
+        Fraction of the lowest-resolution level's features to drop.
     memory : float
-        As of `unet`.
+        As in `unet`.
     ignore_label : int, optional
-        Label of the voxels that have none.
+        Marks voxels without a label.
 
     Returns
     -------
@@ -68,7 +67,7 @@ def explog3d(
     Raises
     ------
     UserError
-        On parameters out of range.
+        If a parameter is out of range.
 
     References
     ----------
@@ -106,7 +105,7 @@ def explog3d(
 def _noisy(
     caffe: Any, net: Any, shape: Sequence[int], deviation: float
 ) -> tuple[str, Any]:
-    """Return the layers that draw noise, none in validation, and data with it."""
+    """Return the layers that draw noise (none in validation), and the noisy data."""
     text = ""
     for phase, filler in (
         (caffe.TRAIN, {"type": "gaussian", "std": deviation}),
@@ -154,7 +153,7 @@ def _body(
         joined = net[f"up{level}_concat"] = caffe.layers.Concat(skips[level], up)
         top = block(f"up{level}", joined, base * 2**level, convolutions[level])
         decoded.append(top)
-    # Each but the widest is first brought to as many channels as that has.
+    # A 1 x 1 convolution first reduces the others to the channels of the widest.
     widest = [top]
     for level, features in zip(range(levels - 1, 0, -1), decoded, strict=False):
         few = net[f"deep{level}_conv"] = _one(caffe, features, base)
@@ -190,7 +189,7 @@ def _one(caffe: Any, bottom: Any, channels: int) -> Any:
 
 
 def _pool(caffe: Any, net: Any, name: str, bottom: Any, size: Sequence[int]) -> Any:
-    """Max pooling by 2 of bottom, whose spatial size is given."""
+    """Max pooling by 2 of bottom, given its spatial size."""
     d, h, w = size
 
     def reshape(kind: str, top: Any, *shape: int) -> Any:

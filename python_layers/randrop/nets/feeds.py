@@ -10,7 +10,7 @@ from randrop.data.patches import TRANSFORM
 
 @dataclasses.dataclass(frozen=True)
 class PatchFeed:
-    """Patches of fundus photographs, by `randrop.data.layer`.
+    """Patches of fundus photographs from `randrop.data.layer`.
 
     Attributes
     ----------
@@ -39,12 +39,12 @@ class PatchFeed:
 
 @dataclasses.dataclass(frozen=True)
 class VolumeFeed:
-    """Whole images or volumes with a class a pixel, by Caffe's HDF5Data.
+    """Whole images or volumes with one class per pixel, from Caffe's HDF5Data.
 
     Attributes
     ----------
     lists : mapping of str to str
-        For train and validation, the text file that names the HDF5 files.
+        The text file that lists the HDF5 files, for train and validation.
     batch : int
     """
 
@@ -64,12 +64,12 @@ class VolumeFeed:
 
 @dataclasses.dataclass(frozen=True)
 class InputFeed:
-    """Data and labels that a program puts into the network's inputs.
+    """Data and labels that a program writes to the network's inputs.
 
     Attributes
     ----------
     shape, label_shape : tuple of int
-        Of the blobs data and label.
+        Shapes of the blobs data and label.
     """
 
     shape: tuple[int, ...]
@@ -90,12 +90,12 @@ class InputFeed:
 
 @dataclasses.dataclass(frozen=True)
 class LmdbFeed:
-    """Patches that scripts/export_lmdb.py wrote, by Caffe's own Data layers.
+    """Patches written by scripts/export_lmdb.py, read by Caffe's own Data layers.
 
     Attributes
     ----------
     folder : str
-        With SUBSET_data and SUBSET_label.
+        Holds SUBSET_data and SUBSET_label.
     batch : int
     """
 
@@ -124,9 +124,10 @@ Feed = PatchFeed | VolumeFeed | InputFeed | LmdbFeed
 
 
 def begin(caffe: Any, feed: Feed | None, shape: Sequence[int]) -> tuple[Any, str]:
-    """Return a NetSpec with data, and label, and the prototxt of their layers.
+    """Return a NetSpec with data and label, and the prototxt of their layers.
 
-    Without a feed data is an input of one image of this shape, and the prototxt empty.
+    Without a feed, data is an input of one image of this shape, there is no label, and
+    the prototxt is empty.
     """
     net = caffe.NetSpec()
     if feed is None:
@@ -144,7 +145,7 @@ def begin(caffe: Any, feed: Feed | None, shape: Sequence[int]) -> tuple[Any, str
 
 
 def with_feed(head: str, net: Any, tops: Sequence[str] = ("data", "label")) -> str:
-    """Return the prototxt of a network of which `head` has the layers with `tops`."""
+    """Return the prototxt of a network; `head` holds the layers with these `tops`."""
     text = net.to_proto()
     if head:
         body = [layer for layer in text.layer if not set(tops) & set(layer.top)]

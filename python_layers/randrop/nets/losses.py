@@ -1,4 +1,4 @@
-"""The losses by the names that the command line takes, and their layers."""
+"""The losses by their command-line names, and their layers."""
 
 import dataclasses
 import json
@@ -20,17 +20,17 @@ class Loss:
     type : str
         The native layer's type.
     field : str
-        The name of its parameter field in LayerParameter; empty if it has none.
+        The name of its field in LayerParameter; empty if it has none.
     params : mapping
         The fields of that message.
     name : str
-        By which its top is told from those of other losses.
+        Distinguishes its top from those of other losses.
     weight : float
         The layer's loss_weight.
     normalization : str, optional
-        Of loss_param; the layer's own default without it.
+        As in loss_param; defaults to the layer's own default.
     python : bool
-        Use the Python twin of `randrop.layers`, which needs no patched Caffe.
+        Use the Python twin in `randrop.layers`, which needs no patched Caffe.
     """
 
     type: str
@@ -43,12 +43,12 @@ class Loss:
 
     @property
     def is_random_drop(self) -> bool:
-        """Whether it is the random drop loss, whose mask can be watched."""
+        """Whether this is the random drop loss, whose mask can be watched."""
         return self.type == "SigmoidRandomDropCELoss"
 
     @property
     def drops(self) -> bool:
-        """Whether a random choice of negatives is dropped."""
+        """Whether the loss drops negatives at random."""
         return self.is_random_drop and self.params.get("schedule_type") != "NONE"
 
 
@@ -66,20 +66,20 @@ def parse_losses(
     python: bool = False,
     classes: int | None = None,
 ) -> tuple[Loss, ...]:
-    """Read what the command line says of losses, such as `focal:gamma=1+dice`.
+    """Parse losses from the command line, such as `focal:gamma=1+dice`.
 
     Parameters
     ----------
     text : str
         In the form of `GRAMMAR`.
     activation : {"SIGMOID", "SOFTMAX"}
-        What the network's logits are for.
+        The activation of the network's logits.
     frequency : sequence of float (C,), optional
-        What label_frequency=train stands for.
+        The value of label_frequency=train.
     python : bool
         Use the Python twins.
     classes : int, optional
-        Channels of the logits: lists of a value a class must have so many.
+        Channels of the logits, and the required length of lists with a value per class.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def parse_losses(
     Raises
     ------
     UserError
-        On an unknown name or key, a value that is not allowed or without effect, naming
+        If a name or key is unknown, or a value is not allowed or has no effect; names
         it and what is known.
     """
     losses: list[Loss] = []
@@ -110,12 +110,12 @@ def parse_losses(
 
 
 def activation_of(text: str) -> str:
-    """Return "SIGMOID" if all of the losses are there for one, else "SOFTMAX".
+    """Return "SIGMOID" if all losses support it, else "SOFTMAX".
 
     Raises
     ------
     UserError
-        When they are for neither.
+        If they support neither.
     """
     try:
         parse_losses(text, "SIGMOID")
@@ -188,7 +188,7 @@ def _parse_one(
 
 
 def _value(text: str, model: type[registry.Options], key: str, value: str) -> Any:
-    """Return the value of an option in the type that the layer's model says."""
+    """Return the value of an option, in the type that the layer's model specifies."""
     if key not in model.model_fields:
         known = [n for n in schema.names(model) if n not in ("ignore_label", "weight")]
         raise UserError(
@@ -231,7 +231,7 @@ def loss_layers(
     caffe : module
     net : NetSpec
     losses : sequence of Loss
-        One gives the top `loss`, several `loss_NAME` each.
+        A single loss has the top `loss`; of several, each has `loss_NAME`.
     ignore_label : int or None
     watch : mapping, optional
         Adds the top `mask` to the first random drop loss, and in training a
@@ -239,7 +239,7 @@ def loss_layers(
     of : Top, optional
         The logits; net.score by default.
     where : str
-        Ends the names of the tops.
+        Suffix of the top names.
     """
     for loss in losses:
         with_mask = watch is not None and loss.is_random_drop and "mask" not in net.tops
@@ -290,7 +290,7 @@ def _layer(
 
 
 def _watch(caffe: Any, net: Any, watch: Mapping[str, Any]) -> None:
-    # A blob that nothing takes would be printed, pixel by pixel, by the solver.
+    # The solver would print a blob that no layer consumes, pixel by pixel.
     net.silence = caffe.layers.Silence(net.mask, ntop=0, include={"phase": caffe.TEST})
     net.watch = caffe.layers.Python(
         net.mask,
@@ -305,7 +305,7 @@ def _watch(caffe: Any, net: Any, watch: Mapping[str, Any]) -> None:
 
 
 def _by_number(caffe: Any, loss: Loss) -> dict[str, Any]:
-    """Return the parameters with names of enum values as numbers, as NetSpec wants."""
+    """Return the parameters with enum names as numbers, as NetSpec requires."""
     descriptor = caffe.proto.caffe_pb2.LayerParameter.DESCRIPTOR
     if loss.field not in descriptor.fields_by_name:
         raise UserError(

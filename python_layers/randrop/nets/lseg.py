@@ -1,4 +1,4 @@
-"""A deeply supervised network on the shapes of VGG-16, as the fundus group used it."""
+"""A deeply supervised network shaped like VGG-16, after L-Seg."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,26 +39,26 @@ def lseg(
 ) -> str:
     """Return the prototxt of a network with an output at every scale.
 
-    Stages of convolutions of size 3 with the numbers and widths of VGG-16, 2 x 2 max
-    pooling between them. From the end of each stage a convolution of size 1 gives
-    logits, which a bilinear deconvolution of fixed weights brings to full size. Each
-    class adds up its own logits of all stages with weights that are learnt: lesions of
-    a few pixels are in other stages than large ones. The loss is on the fused logits
-    and on those of every stage.
+    The stages have the 3 x 3 convolutions of VGG-16, in number and width, with 2 x 2
+    max pooling between them. At the end of each stage, a 1 x 1 convolution computes
+    logits, and a bilinear deconvolution with fixed weights upsamples them to full size.
+    Each class sums its own logits over all stages with learnt weights: lesions of a few
+    pixels appear in other stages than large ones. The loss applies to the fused logits
+    and to those of every stage.
 
     Parameters
     ----------
     channels, feed, losses, activation, prior, memory, ignore_label, watch, shape
-        As of `unet`; heights and widths are multiples of 2^(depth - 1).
+        As in `unet`; heights and widths are multiples of 2^(depth - 1).
     base_channels : int
         Channels of the first stage; VGG-16 has 64.
     depth : int
         Stages, at most 5.
     batch_norm : bool
-        Without it layers are named and shaped as VGG-16's, whose weights train.py
-        --weights then starts from.
+        Without it, layers have the names and shapes of VGG-16, so that train.py
+        --weights can start from its weights.
     side_losses : bool
-        Put the losses on every stage, too.
+        Also put the losses on every stage.
 
     Returns
     -------
@@ -68,7 +68,7 @@ def lseg(
     Raises
     ------
     UserError
-        On parameters out of range.
+        If a parameter is out of range.
 
     References
     ----------
@@ -162,7 +162,7 @@ def _enlarged(caffe: Any, net: Any, side: Any, stage: int, channels: int) -> Any
 
 
 def _fused(caffe: Any, net: Any, sides: Sequence[Any]) -> Any:
-    """Return the weighted sum of each class's logits, at first their mean."""
+    """Return the weighted sum of each class's logits, initially their mean."""
     share = {"type": "constant", "value": round(1 / len(sides), 6)}
     if len(sides) == 1:
         return caffe.layers.Scale(sides[0], filler=share)

@@ -16,10 +16,10 @@ def solver(
 ) -> str:
     """Return the prototxt of a solver that trains from scratch.
 
-    Adam, whose steps do not depend on the size of the loss: sums over pixels and means
-    train alike. The rate falls linearly to 0. Caffe adds weight decay to the gradient
-    before Adam normalises it: beside the gradient of a loss summed over pixels, 1e-5 is
-    next to nothing; for a mean, lower it by the number of pixels.
+    It uses Adam, whose steps do not depend on the scale of the loss: sums over pixels
+    and means train alike. The rate falls linearly to 0. Caffe adds weight decay to the
+    gradient before Adam normalises it: 1e-5 is negligible against the gradient of a
+    loss summed over pixels; for a mean, divide it by the number of pixels.
     """
     return "\n".join(
         [
@@ -47,5 +47,5 @@ def solver(
 
 
 def _quoted(text: str) -> str:
-    """Return a string as prototxt writes it, which is as JSON does but for Unicode."""
+    """Return a string quoted for prototxt: JSON's quoting, except for Unicode."""
     return json.dumps(text, ensure_ascii=False)

@@ -31,37 +31,37 @@ def unet(
 ) -> str:
     """Return the prototxt of a U-Net.
 
-    Each of `depth` levels is twice (3 x 3 convolution, batch normalisation, ReLU);
-    channels double after each 2 x 2 max pooling and halve after each 2 x 2
-    deconvolution, whose result is joined to the encoder's features of its size.
+    Each of `depth` levels applies (3 x 3 convolution, batch normalisation, ReLU) twice.
+    Channels double after each 2 x 2 max pooling and halve after each 2 x 2
+    deconvolution, whose output is concatenated with the encoder features of its size.
 
     Parameters
     ----------
     channels : int
-        Of the output: lesion types (SIGMOID) or classes (SOFTMAX).
+        Channels of the output: lesion types (SIGMOID) or classes (SOFTMAX).
     feed : Feed, optional
-        With it the network is for training and validation (blobs data, label, score,
-        loss), without it for deployment (data, prob), where height and width must be
-        multiples of 2^(depth - 1).
+        With a feed, the network is for training and validation (blobs data, label,
+        score, loss); without, for deployment (data, prob), where height and width must
+        be multiples of 2^(depth - 1).
     losses : sequence of Loss
-        Wanted with `feed`.
+        Required with `feed`.
     activation : {"SIGMOID", "SOFTMAX"}
-        What the logits are for.
+        The activation of the logits.
     base_channels, depth : int
         Channels of the first level; number of levels.
     prior : float
-        SIGMOID: probability that the untrained network gives every pixel: rare objects
-        want a low one, or the first iterations go into learning that they are rare. It
-        also decides how much random drop keeps at the start: at 0.01 schedule LOG keeps
-        0.44 % of the negatives, at 0.1 4.6 %.
+        SIGMOID: the untrained network's probability for every pixel. Rare objects need
+        a low one, or the first iterations only learn that they are rare. It also
+        determines how much random drop keeps at the start: schedule LOG keeps 0.44 % of
+        the negatives at 0.01, and 4.6 % at 0.1.
     memory : float
-        BatchNorm's moving_average_fraction: what validation normalises by reaches back
-        some 1 / (1 - memory) iterations. A short training wants less than Caffe's
-        0.999, or it is judged by the statistics of its beginning.
+        BatchNorm's moving_average_fraction: the statistics that validation uses cover
+        about the last 1 / (1 - memory) iterations. A short training needs less than
+        Caffe's 0.999, or validation uses statistics from its start.
     ignore_label : int, optional
-        Label of the pixels that have none, such as those outside the field of view.
+        Marks pixels without a label, such as those outside the field of view.
     watch : mapping, optional
-        As of `losses.loss_layers`.
+        As in `losses.loss_layers`.
     shape : (int, int, int)
         Channels, height and width of the deployed input; it can be reshaped.
 
@@ -73,7 +73,7 @@ def unet(
     Raises
     ------
     UserError
-        On parameters out of range.
+        If a parameter is out of range.
 
     References
     ----------

@@ -62,7 +62,7 @@ def load(
     Raises
     ------
     UserError
-        When a file is missing or damaged, deploy holds training layers, the two do
+        If a file is missing or damaged, deploy holds training layers, the two do
         not belong together, or the backend is not there.
     """
     for path, what in ((deploy, "network"), (weights, "weights")):

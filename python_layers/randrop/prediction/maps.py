@@ -24,7 +24,7 @@ def write_map(path: Path, probability: NDArray[np.float32]) -> None:
     Raises
     ------
     UserError
-        When the file cannot be written.
+        If the file cannot be written.
     """
     levels = np.rint(probability * np.float32(LEVELS - 1)).astype(np.uint16)
     # Level 1 packs a noisy map as small as level 9 does, in a fifth of the time.
@@ -40,7 +40,7 @@ def read_map(path: Path) -> tuple[NDArray[np.uint16], int]:
     Raises
     ------
     UserError
-        When there is no such file, or it is no grey PNG of 8 or 16 bits.
+        If there is no such file, or it is no grey PNG of 8 or 16 bits.
     """
     remedy = "move it away and write it again with scripts/predict.py"
     content = np.frombuffer(read_bytes(path, remedy), np.uint8)

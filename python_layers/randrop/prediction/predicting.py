@@ -62,7 +62,7 @@ class Options:
     thresholds : mapping of str to float
         The lesion types to write, each with its threshold for the list of lesions.
     backend : str
-        As of `inference.load`.
+        As in `inference.load`.
     gpu : bool
     tile, overlap : int
         Of `tiles.predict`, in pixels.
@@ -87,7 +87,7 @@ def read_run(folder: Path, need: tuple[str, ...] = ()) -> dict[str, Any]:
     Raises
     ------
     UserError
-        When the folder holds no finished training.
+        If the folder holds no finished training.
     """
     return read_photograph_run(
         folder,
@@ -117,7 +117,7 @@ def trained(
     Raises
     ------
     UserError
-        When the run is none, or its weights are not those that it was exported with.
+        If the run is none, or its weights are not those that it was exported with.
     """
     facts = read_run(run) if run else {}
     if facts.get("weights_sha256") and not weights:

@@ -16,7 +16,7 @@ def check(tile: int, overlap: int, stride: int) -> None:
     Raises
     ------
     UserError
-        When `tile` or `overlap` is no multiple of `stride` (`overlap`: of twice
+        If `tile` or `overlap` is no multiple of `stride` (`overlap`: of twice
         `stride`, since half of it pads the photograph), or the tile has no middle.
     """
     if tile % stride or tile <= 0:
@@ -110,7 +110,7 @@ def predict(
     Raises
     ------
     UserError
-        When tile and overlap do not fit the network, or its output is not finite or
+        If tile and overlap do not fit the network, or its output is not finite or
         outside [0, 1].
     """
     check(tile, overlap, stride)

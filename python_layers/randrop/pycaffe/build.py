@@ -36,7 +36,7 @@ def caffe_binary() -> Path:
     Raises
     ------
     UserError
-        When it is not built.
+        If it is not built.
     """
     for relative in ("build/tools/caffe", "build/tools/caffe.bin"):
         path = caffe_root() / relative
@@ -85,7 +85,7 @@ def import_caffe() -> ModuleType:
     Raises
     ------
     UserError
-        When pycaffe cannot be imported.
+        If pycaffe cannot be imported.
     """
     for name, value in {"GLOG_minloglevel": "2", **PATIENCE}.items():
         os.environ.setdefault(name, value)

@@ -18,7 +18,7 @@ BUILT = "python_layers:build/caffe/python:$(echo build/venv/lib/python3*/site-pa
 
 
 def is_embedded() -> bool:
-    """Tell whether a C++ program runs this interpreter."""
+    """Return whether a C++ program runs this interpreter."""
     return not sys.orig_argv
 
 

@@ -55,7 +55,7 @@ def parse_options(
     Raises
     ------
     UserError
-        When it is no JSON object, a key is unknown, or a value is not allowed.
+        If it is no JSON object, a key is unknown, or a value is not allowed.
     """
     where = f"{layer}: param_str"
     given = schema.parse(param_str or "{}", where)

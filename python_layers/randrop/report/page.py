@@ -54,7 +54,7 @@ def write(
     Raises
     ------
     UserError
-        When the file cannot be written, or `run` holds no training.
+        If the file cannot be written, or `run` holds no training.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),

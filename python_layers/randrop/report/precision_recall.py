@@ -35,7 +35,7 @@ def pr_curves(path: Path, histograms: Mapping[str, NDArray[np.int64]]) -> None:
     Raises
     ------
     UserError
-        When the file cannot be written.
+        If the file cannot be written.
     """
     with mpl.rc_context({"font.size": 11, "axes.spines.top": False}):
         figure = Figure(figsize=(7, 5.6), layout="constrained")

@@ -118,7 +118,7 @@ def train(
     Raises
     ------
     UserError
-        When caffe fails, with its last words and a remedy, or when the loss is NaN.
+        If caffe fails, with its last words and a remedy, or when the loss is NaN.
     """
     # No -gpu: it would take all GPUs, and caffe's program cannot train with Python
     # layers on several. The solver's mode takes the first that is visible.
@@ -191,7 +191,7 @@ def finish(run: Path, iterations: int) -> Path:
     Raises
     ------
     UserError
-        When there are none, or the disk is full.
+        If there are none, or the disk is full.
     """
     state = snapshots.newest(run)
     if iteration_of(state) != iterations:
@@ -268,14 +268,14 @@ def _started(
 
 
 def same_settings(run: Path, settings: dict[str, Any]) -> bool:
-    """Say whether the run folder holds a run with these settings.
+    """Return whether the run folder holds a run with these settings.
 
     Those of `FREE` may be others.
 
     Raises
     ------
     UserError
-        When it holds one with others; names them.
+        If it holds one with others; names them.
     """
     path = run / "run.json"
     if not path.exists():

@@ -134,7 +134,7 @@ def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
     Raises
     ------
     UserError
-        When a step fails; names its log.
+        If a step fails; names its log.
     """
     folder = folder_of(job.plan.out, job.loss, job.seed)
     folder.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ def read(path: Path) -> list[dict[str, float]]:
     Raises
     ------
     UserError
-        When it holds anything else.
+        If it holds anything else.
     """
     remedy = "name a file that is not there yet, or one that KeptShareLayer wrote"
     *whole, last = reading.read_text(path, remedy).split("\n")

@@ -66,7 +66,7 @@ def losses_of(
     Raises
     ------
     UserError
-        When the loss is unknown, is not for this activation, or has no Python layer.
+        If the loss is unknown, is not for this activation, or has no Python layer.
     """
     python = settings["python_layer"]
     channels = settings.get("labels") or settings["lesions"]

@@ -78,7 +78,7 @@ def check_loss(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     Raises
     ------
     UserError
-        When it is unknown, or not for them.
+        If it is unknown, or not for them.
     """
     activation = settings.get("activation", "SOFTMAX")
     own = dict(settings) | {"loss": options.loss}

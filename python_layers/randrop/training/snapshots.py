@@ -56,7 +56,7 @@ def newest(run: Path) -> Path:
     Raises
     ------
     UserError
-        When there is none; says what goes on from here.
+        If there is none; says what goes on from here.
     """
     unknown = []
     for state in states(run):

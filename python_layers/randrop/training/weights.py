@@ -55,7 +55,7 @@ def check(path: Path, deploy: str) -> Fit:
     Raises
     ------
     UserError
-        When the file is damaged or empty, nothing in it fits, a layer has another
+        If the file is damaged or empty, nothing in it fits, a layer has another
         shape, or a weight is not finite.
     """
     stored = _stored_hdf5(path) if path.suffix == ".h5" else _stored(path)
@@ -168,7 +168,7 @@ def _wanted(deploy: str) -> Shapes:
 
 
 def _same(stored: list[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> bool:
-    """Say whether shapes are equal as Caffe sees them: old files have four axes."""
+    """Return whether shapes are equal as Caffe sees them: old files have four axes."""
     return len(stored) == len(wanted) and all(
         s == w or (len(s) == 4 and s == (1,) * (4 - len(w)) + w)
         for s, w in zip(stored, wanted, strict=True)
