@@ -5,7 +5,7 @@ These tools run before anything is installed.
 
 import sys
 
-if sys.version_info < (3, 10):  # noqa: UP036 - said before newer syntax is met
+if sys.version_info < (3, 10):  # noqa: UP036 - checked before newer syntax is parsed
     sys.exit(
         "error: Python 3.10 or newer is needed, and this is "
         + ".".join(map(str, sys.version_info[:2]))

@@ -1,10 +1,10 @@
-"""Reading the Debian archive out of apt's configuration, in both of its formats."""
+"""Finding the Debian archives in apt's configuration, in both of its formats."""
 
 import re
 from pathlib import Path
 
-# Suites of a snapshot end in a time. Docker's and others' archives end in /debian too,
-# but keep their packages in components of their own.
+# A snapshot's suite ends in a time. Archives of Docker and others also end in /debian,
+# but use components of their own.
 _ARCHIVE = re.compile(r"/debian(?:/\d{8}T\d{6}Z)?/?$")
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _OFF = ("no", "false", "without", "off", "disable", "0")
@@ -21,9 +21,9 @@ def debian_archives(configuration: Path) -> list[tuple[str, str]]:
     Returns
     -------
     list of (str, str)
-        The URI of each, and the value of Signed-By as a deb822 file has it (a path
-        after a space, or a key block of several lines; empty for the keys that apt
-        trusts anyway). Those signed by Debian's own keyring come first.
+        The URI of each, and the value of Signed-By in deb822 form (a path after a
+        space, or a key block of several lines; empty for the keys that apt trusts by
+        default). Archives signed with Debian's own keyring come first.
     """
     files = sorted((configuration / "sources.list.d").glob("*"))
     found: dict[tuple[str, str], bool] = {}
@@ -46,7 +46,7 @@ def debian_archives(configuration: Path) -> list[tuple[str, str]]:
 
 
 def _addresses(uri: str) -> list[str]:
-    """Return what a URI stands for: a mirror+file: names a file that lists mirrors."""
+    """Return the addresses of a URI: a mirror+file: names a file that lists mirrors."""
     match = re.match(r"mirror\+file:(?://)?(/.*)", uri)
     if not match:
         return [uri]

@@ -1,4 +1,4 @@
-"""Configuring and building a patched Caffe tree, and saying how far it is."""
+"""Configuring and building a patched Caffe tree, with progress reports."""
 
 import hashlib
 import json
@@ -22,18 +22,18 @@ _PRODUCTS = {
     "test.testbin": "build/test/test.testbin",
     "test_engine.testbin": "build/test/test_engine.testbin",
 }
-# Where program, pycaffe and tests look for libcaffe: from where they are themselves, so
-# that a tree which is moved or copied runs its own. The first is for pycaffe, which
-# Python opens by a link in python/caffe, and holds for all others, too. CMake would pad
-# the list with empty entries, to have room for another when it installs, and for the
-# loader an empty entry is the current folder, whatever libraries lie there.
+# Where program, pycaffe and tests look for libcaffe: relative to themselves, so that a
+# moved or copied tree runs its own. The first entry is for pycaffe, which Python opens
+# through a link in python/caffe, and also works for the others. CMake would pad the
+# list with empty entries, to have room for another path at installation, and to the
+# loader an empty entry means the current folder, whatever libraries lie there.
 _PLACES = (
     "-DCMAKE_BUILD_RPATH=$ORIGIN/../../build/lib",
     "-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON",
     "-DCMAKE_NO_BUILTIN_CHRPATH=ON",
 )
 SANITIZE = [
-    # Debug information for the lines; Boost.Python's types have no vptr to check.
+    # Debug information gives line numbers; Boost.Python's types have no vptr to check.
     "-DCMAKE_CXX_FLAGS=-fsanitize=address,undefined -fno-sanitize=vptr "
     "-fno-omit-frame-pointer",
     "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -g1 -DNDEBUG",
@@ -44,12 +44,12 @@ _ERROR = re.compile(r"\b(?:fatal )?error\b|undefined reference|\*\*\* ", re.IGNO
 
 
 def say(words: str) -> None:
-    """Print a step before it is begun."""
+    """Announce a step before it starts."""
     print(words, flush=True)
 
 
 def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None:
-    """Run CMake if flags or the set of sources changed since it ran last.
+    """Run CMake if the flags or the set of sources changed since its last run.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
     """
     build = tree / "build"
     command = [
-        # Progress is read from make's lines, whatever CMAKE_GENERATOR says.
+        # Progress is parsed from make's output, so ignore CMAKE_GENERATOR.
         *("cmake", "-S", str(tree), "-B", str(build), "-G", "Unix Makefiles"),
         "-DCMAKE_BUILD_TYPE=Release",
         "-DCMAKE_POLICY_VERSION_MINIMUM=3.5",
@@ -73,7 +73,7 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
         *_PLACES,
         *flags,
     ]
-    # CMake lists the sources by globbing when it configures, and only then.
+    # CMake globs the sources only when it configures.
     files = sorted(str(p) for p in (tree / "src").rglob("*") if p.suffix in _SOURCES)
     files = [file for file in files if not file.endswith((".pb.cc", ".pb.h"))]
     key = hashlib.sha256(json.dumps([command, files]).encode()).hexdigest()
@@ -91,10 +91,10 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
             "scripts/build_caffe.py --clean', or move it back"
         )
     say("Configuring (CMake, 5 s)")
-    # A run that fails leaves its flags in CMake's cache: what was before is void.
+    # A failed run leaves its flags in CMake's cache, so the old stamp is void.
     stamp.unlink(missing_ok=True)
     build.mkdir(exist_ok=True)
-    # It asks Python for its packages, which would import from the current folder.
+    # CMake runs Python, which would import packages from the current folder.
     result = subprocess.run(
         command, cwd=build, capture_output=True, text=True, check=False
     )
@@ -112,7 +112,7 @@ def make(tree: Path, targets: Iterable[str], jobs: int, log: Path) -> None:
     Raises
     ------
     ToolError
-        If it fails; with the first errors and the log.
+        If it fails; shows the first errors and the log.
     """
     command = ["make", "-C", str(tree / "build"), f"-j{jobs}", *targets]
     start, shown = time.monotonic(), -1
@@ -152,7 +152,7 @@ def _failed(log: Path, what: str) -> None:
     lines = log.read_text(errors="replace").splitlines()
     errors = [line for line in lines if _ERROR.search(line)][:5] or lines[-5:]
     if errors[0].startswith("CMake Error"):
-        # Its reasons are in the lines below.
+        # The reasons are in the lines below.
         first = lines.index(errors[0])
         errors = [line for line in lines[first : first + 12] if line.strip()]
     raise ToolError(
@@ -170,7 +170,7 @@ def build(
     logs: Path,
     mends_only: bool = False,
 ) -> None:
-    """Patch, configure and build a tree; nothing is done that was done before.
+    """Patch, configure and build a tree, skipping steps that are up to date.
 
     Raises
     ------
@@ -187,7 +187,7 @@ def build(
     if not changed and built.issuperset(targets):
         say(f"Caffe is built: {tree}")
         return
-    # A run with other flags that stops half-way leaves neither the old nor the new.
+    # A run with other flags that stops halfway leaves neither the old nor the new.
     stamp.unlink(missing_ok=True)
     configure(tree, python, flags, logs / "cmake.log")
     if "test_engine.testbin" in targets and not has_onednn(tree):
@@ -199,7 +199,7 @@ def build(
     link_python(tree)
     if "pycaffe" in targets and not mends_only:
         check_registered(tree, python)
-    # The build itself puts files beside the sources, so the state is taken anew.
+    # The build itself puts files beside the sources, so read the state again.
     record = {
         "state": _state_of(tree, python, flags),
         "targets": sorted(built.union(targets)),
@@ -208,14 +208,14 @@ def build(
 
 
 def has_onednn(tree: Path) -> bool:
-    """Return whether CMake found oneDNN for a tree that is configured."""
+    """Return whether CMake found oneDNN for a configured tree."""
     cache = (tree / "build" / "CMakeCache.txt").read_text()
     found = re.findall(r"^DNNL_(?:LIBRARY|INCLUDE_DIR):\w+=(.*)$", cache, re.MULTILINE)
     return len(found) == 2 and not any(x.endswith("NOTFOUND") for x in found)
 
 
 def _targets_built(stamp: Path, state: str, tree: Path) -> set[str]:
-    """Return the targets built from just these sources whose products are there."""
+    """Return the targets that were built from this state and whose products exist."""
     try:
         record = json.loads(stamp.read_text())
         if record["state"] != state:
@@ -227,7 +227,7 @@ def _targets_built(stamp: Path, state: str, tree: Path) -> set[str]:
 
 
 def _state_of(tree: Path, python: Path, flags: list[str]) -> str:
-    """Return a digest of the sources' names and times, and of how they are built."""
+    """Return a digest of the sources' names and times and of the build settings."""
     digest = hashlib.sha256(json.dumps([str(python), flags]).encode())
     files = [tree / "CMakeLists.txt"]
     for folder in ("src", "include", "tools", "python", "cmake"):
@@ -241,14 +241,14 @@ def _state_of(tree: Path, python: Path, flags: list[str]) -> str:
 
 
 def link_program(tree: Path) -> None:
-    """Give `caffe` its plain name, whatever CMake called it."""
+    """Link the program as `caffe`, whatever name CMake gave it."""
     tools = tree / "build" / "tools"
     if (tools / "caffe.bin").exists() and not (tools / "caffe").exists():
         (tools / "caffe").symlink_to("caffe.bin")
 
 
 def link_python(tree: Path) -> None:
-    """Have pycaffe's library found where the tree is, not where it was built."""
+    """Link pycaffe's library relative to the tree, not to where it was built."""
     link, library = tree / "python/caffe/_caffe.so", tree / "build/lib/_caffe.so"
     here = os.path.relpath(library, link.parent)
     if link.is_symlink() and library.exists() and os.readlink(link) != here:  # noqa: PTH115
@@ -259,7 +259,7 @@ def link_python(tree: Path) -> None:
 
 
 def _cxx_flags(tree: Path) -> str:
-    """Return the compiler's flags that were asked for when a tree was configured."""
+    """Return the compiler flags that the tree was configured with."""
     cache = tree / "build" / "CMakeCache.txt"
     text = cache.read_text() if cache.exists() else ""
     found = re.search(r"^CMAKE_CXX_FLAGS:\w+=(.*)$", text, re.MULTILINE)
@@ -267,7 +267,7 @@ def _cxx_flags(tree: Path) -> str:
 
 
 def _sanitizer() -> dict[str, str]:
-    """Return the environment in which Python can load a library with its checks."""
+    """Return the environment in which Python can load a sanitized library."""
     libraries = []
     for name in ("libasan.so", "libstdc++.so"):
         command = ["gcc", f"-print-file-name={name}"]
@@ -282,9 +282,9 @@ def check_registered(tree: Path, python: Path) -> None:
     Raises
     ------
     ToolError
-        If one is missing, or pycaffe cannot be imported.
+        If a type is missing, or pycaffe cannot be imported.
     """
-    # Isolated, Python does not import from the current folder.
+    # In isolated mode, Python does not import from the current folder.
     ask = f"import sys; sys.path.append({str(tree / 'python')!r})\n"
     ask += "import caffe; print(*caffe.layer_type_list())"
     result = subprocess.run(

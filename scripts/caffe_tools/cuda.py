@@ -1,4 +1,4 @@
-"""NVIDIA's compiler and libraries: the system's, or PyPI's, as one toolkit folder."""
+"""NVIDIA's compiler and libraries, the system's or PyPI's, as one toolkit folder."""
 
 import json
 import os
@@ -15,17 +15,17 @@ _HEADERS = ("include", "targets/x86_64-linux/include")
 
 
 def find_nvcc(folder: Path) -> Path | None:
-    """Return the CUDA compiler: $CUDA_HOME's, the machine's, or the one fetched.
+    """Return the CUDA compiler: $CUDA_HOME's, the machine's, or the fetched one.
 
     Parameters
     ----------
     folder : Path
-        Where `fetch_nvcc` puts one.
+        Where `fetch_nvcc` installs one.
 
     Raises
     ------
     ToolError
-        If CUDA_HOME is set, and none is there.
+        If CUDA_HOME is set but has no compiler.
     """
     home = os.environ.get("CUDA_HOME")
     if home:
@@ -41,12 +41,12 @@ def find_nvcc(folder: Path) -> Path | None:
 
 
 def fetch_nvcc(folder: Path, python: Path, say: Callable[[str], None]) -> None:
-    """Install PyPI's compiler into a folder of its own; needs no root.
+    """Install PyPI's compiler into its own folder, without root.
 
     Raises
     ------
     ToolError
-        If it cannot be had.
+        If it cannot be installed.
     """
     say("Getting nvcc, NVIDIA's CUDA compiler, from PyPI (300 MB)")
     _install(requirements(("nvcc",), own=False), folder / "compiler", python)
@@ -58,7 +58,7 @@ def compute_sanitizer(folder: Path, python: Path, say: Callable[[str], None]) ->
     Raises
     ------
     ToolError
-        If it cannot be had.
+        If it cannot be installed.
     """
     here = shutil.which("compute-sanitizer")
     if here:
@@ -68,7 +68,7 @@ def compute_sanitizer(folder: Path, python: Path, say: Callable[[str], None]) ->
     if not all((target / _installed_as(pin)).exists() for pin in wanted):
         say("Getting compute-sanitizer from PyPI (20 MB)")
         _install(wanted, target, python)
-    # Beside its libraries, not in bin/, where a script looks for it elsewhere.
+    # The one beside its libraries; bin/ has a script that looks for it elsewhere.
     found = sorted(target.glob("nvidia/*/compute-sanitizer/compute-sanitizer"))
     if not found:
         raise ToolError(f"{wanted[0]} has no program compute-sanitizer: see {target}")
@@ -81,15 +81,15 @@ def cuda_toolkit(
 ) -> Path:
     """Return a toolkit folder with compiler, runtime, cuBLAS and cuRAND.
 
-    The system's where it is whole; else a folder of links to the compiler and runtime
-    there are, and to PyPI's packages of cuBLAS and cuRAND of the same major version.
+    The system's toolkit if it is complete; otherwise a folder of links to the existing
+    compiler and runtime, and to PyPI's cuBLAS and cuRAND of the same major version.
 
     Raises
     ------
     ToolError
         If the packages cannot be installed.
     """
-    # nvcc may be a link or a wrapper: it knows itself where its toolkit is.
+    # nvcc may be a link or a wrapper, so ask it where its toolkit is.
     text = output_of([str(nvcc), "--dryrun", "-c", "-x", "cu", "/dev/null"])
     match = re.search(r"^#\$ TOP=(.*)$", text, re.MULTILINE)
     root = Path(match[1]).resolve() if match else nvcc.parents[1]
@@ -132,13 +132,13 @@ def _install(wanted: list[str], target: Path, python: Path) -> None:
 
 
 def _installed_as(pin: str) -> str:
-    """Return the folder that says that a package is installed, in that version."""
+    """Return the folder whose presence shows that this version is installed."""
     name, _, version = pin.partition("==")
     return f"{name.replace('-', '_')}-{version}.dist-info"
 
 
 def _is_whole(root: Path) -> bool:
-    """Return whether a toolkit has what Caffe compiles and links against."""
+    """Return whether a toolkit has everything that Caffe compiles and links against."""
     headers = ("cublas_v2.h", "curand.h", "cuda_runtime.h")
     libraries = ("libcublas.so", "libcurand.so")
     return all(
@@ -149,7 +149,7 @@ def _is_whole(root: Path) -> bool:
 
 
 def _assemble(toolkit: Path, root: Path, packages: Path) -> None:
-    """Make a toolkit folder of links, whole or not at all."""
+    """Make a toolkit folder of links, atomically."""
     new = toolkit.with_name(toolkit.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
     for part in ("bin", "include", "lib64", "nvvm"):
@@ -161,7 +161,7 @@ def _assemble(toolkit: Path, root: Path, packages: Path) -> None:
             _link_into(new / "include", source / headers)
         for libraries in _LIBRARIES:
             _link_into(new / "lib64", source / libraries)
-    # The packages are for running: they lack the plain names that a linker looks for.
+    # The runtime packages lack the plain library names that a linker looks for.
     for library in sorted((new / "lib64").glob("lib*.so.*")):
         plain = library.with_name(library.name.partition(".so.")[0] + ".so")
         if not plain.exists():
@@ -186,8 +186,8 @@ def _link_into(target: Path, source: Path) -> None:
 def compiler_flags(nvcc: Path) -> list[str]:
     """Return nvcc's flags for Caffe's sources.
 
-    Caffe's test program launches kernels of the library that are templates. From CUDA
-    13 on those are local to their file and hidden in the library, unless told not to.
+    Caffe's test program launches template kernels of the library. From CUDA 13 on,
+    these are local to their file and hidden in the library by default.
     """
     known = output_of([str(nvcc), "--help"])
     exports = ("static-global-template-stub", "device-entity-has-hidden-visibility")
@@ -195,28 +195,29 @@ def compiler_flags(nvcc: Path) -> list[str]:
 
 
 def gpu_architectures(nvcc: Path) -> list[str]:
-    """Return the architectures that a compiler knows ("75", ...), oldest first."""
+    """Return the architectures that a compiler supports ("75", ...), oldest first."""
     found = re.findall(r"compute_(\d+)\b", output_of([str(nvcc), "--list-gpu-arch"]))
     return [str(number) for number in sorted(set(map(int, found)))]
 
 
 def choose_architectures(known: list[str], gpus: list[str]) -> list[str]:
-    """Return the architectures to compile for, when none is asked for.
+    """Return the architectures to compile for if none is requested.
 
-    Code for one runs on every later one of the same major version, so a GPU here needs
-    a single one; and without a GPU here, the first of each major version serves all.
+    Code for one architecture runs on every later one of the same major version. A GPU
+    of this machine thus needs only one; without a GPU, the first of each major version
+    covers all.
 
     Parameters
     ----------
     known : list of str
-        What the compiler knows, oldest first, as "75".
+        Those the compiler supports, oldest first, as "75".
     gpus : list of str
         Architectures of the GPUs of this machine; empty without any.
 
     Raises
     ------
     ToolError
-        If the compiler knows none that runs on a GPU of this machine.
+        If the compiler supports none that runs on a GPU of this machine.
     """
     if not gpus:
         first: dict[str, str] = {}
@@ -225,7 +226,7 @@ def choose_architectures(known: list[str], gpus: list[str]) -> list[str]:
         return list(first.values())
     chosen = set()
     for gpu in gpus:
-        # A GPU newer than the compiler is served by the newest's PTX.
+        # A GPU newer than the compiler runs the newest architecture's PTX.
         fitting = [a for a in known if int(a) <= int(gpu)]
         if not fitting:
             raise ToolError(

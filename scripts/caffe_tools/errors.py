@@ -1,5 +1,5 @@
-"""The error that the tools show as a sentence."""
+"""The error that the tools show as one sentence."""
 
 
 class ToolError(Exception):
-    """Something the user can mend: shown as `error: ...`, exit status 2."""
+    """An error that the user can fix: shown as `error: ...`, exit status 2."""

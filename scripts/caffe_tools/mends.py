@@ -1,7 +1,7 @@
-"""What an old Caffe tree needs to build and run with libraries of today.
+"""Fixes that let an old Caffe tree build and run with today's libraries.
 
-Each mend is for one thing, and applies only where a tree has the text that it mends.
-All are safe with old libraries: they ask for versions where that matters.
+Each mend fixes one problem, and applies only if the tree has the text that it mends.
+All are safe with old libraries: they check versions where that matters.
 """
 
 import dataclasses
@@ -10,12 +10,12 @@ import re
 
 @dataclasses.dataclass(frozen=True)
 class Mend:
-    """A change of one file.
+    """A change to one file.
 
     Attributes
     ----------
     name, why : str
-        What it is called, and what it is for.
+        Its name and its purpose.
     path : str
         The file, relative to the tree.
     changes : tuple of (str, str)
@@ -28,7 +28,7 @@ class Mend:
     changes: tuple[tuple[str, str], ...]
 
     def apply(self, text: str) -> str:
-        """Return the text mended; the same text where there is nothing to mend."""
+        """Return the mended text; the same text if there is nothing to mend."""
         newline = "\r\n" if "\r\n" in text else "\n"
         plain = text.replace("\r\n", "\n")
         for pattern, replacement in self.changes:
@@ -36,13 +36,13 @@ class Mend:
         return plain.replace("\n", newline)
 
     def fits(self, text: str) -> bool:
-        """Return whether the text has the place of every change."""
+        """Return whether every change finds its place in the text."""
         plain = text.replace("\r\n", "\n")
         return all(re.search(p, plain, re.MULTILINE) for p, _ in self.changes)
 
 
 def _guarded(statement: str) -> tuple[str, str]:
-    """Leave a statement out with CUDA 13; not twice."""
+    """Guard a statement so that CUDA 13 skips it; do not guard it twice."""
     return (
         rf"(?<!#if CUDART_VERSION < 13000\n)(^{statement})",
         r"#if CUDART_VERSION < 13000\n\1\n#endif",

@@ -1,4 +1,4 @@
-"""The tree that is built: a copy of another, which it remembers."""
+"""The tree to build: a copy that records which tree it came from."""
 
 import hashlib
 import json
@@ -10,9 +10,9 @@ from pathlib import Path
 from caffe_tools.errors import ToolError
 
 RECORD = ".randrop-origin"
-# What a tree in use gathers and a build does not read: its own builds, history, and
-# data and weights, which can be many times the size of Caffe. A caffe.pb.h made by its
-# Makefile lies among the headers, and would stand before the one with our parameters.
+# Files that a tree in use gathers and a build does not read: its own builds, history,
+# and data and weights, which can be many times the size of Caffe. A caffe.pb.h from its
+# Makefile lies among the headers and would hide the one with our parameters.
 _BUILDS = ("build", ".build_*", "distribute")
 _LEFT_OUT = (
     *("caffe.pb.*", "caffe_pb2.py", "_caffe*.so", "__pycache__"),
@@ -21,15 +21,15 @@ _LEFT_OUT = (
 
 
 def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
-    """Copy a tree to where it is built, whole or not at all.
+    """Copy a tree to where it is built, atomically.
 
-    A copy that was made of the same tree in the same state stays. Any other one is
-    replaced together with what was built in it.
+    A copy of the same tree in the same state stays. Any other copy is replaced together
+    with its build.
 
     Raises
     ------
     ToolError
-        If the copy would lie inside of what is copied, or replace another's tree.
+        If the copy would lie inside the original, or replace somebody else's tree.
     """
     if tree == source:
         return
@@ -72,7 +72,7 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
 
 
 def origin(tree: Path) -> dict[str, str]:
-    """Return what a tree was copied from; empty where that is not known."""
+    """Return what a tree was copied from; empty if that is unknown."""
     try:
         return json.loads((tree / RECORD).read_text())
     except (OSError, ValueError):
@@ -80,7 +80,7 @@ def origin(tree: Path) -> dict[str, str]:
 
 
 def _state_of(tree: Path) -> str:
-    """Return a digest of names, times and sizes of the files that would be copied."""
+    """Return a digest of names, times and sizes of the files to copy."""
     digest = hashlib.sha256()
     for folder, folders, files in os.walk(tree):
         patterns = _LEFT_OUT + (_BUILDS if Path(folder) == tree else ())

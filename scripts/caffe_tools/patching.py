@@ -1,8 +1,8 @@
-"""Patching a Caffe tree with our layers, and giving it back.
+"""Patching a Caffe tree with our layers, and restoring it.
 
-What the tree was is kept in `.randrop/` in the tree: a manifest with the hash of every
+`.randrop/` in the tree records its original state: a manifest with the hash of every
 file before and after, and the originals. The manifest is written before the first file
-is changed, so that a run that is killed half-way can be told, completed or undone.
+changes, so that a run that is killed halfway can be detected, completed or undone.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ _TEMPORARY = ".randrop-new"
 
 
 class State(enum.Enum):
-    """How a tree stands to our patch."""
+    """The state of a tree relative to our patch."""
 
     PATCHED = 0
     NOT_PATCHED = 1
@@ -41,19 +41,19 @@ class State(enum.Enum):
 def apply(
     root: Path, numbers: dict[str, int] | None = None, mends_only: bool = False
 ) -> list[str]:
-    """Patch the tree, or bring it to the present patch.
+    """Patch the tree, or update it to the current patch.
 
-    Files that are right already are not written, so that their times stay. A failure
-    leaves the tree as it was.
+    Files that are already right are not written, so their times stay. A failure leaves
+    the tree as it was.
 
     Parameters
     ----------
     root : Path
         Caffe tree.
     numbers : dict, optional
-        Numbers for our fields, where the tree uses ours; those chosen before stay.
+        Numbers for our fields where the tree uses ours; earlier choices stay.
     mends_only : bool
-        Apply the compatibility mends and nothing else.
+        Apply only the compatibility mends.
 
     Returns
     -------
@@ -63,7 +63,7 @@ def apply(
     Raises
     ------
     ToolError
-        On any conflict, or when the system refuses to write.
+        On any conflict, or if the system refuses to write.
     """
     check_tree(root)
     manifest = read_manifest(root)
@@ -88,12 +88,12 @@ def apply(
 
 
 def check(root: Path) -> State:
-    """Say how the tree stands to the present patch.
+    """Return the state of the tree relative to the current patch.
 
     Raises
     ------
     ToolError
-        If it is no Caffe tree, or its state cannot be read.
+        If it is not a Caffe tree, or its state cannot be read.
     """
     check_tree(root)
     manifest = read_manifest(root)
@@ -115,7 +115,7 @@ def check(root: Path) -> State:
 
 
 def revert(root: Path) -> list[str]:
-    """Give the tree back byte for byte, as it was before the patch.
+    """Restore the tree byte for byte to its state before the patch.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def revert(root: Path) -> list[str]:
     Raises
     ------
     ToolError
-        If it is not patched, or a patched file was edited since.
+        If it is not patched, or a patched file has been edited since.
     """
     check_tree(root)
     manifest = read_manifest(root)
@@ -138,7 +138,7 @@ def revert(root: Path) -> list[str]:
             _refuse_edited(root, path, content, files)
     _check_writable(root, list(files))
     changed = []
-    # The manifest goes last: a revert that is killed can be run again.
+    # Remove the manifest last, so that a killed revert can be run again.
     for path, record in files.items():
         target = root / path
         if record["before"] is None:
@@ -162,7 +162,7 @@ def _write(
     dropped: list[str],
     numbers: dict[str, int],
 ) -> None:
-    """Stage everything, then rename; undo all of it on failure."""
+    """Stage everything, then rename; undo everything on failure."""
     first_time = not (root / STATE).exists()
     old_manifest = read_manifest(root)
     previous = {c.path: read_file(root / c.path) for c in pending}
@@ -182,7 +182,7 @@ def _write(
             for c in changes
         },
     }
-    # While applying, what was dropped must still be known to a revert.
+    # While applying, a revert must still know the files that were dropped.
     dropped_records = {p: old_manifest["files"][p] for p in dropped}
     staged: list[tuple[Path, Path]] = []
     try:

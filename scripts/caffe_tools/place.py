@@ -1,4 +1,4 @@
-"""The folder that all is built in: ours, and nobody else's."""
+"""The build folder: ours and nobody else's."""
 
 import fcntl
 import os
@@ -17,19 +17,19 @@ NAMES = (
 )
 """What the scripts make and replace in the folder."""
 
-# What a version without the mark left.
+# The files that a version without the mark left.
 _SIGNS = ("venv/requirements.sha256", *(f"{tree}/.randrop-origin" for tree in _TREES))
 
 
 def take(root: Path) -> IO[str]:
-    """Make the build folder ours, and hold it as long as the returned file is open.
+    """Make the build folder ours, and lock it while the returned file is open.
 
-    Whatever else lies in it is left alone.
+    Other files in it are left alone.
 
     Raises
     ------
     ToolError
-        If somebody's files have one of our names, or another build is at work.
+        If somebody's files have one of our names, or another build is running.
     """
     mark = root / MARK
     taken = [name for name in NAMES if os.path.lexists(root / name)]
@@ -52,7 +52,7 @@ def take(root: Path) -> IO[str]:
             "RANDROP_BUILD to another folder"
         ) from error
     except OSError:
-        # A file system without locks: nothing can be told.
+        # The file system has no locks, so nothing can be detected.
         pass
     stream.truncate(0)
     stream.write(f"build_caffe.py (process {os.getpid()} on {os.uname().nodename})\n")
@@ -61,7 +61,7 @@ def take(root: Path) -> IO[str]:
 
 
 def check_build(tree: Path) -> None:
-    """Refuse to build a user's tree where a build of his is.
+    """Refuse to build in a user's tree that already has a build of the user's.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What patching a Caffe tree changes: layers, parameters, patches and mends."""
+"""The changes of patching a Caffe tree: layers, parameters, patches and mends."""
 
 import dataclasses
 import difflib
@@ -26,7 +26,7 @@ _REGISTER = re.compile(r"REGISTER_LAYER_(?:CLASS|CREATOR)\(\s*(\w+)")
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """One file of the tree; `before` is None where there was none."""
+    """One file of the tree; `before` is None if it did not exist."""
 
     path: str
     before: bytes | None
@@ -35,12 +35,12 @@ class Change:
 
 
 def check_tree(root: Path) -> None:
-    """Refuse a path that is no Caffe tree.
+    """Refuse a path that is not a Caffe tree.
 
     Raises
     ------
     ToolError
-        Naming what is missing.
+        Names what is missing.
     """
     if not root.is_dir():
         raise ToolError(f"{root} is no folder: give the root of a Caffe tree")
@@ -65,12 +65,12 @@ def registered_types() -> list[str]:
 
 
 def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[Change]:
-    """Return the changes that patch the tree as it was before any patch of ours.
+    """Return the changes that patch the tree, starting from its original state.
 
     Raises
     ------
     ToolError
-        If a number, name, layer type or file of ours is taken; names by whom.
+        If a number, name, layer type or file of ours is taken; names the owner.
     """
     originals = read_originals(root)
 
@@ -105,7 +105,7 @@ def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[
 
 
 def _engine() -> list[tuple[str, Mend | FileDiff]]:
-    """Return the engine's changes to Caffe's own files, and what each is for."""
+    """Return the engine's changes to Caffe's own files, and their purposes."""
     patched = [
         (f"{patch.name}: {patch.what}", diff)
         for patch in series.read(PATCHES)
@@ -115,7 +115,7 @@ def _engine() -> list[tuple[str, Mend | FileDiff]]:
 
 
 def engine_left_out(root: Path) -> list[str]:
-    """Return the files of the tree in which the CPU engine does not find its place.
+    """Return the files of the tree in which a change of the CPU engine does not fit.
 
     If there is one, the tree keeps Caffe's own layers.
     """
@@ -128,7 +128,7 @@ def engine_left_out(root: Path) -> list[str]:
 
 
 def _without_place(before: Callable[[str], bytes | None]) -> list[str]:
-    """Return the files in which one of the engine's changes finds no place."""
+    """Return the files in which one of the engine's changes does not fit."""
     texts: dict[str, str] = {}
     missing = []
     for _, step in _engine():
@@ -280,15 +280,15 @@ def _layer_changes(root: Path, before: Callable[[str], bytes | None]) -> list[Ch
 
 
 def second_names_taken(root: Path) -> dict[str, tuple[str, Path]]:
-    """Return which of our files are left out because the tree has such a type.
+    """Return which of our files are left out because the tree already has their type.
 
-    Some layers of ours are registered under a second name, each in a file *_name.cpp:
-    one that forks of Caffe may have for a layer of their own, which then stays.
+    Some of our layers are also registered under a second name, each in a file
+    *_name.cpp. If a fork of Caffe uses that name for its own layer, that layer stays.
 
     Returns
     -------
     dict of str to (str, Path)
-        Our path to the layer type and the tree's file that registers it.
+        Maps our path to the layer type and the tree's file that registers it.
     """
     others = _types_of_others(root)
     return {
@@ -300,7 +300,7 @@ def second_names_taken(root: Path) -> dict[str, tuple[str, Path]]:
 
 
 def _types_of_others(root: Path) -> dict[str, Path]:
-    """Return the layer types that files which are not ours register."""
+    """Return the layer types registered in files that are not ours."""
     ours = {p.relative_to(LAYERS).as_posix() for p in LAYERS.rglob("*.cpp")}
     return {
         name: file
@@ -311,7 +311,7 @@ def _types_of_others(root: Path) -> dict[str, Path]:
 
 
 def differences(changes: list[Change], root: Path) -> Iterator[str]:
-    """Yield a unified diff from the tree as it is to what a plan makes of it."""
+    """Yield a unified diff from the current tree to the planned one."""
     for change in changes:
         old = read_file(root / change.path)
         if old == change.after:
@@ -325,7 +325,7 @@ def differences(changes: list[Change], root: Path) -> Iterator[str]:
 
 
 def read_originals(root: Path) -> dict[str, bytes | None]:
-    """Return the files that the patch changed as they were before it."""
+    """Return the original content of the files that the patch changed."""
     records = read_manifest(root).get("files", {})
     return {
         path: None
@@ -336,7 +336,7 @@ def read_originals(root: Path) -> dict[str, bytes | None]:
 
 
 def read_manifest(root: Path) -> dict:
-    """Return the manifest of a patched tree; empty for one that is not patched."""
+    """Return the manifest of a patched tree; empty if it is not patched."""
     path = root / STATE / "manifest.json"
     if not path.exists():
         return {}
@@ -349,10 +349,10 @@ def read_manifest(root: Path) -> dict:
 
 
 def read_file(path: Path) -> bytes | None:
-    """Return a file's content, or None."""
+    """Return a file's content, or None if there is none."""
     return path.read_bytes() if path.exists() else None
 
 
 def decode(content: bytes) -> str:
-    """Decode a file of any encoding so that encoding it again gives it back."""
+    """Decode a file of any encoding so that encoding restores the same bytes."""
     return content.decode("utf-8", "surrogateescape")

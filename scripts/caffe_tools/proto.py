@@ -20,7 +20,7 @@ RESERVED_BY_PROTOBUF = range(19000, 20000)
 
 @dataclasses.dataclass(frozen=True)
 class Token:
-    """A word, number, string or symbol and where it begins."""
+    """A word, number, string or symbol, and its position."""
 
     kind: str
     text: str
@@ -40,7 +40,7 @@ class Field:
 
 @dataclasses.dataclass
 class Message:
-    """A message, with the ranges of numbers it reserves or leaves to extensions."""
+    """A message, with the number ranges that it reserves or leaves to extensions."""
 
     name: str
     line: int
@@ -50,7 +50,7 @@ class Message:
     """Offset of its closing brace."""
 
     def used(self, number: int) -> str | None:
-        """Say by whom a number is taken, or None."""
+        """Return who uses a number, or None."""
         for field in self.fields:
             if field.number == number:
                 return f"'{field.type} {field.name}' in line {field.line}"
@@ -60,7 +60,7 @@ class Message:
         return None
 
     def free(self, at_least: int) -> int | None:
-        """Return a number that nobody uses, from `at_least` on if there is one."""
+        """Return an unused number, at least `at_least` if possible."""
         taken = [(f.number, f.number) for f in self.fields]
         taken += [(first, last) for first, last, _ in self.ranges]
         taken.append((RESERVED_BY_PROTOBUF[0], RESERVED_BY_PROTOBUF[-1]))
@@ -89,7 +89,7 @@ def parse(text: str, name: str) -> File:
     Raises
     ------
     ToolError
-        If the text is no whole proto file; names `name` and the line.
+        If the text is not a complete proto file; names `name` and the line.
     """
     return _Parser(text, name).file()
 
@@ -136,7 +136,7 @@ class _Parser:
         return self.tokens[self.position].text
 
     def _skip_statement(self) -> None:
-        """Skip up to the semicolon, or the block, that ends a statement."""
+        """Skip to the end of a statement: a semicolon or a block."""
         depth = 0
         while True:
             token = self._next()
@@ -185,7 +185,7 @@ class _Parser:
         return message
 
     def _body(self, message: Message) -> None:
-        """Read fields until the closing brace, those of a oneof included."""
+        """Read fields up to the closing brace, including those of a oneof."""
         while True:
             token = self._next("word", "}", ";")
             if token.text == "}":

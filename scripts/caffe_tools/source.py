@@ -1,4 +1,4 @@
-"""Getting Caffe's source: the cache, or Debian's source package, checked either way."""
+"""Getting Caffe's source from the cache or Debian's source package, and checking it."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ REMEDY = (
 def fetch(cache: Path, configuration: Path = Path("/etc/apt")) -> Path:
     """Return an unpacked, pristine Caffe tree; fetch it if the cache has none.
 
-    Once fetched, nothing is asked of the network again. The tree is for reading only.
+    Once it is fetched, the network is not used again. Do not write to the tree.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def fetch(cache: Path, configuration: Path = Path("/etc/apt")) -> Path:
     Raises
     ------
     ToolError
-        If it can be had from nowhere; with what to do.
+        If no source provides it; tells what to do.
     """
     tree = cache / "tree"
     if tree.is_dir():
@@ -52,14 +52,14 @@ def take_package(package: Path, cache: Path) -> Path:
     Parameters
     ----------
     package : Path
-        The .dsc file; the archives that it lists lie beside it.
+        The .dsc file, with the archives that it lists beside it.
     cache : Path
         Folder that keeps the source package and the unpacked tree.
 
     Raises
     ------
     ToolError
-        If a file is missing, or differs from what the .dsc says; the cache stays.
+        If a file is missing or differs from the .dsc; the cache stays unchanged.
     """
     if package.suffix != ".dsc" or not package.is_file():
         raise ToolError(f"{package} is no .dsc file, the index of a source package")
@@ -96,14 +96,14 @@ def listed_files(package: Path) -> list[str]:
 
 
 def _keep(folder: Path, cache: Path) -> None:
-    """Move a package's files into the cache; its .dsc last, which says it is whole."""
+    """Move a package's files into the cache, the .dsc last: it marks completeness."""
     files = [file for file in folder.iterdir() if file.is_file()]
     for file in sorted(files, key=lambda file: file.suffix == ".dsc"):
         file.replace(cache / file.name)
 
 
 def _unpack(package: Path, tree: Path) -> None:
-    """Unpack a source package; dpkg-source compares the archives with the .dsc."""
+    """Unpack a source package; dpkg-source checks the archives against the .dsc."""
     if not shutil.which("dpkg-source"):
         raise ToolError("dpkg-source is missing: install the package dpkg-dev")
     with tempfile.TemporaryDirectory(dir=tree.parent) as folder:
@@ -118,7 +118,7 @@ def _unpack(package: Path, tree: Path) -> None:
 
 
 def _download(cache: Path, configuration: Path) -> None:
-    """Fetch Debian's source package, verified by apt with the keys it trusts."""
+    """Fetch Debian's source package; apt verifies it with the keys it trusts."""
     if not shutil.which("apt-get"):
         raise ToolError(f"no apt-get here to fetch Debian's source package. {REMEDY}")
     archives = apt_config.debian_archives(configuration)
@@ -144,7 +144,7 @@ def _download_from(uri: str, key: str, cache: Path) -> str | None:
     """Fetch the package from one archive; return what went wrong, or None."""
     with tempfile.TemporaryDirectory(dir=cache) as folder:
         work = Path(folder)
-        # apt fetches as the user _apt where it may.
+        # apt fetches as the user _apt if it can.
         work.chmod(0o755)
         for part in ("lists/partial", "cache/archives/partial", "download"):
             (work / part).mkdir(parents=True)
@@ -153,19 +153,19 @@ def _download_from(uri: str, key: str, cache: Path) -> str | None:
             f"Types: deb-src\nURIs: {uri}\nSuites: {SUITE}\nComponents: main\n"
             + signed_by
         )
-        # List, index and cache of our own: the system's stay as they are.
+        # Use our own list, index and cache; leave the system's unchanged.
         apt = [
             "apt-get",
             *("-o", f"Dir::Etc::sourcelist={work / 'debian.sources'}"),
             *("-o", "Dir::Etc::sourceparts=-"),
             *("-o", f"Dir::State::Lists={work / 'lists'}"),
             *("-o", f"Dir::Cache={work / 'cache'}"),
-            # Without this, update calls an unreachable archive a success.
+            # Without this, update reports success for an unreachable archive.
             *("-o", "APT::Update::Error-Mode=any"),
         ]
         result = _run([*apt, "update"])
         if result.returncode == 0:
-            # The .dsc and its archives are hashed in the index, and that is signed.
+            # The signed index holds the hashes of the .dsc and its archives.
             wanted = f"{PACKAGE}/{SUITE}"
             result = _run(
                 [*apt, "source", "--download-only", wanted], work / "download"
@@ -201,7 +201,7 @@ def _last_words(result: subprocess.CompletedProcess) -> str:
 def _run(
     command: list[str], folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    # In English, since failures are told apart by apt's words.
+    # In English, because we distinguish failures by apt's messages.
     return subprocess.run(
         ["env", "LC_ALL=C", *command],
         cwd=folder,

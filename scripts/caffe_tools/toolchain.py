@@ -1,4 +1,4 @@
-"""What a build needs on the machine: Debian packages, Python packages."""
+"""What a build needs on the machine: Debian and Python packages."""
 
 import hashlib
 import os
@@ -38,7 +38,7 @@ PYPROJECT = REPOSITORY / "pyproject.toml"
 
 
 def default_jobs() -> int:
-    """Return how many compilers to run: the processors ours, and 1.5 GB for each."""
+    """Return how many compilers to run: one per usable processor and 1.5 GB."""
     try:
         processors = len(os.sched_getaffinity(0))
     except AttributeError:
@@ -59,10 +59,10 @@ def install_packages(
     Raises
     ------
     ToolError
-        If some are missing and may not or cannot be installed; names the command.
+        If some are missing and must not or cannot be installed; names the command.
     """
     if not shutil.which("dpkg-query"):
-        # Whether the libraries are there too, CMake will say.
+        # CMake will report whether the libraries are there, too.
         if needed is VENV_PACKAGES or (
             shutil.which("cmake") and shutil.which("protoc")
         ):
@@ -81,11 +81,11 @@ def install_packages(
     if not allowed or not (root or shutil.which("sudo")):
         raise ToolError(f"Debian packages are missing. Install them:\n  {by_hand}")
     say(f"Installing {len(missing)} Debian packages (1 to 4 minutes)")
-    # sudo drops the environment, so the setting is given on the command line.
+    # sudo drops the environment, so pass the setting on the command line.
     start = ["env", "DEBIAN_FRONTEND=noninteractive"]
     if not root:
         start = ["sudo", *start]
-    # A broken archive of another vendor fails the update, not what we install.
+    # Another vendor's broken archive fails the update, but not our installation.
     results = [
         subprocess.run([*start, *part], capture_output=True, text=True, check=False)
         for part in (["apt-get", "update"], install)
@@ -113,16 +113,16 @@ def _is_installed(name: str) -> bool:
 def requirements(
     groups: tuple[str, ...] = ("test", "docs"), own: bool = True
 ) -> list[str]:
-    """Return the pinned packages of some groups of pyproject.toml.
+    """Return the pinned packages of dependency groups in pyproject.toml.
 
-    The lists there are plain; Python 3.10 has no reader of TOML, so this reads them.
+    Python 3.10 has no TOML reader, but the lists are simple enough to read here.
 
     Parameters
     ----------
     groups : tuple of str
         Names of dependency groups.
     own : bool
-        With the packages of the project itself, before those of the groups.
+        Put the packages of the project itself before those of the groups.
     """
     text = PYPROJECT.read_text()
     lists = dict(re.findall(r"^(\w+) = \[\n(.*?)^\]", text, re.MULTILINE | re.DOTALL))
@@ -134,23 +134,23 @@ def requirements(
 
 
 def make_venv(venv: Path, python: str | None, say: Callable[[str], None]) -> Path:
-    """Make the virtual environment, or bring it up to date; return its Python.
+    """Create or update the virtual environment; return its Python.
 
     Parameters
     ----------
     venv : Path
-        Where it is, or will be.
+        Its folder.
     python : str or None
-        The interpreter that it is to be made of; None for the one there is, and for a
-        new one Debian's, to which Debian's Boost.Python belongs.
+        The interpreter to create it with. None keeps the existing one; a new
+        environment then uses Debian's, which matches Debian's Boost.Python.
     say : callable
-        Told before a long step.
+        Called before a long step.
 
     Raises
     ------
     ToolError
-        If it cannot be made, is made of another interpreter than the one asked for,
-        or packages cannot be installed.
+        If it cannot be created, uses another interpreter than the requested one, or
+        packages cannot be installed.
     """
     wanted = requirements()
     stamp = venv / "requirements.sha256"
@@ -168,7 +168,7 @@ def make_venv(venv: Path, python: str | None, say: Callable[[str], None]) -> Pat
         try:
             run_quietly([base, "-I", "-m", "venv", str(venv)], "cannot make build/venv")
         except ToolError:
-            # Half of one, without pip, would stop every later run.
+            # A partial environment without pip would break every later run.
             shutil.rmtree(venv, ignore_errors=True)
             raise
     run_quietly(
@@ -182,17 +182,17 @@ def make_venv(venv: Path, python: str | None, say: Callable[[str], None]) -> Pat
 def install_judges(folder: Path, python: Path, say: Callable[[str], None]) -> None:
     """Install the packages whose losses ours are tested against, all or none.
 
-    They go into a folder of their own, which the tests put at the end of their path:
-    nobody else needs them.
+    They go into a folder of their own, which only the tests need: they append it to
+    their path.
 
     Parameters
     ----------
     folder : Path
-        Where they are, or will be.
+        Their folder.
     python : Path
-        The interpreter that is to import them.
+        The interpreter that will import them.
     say : callable
-        Told before the download.
+        Called before the download.
 
     Raises
     ------
@@ -217,7 +217,7 @@ def install_judges(folder: Path, python: Path, say: Callable[[str], None]) -> No
 
 
 def _check_interpreter(python: str, interpreter: Path) -> None:
-    """Refuse an interpreter that is missing, old, or not the one of the venv."""
+    """Refuse an interpreter that is missing, too old, or not the one of the venv."""
     ask = "import sys; print(sys.version_info >= (3, 10), sys._base_executable)"
     if not shutil.which(python):
         raise ToolError(f"--python {python}: there is no such program")
@@ -237,17 +237,17 @@ def _check_interpreter(python: str, interpreter: Path) -> None:
 
 
 def run_quietly(command: list[str], failed: str) -> None:
-    """Run a command, and raise a ToolError with its last words if it fails."""
+    """Run a command; if it fails, raise a ToolError with its last output."""
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         said = (result.stderr.strip() or result.stdout.strip()).splitlines()
         errors = [line for line in said if line.startswith("ERROR")]
-        # pip repeats one warning a try; the first says why, the last say what.
+        # pip repeats a warning per try: the first gives the cause, the last the result.
         why = [line for line in said if "SSLError" in line or "NewConnection" in line]
         raise ToolError("\n  ".join([f"{failed}:", *why[:1], *(errors or said)[-5:]]))
 
 
 def output_of(command: list[str]) -> str:
-    """Return all that a command says."""
+    """Return the output of a command."""
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     return result.stdout + result.stderr

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, nobody else's replaced, checked when read."""
+"""Files: written atomically, checked when read, never replacing those of others."""
 
 from randrop.files.writing import (
     building,

@@ -1,4 +1,4 @@
-"""The JSON files of the project: what each must hold where it is read."""
+"""The JSON files of the project: what each must hold when it is read."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,9 +26,9 @@ Split = dict[str, list[str]]
 
 
 class Run(OpenModel):
-    """run.json: the settings of a training, or of a model that was exported.
+    """run.json: the settings of a training, or of an exported model.
 
-    What is there must be right; who needs a key says so.
+    Keys that are present must be valid; a caller names the keys that it needs.
     """
 
     net: Literal["unet", "lseg", "explog3d"] = "unet"
@@ -67,7 +67,7 @@ class Run(OpenModel):
 
 
 class CaseFacts(OpenModel):
-    """What a manifest says of a photograph that reading the set depends on."""
+    """The facts about a photograph that reading the set depends on."""
 
     unknown: list[Structure] = Field(default=[])
     patient: str | None = None
@@ -113,7 +113,7 @@ class PhantomManifest(OpenModel):
 
 
 class Prediction(OpenModel):
-    """prediction.json: what made probability maps."""
+    """prediction.json: how the probability maps were made."""
 
     complete: bool
     lesions: Lesions
@@ -125,7 +125,7 @@ class Prediction(OpenModel):
 
 
 class About(OpenModel):
-    """The words for a model's card."""
+    """The texts of a model card."""
 
     title: str
     data: str
@@ -134,7 +134,7 @@ class About(OpenModel):
 
 
 class Froc(OpenModel):
-    """The measures of lesions."""
+    """The per-lesion measures."""
 
     score: Share | None
 
@@ -181,7 +181,7 @@ class Curves(OpenModel):
 
 
 class Costs(OpenModel):
-    """layers.json: where an iteration's time goes."""
+    """layers.json: the time that each part of an iteration takes."""
 
     ms: NotNegative
     loss_share: Share
@@ -189,20 +189,20 @@ class Costs(OpenModel):
 
 
 def read_run(folder: Path, remedy: str, need: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return what a training wrote in its run.json.
+    """Return the run.json of a training.
 
     Parameters
     ----------
     folder : Path
     remedy : str
-        What to do where there is none, or a bad one.
+        What to do if it is missing or invalid.
     need : tuple of str
-        Keys that must be there.
+        Required keys.
 
     Raises
     ------
     UserError
-        If it is missing, damaged, has a wrong value or lacks a key.
+        If it is missing or damaged, has a wrong value or lacks a key.
     """
     return schema.read_json(folder / "run.json", Run, remedy, need)
 
@@ -215,7 +215,7 @@ def read_photograph_run(
     Raises
     ------
     UserError
-        As `read_run`, and when it is one on a labelled set.
+        As in `read_run`, and if the training used a labelled set.
     """
     run = read_run(folder, remedy)
     if run.get("labels"):

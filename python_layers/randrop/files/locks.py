@@ -1,4 +1,4 @@
-"""One program at a time writes into a folder."""
+"""Locks: only one program at a time writes into a folder."""
 
 import contextlib
 import errno
@@ -26,28 +26,29 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 @contextlib.contextmanager
 def locked(folder: Path, wanted: Path | None = None) -> Iterator[int | None]:
-    """Hold `folder` while the block runs; make it if it is not there.
+    """Lock `folder` while the block runs; create it if it is missing.
 
-    The lock is the kernel's (flock on `.randrop.lock`), which drops it when its holder
-    ends, however it ends. The file says who that is. A folder that was made for it and
-    holds nothing else is removed when the block raises.
+    The kernel holds the lock (flock on `.randrop.lock`) and releases it when its holder
+    ends, however it ends. The file names the holder. If the block raises, a folder that
+    was created for the lock and holds nothing else is removed.
 
     Parameters
     ----------
     folder : Path
     wanted : Path, optional
-        What it is held for, to be named in errors.
+        What the lock is for, named in errors.
 
     Yields
     ------
     int or None
-        The open file; a child process that inherits it holds the folder as long as it
-        lives. None where the file system has no locks.
+        The open file; a child process that inherits it keeps the lock while it runs.
+        None if the file system has no locks.
 
     Raises
     ------
     UserError
-        If another program holds the folder, naming it, or the folder cannot be made.
+        If another program, which the message names, holds the folder, or the folder
+        cannot be created.
     """
     made = [f for f in (folder, *folder.parents) if not f.exists()]
     try:
@@ -70,7 +71,7 @@ def locked(folder: Path, wanted: Path | None = None) -> Iterator[int | None]:
 
 
 def _remove(folder: Path, made: list[Path]) -> None:
-    """Remove folders that were made for the lock, where nothing else came into them."""
+    """Remove folders that were created for the lock and hold nothing else."""
     with contextlib.suppress(OSError):
         if folder in made and {path.name for path in folder.iterdir()} <= {LOCK, LIST}:
             for path in folder.iterdir():
@@ -80,7 +81,7 @@ def _remove(folder: Path, made: list[Path]) -> None:
 
 
 def _taken(path: Path) -> int | None:
-    """Return the open and locked file, or None where there are no locks."""
+    """Return the open and locked file, or None if there are no locks."""
     until = time.monotonic() + _DYING
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
@@ -103,7 +104,7 @@ def _taken(path: Path) -> int | None:
                 *(path.parent, error.strerror),
             )
             return None
-        # It may have been removed, or renamed with its folder, before we had it.
+        # It may have been removed, or renamed with its folder, before we locked it.
         with contextlib.suppress(FileNotFoundError):
             if os.fstat(handle).st_ino == path.stat().st_ino:
                 _introduce(handle)

@@ -1,12 +1,12 @@
-"""Whose a file in an output folder is: a list there names those that we wrote.
+"""Who owns a file in an output folder: a list there names the files that we wrote.
 
-The list is the file `.randrop.sha256` in the folder, in the form of sha256sum: a line
-for each file with the digest of what was written. A file is ours while it is listed,
-here or in a folder above, and still has that content; nothing else is ever replaced or
-removed. Names that another program fills for us (caffe's snapshots, logs) are set
-aside by lines `# any PATTERN` before anything is there, until a later line has the
-digest of what it became. Lines `# by SCRIPT` say which scripts wrote into the folder:
-what one wrote, another does not replace.
+The list is the file `.randrop.sha256` in the folder, in the format of sha256sum: one
+line per file with the digest of its content. A file is ours as long as it is listed,
+in its folder or a folder above, and still has that content. Nothing else is ever
+replaced or removed. Lines `# any PATTERN` reserve names that another program fills for
+us (caffe's snapshots, logs), until a later line has the digest of the result. Lines
+`# by SCRIPT` name the scripts that wrote into the folder: a script does not replace
+what another one wrote.
 """
 
 import functools
@@ -44,13 +44,13 @@ def sha256(path: Path) -> str:
 
 
 def is_ours(path: Path, top: Path | None = None) -> bool:
-    """Return whether we wrote the file at `path`, and nobody changed it since.
+    """Return whether we wrote the file at `path` and nobody has changed it since.
 
     Parameters
     ----------
     path : Path
     top : Path, optional
-        Lists of folders above this one are not asked.
+        Lists in folders above this one are not read.
     """
     if path.is_symlink() or not path.is_file():
         return False
@@ -61,18 +61,18 @@ def is_ours(path: Path, top: Path | None = None) -> bool:
 
 
 def check(*paths: Path, maker: str | None = None) -> None:
-    """Refuse to go on where a path is somebody else's.
+    """Refuse to continue if a path belongs to somebody else.
 
     Parameters
     ----------
     *paths : Path
     maker : str, optional
-        Which script it is: what another one of ours wrote is somebody else's, too.
+        The current script: files of our other scripts count as somebody else's, too.
 
     Raises
     ------
     UserError
-        Naming it and what to do.
+        Names the path and the remedy.
     """
     for path in paths:
         if not os.path.lexists(path):
@@ -92,7 +92,7 @@ def check(*paths: Path, maker: str | None = None) -> None:
 
 
 def _list_of(path: Path, top: Path | None = None) -> Path | None:
-    """Return the nearest folder whose list names the file as it is; None without."""
+    """Return the nearest folder whose list matches the file, or None."""
     digest = ""
     for folder in path.parents:
         if text := _read(folder):
@@ -105,7 +105,7 @@ def _list_of(path: Path, top: Path | None = None) -> Path | None:
             listed = text.find(end, begin) >= 0
             if listed:
                 digest = digest or sha256(path)
-            # Any of the digests: killed in between, there may be two.
+            # Any of the digests: a kill in between may leave two.
             if text.find(digest + end) >= 0 if listed else begin > 0:
                 return folder
         if top is not None and folder == top.absolute():
@@ -114,14 +114,14 @@ def _list_of(path: Path, top: Path | None = None) -> Path | None:
 
 
 def _fits(name: str, pattern: str) -> bool:
-    """Return whether a name is of a pattern: `*` is anything, `#` a whole number."""
+    """Return whether a name matches: `*` is anything, `#` a whole number."""
     parts = {"*": "[^/]*", "#": "[0-9]+"}
     form = "".join(parts.get(sign, re.escape(sign)) for sign in pattern)
     return re.fullmatch(form, name) is not None
 
 
 def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
-    """Return the files of a folder whose names are of one of some patterns."""
+    """Return the files of a folder whose names match one of the patterns."""
     return sorted(
         {
             path
@@ -133,7 +133,7 @@ def matching(folder: Path, patterns: Iterable[str]) -> list[Path]:
 
 
 def settle(folder: Path, streams: Iterable[str]) -> None:
-    """List files that were filled without `files.replacing` as they are now."""
+    """List files that were written without `files.replacing` in their current state."""
     for path in matching(folder, streams):
         if path.is_file() and not path.is_symlink():
             record(path, sha256(path))
@@ -142,8 +142,8 @@ def settle(folder: Path, streams: Iterable[str]) -> None:
 def record(path: Path, digest: str) -> None:
     """List a file as ours, in the nearest folder that has a list, or in its own.
 
-    Called before the file gets its name: killed in between, the list knows both what
-    was there and what was to come.
+    Call it before the file gets its name: after a kill in between, the list has the old
+    and the new digest.
     """
     path = path.absolute()
     folder = next((f for f in path.parents if (f / LIST).exists()), path.parent)
@@ -155,24 +155,24 @@ def record(path: Path, digest: str) -> None:
 def claim(
     folder: Path, maker: str, names: Iterable[str] = (), *, streams: Iterable[str] = ()
 ) -> None:
-    """Make `folder`, with its list, a place for what a script is about to write.
+    """Prepare `folder` and its list for the files that a script is about to write.
 
     Parameters
     ----------
     folder : Path
-        It may hold files of others, beside which the script writes.
+        It may hold files of others; the script writes beside them.
     maker : str
-        Which script it is.
+        The current script.
     names : iterable of str
-        Files that will be written, to be refused before the work and not after it.
+        Files to be written, so that a conflict is found before the work, not after it.
     streams : iterable of str
-        Patterns of names that will be filled without `files.replacing`: `*` is
-        anything, `#` a whole number.
+        Patterns of files to be written without `files.replacing`: `*` is anything, `#`
+        a whole number.
 
     Raises
     ------
     UserError
-        If a file of another is where one of those would be, or the system refuses.
+        If somebody else's file has one of these names, or the system refuses.
     """
     check(*(folder / name for name in names), maker=maker)
     streams = list(streams)
@@ -192,7 +192,7 @@ def claim(
 
 
 def why_not(folder: Path, error: OSError) -> str:
-    """Return why a folder cannot be made, naming a file that is in its place."""
+    """Return why a folder cannot be created; names a file that is in its place."""
     for path in (folder, *folder.parents):
         if os.path.lexists(path) and not path.is_dir():
             return f"{path} is a file"
@@ -200,7 +200,7 @@ def why_not(folder: Path, error: OSError) -> str:
 
 
 def adopt(folder: Path, names: Iterable[str]) -> None:
-    """List what a version of the scripts without lists wrote."""
+    """List the files of a script version that kept no lists."""
     if not (folder / LIST).exists():
         for name in names:
             if (folder / name).is_file():
@@ -208,13 +208,13 @@ def adopt(folder: Path, names: Iterable[str]) -> None:
 
 
 def check_replaceable(folder: Path, maker: str) -> None:
-    """Refuse a folder that cannot be replaced as a whole without loss to somebody.
+    """Refuse a folder if replacing it whole would destroy somebody's files.
 
     Raises
     ------
     UserError
-        If it is no folder, holds a file that is not ours, or what another script of
-        ours wrote; names those.
+        If it is not a folder, or holds files that are not ours or that another script
+        of ours wrote; names them.
     """
     if not os.path.lexists(folder):
         return
@@ -251,7 +251,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _read(folder: Path) -> str:
-    """Return the list of a folder, empty where there is none."""
+    """Return the list of a folder, empty if there is none."""
     path = folder / LIST
     try:
         stat = path.stat()
@@ -263,7 +263,7 @@ def _read(folder: Path) -> str:
 @functools.lru_cache(64)
 def _content(path: Path, *_of_that_state: int) -> str:
     text = path.read_text(errors="surrogateescape")
-    # Somebody's file of the same name is not believed.
+    # Do not trust somebody else's file of the same name.
     return text if text.startswith(_HEAD) else ""
 
 
@@ -275,7 +275,7 @@ def _append(folder: Path, *lines: str) -> None:
     if not known:
         lines = (_HEAD, *lines)
     text = "".join(f"{line}\n" for line in lines)
-    # One write: several processes append, and none may be cut by another.
+    # One write: several processes append, and none may split another's lines.
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
         os.write(handle, text.encode(errors="surrogateescape"))
@@ -284,7 +284,7 @@ def _append(folder: Path, *lines: str) -> None:
 
 
 def _words(text: str, kind: str) -> list[str]:
-    """Return what follows the comments of a kind."""
+    """Return the text after each comment of a kind."""
     return re.findall(rf"^# {kind} (.*)$", text, re.M)
 
 
@@ -293,10 +293,10 @@ def _line(name: str) -> str:
 
 
 def _is_safe_in_git(path: Path) -> bool:
-    """Return whether it is a file of this project that git has as it is.
+    """Return whether this is a file of the project that git has in its current state.
 
-    The commands in README and docs/ write the project's own results anew; git keeps
-    what was there.
+    The commands in README and docs/ rewrite the project's own results; git keeps the
+    old ones.
     """
     if not {REPOSITORY / name for name in _RESULTS}.intersection(
         (path.resolve(), *path.resolve().parents)

@@ -1,4 +1,4 @@
-"""Reading files that somebody else may have put there."""
+"""Reading files that somebody else may have written."""
 
 import os
 import stat
@@ -11,17 +11,17 @@ LARGEST = 2**31
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """Refuse what is there but is no file: to open a pipe may wait for ever.
+    """Refuse an existing path that is not a file: opening a pipe may wait forever.
 
     Raises
     ------
     UserError
-        On a folder, a pipe, a socket or a device.
+        If it is a folder, a pipe, a socket or a device.
     """
     try:
         mode = Path(path).stat().st_mode
     except (OSError, ValueError):
-        return  # Whoever opens it says so.
+        return  # Opening it reports the error.
     _check_mode(path, mode)
 
 
@@ -32,16 +32,16 @@ def read_bytes(path: str | os.PathLike[str], remedy: str = "") -> bytes:
     ----------
     path : path
     remedy : str
-        What to do where it cannot be read, for the message.
+        What to do if it cannot be read, for the message.
 
     Raises
     ------
     UserError
-        If it is missing, no regular file, too long or cannot be read.
+        If it is missing, not a regular file, too long or unreadable.
     """
     remedy = f": {remedy}" if remedy else ""
     try:
-        # A pipe that nobody writes to is opened at once, and refused.
+        # A pipe without a writer opens at once and is refused.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             state = os.fstat(handle)
@@ -70,7 +70,7 @@ def read_text(path: str | os.PathLike[str], remedy: str = "") -> str:
     Raises
     ------
     UserError
-        As `read_bytes`, and when it is no text.
+        As in `read_bytes`, and if it is not text.
     """
     content = read_bytes(path, remedy)
     try:

@@ -1,8 +1,8 @@
-"""What comes from files and prototxts, checked against models.
+"""Checks of the content of files and prototxts against models.
 
-A model is a class below `Model`, or any type that pydantic knows. Nothing is converted:
-"false" is no boolean, "255" and 255.0 are no whole numbers, NaN and infinity are no
-numbers. What is right is given back as it was.
+A model is a subclass of `Model`, or any type that pydantic knows. Nothing is converted:
+"false" is not a boolean, "255" and 255.0 are not whole numbers, NaN and infinity are
+not numbers. Valid values are returned unchanged.
 """
 
 import functools
@@ -36,7 +36,7 @@ class Model(BaseModel):
 
 
 class OpenModel(Model):
-    """An object that may have other keys, which are not looked at."""
+    """An object that may have other keys, which are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -64,18 +64,18 @@ def read_json(
     path : path
     model : type
     remedy : str
-        What to do where it is wrong, for the message.
+        What to do if it is invalid, for the message.
     need : sequence of str
-        Keys that are wanted here though the model does not ask for them.
+        Keys that are required here although the model does not require them.
 
     Returns
     -------
-    What is in the file, as the json module reads it.
+    The content of the file, as the json module reads it.
 
     Raises
     ------
     UserError
-        Naming the file, the key, its value and what is allowed.
+        Names the file, the key, its value and what is allowed.
     """
     text = reading.read_text(path, remedy)
     return check(parse(text, f"{path}", remedy), model, f"{path}", remedy, need)
@@ -87,7 +87,7 @@ def parse(text: str, where: str, remedy: str = "") -> Any:
     Raises
     ------
     UserError
-        If it is no JSON, or nested too deeply.
+        If it is not JSON, or is nested too deeply.
     """
     remedy = f": {remedy}" if remedy else ""
     try:
@@ -111,12 +111,12 @@ def check(
     remedy: str = "",
     need: Sequence[str] = (),
 ) -> Any:
-    """Return `value`, which is as the model says.
+    """Return `value` if it matches the model.
 
     Raises
     ------
     UserError
-        Where it is not; `where` begins the message, `remedy` ends it.
+        If it does not; `where` begins the message, `remedy` ends it.
     """
     remedy = f": {remedy}" if remedy else ""
     try:
@@ -133,7 +133,7 @@ def check(
 
 
 def generated(path: str | os.PathLike[str], generator: str) -> dict[str, Any] | None:
-    """Return a manifest that this generator wrote; None for whatever else is there."""
+    """Return a manifest that this generator wrote; None for anything else."""
     try:
         found = parse(reading.read_text(path), f"{path}")
     except UserError:
@@ -185,7 +185,7 @@ _WORDS: dict[str, str] = {
 
 
 def _sentence(detail: ErrorDetails, model: Any, value: Any) -> str:
-    """Return what is wrong with one value, without a subject before its key."""
+    """Return what is wrong with one value, starting at its key, without a subject."""
     kind, place = detail["type"], detail["loc"]
     path = _path(place)
     if kind == "missing":
@@ -203,12 +203,12 @@ def _sentence(detail: ErrorDetails, model: Any, value: Any) -> str:
 
 
 def _wanted(message: str) -> str:
-    """Return what pydantic says after its "should"."""
+    """Return the part of pydantic's message after "should"."""
     return message.partition(" should ")[2].partition(" after validation")[0] or message
 
 
 def _shown(value: Any) -> str:
-    """Return a value as JSON has it, or Python, and not much of it."""
+    """Return a shortened value in the notation of JSON or Python."""
     words = {None: "null", True: "true", False: "false"}
     simple = value is None or isinstance(value, bool)
     return words[value] if simple else _SHOWN.repr(value)
@@ -228,6 +228,6 @@ def _path(place: Sequence[str | int]) -> str:
 
 
 def _model_at(model: Any, place: Sequence[str | int]) -> type[BaseModel] | None:
-    """Return the model whose key is wrong, where it is the outermost."""
+    """Return the model that the wrong key belongs to, if it is the outermost."""
     is_model = isinstance(model, type) and issubclass(model, BaseModel)
     return model if is_model and not place else None

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one."""
+"""Writing files so that a reader never sees a partial one."""
 
 import contextlib
 import json
@@ -15,18 +15,18 @@ from randrop.files.locks import locked
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], edited: bool = False) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its place on success.
+    """Yield a temporary path beside `path` that replaces it on success.
 
-    The temporary name keeps the suffix of `path`, since image and figure writers
-    choose the format by it. When the block raises, the temporary file is removed and
-    what stood at `path` before stays.
+    The temporary name keeps the suffix of `path`, because image and figure writers
+    choose the format by it. If the block raises, the temporary file is removed and the
+    old content of `path` stays.
 
     Parameters
     ----------
     path : path
     edited : bool
-        What is written is what stands there with changes that were asked for, so it
-        may be anybody's.
+        The new content is the existing file with requested changes, so the file may
+        belong to anybody.
 
     Raises
     ------
@@ -63,12 +63,12 @@ def replacing(path: str | os.PathLike[str], edited: bool = False) -> Iterator[Pa
 
 
 def make_folder(folder: Path, wanted: Path | None = None) -> None:
-    """Make a folder and those above it, if they are not there.
+    """Create a folder and its parents, if they are missing.
 
     Raises
     ------
     UserError
-        If the system refuses; the message names `wanted`, which it is made for.
+        If the system refuses; the message names `wanted`, its purpose.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,15 +83,15 @@ def make_folder(folder: Path, wanted: Path | None = None) -> None:
 def output(
     folder: Path, maker: str, names: Iterable[str], *, streams: Iterable[str] = ()
 ) -> Iterator[None]:
-    """Hold a folder while a script writes into it, beside what others have there.
+    """Lock a folder while a script writes into it beside the files of others.
 
     See `locks.locked` and `ownership.claim`.
 
     Raises
     ------
     UserError
-        If another program writes there, the system refuses, or a file of somebody
-        else has one of the names.
+        If another program writes there, the system refuses, or somebody else's file
+        has one of the names.
     """
     with locked(folder):
         ownership.claim(folder, maker, names, streams=streams)
@@ -100,18 +100,18 @@ def output(
 
 @contextlib.contextmanager
 def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator[Path]:
-    """Yield a temporary folder beside `folder` that takes its place on success.
+    """Yield a temporary folder beside `folder` that replaces it on success.
 
-    When the block raises, nothing is left, and what stood at `folder` before stays.
+    If the block raises, the temporary folder is removed and the old `folder` stays.
 
     Parameters
     ----------
     folder : Path
-        New, or one whose every file we wrote.
+        New, or a folder in which we wrote every file.
     maker : str
-        Which script it is: what another one wrote is not replaced.
+        The current script: it does not replace what another one wrote.
     unstable : sequence of str
-        Patterns of files that those who read the folder change.
+        Patterns of files that readers of the folder change.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator
             for path in temporary.rglob("*"):
                 if path.is_file() and path.name != ownership.LIST:
                     ownership.record(path, ownership.sha256(path))
-            # Again: much may have happened while it was made.
+            # Check again: much may have happened in the meantime.
             ownership.check_replaceable(folder, maker)
             if _state(folder) != before:
                 raise UserError(
@@ -158,7 +158,7 @@ def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator
 
 
 def _state(folder: Path) -> tuple[int, ...] | None:
-    """Return what tells a folder from one that took its place; None without one."""
+    """Return what identifies this very folder, or None if there is none."""
     try:
         stat = folder.stat()
     except OSError:
@@ -167,16 +167,16 @@ def _state(folder: Path) -> tuple[int, ...] | None:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write `content` to `path`, whole or not at all."""
+    """Write `content` to `path` atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` as UTF-8 to `path`, whole or not at all."""
+    """Write `text` as UTF-8 to `path` atomically."""
     write_bytes(path, text.encode())
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as indented JSON to `path`, whole or not at all."""
+    """Write `value` as indented JSON to `path` atomically."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,1 +1,1 @@
-"""Training by `caffe train`: its prototxts, its log, snapshots, and the run folder."""
+"""Training with `caffe train`: prototxts, log, snapshots, and the run folder."""

@@ -1,4 +1,4 @@
-"""What the log of `caffe train` says: its numbers, and why it failed."""
+"""Reading the log of `caffe train`: its numbers, and why it failed."""
 
 import itertools
 import math
@@ -18,7 +18,7 @@ _TEST = re.compile(
 _WAIT = re.compile(
     r"randrop\.data: waited ([0-9.]+) s of ([0-9.]+) s \(([0-9.]+) %\) for (\d+)"
 )
-# What of a failed run's log says why: glog's fatal lines, and Python's last words.
+# The lines that tell why a run failed: glog's fatal lines and Python's last message.
 _FATAL = re.compile(r"^F\d+ \d\d:\d\d:\d\d\S*\s+\d+ \S+\] (.*)")
 _PYTHON = re.compile(r"^(?:[\w.]+\.)?(\w*Error): (.*)")
 _LOG = re.compile(r"^[IWEF]\d+ |^\*\*\* |^ *@ |^\w*Error: |^terminate called")
@@ -65,7 +65,7 @@ class Curves:
         self._testing, self._sum = 0, 0.0
 
     def read(self, line: str) -> bool:
-        """Take in a line of the log; true if it told the training loss."""
+        """Read a line of the log; return whether it held the training loss."""
         if match := _TRAIN.search(line):
             self._add(self.training, int(match[1]), match[2])
             return True
@@ -74,7 +74,7 @@ class Curves:
         elif match := _TESTING.search(line):
             self._testing, self._sum = int(match[1]), 0.0
         elif match := _TEST.search(line):
-            # Several losses are summed, by their weights.
+            # Sum several losses by their weights.
             self._sum += float(match[2] or match[1])
             self._add(self.validation, self._testing, self._sum)
         elif match := _WAIT.search(line):
@@ -112,16 +112,16 @@ class Curves:
 
 
 def why_failed(tail: Sequence[str], status: int, log_path: Path) -> str:
-    """Return what a failed caffe said last that tells why, and a remedy.
+    """Return the last message that explains why caffe failed, and a remedy.
 
     Parameters
     ----------
     tail : sequence of str
-        The last lines of its log.
+        The last lines of the log.
     status : int
-        What it ended with; negative is the signal that killed it.
+        The exit status; if negative, the signal that killed caffe.
     log_path : Path
-        To be named in the message.
+        Named in the message.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def why_failed(tail: Sequence[str], status: int, log_path: Path) -> str:
         if match := _FATAL.match(line):
             said = match[1]
         elif match := _PYTHON.match(line):
-            # A message of ours may go on for some lines. The first tells the cause.
+            # Our messages may span several lines. The first states the cause.
             more = itertools.takewhile(lambda t: not _LOG.match(t), tail[k + 1 : k + 6])
             said = "\n".join([match[2], *more])
             break

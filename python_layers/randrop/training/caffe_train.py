@@ -25,7 +25,7 @@ from randrop.training.snapshots import iteration_of
 
 log = logging.getLogger(__name__)
 
-# What a training leaves beside its snapshots; and of that, what is not written whole.
+# The files of a training besides its snapshots; and those not written atomically.
 _RESULTS = (
     *("final.caffemodel", "final.sha256", "log.txt", "curves.json", "curves.png"),
     *("kept.jsonl", "kept.png"),
@@ -45,18 +45,18 @@ def write_run(
     Parameters
     ----------
     run : Path
-        The folder. What an earlier training left in it is removed, and nothing else,
-        unless it is to go on. Files of others stay.
+        The folder. Unless the training resumes, the files of an earlier training are
+        removed. All other files stay.
     settings : dict
         As `run.json` holds them.
     snapshot : Path, optional
-        Solver state to go on from: masks and patches are continued, too.
+        Solver state to resume from; masks and patches continue from there, too.
 
     Raises
     ------
     UserError
-        On settings that make no network, or when files of others have names of ours
-        (the folder is as it was then), or when the system refuses to write.
+        If the settings define no valid network, other files have our names (the folder
+        then stays as it was), or the system refuses to write.
     """
     first = iteration_of(snapshot) if snapshot else 0
     texts = prototxts.texts(run, settings, first)
@@ -102,13 +102,13 @@ def train(
     iterations : int
         Length of the progress bar.
     snapshot : Path, optional
-        Solver state to go on from.
+        Solver state to resume from.
     weights : Path, optional
         Weights to start from; a snapshot has its own.
     threads : int, optional
-        For the BLAS library.
+        Threads of the BLAS library.
     lock : int, optional
-        Open file that caffe keeps open, too, as long as it lives.
+        Open file that caffe also keeps open while it runs.
 
     Returns
     -------
@@ -118,10 +118,10 @@ def train(
     Raises
     ------
     UserError
-        If caffe fails, with its last words and a remedy, or when the loss is NaN.
+        If caffe fails, with its last message and a remedy, or if the loss is NaN.
     """
-    # No -gpu: it would take all GPUs, and caffe's program cannot train with Python
-    # layers on several. The solver's mode takes the first that is visible.
+    # No -gpu: it would take all GPUs, and the caffe program cannot train with Python
+    # layers on several. The solver's mode uses the first visible GPU.
     command = [str(caffe_binary()), "train", "-solver", str(run / "solver.prototxt")]
     if snapshot:
         command += ["-snapshot", str(snapshot)]
@@ -174,8 +174,8 @@ def train(
             "network does not recover, so caffe was stopped. It has diverged: lower "
             f"--lr, with --force or another --out. Its log: {log_path}"
         )
-    # Interrupted once, caffe ends with 0, or by the signal if it had not begun; the
-    # second time we kill it. Anything else is a failure, as of writing the snapshot.
+    # Interrupted once, caffe exits with 0, or by the signal if it had not started. The
+    # second time we kill it. Anything else is a failure, such as of the snapshot.
     if interrupts and (len(interrupts) > 1 or caffe.returncode in (0, -signal.SIGINT)):
         return False
     if caffe.returncode:
@@ -184,14 +184,14 @@ def train(
 
 
 def finish(run: Path, iterations: int) -> Path:
-    """Copy the weights after the last iteration to `final.caffemodel`; return that.
+    """Copy the weights of the last iteration to `final.caffemodel`; return its path.
 
-    Its digest is written beside it, into `final.sha256`.
+    The digest goes into `final.sha256` beside it.
 
     Raises
     ------
     UserError
-        If there are none, or the disk is full.
+        If there are no weights, or the disk is full.
     """
     state = snapshots.newest(run)
     if iteration_of(state) != iterations:
@@ -204,8 +204,7 @@ def finish(run: Path, iterations: int) -> Path:
     with replacing(final) as temporary:
         shutil.copyfile(state.with_suffix(".caffemodel"), temporary)
     snapshots.seal(final)
-    # Not the snapshots, whose own digests tell a damaged one, which --resume passes
-    # over.
+    # Not the snapshots: their own digests reveal a damaged one, and --resume skips it.
     ownership.settle(run, _LOGS)
     return final
 
@@ -223,9 +222,9 @@ def _show(bar: tqdm, curves: Curves) -> None:
 def _started(
     command: Sequence[str], variables: dict[str, str], lock: int | None = None
 ) -> Iterator[tuple[subprocess.Popen, list[int]]]:
-    """Start caffe, pass signals on as it understands them, and see to it that it ends.
+    """Start caffe, forward signals in the form it understands, and ensure it ends.
 
-    Yields the process and a list of the signals that came.
+    Yields the process and a list of the signals received.
     """
     came: list[int] = []
     caffe = None
@@ -242,7 +241,7 @@ def _started(
         else:
             os.killpg(caffe.pid, signal.SIGKILL)
 
-    # Before caffe starts: in a session of its own, it would outlive a Ctrl-C here.
+    # Before caffe starts: in its own session, it would outlive a Ctrl-C here.
     before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         caffe = subprocess.Popen(
@@ -253,7 +252,7 @@ def _started(
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            # Ctrl-C reaches caffe from us alone: once, and the data workers never.
+            # Only we pass Ctrl-C to caffe, and only once; data workers never get it.
             start_new_session=True,
         )
         if came:
@@ -270,12 +269,12 @@ def _started(
 def same_settings(run: Path, settings: dict[str, Any]) -> bool:
     """Return whether the run folder holds a run with these settings.
 
-    Those of `FREE` may be others.
+    Settings in `FREE` may differ.
 
     Raises
     ------
     UserError
-        If it holds one with others; names them.
+        If it holds a run with other settings; names them.
     """
     path = run / "run.json"
     if not path.exists():

@@ -38,25 +38,25 @@ class Plan:
     data : Path
         Photographs, or a labelled set.
     out : Path
-        Gets a folder a run.
+        Receives one folder per run.
     losses : sequence of str
-        As --loss of scripts/train.py.
+        As in --loss of scripts/train.py.
     seeds : sequence of int
     training : sequence of str
         Further arguments of scripts/train.py.
     lesions : sequence of str
-        Of photographs, as is `split`.
+        For photographs, as is `split`.
     split : Path, optional
     learning_rates : sequence of float
-        Each loss gets the best of these; without any, that of `training`.
+        Each loss uses the best of these; without any, the rate in `training`.
     search_iterations : int
-        Of each trial of a rate.
+        Iterations of each trial of a rate.
     reference : str, optional
-        The loss that differences are to; the first by default.
+        The loss that the others are compared with; the first by default.
     costs : bool
         Also time an iteration of each loss.
     jobs : int
-        Trainings at a time.
+        Concurrent trainings.
     """
 
     data: Path
@@ -74,14 +74,14 @@ class Plan:
 
 
 def folder_of(out: Path, loss: str, seed: int) -> Path:
-    """Return the folder of a run, named so that any shell takes it."""
+    """Return the folder of a run; its name needs no quoting in any shell."""
     return out / f"{re.sub(r'[^A-Za-z0-9.=_+-]', '-', loss)}-seed{seed}"
 
 
 def steps_of(
     plan: Plan, loss: str, seed: int, rate: str | None = None
 ) -> dict[str, list[str]]:
-    """Return the arguments of each script that makes up a run."""
+    """Return the arguments of each script of a run."""
     folder = folder_of(plan.out, loss, seed)
     run, data = folder / "run", ["--data", plan.data]
     train = ["--loss", loss, "--seed", seed, "--out", run]
@@ -106,7 +106,7 @@ def steps_of(
                 *(*held_out, "--out", folder / "evaluation"),
             ],
         }
-    # One process a core: unless told otherwise, each keeps to one.
+    # One process per core: by default, each uses one thread.
     steps["train"] += ["--threads", 1, *plan.training]
     if rate is not None:
         steps["train"] += ["--lr", rate]
@@ -115,7 +115,7 @@ def steps_of(
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """One loss with one seed, at a learning rate or that of the plan."""
+    """One loss with one seed, at a given learning rate or the plan's."""
 
     plan: Plan
     loss: str
@@ -124,12 +124,12 @@ class Job:
 
 
 def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
-    """Train and evaluate one loss with one seed; each step skips what is done.
+    """Train and evaluate one loss with one seed; each step skips finished work.
 
     Returns
     -------
     dict
-        loss, seed, the seconds that this call took, and the measures.
+        loss, seed, the seconds of this call, and the measures.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
     began = time.monotonic()
     steps = steps_of(job.plan, job.loss, job.seed, job.rate)
     for step, arguments in steps.items():
-        # A training is asked in any case: it knows whether its settings are these.
+        # Always run the training step: it checks whether its settings are these.
         if step != "train" and _is_measured(folder):
             continue
         log = folder / f"{step}.out"
@@ -158,7 +158,7 @@ def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
     seconds_path = folder / "seconds.json"
     seconds = time.monotonic() - began
     if seconds_path.exists():
-        # A run that is done already takes no time; what it took was written then.
+        # A finished run takes no time here; its duration was recorded when it ran.
         seconds = max(seconds, schema.read_json(seconds_path, NotNegative, ANEW))
     write_json(seconds_path, seconds)
     return {
@@ -182,12 +182,12 @@ def _is_measured(folder: Path) -> bool:
 def run_all(
     plan: Plan, jobs: Sequence[Job], children: processes.Children
 ) -> tuple[list[dict[str, Any] | None], list[str | None]]:
-    """Run jobs, as many at a time as the plan says, and go on after failures.
+    """Run jobs, as many at a time as the plan says, and continue after failures.
 
     Returns
     -------
     done, failed : list
-        For each job what `run_one` returns, and what went wrong; one of them is None.
+        For each job, the result of `run_one` and the error; one of them is None.
     """
     done: list[dict[str, Any] | None] = [None] * len(jobs)
     failed: list[str | None] = [None] * len(jobs)
@@ -248,7 +248,7 @@ def search(
 
 
 def costs(plan: Plan, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return where each loss's iteration goes, one after another on one thread."""
+    """Return where each loss's iteration time goes, one by one on one thread."""
     found: dict[str, Any] = {}
     for run in tqdm(runs, "costs", unit="run"):
         if run["loss"] in found:
@@ -263,7 +263,7 @@ def costs(plan: Plan, runs: list[dict[str, Any]]) -> dict[str, Any]:
             text=True,
         )
         if result.returncode:
-            # Hours of training are not to be lost for it.
+            # A failure here must not lose hours of training.
             tqdm.write(f"error: costs of {run['loss']}: {result.stderr[-300:]}")
             continue
         own = schema.read_json(folder / "layers.json", Costs, ANEW)
@@ -274,7 +274,7 @@ def costs(plan: Plan, runs: list[dict[str, Any]]) -> dict[str, Any]:
 def histograms(
     plan: Plan, runs: list[dict[str, Any]]
 ) -> dict[str, list[comparison.Histograms]]:
-    """Return those of the maps of each loss, one mapping a seed."""
+    """Return the histograms of each loss's maps, one mapping per seed."""
     cases = read_dataset(plan.data, plan.split).subset("validation")
     found: dict[str, list[comparison.Histograms]] = {}
     for run in tqdm(runs, "photographs", unit="run"):
@@ -285,13 +285,13 @@ def histograms(
 
 
 def compare(plan: Plan, children: processes.Children) -> dict[str, Any]:
-    """Run all and return what summary.json holds.
+    """Run everything and return the content of summary.json.
 
     Parameters
     ----------
     plan : Plan
     children : Children
-        Entered: a signal stops the trainings that run.
+        Already entered, so that a signal stops the running trainings.
     """
     scores: dict[str, dict[str, float | None]] = {}
     chosen: dict[str, str] = {}
@@ -330,7 +330,7 @@ def compare(plan: Plan, children: processes.Children) -> dict[str, Any]:
 
 
 def write(path: Path, content: dict[str, Any]) -> str:
-    """Write a summary as JSON, and as .md and .png beside it; return the tables."""
+    """Write a summary as JSON, with .md and .png beside it; return the tables."""
     text = comparison_tables.markdown(content)
     write_json(path, content)
     write_text(path.with_suffix(".md"), text)

@@ -1,4 +1,4 @@
-"""kept.jsonl: what random drop kept as a training went on, a line every few passes."""
+"""kept.jsonl: what random drop keeps during training, one line every few passes."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _BEGIN = '{"iteration": '
 
 
 class Line(Model):
-    """The sums since the line before."""
+    """The sums since the previous line."""
 
     iteration: Count
     negatives: NotNegative
@@ -24,12 +24,12 @@ class Line(Model):
 def read(path: Path) -> list[dict[str, float]]:
     """Return the lines of a file that `randrop.watch` wrote.
 
-    The last line is left out where a kill has cut it short.
+    A last line truncated by a kill is skipped.
 
     Raises
     ------
     UserError
-        If it holds anything else.
+        If the file holds anything else.
     """
     remedy = "name a file that is not there yet, or one that KeptShareLayer wrote"
     *whole, last = reading.read_text(path, remedy).split("\n")
@@ -46,5 +46,5 @@ def read(path: Path) -> list[dict[str, float]]:
 
 
 def text_of(line: Mapping[str, float]) -> str:
-    """Return a line as the file has it."""
+    """Return a line in the form of the file."""
     return json.dumps(dict(line)) + "\n"

@@ -1,4 +1,4 @@
-"""The prototxt files of a training, from its settings."""
+"""The prototxt files of a training, generated from its settings."""
 
 import dataclasses
 import logging
@@ -21,14 +21,14 @@ NETS = (*nets.OF_PHOTOGRAPHS, "explog3d")
 
 
 def texts(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]:
-    """Return the files of a run by name.
+    """Return the text of each file of a run, by name.
 
     Parameters
     ----------
     run : Path
-        The folder they will be in.
+        The folder of the files.
     settings : dict
-        As `run.json` holds them; with `labels` the data are a labelled set, without
+        As `run.json` holds them; with `labels` the data are a labelled set, otherwise
         fundus photographs.
     iteration : int
         Where the training starts.
@@ -40,7 +40,7 @@ def texts(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]
     Raises
     ------
     UserError
-        On settings that make no network.
+        If the settings define no valid network.
     """
     make = _labelled if settings.get("labels") else _fundus
     return make(run, settings, iteration) | {
@@ -66,7 +66,8 @@ def losses_of(
     Raises
     ------
     UserError
-        If the loss is unknown, is not for this activation, or has no Python layer.
+        If the loss is unknown, does not support this activation, or has no Python
+        layer.
     """
     python = settings["python_layer"]
     channels = settings.get("labels") or settings["lesions"]
@@ -80,7 +81,7 @@ def losses_of(
 
 
 def _starting(loss: nets.Loss, iteration: int) -> nets.Loss:
-    """Let a loss that counts its forward passes begin with `iteration`."""
+    """Make a loss that counts its forward passes start at `iteration`."""
     if not iteration or not loss.drops:
         return loss
     params = {**loss.params, "first_iteration": iteration}
@@ -114,7 +115,7 @@ def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, st
         if watch is None:
             log.warning("--watch-mask: %s drops nothing to watch", settings["loss"])
     shape = {
-        # A softmax has one for what is no lesion, before the others.
+        # A softmax has a background class before the others.
         "channels": len(settings["lesions"]) + (activation == "SOFTMAX"),
         "activation": activation,
         "memory": MEMORY,

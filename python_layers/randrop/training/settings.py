@@ -1,4 +1,4 @@
-"""What the command line says of a training, checked: the settings in run.json."""
+"""The checked command line of a training: the settings in run.json."""
 
 import argparse
 from typing import Any
@@ -25,7 +25,7 @@ OF_PHOTOGRAPHS = {
 
 
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what defines the run, as run.json holds it.
+    """Return the settings that define the run, as run.json holds them.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     Raises
     ------
     UserError
-        On impossible settings and bad data, before anything is written.
+        If settings or data are invalid, before anything is written.
     """
     labelled = is_labelled(options.data)
     settings = dict(vars(options))
@@ -73,12 +73,12 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_loss(options: argparse.Namespace, settings: dict[str, Any]) -> None:
-    """Check another loss on the data and network of `settings`.
+    """Check another loss against the data and network of `settings`.
 
     Raises
     ------
     UserError
-        If it is unknown, or not for them.
+        If it is unknown or does not fit them.
     """
     activation = settings.get("activation", "SOFTMAX")
     own = dict(settings) | {"loss": options.loss}
@@ -93,7 +93,7 @@ def check_loss(options: argparse.Namespace, settings: dict[str, Any]) -> None:
 
 
 def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
-    """Check the photographs and add what is said of them."""
+    """Check the photographs and add their settings."""
     if options.net == "explog3d":
         raise UserError("--net explog3d is for volumes; photographs want unet or lseg")
     settings["net"] = options.net or "unet"
@@ -113,12 +113,12 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
 
 
 def _weights(given: list[str] | None, lesions: list[str]) -> dict[str, float] | None:
-    """Return what --lesion-weights says.
+    """Parse --lesion-weights.
 
     Raises
     ------
     UserError
-        On what is no weight of one of the types.
+        If an entry is not a weight for one of the types.
     """
     found = {}
     for word in given or ():
@@ -136,7 +136,7 @@ def _weights(given: list[str] | None, lesions: list[str]) -> dict[str, float] | 
 
 
 def _labelled(options: argparse.Namespace, settings: dict[str, Any]) -> None:
-    """Check the labelled set and add what is said of it."""
+    """Check the labelled set and add its settings."""
     for name, default in OF_PHOTOGRAPHS.items():
         if getattr(options, name) != default:
             raise UserError(

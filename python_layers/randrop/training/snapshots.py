@@ -1,10 +1,10 @@
 """The snapshots of a training and their digests: which are whole, which is the newest.
 
-Beside `net_iter_N.caffemodel` and `.solverstate` lies `net_iter_N.sha256` with the
-SHA-256 of both, as `sha256sum -c` reads it. Caffe writes the two, and this program,
-which reads caffe's log, the third as soon as a line tells that they are done and both
-can be parsed to their end. A snapshot without one is not known to be whole: it is taken
-where no other can be.
+`net_iter_N.sha256` holds the SHA-256 of `net_iter_N.caffemodel` and `.solverstate` in
+the format of `sha256sum -c`. Caffe writes the two files. This program reads caffe's log
+and writes the digests once a line shows that both files are finished, and both can be
+parsed to the end. A snapshot without digests may be incomplete: it is used only if
+there is no other.
 """
 
 import logging
@@ -39,7 +39,7 @@ def files(run: Path) -> list[Path]:
 
 
 def states(run: Path) -> list[Path]:
-    """Return the solver states of a run, the newest first."""
+    """Return the solver states of a run, newest first."""
     found = [path for path in files(run) if path.suffix == ".solverstate"]
     return sorted(found, key=iteration_of, reverse=True)
 
@@ -51,12 +51,12 @@ def iteration_of(snapshot: Path) -> int:
 
 
 def newest(run: Path) -> Path:
-    """Return the newest .solverstate that is whole, as is its .caffemodel.
+    """Return the newest .solverstate that is whole and has a whole .caffemodel.
 
     Raises
     ------
     UserError
-        If there is none; says what goes on from here.
+        If there is none; tells how to continue.
     """
     unknown = []
     for state in states(run):
@@ -90,10 +90,10 @@ def newest(run: Path) -> Path:
 
 
 def is_whole(state: Path) -> bool:
-    """Return whether both files of a snapshot can be parsed to their end."""
-    # Caffe overlooks a write that fails at its very end, and a kill may cut a file
-    # short anywhere. It would resume from such a state, or start from such weights,
-    # with what is missing drawn at random.
+    """Return whether both files of a snapshot can be parsed to the end."""
+    # Caffe misses a write error at the very end, and a kill may truncate a file
+    # anywhere. Caffe would resume from such a state, or start from such weights, and
+    # draw what is missing at random.
     messages = import_caffe().proto.caffe_pb2
     solver, net = messages.SolverState(), messages.NetParameter()
     try:
@@ -102,7 +102,7 @@ def is_whole(state: Path) -> bool:
     except (OSError, DecodeError):
         return False
     blobs = sum(len(layer.blobs) for layer in net.layer)
-    # Adam keeps two moments of each parameter; the step is the last in the file.
+    # Adam keeps two moments per parameter; the step comes last in the file.
     return (
         blobs > 0
         and len(solver.history) == 2 * blobs
@@ -111,18 +111,18 @@ def is_whole(state: Path) -> bool:
 
 
 def seal(path: Path, *others: Path) -> None:
-    """Write the digests of files of one name beside them, into NAME.sha256."""
+    """Write the digests of files that share one name into NAME.sha256 beside them."""
     lines = [f"{sha256(file)}  {file.name}\n" for file in (path, *others)]
     write_text(path.with_suffix(".sha256"), "".join(lines))
 
 
 def is_sealed(path: Path) -> bool | None:
-    """Return whether a file, of a snapshot both, is as its digest says.
+    """Return whether a file (both files of a snapshot) matches its digest.
 
     Returns
     -------
     bool or None
-        None where there is no digest.
+        None if there is no digest.
     """
     wanted = [path]
     if path.suffix == ".solverstate":
@@ -137,7 +137,7 @@ def is_sealed(path: Path) -> bool | None:
             for digest, name in re.findall(r"^(\S{64}) [ *](.+)$", text, re.M)
         }
         if path.name not in listed and path.suffix != ".solverstate":
-            # A digest of something else, unless it is a damaged one of this.
+            # A digest of another file, or a damaged one of this file.
             continue
         try:
             return all(listed.get(file.name) == sha256(file) for file in wanted)
@@ -147,7 +147,7 @@ def is_sealed(path: Path) -> bool | None:
 
 
 def check_weights(path: Path) -> None:
-    """Refuse weights that are not as the digest beside them says.
+    """Refuse weights that do not match the digest beside them.
 
     Raises
     ------
@@ -165,13 +165,13 @@ def check_weights(path: Path) -> None:
 
 
 class Sealer:
-    """Seals snapshots as the log of caffe tells of them."""
+    """Seals snapshots as caffe's log reports them."""
 
     def __init__(self) -> None:
         self._pending: Path | None = None
 
     def read(self, line: str) -> None:
-        """Take in a line of the log: what was written before it is complete."""
+        """Read a line of the log: everything written before it is complete."""
         self.close()
         if match := _BEGUN.search(line):
             Path(match[1]).with_suffix(".sha256").unlink(missing_ok=True)
@@ -179,9 +179,9 @@ class Sealer:
             self._pending = Path(match[1])
 
     def close(self) -> None:
-        """Seal what is complete."""
+        """Seal complete snapshots."""
         state = self._pending
-        # A line of another thread may come between: then the next one tells.
+        # A line of another thread may come between; then the next line decides.
         if state is not None and is_whole(state):
             seal(state.with_suffix(".caffemodel"), state)
             self._pending = None

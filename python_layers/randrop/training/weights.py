@@ -1,4 +1,4 @@
-"""What of a file of weights a network takes over, before a training begins with it."""
+"""Which weights a network takes from a file, checked before training starts."""
 
 import logging
 import tempfile
@@ -28,11 +28,11 @@ class Fit(NamedTuple):
     Attributes
     ----------
     taken, missing : tuple of str
-        Layers of the network that get their weights from the file, or stay as drawn.
+        Layers of the network that get weights from the file, or keep their random ones.
     unused : tuple of str
-        Layers of the file that the network has not.
+        Layers of the file that the network lacks.
     parameters, of : int
-        How many parameters are taken, of how many.
+        How many parameters are taken, out of how many.
     """
 
     taken: tuple[str, ...]
@@ -43,12 +43,12 @@ class Fit(NamedTuple):
 
 
 def check(path: Path, deploy: str) -> Fit:
-    """Compare weights with a network as Caffe does, by the names of layers; say it.
+    """Compare weights with a network as Caffe does, by layer name, and report the fit.
 
     Parameters
     ----------
     path : Path
-        A caffemodel, or HDF5 with a name that ends with .h5.
+        A caffemodel, or an HDF5 file with a name ending in .h5.
     deploy : str
         The network's prototxt.
 
@@ -110,12 +110,12 @@ def _stored(path: Path) -> Shapes:
             f"--weights {path} is no caffemodel, or damaged ({error}): {_REMEDY}"
         ) from error
     found: Shapes = {}
-    # Old files have `layers`, which Caffe reads, too.
+    # Old files have `layers`, which Caffe also reads.
     for layer in (*net.layer, *net.layers):
         if not layer.blobs:
             continue
         if not isinstance(layer.name, str):
-            # Protobuf gives bytes where a text is no UTF-8.
+            # Protobuf returns bytes if the text is not UTF-8.
             raise UserError(
                 f"--weights {path} is damaged: the name of a layer is {layer.name!r}: "
                 f"{_REMEDY}"
@@ -168,7 +168,7 @@ def _wanted(deploy: str) -> Shapes:
 
 
 def _same(stored: list[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> bool:
-    """Return whether shapes are equal as Caffe sees them: old files have four axes."""
+    """Return whether shapes are equal to Caffe; old files always have four axes."""
     return len(stored) == len(wanted) and all(
         s == w or (len(s) == 4 and s == (1,) * (4 - len(w)) + w)
         for s, w in zip(stored, wanted, strict=True)
