@@ -34,7 +34,7 @@ the folder that it built in, or CAFFE_ROOT a built tree of your own.
 
 
 def main() -> None:
-    """Run the script that the first argument names; 2 where there is none such."""
+    """Run the script that the first argument names; exit with 2 if there is none."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
         lines = (f"  {n:16} {_about(n)}\n" for n in NAMES)
@@ -49,10 +49,10 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    # As for a script that Python runs: its folder comes first, for its neighbours.
+    # As when Python runs a script: its folder comes first, so it finds its neighbours.
     sys.path.insert(0, str(SCRIPTS))
     sys.argv = [f"randrop {name}", *sys.argv[2:]]
-    # `runpy` would write its own name into sys.argv, and so into the usage.
+    # `runpy` would put its own name into sys.argv, and thus into the usage.
     script = ModuleType("__main__")
     script.__file__ = str(_file(name))
     sys.modules["__main__"] = script

@@ -1,4 +1,4 @@
-"""What every command-line tool of the project shares."""
+"""What all command-line tools of the project share."""
 
 import argparse
 import logging
@@ -11,7 +11,7 @@ log = logging.getLogger("randrop")
 
 
 def parser(description: str, examples: str = "") -> argparse.ArgumentParser:
-    """Return an argument parser that shows defaults and keeps the examples' lines."""
+    """Return an argument parser that shows defaults and keeps the example lines."""
 
     class Formatter(
         argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter
@@ -28,7 +28,7 @@ def parser(description: str, examples: str = "") -> argparse.ArgumentParser:
 def run(main: Callable[[], int | None]) -> None:
     """Run `main` and exit: 0, its own status, 2 on bad input, 130 on Ctrl-C.
 
-    Where the system refuses (no such file, no room) the status is 2, too.
+    If the system refuses (no such file, no space), the status is also 2.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:

@@ -1,5 +1,5 @@
-"""The one error that the command-line tools show as a sentence."""
+"""The error that the command-line tools show as one sentence."""
 
 
 class UserError(ValueError):
-    """Bad input: the message names the file, the value and the remedy."""
+    """Invalid input: the message names the file, the value and the remedy."""

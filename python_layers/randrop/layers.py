@@ -11,11 +11,11 @@ Put `python_layers` on PYTHONPATH and name a layer in a prototxt::
       }
     }
 
-`loss_weight: 1` is needed: a Python layer is no loss to Caffe by itself, and without
-it the network trains on nothing. `param_str` is JSON with the native layer's field
-names, and `ignore_label` and `normalization` of `loss_param`. A second top takes the
-mask; name a second `loss_weight: 0` then. In GPU mode Caffe copies the blobs to the
-host and back.
+`loss_weight: 1` is required: Caffe does not treat a Python layer as a loss by itself,
+and without it the network trains on nothing. `param_str` is JSON with the native
+layer's field names, plus `ignore_label` and `normalization` of `loss_param`. An
+optional second top receives the mask and needs a second `loss_weight: 0`. In GPU mode,
+Caffe copies the blobs to the host and back.
 """
 
 import ctypes
@@ -37,10 +37,10 @@ log = logging.getLogger(__name__)
 
 
 def draw_seed() -> int:
-    """Draw 64 bits from Caffe's own generator, so that `random_seed` decides.
+    """Draw 64 bits from Caffe's own generator, so that `random_seed` applies.
 
-    pycaffe does not show the generator; the library exports it. Where it cannot be
-    found, the system's entropy serves, and the log says so.
+    pycaffe does not expose the generator, but the library exports it. If it cannot be
+    found, system entropy is used, and the log says so.
     """
     for library in (None, caffe._caffe.__file__):
         try:
@@ -56,14 +56,14 @@ def draw_seed() -> int:
 class PixelLossLayer(PythonLayer):
     """What the loss layers share: parameters, shapes, the loss weight.
 
-    A subclass names its `loss`. Bottoms are logits and label, tops the loss and, where
-    there is one and it is wished, the mask (1 takes part, 0 left out, -1 ignored).
+    A subclass names its `loss`. Bottoms are logits and label. Tops are the loss and
+    optionally, if there is one, the mask (1 used, 0 left out, -1 ignored).
     """
 
     loss: ClassVar[Layer]
 
     def defaults(self) -> dict[str, Any]:
-        """Return the options and their defaults, of `loss_param` the function's."""
+        """Return the options and their defaults; `loss_param`'s are the function's."""
         function = inspect.signature(self.loss.function).parameters
         return {
             name: field.default
@@ -125,28 +125,28 @@ class PixelLossLayer(PythonLayer):
         propagate_down: list[bool],
         bottom: "caffe._caffe.RawBlobVec",
     ) -> None:
-        """Write the gradient by the logits, times the loss weight."""
+        """Write the gradient by the logits, multiplied by the loss weight."""
         if propagate_down[1]:
-            # A net with force_backward asks for it. A label has no gradient.
+            # A net with force_backward requests it. A label has no gradient.
             bottom[1].diff[...] = 0
         if propagate_down[0]:
             np.multiply(self.grad, top[0].diff, out=bottom[0].diff)
 
 
 class BalancedLossLayer(PixelLossLayer):
-    """A loss that weighs by how many take part, and warns where that is none."""
+    """A loss that weighs classes by their counts, and warns if a count is zero."""
 
     remedy: ClassVar[str] = ""
 
     def setup(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
     ) -> None:
-        """Begin to count."""
+        """Start counting."""
         super().setup(bottom, top)
         self.starved_groups = 0
 
     def count_starved(self, label: np.ndarray, mask: np.ndarray) -> None:
-        """Count groups whose positives stand alone; warn of the first."""
+        """Count groups with positives but no negatives; warn about the first."""
         groups = group_shape(label.shape, self.options["balance"])
         positive = ((label == 1) & (mask == 1)).reshape(groups).any(1)
         kept = ((label == 0) & (mask == 1)).reshape(groups).any(1)
@@ -213,7 +213,7 @@ class SigmoidTopKCELossLayer(BalancedLossLayer):
 
 
 def _twins() -> dict[str, type[PixelLossLayer]]:
-    """Return the twin of every layer, under all names that the layer has."""
+    """Return the twin of every layer, under all names of the layer."""
     found = {}
     for loss in LAYERS.values():
         name = f"{loss.type}Layer"

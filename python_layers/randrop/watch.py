@@ -1,6 +1,6 @@
-"""A pycaffe layer that writes down what random drop keeps as training goes on.
+"""A pycaffe layer that records what random drop keeps during training.
 
-Prototxts of trainings name this module, as they name `randrop.layers`.
+Training prototxts name this module, as they name `randrop.layers`.
 """
 
 from pathlib import Path
@@ -29,29 +29,29 @@ DEFAULTS = {"schedule_type": "LOG", "every": 10, "first_iteration": 0}
 
 
 class KeptShareLayer(PythonLayer):
-    """Counts negatives and those kept, beside the count to expect, into a file.
+    """Writes the counts of negatives, kept and expected, to a file.
 
     Bottoms are the mask of a random drop loss, the logits and the label; there are no
-    tops. `param_str` is JSON: `file`, `schedule_type`, `every` (forward passes to a
+    tops. `param_str` is JSON: `file`, `schedule_type`, `every` (forward passes per
     line) and `first_iteration`. A line holds the sums since the last one: iteration,
     negatives, kept, expected = sum of 1 - d(p), and variance = sum of d(p) (1 - d(p)).
-    A file that holds anything else is refused and left as it is.
+    A file that holds anything else is refused and left unchanged.
     """
 
     def setup(self, bottom: Any, top: Any) -> None:
-        """Read the parameters and begin the file, or go on with it."""
+        """Read the parameters and start the file, or continue it."""
         options = parse_options("KeptShareLayer", self.param_str, WatchParams, DEFAULTS)
         self.options = options
         self.path = Path(options["file"])
         self.iteration = options["first_iteration"]
         self.sums = np.zeros(4)
         lines = kept_file.read(self.path) if self.path.exists() else []
-        # Another's file of that name is refused, here and in each writing.
+        # Somebody else's file of that name is refused, here and at each write.
         ownership.claim(self.path.parent, "watch", streams=[self.path.name])
         self._forget_later_iterations(lines)
 
     def _forget_later_iterations(self, lines: list[dict[str, float]]) -> None:
-        """Keep what lies before the first iteration: a resumed run repeats the rest."""
+        """Keep lines before the first iteration: a resumed run repeats the rest."""
         if not self.path.exists():
             return
         kept = [line for line in lines if line["iteration"] <= self.iteration]
@@ -63,7 +63,7 @@ class KeptShareLayer(PythonLayer):
         """There is nothing to shape."""
 
     def forward(self, bottom: Any, top: Any) -> None:
-        """Add a forward pass to the sums; write them every now and then."""
+        """Add a forward pass to the sums; write them every few passes."""
         mask, logits, label = (bottom[i].data for i in range(3))
         negative = (mask >= 0) & (label == 0)
         d = drop_probability(logits[negative], self.options["schedule_type"])
@@ -79,4 +79,4 @@ class KeptShareLayer(PythonLayer):
             self.sums[:] = 0
 
     def backward(self, top: Any, propagate_down: Any, bottom: Any) -> None:
-        """Do nothing: looking has no gradient."""
+        """Do nothing: watching has no gradient."""

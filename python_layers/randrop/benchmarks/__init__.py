@@ -1,1 +1,1 @@
-"""Timing the losses and networks: what the scripts bench_*.py share and call."""
+"""Timing the losses and networks: the code behind the scripts bench_*.py."""

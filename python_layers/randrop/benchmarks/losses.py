@@ -1,4 +1,4 @@
-"""Times of the losses, forward and backward, against Caffe's, PyTorch's and others'."""
+"""Timing the losses, forward and backward, against Caffe's, PyTorch's and others'."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from randrop.losses.registry import timed
 Measure = Callable[..., dict[str, float]]
 """Runs `child` for a task of these items, in a process of its own."""
 
-# Python layers sort and allocate as NumPy does: one of each activation tells enough.
+# Python layers sort and allocate as NumPy does: one per activation is enough.
 PYTHON = {"SIGMOID": "random-drop:LOG", "SOFTMAX": "exp-log"}
 SHAPES = {
     "SIGMOID": ([1, 1, 1024, 1024], [8, 4, 256, 256]),
@@ -46,7 +46,7 @@ def caffe_pass(
     label: np.ndarray,
     python: bool = False,
 ) -> Pass:
-    """Return what runs a loss layer forward and backward."""
+    """Return a function that runs a loss layer forward and backward."""
     made = loss_net(name, activation, logits, label, python)
 
     def run() -> None:
@@ -59,7 +59,7 @@ def caffe_pass(
 def torch_passes(
     kind: str, activation: str, logits: np.ndarray, label: np.ndarray, threads: int
 ) -> dict[str, Pass]:
-    """Return what runs each loss of PyTorch forward and backward."""
+    """Return functions that run each PyTorch loss forward and backward."""
     use_judges()
     import torch
 
@@ -85,10 +85,10 @@ def torch_passes(
 
 
 def copy_pass(activation: str, logits: np.ndarray, label: np.ndarray) -> Pass:
-    """Return what moves as many bytes as a loss must, as copies of arrays.
+    """Return a function that moves as many bytes as a loss must, by copying arrays.
 
-    Forward logits and label are read, backward logits and label are read and the
-    gradient is written.
+    Forward, it reads logits and label; backward, it reads logits and label and writes
+    the gradient.
     """
     read = 2 * (logits.size + label.size)
     source = np.ones((read + logits.size) // 2, np.float32)
@@ -97,7 +97,7 @@ def copy_pass(activation: str, logits: np.ndarray, label: np.ndarray) -> Pass:
 
 
 def child(task: dict[str, Any]) -> dict[str, float]:
-    """Return ns per pixel of each loss of a contender, timed in turn."""
+    """Return ns per pixel of each loss of a contender, timed alternately."""
     activation, shape = task["activation"], task["shape"]
     logits, label = arrays(activation, shape, task.get("positives", 0.001))
     if task["contender"] == "native":
@@ -122,8 +122,7 @@ def child(task: dict[str, Any]) -> dict[str, float]:
             if turn:
                 times[name].append(time.perf_counter() - start)
     scale = 1e9 / label.size
-    # Beside other programs the mean counts: that one is not interrupted in half of
-    # the passes says little of how long all of them take.
+    # Beside other programs, the mean counts: the median hides interruptions of passes.
     middle = np.mean if task.get("mean") else np.median
     return {name: float(middle(values)) * scale for name, values in times.items()}
 
@@ -135,16 +134,16 @@ def compare(
     rounds: int,
     repeats: int,
 ) -> list[dict[str, Any]]:
-    """Time all contenders at every shape and number of threads, in turn.
+    """Time all contenders at every shape and number of threads, alternately.
 
     Parameters
     ----------
     measure : callable
     contenders : sequence of str
-        Out of `CONTENDERS`.
+        From `CONTENDERS`.
     threads : sequence of int
     rounds, repeats : int
-        Processes of each contender, and passes in each.
+        Processes per contender, and passes per process.
     """
     cells = [
         (activation, shape, number)
@@ -199,7 +198,7 @@ def compare(
 
 
 def growth(measure: Measure, repeats: int) -> dict[str, Any]:
-    """Time random drop as pixels or positives grow, and top-k as k does."""
+    """Time random drop for growing pixels or positives, and top-k for growing k."""
     common = {"contender": "native", "threads": 1, "activation": "SIGMOID"}
     square = [1, 1, 1024, 1024]
     result: dict[str, Any] = {"pixels": [], "positives": [], "k_percent": []}

@@ -1,4 +1,4 @@
-"""What the benchmarks share: each contender is timed in a process of its own."""
+"""What the benchmarks share: timing each contender in its own process."""
 
 import json
 import os
@@ -22,12 +22,12 @@ Pass = Callable[[], Any]
 def in_a_process(
     script: str, task: dict[str, Any], threads: int, **environment: str
 ) -> dict[str, float]:
-    """Run `script --child TASK`, and return the figures that it prints last.
+    """Run `script --child TASK` and return the figures that it prints last.
 
     Raises
     ------
     UserError
-        If it fails; with its last words.
+        If it fails; shows its last message.
     """
     result = processes.run(
         [sys.executable, script, "--child", json.dumps(task)],
@@ -49,17 +49,17 @@ def in_a_process(
 
 
 def use_judges() -> None:
-    """Let `import` find PyTorch and the others of build/judges."""
+    """Let `import` find PyTorch and the other packages of build/judges."""
     sys.path.append(str(build_dir() / "judges"))
 
 
 def check_judges(package: str, otherwise: str) -> None:
-    """Refuse to go on without a package of build/judges.
+    """Refuse to continue without a package of build/judges.
 
     Raises
     ------
     UserError
-        Which says what to do, or `otherwise`.
+        Tells what to do, or `otherwise`.
     """
     if not (build_dir() / "judges" / package).exists():
         raise UserError(
@@ -88,7 +88,7 @@ def loss_net(
     net = caffe.NetSpec()
     net.x = caffe.layers.Input(input_param={"shape": {"dim": list(logits.shape)}})
     net.label = caffe.layers.Input(input_param={"shape": {"dim": list(label.shape)}})
-    # A learnt factor of 1, so that the loss has something to train.
+    # A learnable factor of 1, so that the loss has something to train.
     net.score = caffe.layers.Scale(net.x, axis=0, num_axes=0)
     loss_layers(caffe, net, parse_losses(name, activation, python=python), None)
     made = made_net(net)

@@ -1,6 +1,6 @@
-"""The losses as their users write them in PyTorch, to be timed.
+"""The losses as PyTorch users write them, for timing.
 
-Every function takes logits (N, C, ...) and labels: of the same shape for a sigmoid,
+Every function takes logits (N, C, ...) and labels, of the same shape for a sigmoid and
 (N, 1, ...) for a softmax.
 """
 
@@ -30,7 +30,7 @@ def ce(logits: torch.Tensor, label: torch.Tensor, mean: bool = True) -> torch.Te
 def balanced(
     loss: torch.Tensor, positive: torch.Tensor, kept: torch.Tensor
 ) -> torch.Tensor:
-    """Weigh positives and kept negatives of each channel by how many the others are."""
+    """Weigh each channel's positives and kept negatives by each other's count."""
     axes = tuple(range(2, loss.dim()))
     n, k = (mask.sum(axes, keepdim=True) for mask in (positive, kept))
     total = (n + k).clamp(min=1)
@@ -59,7 +59,7 @@ def random_drop(
 
 
 def hardest_negatives(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Return balanced BCE with 20 of the hardest negatives for each positive."""
+    """Return balanced BCE with the 20 hardest negatives per positive."""
     positive = label == 1
     with torch.no_grad():
         hardness = logits.masked_fill(positive, -math.inf).flatten(2)
@@ -92,7 +92,7 @@ def bins(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 def hardest(
     cross_entropy: Loss, sort: bool = False, percent: float = 10
 ) -> Callable[..., torch.Tensor]:
-    """Return the mean over the hardest pixels, by torch.topk or a full sort."""
+    """Return the mean over the hardest pixels, with torch.topk or a full sort."""
 
     def loss(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         values = cross_entropy(logits, label, mean=False).flatten()
@@ -119,7 +119,7 @@ def softmax_focal(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 
 def onehot(label: torch.Tensor, classes: int) -> torch.Tensor:
-    """Return a channel a class."""
+    """Return one channel per class."""
     return functional.one_hot(label[:, 0].long(), classes).movedim(-1, 1).float()
 
 
@@ -170,7 +170,7 @@ def weighted_ce(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 
 def exp_log(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-    """Return the exponential logarithmic loss with weights counted in the batch."""
+    """Return the exponential logarithmic loss with weights from the batch's counts."""
     log_p = functional.log_softmax(logits, 1)
     p = log_p.exp()
     truth = onehot(label, logits.shape[1])
@@ -184,7 +184,7 @@ def exp_log(logits: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
 
 
 def of_pytorch() -> dict[str, dict[str, Loss]]:
-    """Return for each activation the loss's name, as train.py has it, and the loss."""
+    """Return the losses by activation and by their name in train.py."""
     return {
         "SIGMOID": {
             "cross-entropy": bce,
@@ -212,7 +212,7 @@ def of_pytorch() -> dict[str, dict[str, Loss]]:
 
 
 def by_a_full_sort() -> dict[str, dict[str, Loss]]:
-    """Return the top-k losses by sorting."""
+    """Return the top-k losses that sort."""
     return {
         "SIGMOID": {"top-k:selection=PERCENT": hardest(bce, sort=True)},
         "SOFTMAX": {"top-k": hardest(ce, sort=True)},

@@ -1,4 +1,4 @@
-"""The networks of prototxt/ as their users write them in PyTorch, to be timed."""
+"""The networks of prototxt/ as PyTorch users write them, for timing."""
 
 from collections.abc import Sequence
 
@@ -53,7 +53,7 @@ class UNet(nn.Module):
 
 
 class Block3d(nn.Module):
-    """k convolutions, and a convolution of size 1 past them."""
+    """k convolutions, and a 1 x 1 x 1 convolution in parallel."""
 
     def __init__(self, before: int, after: int, convolutions: int) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class Block3d(nn.Module):
         self.skip = nn.Conv3d(before, after, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the sum of both ways."""
+        """Return the sum of both paths."""
         return self.body(x) + self.skip(x)
 
 

@@ -33,16 +33,16 @@ class Case:
     Attributes
     ----------
     name : str
-        File name without suffix; where names repeat among patients, with the patient's
-        before it.
+        File name without suffix; if names repeat among patients, prefixed with the
+        patient's name.
     image_path : Path
         The photograph.
     mask_paths : dict
-        Lesion type to mask file. A type that is not there is not in the photograph.
+        Lesion type to mask file. The photograph has no lesions of a missing type.
     unknown : frozenset of str
-        Types that nobody looked for in this photograph: not there is not said of them.
+        Types that nobody looked for in this photograph: they may be present.
     patient : str or None
-        Photographs of one patient belong into one subset; None where nothing is known.
+        Photographs of one patient belong to one subset; None if the patient is unknown.
     """
 
     name: str
@@ -71,18 +71,18 @@ class Case:
         Parameters
         ----------
         lesions : sequence of str
-            C names out of `STRUCTURES`.
+            C names from `STRUCTURES`.
 
         Returns
         -------
         uint8 (C, H, W)
-            0 and 1; zero throughout for a type without a mask file, `IGNORE_LABEL`
-            throughout for one that is unknown.
+            0 and 1; all zero for a type without a mask file, all `IGNORE_LABEL` for an
+            unknown type.
 
         Raises
         ------
         UserError
-            If a mask is missing, damaged, not binary, or of another size than the
+            If a mask is missing, damaged, not binary, or differs in size from the
             photograph.
         """
         check_lesions(lesions)
@@ -99,12 +99,12 @@ class Case:
         return masks
 
     def check_headers(self, lesions: Sequence[str] = LESIONS) -> None:
-        """Check from the headers that image and masks are there and of one size.
+        """Check the headers: image and masks exist and have the same size.
 
         Raises
         ------
         UserError
-            If a file is missing, is no image, or sizes differ.
+            If a file is missing or not an image, or sizes differ.
         """
         size = self.size()
         for lesion in lesions:
@@ -119,7 +119,7 @@ def check_lesions(lesions: Sequence[str]) -> None:
     Raises
     ------
     UserError
-        If there is none, one is unknown, or one is there twice.
+        If the list is empty, or a name is unknown or repeated.
     """
     known = ", ".join(STRUCTURES)
     if isinstance(lesions, str) or not lesions:

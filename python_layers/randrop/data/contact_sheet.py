@@ -1,4 +1,4 @@
-"""All photographs of a prepared set on one sheet, their lesions outlined."""
+"""All photographs of a prepared set on one sheet, with outlined lesions."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +41,7 @@ def contact_sheet(
     path : Path
         The PNG to write.
     columns : int
-        Photographs in a row.
+        Photographs per row.
     """
     cases = manifest["cases"]
     columns = min(columns, len(cases))

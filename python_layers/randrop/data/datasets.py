@@ -20,7 +20,7 @@ class Dataset:
     Attributes
     ----------
     root : Path
-        Folder that was read.
+        The source folder.
     cases : tuple of Case
         All of them, sorted by name.
     splits : dict
@@ -33,7 +33,7 @@ class Dataset:
 
     @property
     def lesions(self) -> tuple[str, ...]:
-        """Lesion types that have a mask file in some case, in the order of LESIONS."""
+        """Lesion types with a mask file in at least one case, in LESIONS order."""
         return tuple(
             lesion
             for lesion in LESIONS
@@ -51,7 +51,7 @@ class Dataset:
         Raises
         ------
         UserError
-            If there is no such subset, or it is empty.
+            If the subset does not exist or is empty.
         """
         if name == "all":
             return self.cases
@@ -76,17 +76,17 @@ def read_dataset(
 ) -> Dataset:
     """Read a folder of photographs and masks.
 
-    Known are the layouts of `layouts.LAYOUTS`: *IDRiD*, *DDR* and *e-ophtha* as
+    It supports the layouts in `layouts.LAYOUTS`: *IDRiD*, *DDR* and *e-ophtha* as
     distributed, where official validation and test sets become the subsets
     "validation" and "test"; and *plain folders*: `images/<name>.jpg` (or png, tif, bmp)
     and masks at `masks/<type>/<name>_<type>.png` or `masks/<type>/<name>.png` with the
-    types MA, HE, EX, SE and OD, which scripts/prepare.py writes, too. A mask that is
-    not there means that the photograph has none of that type.
+    types MA, HE, EX, SE and OD, which scripts/prepare.py also writes. A missing mask
+    means that the photograph has no lesions of that type.
 
     The subsets come from `split`, else from `split.json` in `root`, else from the
-    distribution; where that has no validation set, `validation_share` of the training
-    photographs are drawn (see `split_by_chance`, which scripts/prepare.py calls, too: a
-    set and what is prepared of it are validated on the same photographs).
+    distribution. If that has no validation set, `validation_share` of the training
+    photographs is drawn (see `split_by_chance`; scripts/prepare.py also calls it, so
+    that raw and prepared sets are validated on the same photographs).
 
     Parameters
     ----------
@@ -94,16 +94,16 @@ def read_dataset(
         Folder of the data set.
     split : path, optional
         JSON file `{"train": [names], "validation": [names], "test": [names]}`, the
-        last two if you like; without "test" the distribution's test set is it.
+        last two optional; without "test" the distribution's test set is used.
     validation_share : float
-        Share of the training photographs kept for validation where no file says it,
+        Share of the training photographs kept for validation if no file specifies it,
         in (0, 1).
 
     Raises
     ------
     UserError
-        If the layout is unknown, no image is there, a name stands for two files, or
-        the split is not readable, empty, overlapping, or names unknown images.
+        If the layout is unknown, there is no image, a name matches two files, or the
+        split is unreadable, empty, overlapping, or names unknown images.
     """
     root = Path(root)
     if not 0 < validation_share < 1:
@@ -124,10 +124,10 @@ def read_dataset(
 def check_looked_for(
     dataset: Dataset, lesions: Sequence[str], softmax: bool
 ) -> dict[str, float]:
-    """Say, and where it is all refuse, what a training would ignore.
+    """Report the pixels that a training would ignore; refuse if it is all of them.
 
-    A pixel of a type that nobody looked for has no label. A softmax over the types has
-    one label for all of them, so one unknown type takes the pixel from it.
+    A pixel has no label for a type that nobody looked for. A softmax has one label for
+    all types, so a single unknown type makes it ignore the pixel.
 
     Parameters
     ----------
@@ -138,13 +138,13 @@ def check_looked_for(
     Returns
     -------
     dict of str to float
-        Share of the training pixels that are ignored: of each type, or with a softmax
-        of all.
+        Share of the training pixels that are ignored: per type, or with a softmax for
+        all types.
 
     Raises
     ------
     UserError
-        If all pixels are ignored, in total or of a type.
+        If all pixels are ignored, in total or for one type.
     """
     names = ["all"] if softmax else list(lesions)
     pixels, lost = 0, dict.fromkeys(names, 0)

@@ -1,4 +1,4 @@
-"""Checking the HDF5 files of labelled sets: what they hold, and every value of it."""
+"""Checking the HDF5 files of labelled sets: their structure, and every value."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,12 +21,12 @@ _REMEDY = (
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
-    """Open a file; what HDF5 says of it while it is open becomes a sentence.
+    """Open a file; HDF5's errors while it is open become clear messages.
 
     Raises
     ------
     UserError
-        If it is missing, no HDF5 file, or damaged where it is read.
+        If it is missing, not an HDF5 file, or damaged where it is read.
     """
     check_regular(path)
     try:
@@ -42,7 +42,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
 
 
 def check_shapes(path: Path, shape: tuple[int, ...]) -> int:
-    """Check that `data` and `label` are arrays of numbers and fit; return how many.
+    """Check that `data` and `label` are matching number arrays; return the image count.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def check_shapes(path: Path, shape: tuple[int, ...]) -> int:
     Raises
     ------
     UserError
-        Naming the file, the array and what it is.
+        Names the file, the array and what it is.
     """
     with opened(path) as file:
         number = None
@@ -87,21 +87,21 @@ def _array(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
 
 
 def check_values(path: Path, classes: int) -> None:
-    """Check every label and every value of the data, a part of the file at a time.
+    """Check every label and every value of the data, one part of the file at a time.
 
-    Caffe's own losses look up whatever a label says: beyond the classes they read and
-    write beside their memory.
+    Caffe's own losses use a label as an index without checking it: a label beyond the
+    classes makes them read and write out of bounds.
 
     Parameters
     ----------
     path : Path
-        Of which `check_shapes` is right.
+        A file that passed `check_shapes`.
     classes : int
 
     Raises
     ------
     UserError
-        Naming the file, the first such element and its value.
+        Names the file, the first invalid element and its value.
     """
     with opened(path) as file:
         for place, part in _parts(file["label"]):
@@ -144,8 +144,8 @@ def _first(
 
 
 def _parts(array: h5py.Dataset) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Yield the whole array in blocks: where each begins, and its content."""
-    # Some rows of one axis at a time, of which a whole one is not too large.
+    """Yield the whole array in blocks: the start of each, and its content."""
+    # Several rows of one axis at a time, choosing an axis whose rows are not too large.
     axis, below = 0, int(np.prod(array.shape[1:]))
     while below > _AT_A_TIME and axis < array.ndim - 1:
         axis += 1

@@ -1,4 +1,4 @@
-"""Reading photographs and lesion masks, strictly: what is wrong is said by name."""
+"""Reading photographs and lesion masks strictly, with errors that name the problem."""
 
 import warnings
 from pathlib import Path
@@ -16,7 +16,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises
     ------
     UserError
-        If the file is missing or is no image.
+        If the file is missing or not an image.
     """
     with _opened(path) as image:
         return image.height, image.width
@@ -25,13 +25,13 @@ def image_size(path: Path) -> tuple[int, int]:
 def read_image(path: Path) -> np.ndarray:
     """Read a colour photograph.
 
-    The orientation tag of EXIF is ignored, since masks are drawn on the pixels as they
-    are stored. An alpha channel that is opaque everywhere is dropped.
+    The EXIF orientation tag is ignored, because masks are drawn on the stored pixels.
+    An alpha channel that is opaque everywhere is dropped.
 
     Parameters
     ----------
     path : Path
-        JPEG, PNG, TIFF or whatever else Pillow reads.
+        JPEG, PNG, TIFF or any other format that Pillow reads.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises
     ------
     UserError
-        If the file is missing, truncated or no image, or has no three colours.
+        If the file is missing, truncated or not an image, or lacks three colours.
     """
     pixels, mode = _decoded(path)
     if mode == "RGBA":
@@ -62,9 +62,9 @@ def read_image(path: Path) -> np.ndarray:
 def read_mask(path: Path) -> np.ndarray:
     """Read a binary mask; 0 is background, 1, 255 or (16 bits) 65535 is lesion.
 
-    Palette images (IDRiD's TIFFs) count by their index. In a colour mask the brightest
-    channel counts, so red on black is a mask, too. Other values are refused: they come
-    from lossy files or from label maps, and any threshold would be a guess.
+    Palette images (IDRiD's TIFFs) are read by index. In a colour mask the brightest
+    channel counts, so red on black is valid, too. Other values are refused: they come
+    from lossy files or label maps, and any threshold would be a guess.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def read_mask(path: Path) -> np.ndarray:
     Raises
     ------
     UserError
-        If the file is missing, truncated or no image, or has other values.
+        If the file is missing, truncated or not an image, or has other values.
     """
     pixels, mode = _decoded(path)
     if pixels.ndim == 3:
@@ -114,7 +114,7 @@ def _opened(path: Path) -> Image.Image:
     check_regular(path)
     try:
         with warnings.catch_warnings():
-            # Photographs of 100 megapixels are no attack here.
+            # A photograph of 100 megapixels is not a decompression bomb here.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(path)
     except FileNotFoundError as error:

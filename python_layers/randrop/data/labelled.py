@@ -1,4 +1,4 @@
-"""Labelled sets: images or volumes with a class a pixel, in HDF5 files."""
+"""Labelled sets: images or volumes with one class per pixel, in HDF5 files."""
 
 import dataclasses
 import io
@@ -65,7 +65,7 @@ def read_labelled(folder: Path) -> LabelledSet:
     Raises
     ------
     UserError
-        If a file is missing, damaged or of another shape, naming it.
+        If a file is missing, damaged or of another shape; names it.
     """
     path = folder / "manifest.json"
     manifest = schema.read_json(
@@ -93,7 +93,7 @@ def check_values(data: LabelledSet, subsets: Sequence[str] = SUBSETS) -> None:
     Raises
     ------
     UserError
-        Naming the file, the first such element and its value.
+        Names the file, the first invalid element and its value.
     """
     for subset in tqdm(subsets, "checking labels", unit="file", disable=None):
         hdf5.check_values(data.file(subset), len(data.labels))
@@ -109,12 +109,12 @@ def write_organs(
     validation: int = 20,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Draw a labelled set of phantom organs, whole or not at all.
+    """Draw a labelled set of phantom organs, atomically.
 
     Parameters
     ----------
     folder : Path
-        Gets train.h5, validation.h5, manifest.json and preview.png.
+        Receives train.h5, validation.h5, manifest.json and preview.png.
     size : int
         Pixels along each axis, at least 16.
     dimensions : int
@@ -123,16 +123,16 @@ def write_organs(
         Background and organs, from 3 to 255.
     smallest : float
         Drawn size of the smallest organ relative to the largest; between 0 and 0.1.
-        The manifest says what became of it in pixels.
+        The manifest has its final size in pixels.
     train, validation : int
         How many images.
     seed : int
-        Of the anatomy; image k depends on (seed, k) and the sizes.
+        Seed of the anatomy; image k depends on (seed, k) and the sizes.
 
     Returns
     -------
     dict
-        The manifest. The set is left alone if it is there already.
+        The manifest. An existing set is left alone.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def _draw(folder: Path, settings: dict[str, Any], labels: int) -> dict[str, Any]
 
 
 def _write(path: Path, **arrays: np.ndarray) -> None:
-    # The HDF5 library does not survive a disk that is full: it writes to memory.
+    # The HDF5 library does not survive a full disk, so let it write to memory.
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         for name, array in arrays.items():
@@ -213,7 +213,7 @@ def _write(path: Path, **arrays: np.ndarray) -> None:
 
 
 def _preview(path: Path, images: np.ndarray, labels: np.ndarray, classes: int) -> None:
-    """Draw some images, of volumes the middle slice, over their labels."""
+    """Draw some images (of volumes, the middle slice) above their labels."""
     figure = Figure(figsize=(2.6 * len(images), 5.2), layout="constrained")
     axes = figure.subplots(2, len(images), squeeze=False)
     for k, (image, label) in enumerate(zip(images, labels, strict=True)):

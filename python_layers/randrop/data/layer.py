@@ -44,20 +44,20 @@ class LesionPatchDataLayer(PythonLayer):
 
     Tops are the network input (N, 3, P, P) and the label (N, C, P, P): 1 on a lesion of
     the channel's type, 0 elsewhere, the ignore label outside the field of view. With
-    `classes` true the label is (N, 1, P, P), for a softmax: 0 is background, c + 1 the
+    `classes` true the label is (N, 1, P, P), for a softmax: 0 is background, c + 1 is
     lesion type c; where types overlap, the first of `lesions` counts.
 
-    `param_str` is JSON: `root` and `lesions` (wanted), `split`, `subset`, `patch`,
-    `batch_size`, `lesion_share`, `lesion_weights` (how often a patch near a lesion is
-    near one of each type, in proportion: {"MA": 3, "HE": 1}), `augment`,
-    `ignore_label`, `workers` (processes that cut ahead; 0 cuts in the solver's own),
-    `seed`, `first_patch` (number of the first patch, to go on with a training) and
-    `cycle` (begin again after so many patches; by default never in training, and for
-    validation after one pass, see below), `classes`.
+    `param_str` is JSON: `root` and `lesions` (required), `split`, `subset`, `patch`,
+    `batch_size`, `lesion_share`, `lesion_weights` (relative frequency of each type
+    among patches near a lesion: {"MA": 3, "HE": 1}), `augment`, `ignore_label`,
+    `workers` (processes that cut ahead; 0 cuts in the solver's own), `seed`,
+    `first_patch` (number of the first patch, to resume a training), `cycle` (start
+    again after this many patches; by default never in training, and after one pass in
+    validation, see below) and `classes`.
 
-    In a TEST phase patches begin again from the first after each `cycle`, so that each
-    validation sees the same ones. How long the solver waited for patches is written to
-    the log every 100 batches.
+    In the TEST phase, patches start again from the first after each `cycle`, so that
+    each validation sees the same ones. Every 100 batches, the log shows how long the
+    solver waited for patches.
     """
 
     defaults: ClassVar[dict[str, Any]] = {
@@ -77,7 +77,7 @@ class LesionPatchDataLayer(PythonLayer):
                 "start from the folder that the prototxt counts from, or change root"
             )
         self.options = options
-        # A fixed cycle of patches is cut once and kept; only an endless one needs
+        # A fixed cycle of patches is cut once and kept; only endless patches need
         # workers.
         self.kept = None
         self.workers = None
@@ -119,7 +119,7 @@ class LesionPatchDataLayer(PythonLayer):
             self.report()
 
     def next_patch(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the next patch, from wherever patches come."""
+        """Return the next patch, from the workers, the cycle or the source."""
         k = self.number
         self.number += 1
         if self.kept is not None:
@@ -129,7 +129,7 @@ class LesionPatchDataLayer(PythonLayer):
         return self.source.patch(self.options["first_patch"] + k)
 
     def report(self) -> None:
-        """Say what share of the time went into waiting for patches."""
+        """Log the share of the time spent waiting for patches."""
         total = time.perf_counter() - self.started
         print(
             f"randrop.data: waited {self.waited:.2f} s of {total:.1f} s "

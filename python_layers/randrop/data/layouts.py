@@ -1,4 +1,4 @@
-"""How data sets lie on disk as they are distributed: from folders to cases."""
+"""The folder layouts of data sets as distributed: from folders to cases."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ Groups = dict[str, list[Case]]
 
 
 class Layout(NamedTuple):
-    """A way in which a data set is distributed."""
+    """A layout in which a data set is distributed."""
 
     name: str
     files: str  # what is looked for, for the user
@@ -41,7 +41,7 @@ _IDRID_WORDS = {
 }
 
 
-# The parts B and C of IDRiD have original images, too, but no segmentations.
+# Parts B and C of IDRiD also have original images, but no segmentations.
 _IDRID_PARTS = ("original images", "segmentation groundtruth")
 
 
@@ -65,7 +65,7 @@ def _read_idrid(root: Path) -> Groups:
             lesion: truth and find_folder(truth, text)
             for lesion, text in _IDRID_WORDS.items()
         }
-        # Unpacked in part: what has no folder was not looked for here.
+        # Partly unpacked: a type without a folder was not looked for here.
         unknown = frozenset(lesion for lesion in folders if not folders[lesion])
         if unknown:
             log.warning(
@@ -80,11 +80,11 @@ def _read_idrid(root: Path) -> Groups:
     return groups
 
 
-# --- e-ophtha: one set for microaneurysms, one for exudates, a folder a patient
+# --- e-ophtha: one set for microaneurysms, one for exudates, one folder per patient
 
 
 def _eophtha_parts(root: Path) -> dict[str, Path]:
-    """Return for each lesion type the folder that has its annotations."""
+    """Return the folder with the annotations of each lesion type."""
     parts = {}
     for lesion in ("MA", "EX"):
         below = [deep for place in _folders(root) for deep in _folders(place)]
@@ -164,7 +164,7 @@ def _read_ddr(root: Path) -> Groups:
         if truth:
             folders = {lesion: truth / lesion for lesion in STRUCTURES}
             groups[subset] = [
-                # DDR has no masks of the optic disc.
+                # DDR has no optic disc masks.
                 Case(c.name, c.image_path, c.mask_paths, frozenset({"OD"}))
                 for c in _read_cases(folder / "image", folders)
             ]
@@ -205,7 +205,7 @@ def _read_plain(root: Path) -> Groups:
 
 
 def _manifest(root: Path) -> dict:
-    """Return what scripts/prepare.py wrote of the cases, if it wrote the set."""
+    """Return the case facts that scripts/prepare.py wrote, if it wrote the set."""
     path = root / "manifest.json"
     if not path.exists():
         return {}
@@ -253,12 +253,12 @@ LAYOUTS = {
 
 
 def read_groups(root: Path, layout: str | None = None) -> Groups:
-    """Read the cases of a data set in a layout, or in the first that fits.
+    """Read the cases of a data set in a given layout, or in the first that fits.
 
     Raises
     ------
     UserError
-        If the folder has not the layout, or none that is known, or no image.
+        If the folder does not have the layout, or any known one, or has no image.
     """
     if not root.is_dir():
         raise UserError(f"{root} is no folder: give the folder of the data set")
@@ -295,7 +295,7 @@ def _only(root: Path, fits: Callable[[Path], bool], depth: int = 2) -> Path | No
     Raises
     ------
     UserError
-        If several fit that lie equally deep.
+        If several folders at the same depth fit.
     """
     level = [root]
     for _ in range(depth + 1):
@@ -340,7 +340,7 @@ def _read_cases(images: Path, folders: dict[str, Path | None]) -> list[Case]:
 def find_folder(parent: Path, words: str) -> Path | None:
     """Return the first folder of `parent` with these words in its name.
 
-    Mirrors write "1._Original_Images": an underscore counts as a blank.
+    An underscore counts as a blank: mirrors write "1._Original_Images".
     """
     for path in _folders(parent):
         if words.replace("_", " ") in path.name.lower().replace("_", " "):
@@ -349,9 +349,9 @@ def find_folder(parent: Path, words: str) -> Path | None:
 
 
 def _folders(parent: Path) -> list[Path]:
-    """Return the folders in a folder; none where it may not be read.
+    """Return the folders in a folder; none if it is not readable.
 
-    What an archive of macOS brings along (__MACOSX) is a shadow of the same names.
+    Skips __MACOSX, which archives from macOS contain: it repeats the same names.
     """
     try:
         return sorted(
@@ -366,7 +366,7 @@ def _folders(parent: Path) -> list[Path]:
 def files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     """Return the files of a folder by their stems.
 
-    Names with a leading dot are litter: temporary files, macOS's resource forks.
+    Skips names with a leading dot: temporary files, macOS resource forks.
     """
     paths = [
         path
@@ -383,7 +383,7 @@ def check_unique(named: Iterable[tuple[str, Path]]) -> None:
     Raises
     ------
     UserError
-        Naming both.
+        Names both.
     """
     seen: dict[str, Path] = {}
     for name, path in named:

@@ -32,9 +32,9 @@ def write_lmdb(
     patches: dict[str, int],
     classes: bool = False,
 ) -> dict[str, Any]:
-    """Write the first patches that a data layer would cut, whole or not at all.
+    """Write the first patches that a data layer would cut, atomically.
 
-    `folder` gets SUBSET_data (3 x P x P, bytes: see `patches.TRANSFORM`) and
+    `folder` receives SUBSET_data (3 x P x P, bytes: see `patches.TRANSFORM`) and
     SUBSET_label (C x P x P; with `classes` 1 x P x P, 0 for background), databases with
     the same keys in the same order, and manifest.json.
 
@@ -42,11 +42,11 @@ def write_lmdb(
     ----------
     dataset : Dataset
     options : Options
-        Augmented are the patches for training alone.
+        Only training patches are augmented.
     folder : Path
-        New, or one whose every file this wrote.
+        New, or a folder in which this function wrote every file.
     patches : dict of str to int
-        Subset to how many.
+        Number of patches per subset.
     classes : bool
         Labels for a softmax.
 
@@ -64,7 +64,7 @@ def write_lmdb(
     for subset, count in patches.items():
         if count < 1:
             raise UserError(f"{count} patches for {subset}: give at least 1")
-    # Who reads a database writes into the file of its locks.
+    # Readers of a database write into its lock file.
     with building(folder, "export_lmdb", ("*/lock.mdb",)) as temporary:
         for subset, count in patches.items():
             own = (
@@ -94,7 +94,7 @@ def _write(
     ignore = source.options.ignore_label
     size = source.options.patch**2
     channels = 3 + len(source.options.lesions)
-    # Room for all, and for what LMDB adds to each; the file is as long as it must be.
+    # Space for all records and LMDB's overhead; the file only grows as needed.
     room = 2 * count * (channels * size + 8192) + 2**24
     names = {kind: str(folder / f"{subset}_{kind}") for kind in ("data", "label")}
     stores: dict[str, lmdb.Environment] = {}
@@ -117,7 +117,7 @@ def _write(
                     for key, value in content[kind]:
                         transaction.put(key, value, append=True)
     except lmdb.Error as error:
-        # Whoever builds the folder says its name, and what to do.
+        # The code that builds the folder adds its name and the remedy.
         raise OSError(str(error)) from error
     finally:
         for store in stores.values():

@@ -1,4 +1,4 @@
-"""Phantom organs: images or volumes in which objects of very different size lie."""
+"""Phantom organs: images or volumes with objects of very different sizes."""
 
 import dataclasses
 
@@ -36,7 +36,7 @@ class Organ:
 def anatomy(
     rng: np.random.Generator, labels: int, dimensions: int, smallest: float
 ) -> list[Organ]:
-    """Draw the organs that all images of a set have in common.
+    """Draw the organs that all images of a set share.
 
     Parameters
     ----------
@@ -46,13 +46,13 @@ def anatomy(
     dimensions : int
         2 or 3.
     smallest : float
-        Size of the smallest organ relative to the largest; the sizes between are a
-        geometric sequence.
+        Size of the smallest organ relative to the largest; the sizes form a geometric
+        sequence.
 
     Returns
     -------
     list of Organ
-        From the largest, in which the others lie, to the smallest.
+        From the largest, which contains the others, to the smallest.
     """
     number = labels - 2
     sizes = np.geomspace(SECOND, smallest, number) if number > 1 else [smallest]
@@ -60,8 +60,8 @@ def anatomy(
     first = whole / (1 + np.sum(sizes))
     organs = [_organ(rng, np.zeros(dimensions), whole, 0.08, INTENSITIES[0])]
     for size in sizes:
-        # Where it overlaps least what is there; later organs cover earlier ones.
-        # Intensities are so few that neighbours tell organs apart as much as they do.
+        # Place it where it overlaps the others least; later organs cover earlier ones.
+        # Intensities are few, so neighbours help as much to tell organs apart.
         intensity = rng.choice(INTENSITIES[1:])
         candidates = [
             _organ(rng, _inside(rng, dimensions), first * size, 0.25, intensity)
@@ -98,7 +98,7 @@ def _rotation(rng: np.random.Generator, d: int) -> np.ndarray:
 
 
 def _crowding(organ: Organ, others: list[Organ]) -> float:
-    """Return by how much an organ reaches into others, the body aside, or out of it."""
+    """Return how far an organ reaches into others (not the body) or out of it."""
     own = organ.radii.max()
     depth = [
         own + other.radii.max() - np.linalg.norm(organ.centre - other.centre)
@@ -116,8 +116,8 @@ def draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw one image of an anatomy, and its labels.
 
-    Organs move, turn and grow a little, the image is warped smoothly, blurred by half
-    a pixel, and has a slow change of brightness and Gaussian noise.
+    Organs move, rotate and scale slightly. The image is warped smoothly, blurred by
+    half a pixel, and has a gradual change of brightness and Gaussian noise.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def draw(
         turned = organ.rotation @ _small_rotation(rng, d)
         offset = np.tensordot(turned.T, grid - centre.reshape(-1, *[1] * d), 1)
         inside = ((offset / radii.reshape(-1, *[1] * d)) ** 2).sum(0) < 1
-        # The smallest may fall between pixels, but it is there.
+        # The smallest organ may fall between pixels, but must be present.
         if not inside.any():
             at = np.clip(((centre + 1) / 2 * shape).astype(int), 0, np.array(shape) - 1)
             inside[tuple(at)] = True

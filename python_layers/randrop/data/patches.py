@@ -1,4 +1,4 @@
-"""Patches for training and validation: where they lie, and how they are varied."""
+"""Patches for training and validation: their positions and augmentation."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,21 +11,21 @@ from randrop.data.datasets import Dataset
 from randrop.data.preprocessing import INPUT_LIMIT, field_of_view, network_input
 from randrop.errors import UserError
 
-# Photographs are kept ready in 8 bits: a sixteenth of a standard deviation is far below
-# the noise, and a hundred photographs of 1440 x 956 then take half a gigabyte.
+# Photographs are cached in 8 bits: a sixteenth of a standard deviation is far below the
+# noise, and a hundred photographs of 1440 x 956 then take half a gigabyte.
 LEVELS = 127 / INPUT_LIMIT
 ZERO = 128
 TRANSFORM = {"mean_value": [ZERO], "scale": 1 / LEVELS}
 """What makes the network's input of those bytes, as Caffe's transform_param."""
-# A warped lesion counts from this coverage on: below a half, so that lesions of one or
-# two pixels do not vanish between the grid points.
+# The coverage from which a warped lesion counts: below a half, so that lesions of one
+# or two pixels do not vanish between the grid points.
 _COVERED = 0.35
 _SOLID = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """How patches are taken.
+    """How to cut patches.
 
     Attributes
     ----------
@@ -37,13 +37,13 @@ class Options:
         Share of patches centred near a lesion; the rest lie anywhere in the field of
         view.
     lesion_weights : tuple of float or None
-        How often such a patch is near a lesion of each type, in proportion; None:
-        equally often. Types that no mask has are passed over.
+        Relative frequency of each lesion type among those patches; None: all equal.
+        Types that no mask has are skipped.
     augment : bool
-        Turn, scale, mirror and recolour the patches, anew each time. Without it patch k
-        is always the same.
+        Rotate, scale, mirror and recolour the patches, differently each time. Without
+        it, patch k is always the same.
     seed : int
-        Patch k depends on (seed, k) alone.
+        Patch k depends only on (seed, k).
     ignore_label : int
         Label outside the field of view.
     """
@@ -69,7 +69,7 @@ class _Ready:
 
 
 class PatchSource:
-    """Cuts patches out of the cases of a subset.
+    """Cuts patches from the cases of a subset.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ class PatchSource:
     Raises
     ------
     UserError
-        If photographs or masks cannot be read (all of them are named, and how many
-        are good), or there is no lesion in any mask.
+        If photographs or masks cannot be read (the message names them all and counts
+        the good ones), or no mask has a lesion.
     """
 
     def __init__(self, dataset: Dataset, subset: str, options: Options) -> None:
@@ -171,14 +171,14 @@ class PatchSource:
 
 
 def class_map(label: np.ndarray, ignore_label: int) -> np.ndarray:
-    """Return the classes of a label with a channel a lesion type.
+    """Return the classes of a label that has one channel per lesion type.
 
     Parameters
     ----------
     label : ndarray (C, P, P)
         0, 1 or `ignore_label`.
     ignore_label : int
-        Where any channel has it, the class is ignored.
+        If any channel has it, the class is ignored.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def class_map(label: np.ndarray, ignore_label: int) -> np.ndarray:
 
 
 def _chances(options: Options, present: Sequence[int]) -> np.ndarray | None:
-    """Return how often a patch near a lesion is near each of the types there are."""
+    """Return the probability of each present type among patches near a lesion."""
     weights = options.lesion_weights
     if weights is None:
         return None

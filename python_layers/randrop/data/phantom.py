@@ -1,7 +1,7 @@
-"""Synthetic fundus photographs with lesions, for who has no data yet.
+"""Synthetic fundus photographs with lesions, for users who have no data yet.
 
-They are drawn to pose the task of real ones, and not to be mistaken for them: lesions
-of a few pixels at real prevalence among vessels, texture and look-alikes.
+They pose the task of real ones but are not meant to pass for them: lesions of a few
+pixels at realistic prevalence among vessels, texture and look-alikes.
 """
 
 import dataclasses
@@ -9,13 +9,13 @@ import dataclasses
 import cv2
 import numpy as np
 
-# What blood takes from red, green and blue light, at full depth.
+# What blood absorbs of red, green and blue light, at full depth.
 _BLOOD = np.array([0.42, 0.66, 0.50], np.float32)
 _PIGMENT = np.array([0.30, 0.30, 0.22], np.float32)
 _DUST = np.array([0.55, 0.55, 0.55], np.float32)
 _EXUDATE = np.array([0.98, 0.88, 0.52], np.float32)
 _SOFT_EXUDATE = np.array([0.92, 0.78, 0.60], np.float32)
-# Share of all pixels that a lesion type covers, in the mean over photographs.
+# Mean share of pixels that a lesion type covers, over photographs.
 PREVALENCE = {"MA": 0.001, "HE": 0.010, "EX": 0.008, "SE": 0.004}
 HEIGHT = 0.78
 """Height over width: the camera cuts the round field above and below."""
@@ -34,7 +34,7 @@ class _Eye:
     width: int
 
     def spot(self, centre: np.ndarray, radius: float) -> tuple[slice, slice]:
-        """Return the window around a point that a thing of this radius touches."""
+        """Return the window that an object of this radius around a point touches."""
         height, width = self.x.shape
         x, y = centre
         rows = slice(max(0, int(y - radius)), min(height, int(y + radius) + 2))
@@ -42,7 +42,7 @@ class _Eye:
         return rows, columns
 
     def absorb(self, window: tuple, depth: np.ndarray, tint: np.ndarray) -> None:
-        """Darken a window by a substance: depth 0 to 1, (h, w)."""
+        """Darken a window with a substance: depth 0 to 1, (h, w)."""
         self.colour[window] *= 1 - depth[..., None] * tint
 
     def cover(self, window: tuple, opacity: np.ndarray, colour: np.ndarray) -> None:
@@ -58,11 +58,11 @@ def fundus(
     Parameters
     ----------
     rng : Generator
-        Decides everything.
+        Source of all randomness.
     width : int
         Width in pixels, at least 128; the height is 0.78 of it.
     lesions : tuple of str
-        Types to draw, out of MA, HE, EX, SE.
+        Types to draw, from MA, HE, EX, SE.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def fundus(
     for lesion in draw:
         if lesion in lesions:
             masks[lesion] = np.zeros(eye.x.shape, np.uint8)
-            # Some eyes have three times the lesions of others.
+            # Some eyes have three times as many lesions as others.
             share = PREVALENCE[lesion] * rng.gamma(3, 1 / 3)
             draw[lesion](rng, eye, masks[lesion], share * eye.x.size)
             masks[lesion] *= eye.field > 0.5
@@ -140,7 +140,7 @@ def _squared(eye: _Eye, centre: np.ndarray, aspect: float = 1.0) -> np.ndarray:
 
 
 def _ramp(distance: np.ndarray) -> np.ndarray:
-    """Return 0 to 1 across an edge, smoothly: 0.5 where the distance is 0."""
+    """Return a smooth 0 to 1 across an edge: 0.5 where the distance is 0."""
     t = np.clip(distance / 2 + 0.5, 0, 1)
     return t * t * (3 - 2 * t)
 
@@ -185,7 +185,7 @@ def _grow(
     """Draw a vessel segment by segment; it bends, tapers and branches."""
     step = 0.012 * eye.width
     position = np.array(start, float)
-    # Arcades bow around the macula: towards the horizontal on its side.
+    # Arcades curve around the macula: towards the horizontal on its side.
     target = 0.0 if np.cos(angle) > 0 else np.pi
     strength = rng.uniform(0.75, 1.0) * (0.8 if vein else 0.65)
     wobble = 0.0
@@ -227,7 +227,7 @@ def _segment(
     caliber: float,
     strength: float,
 ) -> None:
-    """Draw a tube with a round profile: dark in the middle, soft at the walls."""
+    """Draw a tube with a round profile: dark in the centre, soft at the walls."""
     margin = caliber + 2
     low = np.floor(np.minimum(start, end) - margin).astype(int).clip(0)
     high = np.ceil(np.maximum(start, end) + margin).astype(int) + 1
@@ -261,7 +261,7 @@ def _anywhere(rng: np.random.Generator, eye: _Eye, spread: float = 1.0) -> np.nd
 def _blob(
     rng: np.random.Generator, eye: _Eye, centre: np.ndarray, radius: float, rough: float
 ) -> tuple[tuple, np.ndarray]:
-    """Return window and soft shape, 0.5 at the edge, of an irregular spot."""
+    """Return the window and the soft shape (0.5 at the edge) of an irregular spot."""
     window = eye.spot(centre, 2.4 * radius + 3)
     x, y = eye.x[window] - centre[0], eye.y[window] - centre[1]
     angle, aspect = rng.uniform(0, np.pi), np.exp(rng.normal(0, 0.12 + rough * 0.4))
@@ -328,7 +328,7 @@ def _soft_exudates(
 
 
 def _look_alikes(rng: np.random.Generator, eye: _Eye) -> None:
-    """Draw what a network may take for a lesion and must not."""
+    """Draw objects that a network may mistake for lesions."""
     unit = eye.width / 512
     for _ in range(rng.poisson(10)):  # pigment: brown, not red
         window, shape = _blob(
@@ -346,7 +346,7 @@ def _look_alikes(rng: np.random.Generator, eye: _Eye) -> None:
         )
         eye.cover(window, rng.uniform(0.1, 0.35) * shape, np.float32([1, 0.95, 0.8]))
     depth = np.zeros(eye.x.shape, np.float32)
-    for _ in range(rng.poisson(14)):  # ends of vessels that come up from below
+    for _ in range(rng.poisson(14)):  # ends of vessels that emerge from below
         start = _anywhere(rng, eye)
         angle = rng.uniform(0, 2 * np.pi)
         for _ in range(rng.integers(2, 7)):

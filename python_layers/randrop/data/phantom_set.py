@@ -29,30 +29,30 @@ def write_phantom(
     validation_share: float = 0.25,
     workers: int = 2,
 ) -> dict[str, Any]:
-    """Write a phantom data set, whole or not at all.
+    """Write a phantom data set, atomically.
 
     Parameters
     ----------
     folder : Path
-        Gets images/, masks/<type>/, split.json and manifest.json.
+        Receives images/, masks/<type>/, split.json and manifest.json.
     images : int
         How many, at least 2.
     size : int
         Width in pixels, at least 128.
     seed : int
-        Image k depends on (seed, k) and `size` and `lesions` alone.
+        Image k depends only on (seed, k), `size` and `lesions`.
     lesions : sequence of str
-        Out of MA, HE, EX, SE.
+        From MA, HE, EX, SE.
     validation_share : float
         Share of the images, the last ones, for validation; at least one.
     workers : int
-        Processes that draw.
+        Drawing processes.
 
     Returns
     -------
     dict
-        The manifest. The set is left alone if it is there already; another phantom of
-        ours is replaced.
+        The manifest. If the set exists, it is left alone; another phantom of ours is
+        replaced.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def _draw_one(arguments: tuple[Path, dict[str, Any], int]) -> tuple[str, Any]:
     name = f"phantom_{k:04}"
     rng = np.random.default_rng((settings["seed"], k))
     image, masks = fundus(rng, settings["size"], tuple(settings["lesions"]))
-    # As cameras store them; at this quality lesions of two pixels survive.
+    # The format of cameras; at this quality, lesions of two pixels survive.
     _write(
         folder / "images" / f"{name}.jpg",
         cv2.imencode(
@@ -134,5 +134,5 @@ def _draw_one(arguments: tuple[Path, dict[str, Any], int]) -> tuple[str, Any]:
 
 
 def _write(path: Path, content: np.ndarray) -> None:
-    # OpenCV's own writer says nothing of a full disk.
+    # OpenCV's own writer does not report a full disk.
     path.write_bytes(content.tobytes())

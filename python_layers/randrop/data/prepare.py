@@ -1,4 +1,4 @@
-"""From a data set as distributed to one that is ready: cropped, scaled, listed."""
+"""Preparing a data set as distributed: cropping, scaling, listing."""
 
 import hashlib
 import logging
@@ -39,7 +39,7 @@ MARGIN = 0.01
 
 
 class Settings(NamedTuple):
-    """What a prepared set depends on beside its sources."""
+    """What a prepared set depends on besides its sources."""
 
     layout: str
     width: int  # of the field of view with its margin, in pixels
@@ -55,16 +55,16 @@ def prepare(
     split_file: Path | None = None,
     complete: Callable[[Path, dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Write photographs and masks, cropped to the field of view and made smaller.
+    """Write photographs and masks, cropped to the field of view and reduced.
 
-    `out` gets images/ and masks/<type>/ (PNG, so lossless), split.json and
-    manifest.json: a set that `read_dataset` reads. Photographs are averaged over areas;
-    a mask's pixel is lesion if any of the pixels that it covers is, so that none
-    vanishes. What is narrower than the width keeps its size. An empty mask is not
-    written: of a type that was looked for, no file means that there is none.
+    `out` receives images/ and masks/<type>/ (lossless PNG), split.json and
+    manifest.json: a set for `read_dataset`. Photographs are reduced by area averaging.
+    A mask pixel is lesion if any pixel that it covers is, so that no lesion vanishes.
+    Photographs narrower than the width keep their size. Empty masks are not written: if
+    a type was looked for, no file means no lesion.
 
-    Work goes to a folder beside `out` and is given its name at the end; begun again
-    after an interruption, it goes on with the photographs that are missing.
+    The set is built in a folder beside `out`, which is renamed at the end. After an
+    interruption, a new run continues with the missing photographs.
 
     Parameters
     ----------
@@ -75,23 +75,23 @@ def prepare(
     workers : int
         Processes.
     split_file : Path, optional
-        JSON file of the subsets; by default see `splits.split_by_chance`.
+        JSON file of the subsets; for the default see `splits.split_by_chance`.
     complete : callable, optional
-        Called with the folder and the manifest before the folder gets its name.
+        Called with the folder and the manifest before the folder is renamed.
 
     Returns
     -------
     dict
         The manifest: the settings, and for each case its source file and SHA-256,
-        subset, patient, unknown types, crop box and scale, and for each type its pixels
-        and how many lesions (regions connected over eight neighbours) they are.
+        subset, patient, unknown types, crop box and scale, and for each type the number
+        of pixels and of lesions (8-connected regions).
 
     Raises
     ------
     UserError
-        If settings are out of range, `out` holds something else or another program
-        writes there, or sources cannot be read: all of them are named, and those that
-        can are kept for the next run.
+        If settings are out of range, `out` holds something else, another program writes
+        there, or sources cannot be read: the message names them all, and the others are
+        kept for the next run.
     """
     _check(settings)
     wanted = {"version": VERSION, **settings._asdict()}
@@ -136,12 +136,12 @@ def prepare(
 
 
 def _check_out(out: Path, wanted: Mapping[str, Any]) -> bool:
-    """Return whether a set with these settings is there.
+    """Return whether a set with these settings exists.
 
     Raises
     ------
     UserError
-        If it is one with others, or something else.
+        If the folder holds a set with other settings, or something else.
     """
     known = _settings_of(out)
     if known is not None and known != wanted:
@@ -154,7 +154,7 @@ def _check_out(out: Path, wanted: Mapping[str, Any]) -> bool:
 
 
 def _begin(half: Path, out: Path, wanted: dict[str, Any]) -> None:
-    """Make the folders of a set; what was begun with other settings is removed."""
+    """Create the folders of a set; remove a partial set with other settings."""
     path = half / "settings.json"
     if path.exists() and _read_record(path) != wanted:
         ownership.check_replaceable(half, "prepare")
@@ -170,7 +170,7 @@ def _begin(half: Path, out: Path, wanted: dict[str, Any]) -> None:
 
 
 def _leave_out_others(half: Path, names: set[str]) -> None:
-    """Remove what is of photographs that have left the source, and folders of none."""
+    """Remove files of photographs that left the source, and empty folders."""
     for pattern in ("images/*", "masks/*/*", "cases/*"):
         for path in half.glob(pattern):
             if path.stem in names:
@@ -190,7 +190,7 @@ def split(groups: Groups, settings: Settings) -> dict[str, list[str]]:
     Raises
     ------
     UserError
-        If there is but one patient to draw from.
+        If there is only one patient to draw from.
     """
     owners = {case.patient or case.name for case in groups.get("train", ())}
     wanted = "validation" not in groups and settings.validation_share > 0
@@ -248,7 +248,7 @@ def _all_prepared(
 
 
 def _prepared(arguments: tuple[Case, Path, int]) -> tuple[dict, str]:
-    """Prepare one case; return its facts, or what is wrong with it."""
+    """Prepare one case; return its facts, or the error."""
     case, half, width = arguments
     record = half / "cases" / f"{case.name}.json"
     try:
@@ -281,7 +281,7 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If a file is damaged, or no mask at all.
+        If a file is damaged, or is not a mask at all.
     """
     image = case.image()
     types = [name for name in STRUCTURES if name in case.mask_paths]
@@ -297,8 +297,8 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
     if scale < 1:
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
     before, masks = masks, rescale_masks(masks, size)
-    # Nothing was written before all was read: of a set that is made anew, what there
-    # is of a photograph stays where its source is damaged now.
+    # Read everything before writing: when a set is rebuilt and a source is damaged now,
+    # the existing files of that photograph stay.
     old = [folder / "masks" / name / f"{case.name}.png" for name in STRUCTURES]
     ownership.check(*old, folder / "images" / f"{case.name}.png")
     for path in old:
@@ -328,10 +328,10 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
 
 
 def _tell_of_outside(facts: Mapping[str, Any]) -> None:
-    """Say which masks have pixels where the photograph shows no eye."""
+    """Report masks with pixels where the photograph shows no eye."""
     for name, own in facts.items():
         for lesion, line in own["lesions"].items():
-            # Sets that were begun by an older version do not say it.
+            # Sets started by an older version lack this.
             if line.get("outside_pixels"):
                 log.warning(
                     "%s: %d pixel(s) of its mask of %s are outside the field of view, "
@@ -355,8 +355,8 @@ def crop_box(field: np.ndarray) -> tuple[int, int, int, int]:
 def statistics(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Count photographs, lesions and pixels of each type in each subset.
 
-    `share` is that of the pixels of the photographs in which it was looked for: class
-    weights come from it.
+    `share` is relative to the pixels of photographs in which the type was looked for;
+    class weights derive from it.
     """
     found: dict[str, dict[str, Any]] = {}
     for case in manifest["cases"].values():
@@ -386,12 +386,12 @@ def statistics(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 def frequency(folder: Path, lesions: Sequence[str]) -> list[float] | None:
     """Return the share of background and of each type in a prepared training set.
 
-    None where scripts/prepare.py has left no statistics.json.
+    None if scripts/prepare.py left no statistics.json.
 
     Raises
     ------
     UserError
-        If the file is damaged, or does not know a type.
+        If the file is damaged, or lacks a type.
     """
     path = folder / "statistics.json"
     if not path.exists():

@@ -8,12 +8,12 @@ from randrop.data.regions import regions
 INPUT_LIMIT = 8.0
 """Network inputs are clipped to this magnitude; their standard deviation is 1."""
 
-# The Gaussian that makes the local mean: wide enough to keep the interior of a large
-# haemorrhage dark, narrow enough to take out illumination, macula and vignetting.
+# The Gaussian of the local mean: wide enough to keep the interior of a large
+# haemorrhage dark, narrow enough to remove illumination, macula and vignetting.
 _SIGMA_SHARE = 1 / 30
 # Grey levels added to the local mean, so that noise in black regions stays noise.
 _DARK_LEVEL = 12.0
-# Smallest standard deviation of the contrast: flat images are not blown up.
+# Smallest standard deviation of the contrast, so that flat images are not amplified.
 _SMALLEST_DEVIATION = 0.01
 _WORK_WIDTH = 512
 
@@ -21,9 +21,9 @@ _WORK_WIDTH = 512
 def field_of_view(image: np.ndarray) -> np.ndarray:
     """Return where a fundus photograph shows the eye rather than the black frame.
 
-    A pixel belongs to it when its brightest channel is well above the level of the
-    frame, which is taken from the darkest parts of the border; of these pixels the
-    largest connected region counts, without its holes.
+    A pixel belongs to the field of view if its brightest channel is well above the
+    frame's level, which is measured in the darkest parts of the border. The result is
+    the largest connected region of these pixels, with its holes filled.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def field_of_view(image: np.ndarray) -> np.ndarray:
     Returns
     -------
     bool (H, W)
-        True inside. All true when no dark frame is found.
+        True inside. All true if there is no dark frame.
     """
     height, width = image.shape[:2]
     shrink = min(1.0, _WORK_WIDTH / max(height, width))
@@ -57,7 +57,7 @@ def field_of_view(image: np.ndarray) -> np.ndarray:
     cv2.drawContours(inside, contours, -1, 1, cv2.FILLED)
     if inside.mean() > 0.98 or inside.mean() < 0.1:
         return everything
-    # Linear interpolation of the small mask makes a smooth edge at full size.
+    # Linear interpolation of the small mask gives a smooth edge at full size.
     soft = cv2.resize(inside * 255, (width, height), interpolation=cv2.INTER_LINEAR)
     return soft > 127
 
@@ -65,19 +65,18 @@ def field_of_view(image: np.ndarray) -> np.ndarray:
 def network_input(image: np.ndarray, fov: np.ndarray | None = None) -> np.ndarray:
     """Return the network's input: local contrast inside the field of view.
 
-    With the local mean m (Gaussian whose standard deviation is 1/30 of the field's
-    width, normalised by the same Gaussian of the field of view, so that the frame
-    does not darken the edge), a channel I becomes the contrast
+    Let m be the local mean: a Gaussian with a standard deviation of 1/30 of the field's
+    width, normalised by the same Gaussian of the field of view, so that the frame does
+    not darken the edge. A channel I becomes the contrast
 
         c = (I - m) / (m + 12),
 
-    which cancels illumination, since that multiplies I and m alike. c is divided by
-    its standard deviation over the field of view, channel by channel, and clipped to
-    [-8, 8]. Everything scales with the field's width: the same eye at another
-    resolution has the same input values.
+    which cancels illumination, because that multiplies I and m alike. Each channel of c
+    is divided by its standard deviation over the field of view and clipped to [-8, 8].
+    Everything scales with the field's width: the same eye at another resolution has the
+    same input values.
 
-    Training and prediction both use this function; nothing else is subtracted or
-    scaled.
+    Training and prediction both use this function and apply no other shift or scale.
 
     Parameters
     ----------
@@ -89,8 +88,8 @@ def network_input(image: np.ndarray, fov: np.ndarray | None = None) -> np.ndarra
     Returns
     -------
     float32 (3, H, W)
-        Red, green, blue; about zero mean and unit variance inside the field of view,
-        zero outside.
+        Red, green, blue; approximately zero mean and unit variance inside the field of
+        view, zero outside.
     """
     fov = field_of_view(image) if fov is None else fov
     height, width = fov.shape
@@ -115,14 +114,14 @@ def network_input(image: np.ndarray, fov: np.ndarray | None = None) -> np.ndarra
 
 
 def rescale_image(image: np.ndarray, scale: float) -> np.ndarray:
-    """Return `image` made smaller by `scale` (0 to 1], averaging over areas."""
+    """Return `image` reduced by `scale`, in (0, 1], with area averaging."""
     if scale == 1:
         return image
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def rescale_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Return masks made smaller so that no lesion vanishes.
+    """Return reduced masks in which no lesion vanishes.
 
     Parameters
     ----------
@@ -134,7 +133,7 @@ def rescale_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns
     -------
     uint8 (C, height, width)
-        1 where any pixel that the new one covers, even partly, is 1.
+        1 if any pixel that the new one covers, even partly, is 1.
     """
     if tuple(size) == masks.shape[1:]:
         return masks
@@ -148,7 +147,7 @@ def rescale_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _local_mean(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     height, width = inside.shape
     field_width = int(np.count_nonzero(inside.any(axis=0)))
-    # A blur this wide loses nothing on a small copy, and costs a hundredth.
+    # A blur this wide loses nothing on a small copy and costs a hundredth of the time.
     shrink = min(1.0, _WORK_WIDTH / max(height, width))
     size = (max(1, round(width * shrink)), max(1, round(height * shrink)))
     sigma = max(field_width * shrink * _SIGMA_SHARE, 0.5)

@@ -1,4 +1,4 @@
-"""Connected regions of a mask: what a lesion is, wherever lesions are counted."""
+"""Connected regions of a mask: the definition of a lesion wherever they are counted."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,12 @@ def regions(mask: NDArray, neighbours: int = 8) -> tuple[NDArray[np.int32], int]
     mask : ndarray (H, W)
         Nonzero inside.
     neighbours : {8, 4}
-        That a pixel is connected to.
+        The connectivity of a pixel.
 
     Returns
     -------
     labels : int32 (H, W)
-        0 outside, else from 1 on, in the order of the regions' first pixels row by row.
+        0 outside, else numbers from 1, ordered by the regions' first pixels row by row.
     count : int
     """
     return ndimage.label(mask != 0, np.ones((3, 3), int) if neighbours == 8 else None)

@@ -1,4 +1,4 @@
-"""Which photographs are for training, validation and test, however a set is read."""
+"""The split into training, validation and test photographs, for all kinds of sets."""
 
 import logging
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ SHARE = 0.2
 def split_by_chance(
     groups: Groups, share: float = SHARE, seed: int = 0
 ) -> dict[str, tuple[str, ...]]:
-    """Return the names of each subset: the distribution's, or by chance.
+    """Return the names of each subset: the distribution's, or drawn at random.
 
-    Where the distribution has no validation set, patients (photographs, where no
-    patient is known) are drawn from its training set until the share is reached. A
-    single patient is for training.
+    If the distribution has no validation set, patients (photographs, if no patient is
+    known) are drawn from its training set until the share is reached. A single patient
+    is used for training.
 
     Parameters
     ----------
     groups : dict of str to list of Case
         From `layouts.read_groups`.
     share : float
-        Of the training photographs, in [0, 1); with 0 there is no validation set.
+        Share of the training photographs, in [0, 1); 0 gives no validation set.
     seed : int
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------
@@ -63,8 +63,8 @@ def split_by_chance(
 def split_of(groups: Groups, path: Path) -> dict[str, tuple[str, ...]]:
     """Return the subsets that a file names, and the distribution's test set.
 
-    The test set stays one where the file does not speak of it: photographs that it
-    names elsewhere are there. It is said how many photographs are in no subset.
+    If the file names no test set, the distribution's remains, without the photographs
+    that the file puts elsewhere. The number of photographs in no subset is reported.
 
     Raises
     ------
@@ -94,13 +94,13 @@ def _with_test(
 
 
 def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
-    """Read subsets, each a list of names out of `known`, from a JSON file.
+    """Read subsets, each a list of names from `known`, from a JSON file.
 
     Raises
     ------
     UserError
-        If it is not readable, has another form, an empty subset, a name twice, or one
-        that is not known.
+        If it is unreadable or malformed, or has an empty subset, or a repeated or
+        unknown name.
     """
     form = '{"train": [names], "validation": [names], "test": [names]}'
     content = schema.read_json(path, Split, f"write it so, {form}", ("train",))
@@ -130,9 +130,9 @@ def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
 
 
 def held_out(cases: Sequence[Case], count: int) -> dict[str, tuple[str, ...]]:
-    """Hold the last `count` cases out for validation, no patient being on both sides.
+    """Hold out the last `count` cases for validation, with no patient on both sides.
 
-    A patient of whom a photograph comes before those is for training.
+    A patient with a photograph before those is used for training.
     """
     border = len(cases) - count
     known = {case.patient for case in cases[:border]} - {None}

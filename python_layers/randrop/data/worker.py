@@ -1,10 +1,10 @@
 """Worker processes that cut patches ahead of the solver.
 
-A worker is a Python process of its own that writes its patches to a pipe, in order, and
-is ahead by what its queue and the pipe hold. Caffe's program holds Python's lock while
-it computes, so threads inside it would never run. When the program ends, however it
-ends, the pipe breaks and the workers end with it; nothing is shared that could be left
-behind.
+A worker is a separate Python process that writes its patches to a pipe, in order, and
+works ahead by what its queue and the pipe hold. The caffe program holds Python's lock
+while it computes, so threads inside it would never run. When the program ends, however
+it ends, the pipe breaks and the workers end with it. They share nothing that could be
+left behind.
 """
 
 import contextlib
@@ -68,7 +68,7 @@ class Workers:
     Raises
     ------
     UserError
-        If a worker cannot start or ends; its own words are in the message.
+        If a worker cannot start or ends; its own message is included.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -77,7 +77,7 @@ class Workers:
         size, channels = options["patch"], len(options["lesions"])
         self.image_shape = (3, size, size)
         self.label_shape = (channels, size, size)
-        # Threads of theirs would take the solver's cores.
+        # Threads of the workers would take the solver's cores.
         alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         code = "from randrop.data.worker import main; main()"
         self.processes = []
@@ -125,7 +125,7 @@ class Workers:
 
 
 def _python() -> str:
-    """Return the interpreter for workers: inside `caffe`, sys.executable is no help."""
+    """Return the interpreter for workers; `caffe` has no useful sys.executable."""
     candidates = (
         os.environ.get("RANDROP_PYTHON"),
         str(Path(sys.prefix, "bin", f"python3.{sys.version_info.minor}")),
@@ -165,7 +165,7 @@ def _write(options: dict[str, Any], pipe: BinaryIO) -> None:
 
 
 def _end_with_reader() -> None:
-    """End this process when nobody reads its pipe any more, whatever it is at."""
+    """End this process once nobody reads its pipe, whatever it is doing."""
     broken = select.poll()
     broken.register(sys.stdout.fileno(), 0)
     broken.poll()
@@ -173,7 +173,7 @@ def _end_with_reader() -> None:
 
 
 def main() -> None:
-    """Be a worker process: its options are the argument, its patches the output."""
+    """Run a worker process: its argument holds the options, its output the patches."""
     threading.Thread(target=_end_with_reader, daemon=True).start()
     try:
         with contextlib.suppress(BrokenPipeError):
@@ -181,5 +181,5 @@ def main() -> None:
     except UserError as error:
         print(f"UserError: {error}", file=sys.stderr, flush=True)
         os._exit(2)
-    # The interpreter would flush the broken pipe once more and complain.
+    # The interpreter would flush the broken pipe again and complain.
     os._exit(0)

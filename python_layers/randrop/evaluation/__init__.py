@@ -1,1 +1,1 @@
-"""Measuring probability maps and label images against masks, and losses with losses."""
+"""Measuring probability maps and label images against masks, and comparing losses."""

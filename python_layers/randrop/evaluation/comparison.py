@@ -1,4 +1,4 @@
-"""What a comparison of losses over seeds and photographs says, in numbers."""
+"""The numbers of a comparison of losses over seeds and photographs."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -15,17 +15,17 @@ Histograms = Mapping[str, Sequence[NDArray[np.int64]]]
 
 
 def measures(measured: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return what of a metrics.json is compared.
+    """Return the measures of a metrics.json that are compared.
 
     Parameters
     ----------
     measured : mapping
-        As scripts/evaluate.py or scripts/evaluate_labels.py writes it.
+        As written by scripts/evaluate.py or scripts/evaluate_labels.py.
 
     Returns
     -------
     dict of str to float or None
-        Larger is better; None where it is not defined.
+        Larger is better; None if undefined.
     """
     if "labels" in measured:
         found = {"mean Dice": measured["mean_dice"], "mean IoU": measured["mean_iou"]}
@@ -57,23 +57,23 @@ def mean_average_precision(measures: Mapping[str, float | None]) -> float | None
 def summary(
     runs: Sequence[Mapping[str, Any]], reference: str | None = None
 ) -> dict[str, Any]:
-    """Sum runs up: mean and spread of each loss, and paired differences.
+    """Summarise runs: mean and spread of each loss, and paired differences.
 
     Parameters
     ----------
     runs : sequence of mapping
         Each with `loss`, `seed` and `measures`.
     reference : str, optional
-        The loss that differences are to; the first by default.
+        The loss that the others are compared with; the first by default.
 
     Returns
     -------
     dict
         `losses`: loss to measure to {mean, sd, seeds}; sd is the standard deviation
-        over seeds (n - 1), None for one seed. `reference`: the loss that `differences`
-        are to: each other loss to measure to {mean, low, high, better, seeds}: the mean
-        over the seeds that both have, its 95 % interval by Student's t (None for one
-        seed), and in how many seeds it is above 0.
+        over seeds (n - 1), None for one seed. `reference`: the loss that the others are
+        compared with. `differences`: each other loss to measure to {mean, low, high,
+        better, seeds}: the mean over the seeds that both have, its 95 % interval by
+        Student's t (None for one seed), and the number of seeds where it is above 0.
     """
     table: dict[str, dict[int, Mapping[str, float | None]]] = {}
     for run in runs:
@@ -104,25 +104,25 @@ def by_photographs(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Return average precisions with intervals over photographs, not over seeds.
 
-    Two or three seeds say little about how far a figure would hold on other
-    photographs; those that were measured do.
+    Two or three seeds say little about how well a figure generalises to other
+    photographs; the measured photographs do.
 
     Parameters
     ----------
     histograms : mapping of str to sequence of mapping
-        Loss to one mapping a seed, the photographs in the same order throughout.
+        Loss to one mapping per seed, with the photographs always in the same order.
     reference : str
-        The loss that differences are to.
+        The loss that the others are compared with.
 
     Returns
     -------
     dict
-        Loss to lesion type to {mean, interval, difference, difference_interval}: of
-        the average precision, mean over the seeds; 95 % by bootstrap (None for few
-        photographs), where both losses meet the same photographs in every draw.
+        Loss to lesion type to {mean, interval, difference, difference_interval} of the
+        average precision: means over the seeds; 95 % bootstrap intervals (None for few
+        photographs), where both losses see the same photographs in every draw.
     """
     first = next(iter(histograms.values()))[0]
-    # Without a lesion of a type there is no precision of it.
+    # Without a lesion of a type, its precision is undefined.
     lesions = [x for x in first if any(counts[1].any() for counts in first[x])]
     means: dict[str, dict[str, float]] = {}
     drawn: dict[str, dict[str, Any]] = {}

@@ -1,4 +1,4 @@
-"""Measuring the labels that a network gives to the images of a labelled set."""
+"""Measuring the labels that a network predicts for a labelled set."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from randrop.training.snapshots import check_weights
 
 
 class Overlap(NamedTuple):
-    """Dice and IoU of the classes of one image; NaN where neither has the class.
+    """Dice and IoU of the classes of one image; NaN if neither image has the class.
 
     Attributes
     ----------
@@ -31,8 +31,8 @@ class Overlap(NamedTuple):
 def overlap(truth: np.ndarray, predicted: np.ndarray, classes: int) -> Overlap:
     """Return the overlap of each class of two label images of the same shape.
 
-    Dice is 2 |A B| / (|A| + |B|), IoU |A B| / |A or B|, of the pixels of a class in
-    the truth and in the prediction.
+    Dice is 2 |A B| / (|A| + |B|) and IoU is |A B| / |A or B|, where A and B are the
+    pixels of a class in the truth and in the prediction.
     """
     counts = confusion_matrix(
         truth.ravel(), predicted.ravel(), labels=np.arange(classes)
@@ -57,7 +57,7 @@ def predict(
     Returns
     -------
     uint8 (N, spatial)
-        Of the largest probability, the first of several.
+        The class with the largest probability; the first of equal ones.
 
     Raises
     ------
@@ -97,14 +97,14 @@ def measure(
     subset : str
         train or validation.
     picture : Path, optional
-        PNG file of the first images, their labels and what was predicted.
+        PNG file of the first images, their labels and the predictions.
 
     Returns
     -------
     dict
-        `labels`: name to the mean over images of Dice and IoU, leaving out images
-        where neither truth nor prediction has the label, and the pixels in the truth;
-        `mean_dice` and `mean_iou` over all labels but the background.
+        `labels`: name to the mean Dice and IoU over images, without images where
+        neither truth nor prediction has the label, and the pixels in the truth;
+        `mean_dice` and `mean_iou` over all labels except the background.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def _draw(
     predicted: np.ndarray,
     classes: int,
 ) -> None:
-    """Draw images over their labels; of volumes the middle slice."""
+    """Draw images above their labels; of volumes, the middle slice."""
     figure = Figure(figsize=(2.6 * len(images), 7.6), layout="constrained")
     rows = {"image": images, "truth": truth, "prediction": predicted}
     axes = figure.subplots(len(rows), len(images), squeeze=False)

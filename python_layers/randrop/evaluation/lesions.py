@@ -1,4 +1,4 @@
-"""How well lesions, not pixels, are found: FROC, and overlap for exudates."""
+"""How well a map finds lesions, not pixels: FROC, and overlap for exudates."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,15 +24,15 @@ _FLOOR = 66  # levels: a probability of 0.001
 
 
 class Detections(NamedTuple):
-    """What was found in one photograph.
+    """The detections in one photograph.
 
     Attributes
     ----------
     lesions : ndarray (L,)
-        For each lesion of the mask (a region connected over eight neighbours) the
-        highest level of the detections in it; 0 without one.
+        For each lesion of the mask (an 8-connected region), the highest level of the
+        detections in it; 0 without one.
     alarms : ndarray (A,)
-        Levels of the detections in no lesion.
+        Levels of the detections outside all lesions.
     """
 
     lesions: NDArray[np.uint16]
@@ -42,7 +42,7 @@ class Detections(NamedTuple):
 def detect(levels: NDArray[np.uint16], mask: NDArray) -> Detections:
     """Match the peaks of a probability map with the lesions of a mask.
 
-    A detection is one of `peaks` at `SPACING`; it hits the lesion that it lies in.
+    A detection is one of `peaks` at `SPACING`; it hits the lesion that contains it.
 
     Parameters
     ----------
@@ -62,17 +62,17 @@ def detect(levels: NDArray[np.uint16], mask: NDArray) -> Detections:
 def peaks(
     levels: NDArray[np.uint16], distance: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the local maxima above 0.001, of which no two are nearer than `distance`.
+    """Return the local maxima above 0.001, no two of them nearer than `distance`.
 
-    They are those of `skimage.feature.peak_local_max`, which takes minutes where a map
-    is flat: the highest first; of equal ones the first, row by row.
+    The result equals that of `skimage.feature.peak_local_max`, which takes minutes
+    where a map is flat: the highest first; of equal ones the first, row by row.
 
     Parameters
     ----------
     levels : ndarray (H, W), uint16
         Probability x 65535.
     distance : int
-        In pixels, along either axis. A maximum is the highest up to this far.
+        In pixels, along either axis. A maximum is the highest value within it.
 
     Returns
     -------
@@ -101,10 +101,10 @@ class Froc(NamedTuple):
     Attributes
     ----------
     alarms : ndarray (T,)
-        Per photograph.
+        False alarms per photograph.
     sensitivity : ndarray (T,)
     levels : ndarray (T,)
-        Thresholds; a detection counts from its own on.
+        Thresholds; a detection counts at levels up to its own.
     """
 
     alarms: NDArray[np.float64]
@@ -136,7 +136,7 @@ def froc(found: Sequence[Detections]) -> Froc:
 
 
 def sensitivities(curve: Froc) -> NDArray[np.float64]:
-    """Return for each of `RATES` the sensitivity with at most so many false alarms."""
+    """Return the sensitivity with at most so many false alarms, for each of `RATES`."""
     at = np.searchsorted(curve.alarms, RATES, side="right")
     return np.append(0.0, curve.sensitivity)[at]
 
@@ -166,14 +166,14 @@ def froc_interval(
 
 
 class Overlap(NamedTuple):
-    """Regions of a mask, and of what is predicted, at one threshold.
+    """Regions of a mask and of the prediction at one threshold.
 
     Attributes
     ----------
     hits, lesions : int
-        Lesions of which more than `COVERED` is predicted, and all.
+        Lesions of which more than `COVERED` is predicted, and all lesions.
     right, regions : int
-        Predicted regions of which more than `COVERED` is lesion, and all.
+        Predicted regions of which more than `COVERED` is lesion, and all regions.
     """
 
     hits: int

@@ -1,8 +1,8 @@
 """How well probabilities find lesion pixels: everything from one histogram.
 
-A 16-bit probability map has 65536 levels. How many lesion pixels and how many others
-lie at each level, summed over all photographs, holds the whole precision-recall curve
-exactly: hundreds of megapixels cost one megabyte.
+A 16-bit probability map has 65536 levels. The counts of lesion pixels and of other
+pixels at each level, summed over all photographs, determine the precision-recall curve
+exactly: hundreds of megapixels take one megabyte.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ CHALLENGE_STEP = 8 * LEVELS // 256
 
 
 class Curve(NamedTuple):
-    """Pixel counts when all levels from each one up are called lesion.
+    """Pixel counts when each level and all above it are predicted as lesion.
 
     Attributes
     ----------
@@ -77,17 +77,17 @@ def curve(counts: NDArray[np.int64]) -> Curve:
 def precision_recall(
     hits: NDArray[np.int64], alarms: NDArray[np.int64], positives: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return precision (1 where nothing is predicted) and recall."""
+    """Return precision (1 if nothing is predicted) and recall."""
     predicted = hits + alarms
     precision = np.where(predicted == 0, 1.0, hits / np.maximum(predicted, 1))
     return precision, hits / max(positives, 1)
 
 
 def aupr_challenge(c: Curve) -> float:
-    """Return the area under the precision-recall curve as the IDRiD challenge has it.
+    """Return the area under the precision-recall curve as in the IDRiD challenge.
 
     33 thresholds (0, 8, ..., 256) / 256, the trapezoid rule over (recall, precision).
-    At 256 / 256 nothing is predicted: there the curve ends in (0, 1), also when
+    At 256 / 256 nothing is predicted, so the curve ends in (0, 1), even when
     probabilities are rounded to 1.
 
     References
@@ -104,7 +104,7 @@ def aupr_challenge(c: Curve) -> float:
 def average_precision(c: Curve) -> float:
     """Return the exact average precision, as scikit-learn defines it.
 
-    The sum of precision x growth of recall over all thresholds, without interpolation.
+    The sum of precision x increase of recall over all thresholds, not interpolated.
     """
     precision, recall = precision_recall(c.hits, c.alarms, c.positives)
     return float(np.sum(precision * (recall - np.append(recall[1:], 0))))
@@ -126,10 +126,10 @@ def summary(counts: NDArray[np.int64]) -> dict:
     Returns
     -------
     dict
-        positives, pixels : int; prevalence, which is the average precision of a
+        positives, pixels : int; prevalence, which equals the average precision of a
         constant; aupr_challenge; average_precision; best_f1, and at its threshold
         (probability) iou, sensitivity and precision. Without a lesion pixel these are
-        None, undefined, and `undefined` gives the reason.
+        None, and `undefined` gives the reason.
     """
     c = curve(counts)
     result: dict = {
@@ -154,14 +154,14 @@ def summary(counts: NDArray[np.int64]) -> dict:
 
 
 def thinned(c: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return recall and precision for drawing: one point for each change of recall."""
+    """Return recall and precision for drawing: one point per change of recall."""
     precision, recall = precision_recall(c.hits, c.alarms, c.positives)
     keep = np.append(np.diff(recall) != 0, True)
     return recall[keep][::-1], precision[keep][::-1]
 
 
 def _coarse_bins() -> NDArray[np.intp]:
-    """Return the first levels of some 2000 bins, evenly spaced in the logit."""
+    """Return the first levels of about 2000 bins, evenly spaced in the logit."""
     logit = np.linspace(-np.log(LEVELS), np.log(LEVELS), 2048)
     edges = np.rint((LEVELS - 1) / (1 + np.exp(-logit))).astype(np.intp)
     return np.unique(np.append(edges, 0))
@@ -171,7 +171,7 @@ _BINS = _coarse_bins()
 
 
 def coarse(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Sum a histogram into bins, fine near 0 and 1, to keep one for each photograph."""
+    """Sum a histogram into bins, fine near 0 and 1, to keep one per photograph."""
     return np.add.reduceat(counts, _BINS, axis=1)
 
 
@@ -186,22 +186,22 @@ def resampled(
 ) -> NDArray[np.float64] | None:
     """Return the average precision of photographs drawn with replacement.
 
-    Photographs, not pixels, are drawn: pixels of one eye are no independent witnesses.
-    Two models of the same photographs meet the same ones in every draw, so that what
-    is hard for both takes nothing from a difference.
+    Photographs, not pixels, are drawn: pixels of one eye are not independent. Two
+    models are compared on the same photographs in every draw, so that what is hard for
+    both cancels in the difference.
 
     Parameters
     ----------
     histograms : sequence of ndarray (2, B), int64
         One for each photograph, from `coarse`.
     draws, seed : int
-        Sets of photographs drawn, and their random numbers.
+        Number of sets drawn, and the random seed.
 
     Returns
     -------
     ndarray (draws,) or None
         NaN for a set without a lesion; None for fewer than `FEWEST` photographs with
-        lesions, of which little can be learnt about others.
+        lesions, which say little about others.
     """
     with_lesions = sum(bool(counts[1].any()) for counts in histograms)
     if not histograms or with_lesions < FEWEST:
@@ -214,12 +214,12 @@ def resampled(
 def minus(
     ours: NDArray[np.float64] | None, theirs: NDArray[np.float64] | None
 ) -> NDArray[np.float64] | None:
-    """Return the differences of two models, draw by draw; None where one is None."""
+    """Return the differences of two models, draw by draw; None if either is None."""
     return None if ours is None or theirs is None else ours - theirs
 
 
 def interval(values: NDArray[np.float64] | None) -> tuple[float, float] | None:
-    """Return the percentiles 2.5 and 97.5 of what `resampled` gave, or its difference.
+    """Return the 2.5 and 97.5 percentiles of a result of `resampled` or a difference.
 
     None for None.
     """

@@ -28,7 +28,7 @@ log = logging.getLogger("randrop")
 
 
 class Measured(NamedTuple):
-    """What was measured.
+    """The measurements.
 
     Attributes
     ----------
@@ -51,14 +51,14 @@ class Measured(NamedTuple):
 def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measured:
     """Measure the maps `root/<lesion>/<name>.png` against the masks of `cases`.
 
-    All pixels of all photographs are pooled for a lesion type. Photographs without a
-    mask of it count: everything that is found there is a false alarm; those in which
-    nobody looked for it do not.
+    All pixels of all photographs are pooled per lesion type. Photographs without a mask
+    of the type count: every detection there is a false alarm. Photographs in which
+    nobody looked for the type do not count.
 
     Raises
     ------
     UserError
-        If maps are missing, do not fit their masks, or no mask has a lesion.
+        If maps are missing or do not match their masks, or no mask has a lesion.
     """
     check_maps(cases, lesions, root)
     pooled = {name: np.zeros((2, maps.LEVELS), np.int64) for name in lesions}
@@ -108,7 +108,7 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
 
 
 def _counted(case: Case, lesions: Sequence[str], root: Path) -> Iterator[tuple]:
-    """Yield type, levels, bits, mask and histogram of what was looked for in a case."""
+    """Yield type, levels, bits, mask and histogram per type looked for in a case."""
     looked_for = [lesion for lesion in lesions if lesion not in case.unknown]
     masks = case.masks(looked_for) if looked_for else ()
     for lesion, mask in zip(looked_for, masks, strict=True):
@@ -159,7 +159,7 @@ def _overlap(cases: Sequence[Case], root: Path, threshold: float) -> dict:
 
 
 def compare(ours: Measured, theirs: Measured) -> dict[str, dict]:
-    """Return for each lesion type by how much ours is better, with 95 % intervals.
+    """Return how much better ours is per lesion type, with 95 % intervals.
 
     Both were measured on the same photographs; see `metrics.resampled`.
     """
@@ -183,9 +183,9 @@ def compare(ours: Measured, theirs: Measured) -> dict[str, dict]:
 def coarse_histograms(
     cases: Sequence[Case], lesions: Sequence[str], root: Path
 ) -> dict[str, list[NDArray[np.int64]]]:
-    """Return lesion type to the coarse histogram of each photograph, for `resampled`.
+    """Return the coarse histograms of photographs by lesion type, for `resampled`.
 
-    Photographs in which nobody looked for a type are left out of it.
+    Each type skips photographs in which nobody looked for it.
 
     Raises
     ------
@@ -201,12 +201,12 @@ def coarse_histograms(
 
 
 def check_maps(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> None:
-    """Check that all maps are there before long work.
+    """Check that all maps exist before long work.
 
     Raises
     ------
     UserError
-        With their number and the first names.
+        Gives the number of missing maps and the first names.
     """
     if not root.is_dir():
         raise UserError(
@@ -234,8 +234,8 @@ def telling(result: dict) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Which one it is to the name of the photograph; only photographs with lesions,
-        and each one once.
+        Label, such as "best", to the name of the photograph; only photographs with
+        lesions, each at most once.
     """
     ranked = sorted(
         (image["average_precision"], name)

@@ -1,1 +1,1 @@
-"""From a trained network and photographs to probability maps and lists of lesions."""
+"""From a trained network and photographs to probability maps and lesion lists."""

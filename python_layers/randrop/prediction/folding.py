@@ -1,4 +1,4 @@
-"""Batch normalisation of a deployed network, folded into the convolutions before it."""
+"""Folding batch normalisation of a deployed network into preceding convolutions."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,18 +10,18 @@ from randrop.pycaffe.build import import_caffe
 
 
 class Folded(NamedTuple):
-    """A network without the batch normalisation that could be folded."""
+    """A network after folding."""
 
     deploy: str  # text of the prototxt
     weights: bytes  # the caffemodel
 
 
 def fold(deploy: Path, weights: Path) -> Folded | None:
-    """Fold BatchNorm, and a Scale after it, into a Convolution before them.
+    """Fold BatchNorm, and a Scale after it, into the Convolution before them.
 
-    As they are deployed, all three are linear: with the mean m and variance v of the
-    training, y = g (w * x + b - m) / sqrt(v + eps) + h is a convolution by
-    g w / sqrt(v + eps). Two passes over each feature map fewer.
+    In deployment, all three are linear: with the training's mean m and variance v,
+    y = g (w * x + b - m) / sqrt(v + eps) + h is a convolution with
+    g w / sqrt(v + eps). This saves two passes over each feature map.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def fold(deploy: Path, weights: Path) -> Folded | None:
     Returns
     -------
     Folded or None
-        None where nothing is to fold. The outputs are equal to rounding.
+        None if there is nothing to fold. Outputs are equal up to rounding.
     """
     import_caffe()
     from caffe.proto import caffe_pb2
@@ -70,8 +70,8 @@ def fold(deploy: Path, weights: Path) -> Folded | None:
 
 
 def _chains(net: Any) -> list[tuple[Any, Any, Any]]:
-    """Return each (Convolution, BatchNorm, Scale or None) that none else looks into."""
-    # Layers in place give a blob's name to one value after another.
+    """Return each (Convolution, BatchNorm, Scale or None) that no other layer reads."""
+    # In-place layers reuse a blob's name for successive values.
     made_by: dict[str, int] = {}
     readers: dict[int, list[int]] = {}
     for number, layer in enumerate(net.layer):
@@ -117,7 +117,7 @@ def _of_channels(scale: Any) -> bool:
 def _linear(
     norm: Any, scale: Any, blobs: dict[str, Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the factor and the shift of each channel."""
+    """Return the factor and shift of each channel."""
     mean, variance, weight = (_array(blob) for blob in blobs[norm.name])
     share = 0 if weight.item() == 0 else 1 / weight.item()
     factor = 1 / np.sqrt(variance * share + norm.batch_norm_param.eps)
@@ -129,6 +129,6 @@ def _linear(
 
 
 def _array(blob: Any) -> NDArray[np.float64]:
-    """Return a blob's numbers, in its shape."""
+    """Return a blob's values in its shape."""
     data = blob.double_data or blob.data
     return np.array(data, np.float64).reshape(tuple(blob.shape.dim) or (-1,))

@@ -22,7 +22,7 @@ from randrop.training.snapshots import check_weights
 TRAINING_LAYER = re.compile(
     r'\btype\s*:\s*["\'](Python|Accuracy|\w*Data|\w*Loss(?:Layer|Parameter)?)["\']'
 )
-# A side that is a multiple of any stride a network for photographs has.
+# A side that is a multiple of every stride that a network for photographs may have.
 PROBE = 256
 REMEDY = "give the deploy file and the weights of one and the same training"
 
@@ -49,21 +49,21 @@ def load(
     weights : Path
         The caffemodel.
     backend : {"auto", "caffe", "opencv"}
-        "auto" takes Caffe when it is built, else OpenCV. Both compute the same.
+        "auto" uses Caffe if it is built, else OpenCV. Both compute the same.
     gpu : bool
         Compute on the first GPU; Caffe only.
 
     Returns
     -------
     Network
-        Its `forward` maps float32 (1, 3, h, w) to float32 (1, C, h, w) for sides that
+        Its `forward` maps float32 (1, 3, h, w) to float32 (1, C, h, w), with sides that
         are multiples of its `stride`.
 
     Raises
     ------
     UserError
-        If a file is missing or damaged, deploy holds training layers, the two do
-        not belong together, or the backend is not there.
+        If a file is missing or damaged, deploy has training layers, the two files do
+        not match, or the backend is not available.
     """
     for path, what in ((deploy, "network"), (weights, "weights")):
         if not path.is_file():
@@ -82,12 +82,12 @@ def load(
 
 
 def check_deploy(deploy: Path) -> None:
-    """Refuse a deploy file with layers that only training has.
+    """Refuse a deploy file with training layers.
 
     Raises
     ------
     UserError
-        Naming the layer types; also when the file is no text.
+        Names the layer types; also raised if the file is not text.
     """
     text = read_text(deploy, "did --deploy and --weights change places?")
     found = sorted(set(TRAINING_LAYER.findall(re.sub("#.*", "", text))))
@@ -108,12 +108,12 @@ def _caffe_is_built() -> bool:
 
 
 def _stride(sides: list[int]) -> int:
-    """Return the stride of a network from its blobs' sides for an input of PROBE."""
+    """Return the stride of a network, from its blobs' sides for an input of PROBE."""
     return PROBE // min(sides)
 
 
 def _load_opencv(deploy: Path, weights: Path, gpu: bool) -> Network:
-    """Load with OpenCV, which says what is wrong by exceptions."""
+    """Load with OpenCV, which reports errors as exceptions."""
     log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
         net = cv2.dnn.readNetFromCaffe(str(deploy), str(weights))
@@ -137,7 +137,7 @@ def _load_opencv(deploy: Path, weights: Path, gpu: bool) -> Network:
 
 
 def _meaning(message: str) -> str:
-    """Return what an error of OpenCV means, with its own words."""
+    """Explain an error of OpenCV, with its own message."""
     message = " ".join(message.split())
     if "blobs" in message or "matrices have different count" in message:
         return (
@@ -148,7 +148,7 @@ def _meaning(message: str) -> str:
 
 
 def _load_caffe(deploy: Path, weights: Path, gpu: bool) -> Network:
-    """Load with pycaffe, after a child process has shown that it can be."""
+    """Load with pycaffe, after a child process has shown that it works."""
     facts = _probe_caffe(deploy, weights, gpu)
     caffe = import_caffe()
     if gpu:
@@ -170,7 +170,7 @@ def _load_caffe(deploy: Path, weights: Path, gpu: bool) -> Network:
 
 
 def _folded_net(caffe: Any, deploy: Path, weights: Path) -> Any:
-    """Return the network without its batch normalisation, which OpenCV folds itself."""
+    """Return the network with batch normalisation folded, as OpenCV does itself."""
     folded = fold(deploy, weights)
     if folded is None:
         return caffe.Net(str(deploy), str(weights), caffe.TEST)
@@ -184,9 +184,9 @@ def _folded_net(caffe: Any, deploy: Path, weights: Path) -> Any:
 def _probe_caffe(deploy: Path, weights: Path, gpu: bool) -> dict:
     """Load and run the network in a child process, and return its facts.
 
-    Caffe answers bad input by ending the process; the child's last words become our
-    error. Weights that lack a layer of the network pass Caffe without a word, the
-    layer staying at random values: the child compares.
+    Caffe ends the process on bad input; the child's last message becomes our error.
+    Caffe silently accepts weights that lack a layer of the network and leaves the layer
+    at random values, so the child compares them.
 
     Raises
     ------
@@ -211,11 +211,11 @@ def _probe_caffe(deploy: Path, weights: Path, gpu: bool) -> dict:
 
 
 def _last_words(stderr: str) -> str:
-    """Return what glog's fatal line or the last exception says."""
+    """Return the message of glog's fatal line or of the last exception."""
     fatal = re.findall(r"^F\d{4,8} .*?\] (.*)$", stderr, re.MULTILINE)
     parsing = re.findall(r"Error parsing .*$", stderr, re.MULTILINE)
     if fatal:
-        # Caffe goes on with all known types, or with how to train anew.
+        # Caffe's message continues with all known types, or with how to train again.
         words = re.split(r" \(known types|  To learn this", fatal[0])[0].strip(" .")
         return "; ".join([*parsing[:1], words])
     lines = [line for line in stderr.splitlines() if line.strip()]

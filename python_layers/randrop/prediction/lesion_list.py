@@ -1,4 +1,4 @@
-"""What a prediction says, as a list of lesions and as a picture."""
+"""A prediction as a list of lesions and as a picture."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,15 +28,15 @@ def lesions_in(
     -------
     list of dict
         type; x, y, the centre of mass in pixels from the left and the top; left, top,
-        width, height of the box around it; pixels; probability, the largest in it. The
-        surest first.
+        width, height of the bounding box; pixels; probability, the largest in the
+        region. Sorted from most to least probable.
     """
     found = []
     for lesion, values in probability.items():
         labels, count = regions(values >= thresholds[lesion])
         if not count:
             continue
-        # Of the few pixels in regions alone: a photograph has a dozen million.
+        # Only for the few pixels in regions: a photograph has a dozen million.
         rows, columns = np.nonzero(labels)
         region = labels[rows, columns] - 1
         sizes = np.bincount(region)
@@ -66,9 +66,9 @@ def overlay(
     probability: Mapping[str, NDArray[np.float32]],
     thresholds: Mapping[str, float],
 ) -> NDArray[np.uint8]:
-    """Return a photograph, RGB, with the regions of each type outlined.
+    """Return a photograph, RGB, with outlined regions of each type.
 
-    Lines lie around a region, not on it, and are thicker on larger photographs.
+    Lines are drawn around a region, not on it, and are thicker on larger photographs.
     """
     picture = image.copy()
     width = 1 + max(image.shape) // 1000

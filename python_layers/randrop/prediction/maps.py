@@ -14,7 +14,7 @@ LEVELS = 1 << 16
 
 
 def path_of(root: Path, lesion: str, name: str) -> Path:
-    """Return where the map of one photograph lies: `root/<lesion>/<name>.png`."""
+    """Return the path of one photograph's map: `root/<lesion>/<name>.png`."""
     return root / lesion / f"{name}.png"
 
 
@@ -27,27 +27,27 @@ def write_map(path: Path, probability: NDArray[np.float32]) -> None:
         If the file cannot be written.
     """
     levels = np.rint(probability * np.float32(LEVELS - 1)).astype(np.uint16)
-    # Level 1 packs a noisy map as small as level 9 does, in a fifth of the time.
+    # Level 1 compresses a noisy map as well as level 9, in a fifth of the time.
     _, content = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     write_bytes(path, content.tobytes())
 
 
 def read_map(path: Path) -> tuple[NDArray[np.uint16], int]:
-    """Read a probability map as levels, (H, W) in 0..65535, and its bits a pixel.
+    """Read a probability map as levels, (H, W) in 0..65535, and its bits per pixel.
 
-    An 8-bit map (as other programs write it) is accepted: its 255 becomes 65535.
+    8-bit maps of other programs are accepted: their 255 becomes 65535.
 
     Raises
     ------
     UserError
-        If there is no such file, or it is no grey PNG of 8 or 16 bits.
+        If the file does not exist, or is not a grey PNG of 8 or 16 bits.
     """
     remedy = "move it away and write it again with scripts/predict.py"
     content = np.frombuffer(read_bytes(path, remedy), np.uint8)
     try:
         levels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
     except cv2.error:
-        levels = None  # More pixels than OpenCV reads.
+        levels = None  # More pixels than OpenCV accepts.
     if levels is None:
         raise UserError(f"{path} is damaged or no image: {remedy}")
     if levels.ndim != 2 or levels.dtype not in (np.uint8, np.uint16):

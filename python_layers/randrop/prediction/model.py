@@ -1,4 +1,4 @@
-"""The model that comes with the project, and the scale of photographs for a model."""
+"""The bundled model, and the scale of photographs for a model."""
 
 import numpy as np
 
@@ -10,23 +10,23 @@ SHIPPED = REPOSITORY / "models" / "idrid"
 
 
 def field_width(image: np.ndarray) -> int:
-    """Return how many columns the field of view of a photograph has."""
+    """Return the width of a photograph's field of view in columns."""
     return int(np.count_nonzero(field_of_view(image).any(axis=0)))
 
 
 def scale_for(width: int, trained: int) -> float:
-    """Return how much to shrink a photograph for a network.
+    """Return the scale of a photograph for a network.
 
     Parameters
     ----------
     width, trained : int
-        Of the field of view, in the photograph and in the training, pixels.
+        Width of the field of view in pixels, in the photograph and in training.
 
     Returns
     -------
     float
-        Such that fields of view are equally wide; 1 where they are within a tenth, and
-        where the photograph's is smaller: enlarging shows nothing new.
+        Makes the fields of view equally wide; 1 if they differ by at most a tenth, or
+        if the photograph's is smaller: enlarging adds no information.
     """
     scale = trained / width
     return min(1.0, scale) if abs(scale - 1) > 0.1 else 1.0

@@ -1,4 +1,4 @@
-"""Photographs and a trained network in, maps and lists of lesions in a folder out."""
+"""Predicting a folder of maps and lesion lists from photographs and a network."""
 
 import dataclasses
 import hashlib
@@ -43,7 +43,7 @@ class Trained:
     run : Path or None
         Folder of its training.
     facts : mapping
-        What run.json there says; empty without one.
+        Content of its run.json; empty without one.
     """
 
     deploy: Path
@@ -60,16 +60,16 @@ class Options:
     Attributes
     ----------
     thresholds : mapping of str to float
-        The lesion types to write, each with its threshold for the list of lesions.
+        The lesion types to write, each with its threshold for the lesion list.
     backend : str
         As in `inference.load`.
     gpu : bool
     tile, overlap : int
-        Of `tiles.predict`, in pixels.
+        As in `tiles.predict`, in pixels.
     scale : float or None
-        Shrinks photographs, in (0, 1]; None as the network's training asks for.
+        Scale of photographs, in (0, 1]; None derives it from the network's training.
     lists : bool
-        Also write a list of lesions and a picture of each photograph.
+        Also write a lesion list and a picture of each photograph.
     """
 
     thresholds: Mapping[str, float]
@@ -82,7 +82,7 @@ class Options:
 
 
 def read_run(folder: Path, need: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return what a training wrote in its run.json, with the keys in `need`.
+    """Return the run.json of a training, with the keys in `need`.
 
     Raises
     ------
@@ -103,21 +103,21 @@ def trained(
     weights: Path | None = None,
     lesions: Sequence[str] = (),
 ) -> Trained:
-    """Return the network of a run, or of single files.
+    """Return the network of a run, or of separate files.
 
     Parameters
     ----------
     run : Path, optional
-        Folder of a training, or of a model that was exported.
+        Folder of a training, or of an exported model.
     deploy, weights : Path, optional
-        In place of the run's.
+        Replace those of the run.
     lesions : sequence of str
-        The channels, where there is no run.
+        The channels, if there is no run.
 
     Raises
     ------
     UserError
-        If the run is none, or its weights are not those that it was exported with.
+        If the folder is not a run, or its weights differ from the exported ones.
     """
     facts = read_run(run) if run else {}
     if facts.get("weights_sha256") and not weights:
@@ -134,7 +134,7 @@ def trained(
 
 
 def _check_digest(weights: Path, wanted: str) -> None:
-    """Refuse weights that are not those that a model was exported with.
+    """Refuse weights that differ from those that a model was exported with.
 
     Raises
     ------
@@ -152,12 +152,12 @@ def thresholds_of(
 ) -> dict[str, float]:
     """Return the threshold of each type, given as 0.5 or as MA=0.3 HE=0.5.
 
-    Those that are not given are the model's, or 0.5.
+    Missing thresholds default to the model's, or to 0.5.
 
     Raises
     ------
     UserError
-        On what is no such thing.
+        If a value has another form.
     """
     known = network.facts.get("thresholds", {})
     found = {lesion: known.get(lesion, 0.5) for lesion in lesions}
@@ -179,9 +179,9 @@ def thresholds_of(
 def predict(
     cases: Sequence[Case], network: Trained, options: Options, out: Path
 ) -> None:
-    """Write the maps of photographs, what made them, and lists if wished.
+    """Write the maps of photographs, their provenance, and optionally lesion lists.
 
-    A photograph that cannot be read does not keep the others from being done.
+    A photograph that cannot be read does not stop the others.
 
     Parameters
     ----------
@@ -189,14 +189,14 @@ def predict(
     network : Trained
     options : Options
     out : Path
-        Folder; `<type>/<name>.png`, `prediction.json` and with `options.lists`
-        `<name>.json` and `<name>.png` are written.
+        Receives `<type>/<name>.png`, `prediction.json` and, with `options.lists`,
+        `<name>.json` and `<name>.png`.
 
     Raises
     ------
     UserError
-        On a network that is not for these lesions or cannot be loaded, and options out
-        of range; in the end, naming the photographs that cannot be read.
+        If the network is not for these lesions or cannot be loaded, or an option is out
+        of range; at the end, if photographs cannot be read, naming them.
     """
     wanted = list(options.thresholds)
     loaded = inference.load(
@@ -279,7 +279,7 @@ def _write(
         if options.lists:
             _write_list(case, image, of_type, options.thresholds, out)
         record["seconds"][case.name] = round(time.perf_counter() - start, 3)
-        # Each time anew: after an interruption it tells which maps are of this run.
+        # Rewrite it each time: after an interruption, it names this run's maps.
         write_json(out / "prediction.json", record)
     record["complete"] = not record["failed"]
     write_json(out / "prediction.json", record)
@@ -316,7 +316,7 @@ def _write_list(
 
 
 def _without_background(network: inference.Network) -> inference.Network:
-    """Return a softmax network without its first channel, that of no lesion."""
+    """Return a softmax network without its first channel, the background."""
     return network._replace(
         channels=network.channels - 1,
         forward=lambda batch: network.forward(batch)[:, 1:],
@@ -324,7 +324,7 @@ def _without_background(network: inference.Network) -> inference.Network:
 
 
 def _scale(name: str, image: np.ndarray, options: Options, network: Trained) -> float:
-    """Return how much to shrink a photograph: as told, or to the model's field."""
+    """Return a photograph's scale: the option, or the one for the model's field."""
     field = network.facts.get("field_of_view")
     if options.scale is not None or not field:
         return options.scale or 1.0

@@ -11,13 +11,13 @@ Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def check(tile: int, overlap: int, stride: int) -> None:
-    """Refuse tiles that the network or the blending cannot take.
+    """Refuse tiles that the network or the blending does not support.
 
     Raises
     ------
     UserError
-        If `tile` or `overlap` is no multiple of `stride` (`overlap`: of twice
-        `stride`, since half of it pads the photograph), or the tile has no middle.
+        If `tile` or `overlap` is not a multiple of `stride` (`overlap`: of twice
+        `stride`, because half of it pads the photograph), or the tile has no middle.
     """
     if tile % stride or tile <= 0:
         raise UserError(
@@ -39,16 +39,16 @@ def check(tile: int, overlap: int, stride: int) -> None:
 def spans(length: int, tile: int, overlap: int, stride: int) -> tuple[int, list[int]]:
     """Cut one axis of `length` pixels into tiles.
 
-    Starts are multiples of `stride` away from -overlap / 2, itself one of `stride`:
-    so each tile's pooling grid is the one the whole photograph would have. The tile
-    shrinks to what the number of tiles needs, and is equal for all of them.
+    Starts are multiples of `stride` away from -overlap / 2, itself a multiple of
+    `stride`, so each tile's pooling grid matches that of the whole photograph. The tile
+    shrinks to the size that the number of tiles needs, equal for all tiles.
 
     Returns
     -------
     size : int
         Pixels of each tile, a multiple of `stride`, at most `tile`.
     starts : list of int
-        First pixel of each tile, in coordinates of the photograph.
+        First pixel of each tile, in photograph coordinates.
     """
     step = tile - overlap
     count = -(-length // step)
@@ -59,10 +59,10 @@ def spans(length: int, tile: int, overlap: int, stride: int) -> tuple[int, list[
 def ramp(size: int, overlap: int, first: bool, last: bool) -> NDArray[np.float32]:
     """Return the weights, (size,), of a tile along one axis.
 
-    The outermost quarter of the overlap, where the network saw too little around a
-    pixel, counts nothing; then the weight rises over half of the overlap to 1. The
-    weights of two neighbours add up to 1. At the border of the photograph (`first`,
-    `last`) there is no neighbour, and the weight stays 1.
+    The weight is 0 in the outermost quarter of the overlap, where the network saw too
+    little context around a pixel, then rises to 1 over half of the overlap. The weights
+    of two neighbours add up to 1. At the border of the photograph (`first`, `last`)
+    there is no neighbour, and the weight stays 1.
     """
     distance = np.arange(size, dtype=np.float32) + 0.5
     weight = np.ones(size, np.float32)
@@ -85,21 +85,21 @@ def predict(
 ) -> NDArray[np.float32]:
     """Predict a photograph of any size tile by tile.
 
-    Where the radius of the network's receptive field is at most a quarter of the
-    overlap, the result is that of the whole photograph at once; beyond it, what
-    differs is blended away linearly. The border is continued by reflection.
+    If the radius of the network's receptive field is at most a quarter of the overlap,
+    the result equals that of the whole photograph at once; beyond it, differences are
+    blended linearly. The border is extended by reflection.
 
     Parameters
     ----------
     forward : callable
-        From float32 (1, 3, h, w) to probabilities (1, channels, h, w).
+        Maps float32 (1, 3, h, w) to probabilities (1, channels, h, w).
     image : ndarray (3, H, W), float32
         Network input.
     inside : ndarray (H, W), bool
-        Field of view; outside of it the probability is 0, and tiles without any of
-        it are not computed.
+        Field of view; outside, the probability is 0, and tiles entirely outside are not
+        computed.
     channels, stride : int
-        Of the network.
+        Channels and stride of the network.
     tile, overlap : int
         Pixels; see `check`.
 
@@ -110,7 +110,7 @@ def predict(
     Raises
     ------
     UserError
-        If tile and overlap do not fit the network, or its output is not finite or
+        If tile and overlap do not fit the network, or its output is not finite or is
         outside [0, 1].
     """
     check(tile, overlap, stride)
@@ -133,7 +133,7 @@ def predict(
             weight = weight_y[y, None] * weight_x[None, x]
             total[:, rows, columns] += output[:, y, x] * weight
     total *= inside
-    # Weights add up to 1 within a rounding, and so may a saturated probability.
+    # Weights add up to 1 up to rounding, so a saturated probability may exceed 1.
     return np.minimum(total, 1, out=total)
 
 
@@ -147,7 +147,7 @@ def _cut(
 
 
 def _reflect(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:
-    """Map indices beyond 0..length - 1 back, as a mirror at the border pixels does."""
+    """Mirror indices outside 0..length - 1 at the border pixels."""
     if length == 1:
         return np.zeros_like(index)
     index = np.abs(index) % (2 * length - 2)

@@ -1,1 +1,1 @@
-"""Where Python and Caffe meet: the build, its environment, layers, child programs."""
+"""Between Python and Caffe: the build, its environment, layers, child programs."""

@@ -17,9 +17,9 @@ REPOSITORY = PACKAGES / "randrop" if INSTALLED else PACKAGES.parent
 
 
 def build_dir() -> Path:
-    """Return the folder for all that is made: `$RANDROP_BUILD` or `build/`.
+    """Return the folder for all outputs: `$RANDROP_BUILD` or `build/`.
 
-    That is the repository's; of an installed package that of the current folder.
+    `build/` lies in the repository or, for an installed package, in the current folder.
     """
     default = "build" if INSTALLED else REPOSITORY / "build"
     return Path(os.environ.get("RANDROP_BUILD", default)).resolve()
@@ -61,14 +61,14 @@ OpenMP reads it when it is loaded, so a program must be started with it."""
 def environment() -> dict[str, str]:
     """Return an environment in which `caffe` finds our Python layers and pycaffe.
 
-    The program embeds Python and knows nothing of a virtual environment, so the
-    packages of the running interpreter are named in PYTHONPATH.
+    The program embeds Python and does not know the virtual environment, so PYTHONPATH
+    names the packages of the running interpreter.
     """
     paths = [PACKAGES, caffe_root() / "python"]
     paths += [Path(p) for p in sys.path if p.endswith("-packages")]
-    # An empty entry, as of a colon at the end, would be the current folder.
+    # An empty entry, such as from a trailing colon, would mean the current folder.
     known = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
-    # So would one of the loader's path, where cv2 leaves a colon at the end.
+    # The same holds for the loader's path, where cv2 leaves a trailing colon.
     libraries = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
     return {
         **PATIENCE,
@@ -80,7 +80,7 @@ def environment() -> dict[str, str]:
 
 
 def import_caffe() -> ModuleType:
-    """Import and return pycaffe of `caffe_root()`, with Caffe's log quietened.
+    """Import and return pycaffe from `caffe_root()`, with Caffe's log silenced.
 
     Raises
     ------

@@ -1,8 +1,8 @@
-"""Python inside the `caffe` program: its errors end it in words, not in a C++ trace.
+"""Python inside the `caffe` program: errors end it with a message, not a C++ trace.
 
-Caffe prints what goes wrong while a layer is imported, by `sys.excepthook`, and nothing
-of what a layer's methods raise; in both cases it ends by an exception that nobody
-catches, and twenty lines of addresses.
+Caffe prints errors of a layer's import through `sys.excepthook`, and nothing of what a
+layer's methods raise. In both cases it ends with an uncaught exception and twenty lines
+of addresses.
 """
 
 import os
@@ -23,13 +23,13 @@ def is_embedded() -> bool:
 
 
 def install() -> None:
-    """Have errors that Caffe prints end its program, where this is inside one."""
+    """Inside a C++ program, let errors that Caffe prints end that program."""
     if is_embedded():
         sys.excepthook = _hook
 
 
 def end(error: BaseException) -> NoReturn:
-    """Say the error and end the program with status 1."""
+    """Print the error and end the program with status 1."""
     if isinstance(error, UserError):
         print(f"UserError: {error}", file=sys.stderr)
     elif isinstance(error, ModuleNotFoundError):
@@ -37,7 +37,7 @@ def end(error: BaseException) -> NoReturn:
     else:
         traceback.print_exception(error)
     sys.stderr.flush()
-    # Nothing of C++ is unwound: Caffe would only add the addresses of its functions.
+    # Do not unwind C++: Caffe would only add the addresses of its functions.
     os._exit(1)
 
 

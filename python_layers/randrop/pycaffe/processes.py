@@ -1,4 +1,4 @@
-"""Starting other programs: none outlives its parent, none runs code that lies about."""
+"""Starting programs that end with us and do not import from the current folder."""
 
 import ctypes
 import multiprocessing
@@ -12,10 +12,10 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
-# Run by the child before it becomes the program. The kernel kills it when the thread
-# that started it ends, for whatever reason; if that was before, it sees another parent.
-# (Between fork and exec of a process with threads, as preexec_fn would, nothing of this
-# is safe.) Python ignores signals that other programs are to have their own way with.
+# The child runs this before it becomes the program. The kernel kills it when the thread
+# that started it ends, for whatever reason; if that happened before, the child sees
+# another parent. (None of this is safe in preexec_fn, between fork and exec of a
+# process with threads.) Restore signals that Python ignores, for other programs.
 _LAUNCH = """\
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
@@ -33,9 +33,9 @@ except OSError as error:
 def python(code: str, *arguments: str, interpreter: str = sys.executable) -> list[str]:
     """Return a command that runs Python code in which our packages can be imported.
 
-    Python would put the current folder first in its path, and a queue.py that lies
-    there before its own. The isolated mode does not; what this process imports from is
-    handed on by name, behind Python's own modules.
+    Python would put the current folder first in its path, so that a queue.py there
+    hides its own. Isolated mode does not; the import path of this process is passed on
+    explicitly, after Python's own modules.
     """
     package = str(Path(__file__).resolve().parents[2])
     paths = [str(Path(path).absolute()) for path in sys.path if path]
@@ -44,7 +44,7 @@ def python(code: str, *arguments: str, interpreter: str = sys.executable) -> lis
 
 
 def bound(command: Sequence[str]) -> list[str]:
-    """Return a command that ends, by SIGKILL, with the thread that starts it."""
+    """Return a command that the end of its starting thread kills (SIGKILL)."""
     return [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), *command]
 
 
@@ -54,16 +54,16 @@ def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess:
 
 
 def end_with_parent(parent: int) -> None:
-    """Have this process killed when `parent`, which has started it, ends."""
+    """Let the kernel kill this process when `parent`, which started it, ends."""
     ctypes.CDLL(None).prctl(1, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def pool(workers: int) -> ProcessPoolExecutor:
-    """Return processes for Python functions, which end when we do.
+    """Return processes for Python functions that end when we do.
 
-    They are forked: those that are started anew would import from the current folder.
+    They are forked: new interpreters would import from the current folder.
     """
     return ProcessPoolExecutor(
         workers,
@@ -74,10 +74,11 @@ def pool(workers: int) -> ProcessPoolExecutor:
 
 
 class Children:
-    """Programs that run at the same time, to be stopped together.
+    """Programs that run concurrently and are stopped together.
 
-    As a context it has SIGINT and SIGTERM stop them: by SIGTERM, so that a training
-    takes a snapshot, and the second time by SIGKILL. Then it raises KeyboardInterrupt.
+    Inside the context, SIGINT and SIGTERM stop them: first with SIGTERM, so that a
+    training takes a snapshot, the second time with SIGKILL. Then the context raises
+    KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -87,17 +88,17 @@ class Children:
         self._before: dict[int, Any] = {}
 
     def run(self, command: Sequence[str], **options: Any) -> int:
-        """Run a program, in any thread, and return its status.
+        """Run a program, from any thread, and return its status.
 
         Raises
         ------
         KeyboardInterrupt
-            When all were stopped before it began.
+            If all were stopped before it started.
         """
         with self._lock:
             if self._stops:
                 raise KeyboardInterrupt
-            # Ctrl-C would reach it twice: from the terminal, and from us.
+            # Ctrl-C would reach it twice: from the terminal and from us.
             child = subprocess.Popen(bound(command), start_new_session=True, **options)
             self._running.add(child)
         try:

@@ -1,4 +1,4 @@
-"""What every Python layer of ours shares: its options, and words for its errors."""
+"""What our Python layers share: parsing options and reporting errors."""
 
 import functools
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from randrop.pycaffe import embedded
 
 
 class PythonLayer(caffe.Layer):
-    """A pycaffe layer whose errors are heard.
+    """A pycaffe layer that reports its errors.
 
-    The `caffe` program ends without a word when a Python layer raises (its handler is
-    left out where only the library is compiled with Python layers). So methods of
-    subclasses say the error themselves when Python is embedded, and end the program.
+    The `caffe` program ends silently when a Python layer raises (its handler is missing
+    if only the library is compiled with Python layers). When Python is embedded, the
+    methods of subclasses therefore print the error themselves and end the program.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -34,7 +34,7 @@ def _said(method: Callable) -> Callable:
             try:
                 return method(*arguments)
             except UserError as error:
-                # The functions that layers call do not know whose they are.
+                # The functions that layers call do not know which layer calls them.
                 name = type(arguments[0]).__name__
                 if str(error).startswith(f"{name}:"):
                     raise
@@ -50,12 +50,12 @@ def _said(method: Callable) -> Callable:
 def parse_options(
     layer: str, param_str: str, model: type[Model], defaults: dict[str, Any]
 ) -> dict[str, Any]:
-    """Read `param_str`: a JSON object as `model` says; `defaults` fill its gaps.
+    """Parse `param_str`, a JSON object that fits `model`; `defaults` fill its gaps.
 
     Raises
     ------
     UserError
-        If it is no JSON object, a key is unknown, or a value is not allowed.
+        If it is not a JSON object, a key is unknown, or a value is not allowed.
     """
     where = f"{layer}: param_str"
     given = schema.parse(param_str or "{}", where)

@@ -1,1 +1,1 @@
-"""What people read of an evaluation: pages, tables, figures and pictures."""
+"""Evaluations for people to read: pages, tables, figures and pictures."""

@@ -21,13 +21,13 @@ def markdown(content: Mapping[str, Any]) -> str:
     Parameters
     ----------
     content : mapping
-        As `summary` returns it, with `failed` too.
+        As `summary` returns it, plus `failed`.
     """
     lines = ["Mean ± standard deviation over seeds.", ""]
     losses = content["losses"]
     if losses:
         lines.append(_measure_table(losses, _mean_text))
-    # Of two seeds Student's t says nothing; then the photographs must.
+    # Student's t says nothing about two seeds; then use the photographs.
     seeds = {run["seed"] for run in content.get("runs", [])}
     if content["differences"] and not (content.get("photographs") and len(seeds) < 3):
         lines += [
@@ -99,9 +99,9 @@ def _photograph_table(rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def photograph_cells(row: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return two cells a lesion type, average precision and difference.
+    """Return two cells per lesion type, average precision and difference.
 
-    Of what `comparison.by_photographs` says of a loss.
+    `row` holds the result of `comparison.by_photographs` for one loss.
     """
     cells = []
     for cell in row.values():
@@ -131,11 +131,11 @@ def draw(
     runs: Sequence[Mapping[str, Any]],
     photographs: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
-    """Draw every run as a point, a panel a measure.
+    """Draw every run as a point, with one panel per measure.
 
-    Of photographs the average precision with its interval (`comparison.by_photographs`)
-    is shown; of a labelled set with many measures the first two, and a heat map of the
-    others.
+    For photographs, it shows the average precision with its interval
+    (`comparison.by_photographs`); for a labelled set with many measures, the first two
+    and a heat map of the others.
     """
     losses = list(dict.fromkeys(run["loss"] for run in runs))
     names = list(runs[0]["measures"])

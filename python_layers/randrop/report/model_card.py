@@ -1,4 +1,4 @@
-"""The card of a model to give away, and what of its training goes along."""
+"""The card of an exported model, and the training facts that come with it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,13 +26,13 @@ NEEDED = (
 
 
 def at_threshold(measured: Measured, lesion: str, threshold: float) -> dict[str, float]:
-    """Return how well one type is found at a threshold that was fixed before.
+    """Return how well one type is found at a threshold fixed in advance.
 
     Returns
     -------
     dict
         threshold; sensitivity, precision and f1 over pixels; lesions_found, the share
-        of lesions with a detection, and alarms_per_photograph, as for FROC.
+        of lesions with a detection, and alarms_per_photograph, as in FROC.
     """
     level = round(threshold * (LEVELS - 1))
     curve = metrics.curve(measured.histograms[lesion])
@@ -56,7 +56,7 @@ def at_threshold(measured: Measured, lesion: str, threshold: float) -> dict[str,
 
 
 def subset_facts(cases: Sequence[Case], measured: Measured) -> dict[str, Any]:
-    """Return what a subset holds: photographs, and lesions of each type."""
+    """Return the content of a subset: photographs, and lesions of each type."""
     return {
         "photographs": [case.name for case in cases],
         "lesions": {
@@ -146,7 +146,7 @@ def _training(run: Mapping[str, Any]) -> str:
 
 
 def measured_table(results: Mapping[str, Any]) -> str:
-    """Return the figures of a model's metrics.json, `lesions`, as Markdown."""
+    """Return the figures under `lesions` in a model's metrics.json as Markdown."""
     rows: dict[str, list[str]] = {}
     for result in results.values():
         fixed, froc = result["at_threshold"], result["froc"]

@@ -1,4 +1,4 @@
-"""The report on an evaluation: one HTML file that holds its pictures."""
+"""The report on an evaluation: one HTML file with embedded pictures."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from randrop.files import write_text
 from randrop.files.documents import read_run
 from randrop.report.pictures import LEGEND, Picture, Views, columns
 
-# What of run.json explains a result to a reader.
+# The settings in run.json that explain a result to a reader.
 TRAINING = (
     *("loss", "iterations", "batch", "patch", "lesion_share", "lr", "seed"),
     *("base_channels", "depth", "prior", "data"),
@@ -39,22 +39,22 @@ def write(
     Parameters
     ----------
     path : Path
-        HTML file to write; it needs no other file.
+        HTML file to write; it is self-contained.
     metrics : mapping
-        What metrics.json holds.
+        The content of metrics.json.
     pr_curves : Path
         PNG file.
     shown : mapping
         Lesion type to (which, name of the photograph, its views), in order.
     run : Path, optional
-        Folder of the training: its facts and curves are shown.
+        Folder of the training, whose facts and curves are shown.
     credit : str
-        Where the photographs are from.
+        Source of the photographs.
 
     Raises
     ------
     UserError
-        If the file cannot be written, or `run` holds no training.
+        If the file cannot be written, or `run` is not a training.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
@@ -142,7 +142,7 @@ def _section(
 
 
 def _warnings(metrics: Mapping[str, Any]) -> list[str]:
-    """Return what a reader must know before the numbers."""
+    """Return the caveats that a reader must know before the numbers."""
     found = []
     if metrics["subset"] in ("train", "all"):
         found.append(

@@ -13,7 +13,7 @@ from randrop.prediction.maps import LEVELS
 
 Picture = NDArray[np.uint8]
 
-# Of M. Okabe and K. Ito's palette, told apart by all kinds of colour vision.
+# From M. Okabe and K. Ito's palette, distinguishable with all kinds of colour vision.
 FOUND = (0, 190, 140)
 ALARM = (240, 175, 0)
 MISSED = (86, 180, 255)
@@ -36,17 +36,17 @@ class CloseUp(NamedTuple):
 
 
 class Views(NamedTuple):
-    """What is shown of one photograph and lesion type.
+    """The pictures of one photograph and lesion type.
 
     Attributes
     ----------
     photo, overlay : ndarray (h, w, 3), uint8
-        The photograph, and it in grey with marks, at another size.
+        The photograph, and a grey copy with marks, at another size.
     close_ups : list of CloseUp
-        Where most lesion, most missed and most false alarm pixels are.
+        Where the most lesion, missed and false alarm pixels are.
     found, lesions, alarms : int
-        Connected regions of the mask that the prediction touches, all of them, and
-        predicted regions that touch none.
+        Connected regions of the mask that the prediction touches, all regions of the
+        mask, and predicted regions that touch none.
     """
 
     photo: Picture
@@ -77,13 +77,13 @@ def views(
     level : int
         Pixels of at least this level count as predicted.
     width : int
-        Of the overview, in pixels; less for photographs below a third of it.
+        Width of the overview in pixels; less for photographs below a third of it.
     """
     truth, predicted = mask != 0, levels >= level
     found, missed = _split(truth, predicted)
     _, invented = _split(predicted, truth)
     grey = _red_free(image)
-    # Marks are drawn after resizing: small photographs are enlarged for room.
+    # Draw marks after resizing: small photographs are enlarged to make room.
     scale = min(3.0, width / image.shape[1])
     size = (round(image.shape[1] * scale), max(1, round(image.shape[0] * scale)))
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
@@ -103,7 +103,7 @@ def views(
 def _split(
     mask: NDArray[np.bool_], other: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Split into connected regions that touch `other` and those that do not."""
+    """Split into connected regions that touch `other` and regions that do not."""
     labels, count = regions(mask)
     touched = np.zeros(count + 1, bool)
     touched[labels[other & mask]] = True
@@ -112,12 +112,12 @@ def _split(
 
 
 def _red_free(image: Picture) -> Picture:
-    """Return the green channel as grey RGB: there lesions show, and marks stand out."""
+    """Return the green channel as grey RGB: it shows lesions, and marks stand out."""
     return np.repeat(image[..., 1:2], 3, axis=2)
 
 
 def _mark(overview: Picture, region: NDArray[np.bool_], colour: tuple) -> None:
-    """Draw rings around regions, which may be far below a pixel of the overview."""
+    """Draw rings around regions, which may be far smaller than an overview pixel."""
     size = overview.shape[1::-1]
     small = cv2.resize(region.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     small = (small > 0).astype(np.uint8)
@@ -141,7 +141,7 @@ def _close_ups(
     truth: NDArray[np.bool_],
     predicted: NDArray[np.bool_],
 ) -> list[CloseUp]:
-    """Return close-ups where it matters most; those that would overlap are left out."""
+    """Return close-ups of the most important places, without overlapping ones."""
     side = min(max(image.shape[1] // 12, 48), *image.shape[:2])
     free = np.ones(truth.shape, bool)
     result = []
@@ -154,7 +154,7 @@ def _close_ups(
         if box is None:
             continue
         top, left = box
-        # Half a side away from here, another close-up shows mostly something else.
+        # Half a side away, another close-up shows mostly something else.
         free[max(0, top - side // 2) : top + side * 3 // 2,
              max(0, left - side // 2) : left + side * 3 // 2] = False  # fmt: skip
         cut = (slice(top, top + side), slice(left, left + side))
@@ -163,7 +163,7 @@ def _close_ups(
 
 
 def _densest(wanted: NDArray[np.bool_], side: int) -> tuple[int, int] | None:
-    """Return top and left of the square with most wanted pixels, centred on them."""
+    """Return top and left of the square with the most wanted pixels."""
     sums = cv2.integral(wanted.astype(np.uint8))
     inside = (
         sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side]
@@ -171,7 +171,7 @@ def _densest(wanted: NDArray[np.bool_], side: int) -> tuple[int, int] | None:
     best = int(inside.max())
     if best == 0:
         return None
-    # Of all squares with as many, the middle one has the lesions in its middle.
+    # Among equal squares, the middle one has the lesions in its centre.
     rows, columns = np.nonzero(inside == best)
     centre = (rows.mean(), columns.mean())
     nearest = np.argmin((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2)
@@ -204,7 +204,7 @@ def _close_up(
 
 
 def columns(close_up: CloseUp) -> list[tuple[str, Picture]]:
-    """Return the pictures of a close-up with what they show, from left to right."""
+    """Return the pictures of a close-up with their captions, from left to right."""
     return [
         ("photograph", close_up.photo),
         ("truth", close_up.truth),
@@ -214,7 +214,7 @@ def columns(close_up: CloseUp) -> list[tuple[str, Picture]]:
 
 
 def _stretched(grey: Picture) -> Picture:
-    """Return a region with its contrast stretched, but for the outermost percents."""
+    """Return a region with stretched contrast, ignoring the outermost percents."""
     low, high = np.percentile(grey, (1, 99))
     stretched = (grey - low) * (200 / max(high - low, 20)) + 28
     return np.clip(stretched, 0, 255).astype(np.uint8)
@@ -257,7 +257,7 @@ def ranked(shown: Sequence[tuple[str, str, Views]]) -> Picture:
     Parameters
     ----------
     shown : sequence of (str, str, Views)
-        Which one it is, the name of the photograph, and what to show of it.
+        Label, name of the photograph, and its views.
     """
     gap, line, tile = 12, 30, CLOSE_UP
     font = ImageFont.load_default(18)

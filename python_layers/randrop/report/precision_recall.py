@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from randrop.evaluation import metrics
 from randrop.files import replacing
 
-# Of M. Okabe and K. Ito's palette, with line styles for print without colour.
+# M. Okabe and K. Ito's palette, with line styles for print without colour.
 STYLES = (
     ("#0072B2", "-"),
     ("#D55E00", "--"),
@@ -22,15 +22,15 @@ STYLES = (
 
 
 def pr_curves(path: Path, histograms: Mapping[str, NDArray[np.int64]]) -> None:
-    """Draw precision over recall, one curve a lesion type, to a PNG file.
+    """Draw precision over recall, one curve per lesion type, to a PNG file.
 
     Parameters
     ----------
     path : Path
         File to write.
     histograms : mapping of str to ndarray (2, 65536)
-        Lesion type to what `metrics.histogram` gives, summed over photographs. Types
-        without a lesion pixel have no curve, and are left out.
+        Lesion type to the result of `metrics.histogram`, summed over photographs. Types
+        without a lesion pixel have no curve.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Pictures of a training: its curves, and what random drop kept."""
+"""Pictures of a training: its curves and what random drop kept."""
 
 from pathlib import Path
 
