@@ -15,7 +15,7 @@ PAGES = (
 
 
 def on_config(config: Any) -> Any:
-    """Put the site below $RANDROP_BUILD, if that is set and nothing else is said."""
+    """Put the site below $RANDROP_BUILD, if that is set and no other place is given."""
     root = Path(config.config_file_path).parent
     if "RANDROP_BUILD" in os.environ and Path(config.site_dir) == root / "build/site":
         config.site_dir = str(Path(os.environ["RANDROP_BUILD"]).resolve() / "site")
@@ -23,7 +23,7 @@ def on_config(config: Any) -> Any:
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Replace the files of docs/ by those of PAGES, named from the repository."""
+    """Replace the files of docs/ with those of PAGES, named from the repository."""
     root = Path(config.config_file_path).parent
     for file in list(files):
         if file.src_dir == config.docs_dir:

@@ -1,4 +1,4 @@
-"""Imported first by the scripts: finds the package, and the Python that can run it."""
+"""The scripts import this first: it finds the package, and a Python that can run it."""
 
 import importlib.util
 import os

@@ -1,7 +1,7 @@
-"""The measured figures of README and docs in Markdown, one function a table or list.
+"""The measured figures of README and docs in Markdown, one function per table or list.
 
-A function takes the content of one file of results/ or models/. Lists hold what prose
-would otherwise quote, so that no sentence outlives the measurement that it is of.
+A function takes the content of one file of results/ or models/. Lists replace figures
+in prose, so that no sentence outlives its measurement.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,20 +26,20 @@ def bullets(lines: Iterable[str]) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return "a, b and c"; "none" without any."""
+    """Return "a, b and c", or "none"."""
     if len(names) < 2:
         return "".join(names) or "none"
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def span(values: Iterable[float], digits: int) -> str:
-    """Return the least and the largest of some values, or the one that all are."""
+    """Return the smallest and largest of some values, or the one value if all agree."""
     ends = dict.fromkeys(f"{end(values):.{digits}f}" for end in (min, max))
     return " to ".join(ends)
 
 
 def quickstart(content: Mapping[str, Any]) -> str:
-    """Return what the quickstart's network finds."""
+    """Return the results of the quickstart's network."""
     found = content["lesions"]["MA"]
     return (
         f"Microaneurysms are {100 * found['prevalence']:.2f} % of the phantom's "
@@ -52,7 +52,7 @@ def quickstart(content: Mapping[str, Any]) -> str:
 
 
 def idrid_losses(content: Mapping[str, Any]) -> str:
-    """Return the comparison of losses: precision, FROC, cost of an iteration."""
+    """Return the comparison of losses: precision, FROC, cost per iteration."""
     lesions = list(next(iter(content["photographs"].values())))
     heads = ["loss", "learning rate"]
     heads += [head for name in lesions for head in (name, "difference")]
@@ -84,7 +84,7 @@ def _each_seed(content: Mapping[str, Any], loss: str, lesion: str) -> str:
 
 
 def idrid_verdict(content: Mapping[str, Any]) -> str:
-    """Return which losses are below and above the reference, by their intervals."""
+    """Return the losses below and above the reference, judged by their intervals."""
     lines = []
     for lesion in next(iter(content["photographs"].values())):
         below, equal, above = [], [], []
@@ -109,7 +109,7 @@ def idrid_verdict(content: Mapping[str, Any]) -> str:
 
 
 def organs(*columns: str) -> Callable[[Mapping[str, Any]], str]:
-    """Return what makes a table of some organs, by their numbers."""
+    """Return a function that makes a table of some organs, given their numbers."""
     measures = {f"organ {k}": f"Dice organ{k}" for k in columns}
 
     def made(content: Mapping[str, Any]) -> str:
@@ -132,7 +132,7 @@ def _spread(cell: Mapping[str, float]) -> str:
 
 
 def organs_differences(content: Mapping[str, Any]) -> str:
-    """Return by how much the mean Dice differs from that of the reference."""
+    """Return the differences of the mean Dice from that of the reference."""
     lines = []
     for loss, cells in content["differences"].items():
         found = cells["mean Dice"]
@@ -232,7 +232,7 @@ def _predicted(content: Mapping[str, Any], who: str, threads: int) -> Mapping[st
 
 
 def inference_notes(content: Mapping[str, Any]) -> str:
-    """Return who is faster, and by how much."""
+    """Return which contenders are faster, and by how much."""
     ours = {n: _predicted(content, OURS, n)["seconds"] for n in (1, 2)}
     faster, slower = [], []
     for who, name in NAMES.items():
@@ -247,7 +247,7 @@ def inference_notes(content: Mapping[str, Any]) -> str:
 
 
 def loss_times(activation: str) -> Callable[[Mapping[str, Any]], str]:
-    """Return what makes the table of an activation's losses."""
+    """Return a function that makes the table of an activation's losses."""
 
     def made(content: Mapping[str, Any]) -> str:
         one, two = _megapixel(content, activation)
@@ -278,7 +278,7 @@ def loss_times(activation: str) -> Callable[[Mapping[str, Any]], str]:
 def _megapixel(
     content: Mapping[str, Any], activation: str
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Return the cells of one and of two threads of the first shape."""
+    """Return the cells for one and two threads of the first shape."""
     cells = [c for c in content["shapes"] if c["activation"] == activation]
     cells = [c for c in cells if c["shape"] == cells[0]["shape"]]
     one, two = sorted(cells, key=lambda cell: cell["threads"])[:2]
@@ -293,7 +293,7 @@ def _loss(name: str) -> str:
 
 
 def loss_notes(content: Mapping[str, Any]) -> str:
-    """Return how the times of a loss grow, and what another thread helps."""
+    """Return how the times of a loss grow, and how much another thread helps."""
     one, two = _megapixel(content, "SIGMOID")
     drop = one["losses"]["random-drop:LOG"]["ns_per_pixel"]
     plain = one["others"]["pytorch"]["cross-entropy"]
@@ -365,7 +365,7 @@ def _loaded(
 
 
 def loaded_notes(content: Mapping[str, Any]) -> str:
-    """Return which of ours two threads slow down beside other programs."""
+    """Return which of our figures two threads slow down beside other programs."""
     shape = " × ".join(map(str, content["shape"]))
     ours = [c for c in content["losses"] if c["loss"] != "cross-entropy"]
     slow = [
@@ -441,7 +441,7 @@ def inference_brief(content: Mapping[str, Any]) -> str:
 
 
 def loaded_brief(content: Mapping[str, Any]) -> str:
-    """Return one line about other programs beside."""
+    """Return one line about running beside other programs."""
     ratios = [
         cell["ns_per_pixel"]["loaded_ratio_2_to_1"]
         for cell in content["losses"]
@@ -456,7 +456,7 @@ def loaded_brief(content: Mapping[str, Any]) -> str:
 
 
 def cuda_faults(content: Mapping[str, Any]) -> str:
-    """Return how many faults of the kernels the emulated tests catch."""
+    """Return how many kernel faults the emulated tests catch."""
     return f"The tests catch {content['caught']} of {content['faults']} such faults."
 
 

@@ -1,7 +1,7 @@
-"""Says which Python the scripts want. Any Python from 2.7 on can read this file.
+"""Tells which Python the scripts need. Any Python from 2.7 on can read this file.
 
-Before 3.6 none can read the scripts themselves: it stops at their first statement,
-WANTED, and shows it in its SyntaxError.
+Versions before 3.6 cannot read the scripts themselves: they stop at the first
+statement, WANTED, and show it in the SyntaxError.
 """
 
 import sys
@@ -13,7 +13,7 @@ def is_old():
 
 
 def check():
-    """End the program with a sentence where Python is too old."""
+    """End the program with a message if Python is too old."""
     if is_old():
         found = (sys.version_info[0], sys.version_info[1], sys.executable)
         sys.exit(

@@ -32,7 +32,7 @@ def photograph(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Return a network input and its field of view, a circle as high as the photograph.
 
-    The time of a network does not depend on what is in it.
+    The time of a network does not depend on the content.
     """
     y, x = np.ogrid[:height, :width]
     inside = (y - height / 2) ** 2 + (x - width / 2) ** 2 < (height / 2) ** 2
@@ -42,7 +42,7 @@ def photograph(
 
 
 def deploy_files(folder: Path, base: int) -> tuple[Path, Path]:
-    """Write a U-Net as it is deployed, with weights by chance."""
+    """Write a deployed U-Net with random weights."""
     caffe = import_caffe()
     deploy, weights = folder / "deploy.prototxt", folder / "net.caffemodel"
     deploy.write_text(nets.unet(1, base_channels=base))
@@ -60,7 +60,7 @@ def deploy_files(folder: Path, base: int) -> tuple[Path, Path]:
 
 
 def torch_forward(contender: str, base: int, threads: int, folder: Path) -> Any:
-    """Return the same network of PyTorch, by itself or in onnxruntime."""
+    """Return the same network in PyTorch, by itself or in onnxruntime."""
     use_judges()
     import torch
 
@@ -153,7 +153,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Time all contenders in turn, and print a table."""
+    """Time all contenders alternately and print a table."""
     options = arguments()
     if options.child:
         print(json.dumps(child(json.loads(options.child))))

@@ -26,7 +26,7 @@ from randrop.pycaffe.build import caffe_binary, environment, import_caffe
 
 LOSSES = {activation: timed(activation) for activation in ACTIVATIONS}
 ENGINES = ("ONEDNN", "CAFFE")
-# It ends with the program that started it, however that ends.
+# It ends with the program that started it, however that one ends.
 BUSY = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"
 EPILOG = """\
   scripts/bench_loaded.py --out results/bench_loaded.json
@@ -42,7 +42,7 @@ that our scripts set for OpenMP are set. Close other programs for the quiet figu
 
 @contextlib.contextmanager
 def busy_loops(count: int) -> Iterator[None]:
-    """Run so many programs that take all the processor they get."""
+    """Run `count` programs that take all the processor time they get."""
     started = [
         subprocess.Popen([sys.executable, "-c", BUSY], start_new_session=True)
         for _ in range(count)
@@ -57,7 +57,7 @@ def busy_loops(count: int) -> Iterator[None]:
 
 
 class FillerFeed:
-    """Random numbers as data, and labels without any positive."""
+    """Random numbers as data, and labels without positives."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = shape
@@ -77,7 +77,7 @@ class FillerFeed:
 
 
 def write_step(options: argparse.Namespace, path: Path) -> None:
-    """Write the U-Net that is timed."""
+    """Write the U-Net to time."""
     import_caffe()
     side = options.side
     feed = FillerFeed((options.batch, 3, side, side))
@@ -86,7 +86,7 @@ def write_step(options: argparse.Namespace, path: Path) -> None:
 
 
 def step(path: Path, threads: int, engine: str, iterations: int) -> dict[str, float]:
-    """Return the ms of a pass forward and backward, by `caffe time`."""
+    """Return the ms of a forward and backward pass, from `caffe time`."""
     variables = {
         **environment(),
         "OMP_NUM_THREADS": str(threads),
@@ -113,7 +113,7 @@ def step(path: Path, threads: int, engine: str, iterations: int) -> dict[str, fl
 def loss_times(
     activation: str, names: list[str], threads: int, options: argparse.Namespace
 ) -> dict[str, float]:
-    """Return the ns a pixel of each loss, forward and backward."""
+    """Return the ns per pixel of each loss, forward and backward."""
     task = {
         "contender": "native",
         "activation": activation,
@@ -132,7 +132,7 @@ def in_turn(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Return figures[name]["quiet" or "loaded"][threads], each a median of rounds.
 
-    Numbers of threads take turns, so that what else the machine does hits all.
+    Numbers of threads alternate, so that other activity of the machine hits all.
     """
     figures: dict[str, dict[str, dict[str, float]]] = {}
     for state, loops in (("quiet", 0), ("loaded", options.loops)):
@@ -191,7 +191,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Time everything, quiet and loaded."""
+    """Time everything on a quiet and on a loaded machine."""
     options = arguments()
     counts = ("threads", "rounds", "repeats", "iterations", "shape", "base", "batch")
     for name in (*counts, "side"):

@@ -17,7 +17,7 @@ from randrop.files import ownership, write_json
 
 
 def measure(**task: Any) -> dict[str, float]:
-    """Run a contender in a process of its own."""
+    """Run a contender in its own process."""
     return in_a_process(__file__, task, task["threads"])
 
 

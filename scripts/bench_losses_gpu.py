@@ -28,7 +28,7 @@ LEAST_SECONDS = 0.3
 
 
 def arrays(activation: str, shape: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits and labels, a tile of both repeated: to draw many takes minutes."""
+    """Return logits and labels: one repeated tile, as drawing all takes minutes."""
     rng = np.random.default_rng(0)
     size = (shape[0], shape[1] if activation == "SIGMOID" else 1, *shape[2:])
     repeats = [1, 1, max(1, shape[2] // 512), max(1, shape[3] // 512)]
@@ -41,15 +41,15 @@ def arrays(activation: str, shape: list[int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def must_move(logits: int, labels: int) -> int:
-    """Return the bytes of a pass.
+    """Return the bytes that a pass must move.
 
-    Forward both are read, backward once more, and the gradient is written.
+    Forward reads both; backward reads both again and writes the gradient.
     """
     return 4 * (2 * (logits + labels) + logits)
 
 
 def seconds(run: Pass, wait: Pass = int) -> float:
-    """Return the time of one `run`; `wait` returns when all runs before it are done."""
+    """Return the time of one `run`; `wait` returns once all earlier runs are done."""
     run()
     wait()
     count = 1
@@ -70,7 +70,7 @@ def loss_seconds(name: str, activation: str, shape: list[int]) -> dict[str, floa
     last = len(net.layers) - 1
 
     def forward() -> None:
-        # Its end waits for the device, which the loss is read from.
+        # Its end waits for the device, because it reads the loss from there.
         net._forward(last, last)
 
     def both() -> None:
@@ -81,9 +81,9 @@ def loss_seconds(name: str, activation: str, shape: list[int]) -> dict[str, floa
 
 
 def copy_rate(size: int) -> float:
-    """Return the bytes that a copy of `size` bytes reads and writes in a second.
+    """Return the bytes per second that a copy of `size` bytes reads and writes.
 
-    A Power layer that changes nothing is a copy within the device.
+    An identity Power layer is a copy within the device.
     """
     caffe = import_caffe()
     net = caffe.NetSpec()
@@ -136,7 +136,7 @@ def check_gpu() -> None:
     Raises
     ------
     UserError
-        Which says how to build one.
+        Tells how to build one with it.
     """
     cache = caffe_root() / "build/CMakeCache.txt"
     if cache.exists() and "CPU_ONLY:BOOL=ON" in cache.read_text():
@@ -147,7 +147,7 @@ def check_gpu() -> None:
 
 
 def main() -> None:
-    """Time everything in turn, and print a table."""
+    """Time everything alternately and print a table."""
     options = arguments()
     if options.child:
         print(json.dumps(child(json.loads(options.child))))

@@ -44,7 +44,7 @@ def arrays(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def caffe_step(setting: dict[str, Any], folder: Path) -> tuple[Any, Any]:
-    """Return what makes one iteration with Caffe, and its net."""
+    """Return a function that runs one iteration with Caffe, and its net."""
     caffe = import_caffe()
     caffe.set_mode_cpu()
     shape = tuple(setting["shape"])
@@ -66,7 +66,7 @@ def caffe_step(setting: dict[str, Any], folder: Path) -> tuple[Any, Any]:
 
 
 def torch_step(setting: dict[str, Any], threads: int) -> Any:
-    """Return what makes one iteration with PyTorch."""
+    """Return a function that runs one iteration with PyTorch."""
     use_judges()
     import torch
 
@@ -93,7 +93,7 @@ def torch_step(setting: dict[str, Any], threads: int) -> Any:
 
 
 def shares(net: Any) -> dict[str, float]:
-    """Return how many ms the loss takes of an iteration, and all layers."""
+    """Return the ms per iteration of the loss, and of all layers."""
     seconds = layer_seconds(net, 2)
     return {
         "loss": 1e3 * sum(seconds["loss"]),
@@ -102,7 +102,7 @@ def shares(net: Any) -> dict[str, float]:
 
 
 def data_share(setting: dict[str, Any], data: Path, folder: Path) -> float:
-    """Return how many ms an iteration waits for patches that a worker cuts ahead."""
+    """Return the ms that an iteration waits for patches that a worker cuts ahead."""
     caffe = import_caffe()
     feed = nets.PatchFeed(
         {"root": str(data), "lesions": ["MA"], "batch_size": setting["shape"][0]}
@@ -171,7 +171,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Time all contenders at all settings, in turn, and print a table."""
+    """Time all contenders at all settings, alternately, and print a table."""
     options = arguments()
     if min(options.repeats, options.rounds, *options.threads) < 1:
         raise UserError("--repeats, --rounds and --threads must be at least 1")

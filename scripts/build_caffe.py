@@ -91,7 +91,7 @@ def find_compiler(root: Path) -> Path:
     Raises
     ------
     ToolError
-        When there is none.
+        If there is none.
     """
     nvcc = cuda.find_nvcc(root / "cuda")
     if nvcc is None:
@@ -109,7 +109,7 @@ def choose_architectures(nvcc: Path, asked: str | None) -> list[str]:
     Raises
     ------
     ToolError
-        When the compiler does not know one that is asked for.
+        If the compiler does not support a requested one.
     """
     known = cuda.gpu_architectures(nvcc)
     if not known:
@@ -146,7 +146,7 @@ def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[st
 
 
 def place_source(options: argparse.Namespace, root: Path) -> Path:
-    """Return the tree to build in, with the source that the options ask for in it."""
+    """Return the tree to build in, with the source that the options request."""
     if options.in_place:
         place.check_build(options.caffe_root)
         return options.caffe_root
@@ -167,12 +167,12 @@ def place_source(options: argparse.Namespace, root: Path) -> Path:
 
 
 def check_options(options: argparse.Namespace, root: Path) -> None:
-    """Refuse options that do not go together, before anything is done.
+    """Refuse incompatible options before anything is done.
 
     Raises
     ------
     ToolError
-        Naming them.
+        Names the options.
     """
     if options.in_place and not options.caffe_root:
         raise ToolError("--in-place goes with --caffe-root")
@@ -200,7 +200,7 @@ def check_options(options: argparse.Namespace, root: Path) -> None:
 
 
 def main() -> None:
-    """Do all of it."""
+    """Run all steps."""
     options = arguments()
     start = time.monotonic()
     root = Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
@@ -210,7 +210,7 @@ def main() -> None:
 
 
 def _build(options: argparse.Namespace, root: Path, start: float) -> None:
-    """Do it in a build folder that nobody else uses."""
+    """Run all steps in a build folder that nobody else uses."""
     alone = options.venv_only or options.judges
     needed = toolchain.VENV_PACKAGES if alone else toolchain.PACKAGES
     toolchain.install_packages(needed, not options.no_install, building.say)

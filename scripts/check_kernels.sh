@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the vector kernels and their tests alone, without Caffe's library, under GCC's
-# sanitizer of undefined behaviour (and ASan), and runs them: in a minute, on any machine.
+# Builds only the vector kernels and their tests, without Caffe's library, with GCC's
+# UBSan (and ASan), and runs them: in a minute, on any machine.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build="${RANDROP_BUILD:-$PWD/build}"

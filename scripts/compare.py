@@ -45,7 +45,7 @@ def check(plan: comparing.Plan) -> None:
     Raises
     ------
     UserError
-        As scripts/train.py does, naming the loss.
+        As in scripts/train.py; names the loss.
     """
     settings = None
     for loss in dict.fromkeys(plan.losses):
@@ -57,7 +57,7 @@ def check(plan: comparing.Plan) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """Parse the command line; what follows `--` goes to train.py."""
+    """Parse the command line; arguments after `--` go to train.py."""
     parser = cli.parser(__doc__, EXAMPLES)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="photographs or a labelled set")
@@ -79,7 +79,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run all, go on after failures, write the summary and print its tables."""
+    """Run all, continue after failures, write the summary and print its tables."""
     options = arguments()
     if not options.data.is_dir():
         raise UserError(f"--data {options.data}: no such folder")

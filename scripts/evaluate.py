@@ -108,7 +108,7 @@ def _evaluate(
         run=options.run,
         credit=options.credit,
     )
-    # Last: who finds metrics.json finds the rest, too.
+    # Last: where metrics.json exists, the rest exists, too.
     write_json(out / "metrics.json", content)
     for lesion, result in measured.lesions.items():
         log.info("%s: %s", lesion, _sentence(result))
@@ -154,7 +154,7 @@ def _draw(
 
 
 def _prediction(root: Path) -> dict:
-    """Return what made the maps, if scripts/predict.py did."""
+    """Return how the maps were made, if scripts/predict.py made them."""
     path = root / "prediction.json"
     if not path.exists():
         return {}

@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
 
 
 def shown(number: float | None) -> str:
-    """Return it as text; a dash where nothing was to be found, and nothing was."""
+    """Return a number as text, or a dash if it is undefined (None)."""
     return "-" if number is None else f"{number:.4f}"
 
 

@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _field_of_view(cases: tuple[Case, ...]) -> int:
-    """Return the median width of the field of view, pixels."""
+    """Return the median width of the field of view in pixels."""
     shown = tqdm(cases, desc="fields of view", unit="photo", disable=None)
     return int(np.median([model.field_width(case.image()) for case in shown]))
 
@@ -112,13 +112,13 @@ def _write_network(run: Path, folder: Path) -> None:
     caffe = build.import_caffe()
     deploy = folder / "deploy.prototxt"
     write_text(deploy, reading.read_text(run / "deploy.prototxt"))
-    # The training's own file has the paths of its data in the data layer.
+    # The training's own file has the paths of its data, in the data layer.
     net = caffe.Net(str(deploy), str(run / "final.caffemodel"), caffe.TEST)
     net.save(str(folder / "final.caffemodel"))
 
 
 def _about(path: Path) -> dict:
-    """Return the words for the card."""
+    """Return the texts for the card."""
     about = schema.read_json(path, About, "see the example of --help")
     return {key: about[key] for key in schema.names(About)}
 

@@ -104,7 +104,7 @@ def _choices(
     path: tuple[int, ...],
     comments: dict[tuple[int, ...], str],
 ) -> str:
-    """Return what is said of an enum and of each of its values."""
+    """Return the descriptions of an enum and of each of its values."""
     enum = file.message_type[path[1]].enum_type[path[3]]
     values = []
     for v, value in enumerate(enum.value):
@@ -114,7 +114,7 @@ def _choices(
 
 
 def _descriptors() -> descriptor_pb2.FileDescriptorProto:
-    """Return what protoc knows of our messages, comments included."""
+    """Return protoc's descriptors of our messages, including comments."""
     text = 'syntax = "proto2";\n' + (PROTO / "messages.proto").read_text()
     text += "message LayerParameter {\n"
     text += (PROTO / "layer_parameter.proto").read_text() + "}\n"

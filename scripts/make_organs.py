@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Write the set and say what is in it."""
+    """Write the set and report its content."""
     options = arguments()
     manifest = write_organs(
         options.out.resolve(),

@@ -73,7 +73,7 @@ HEADS = {
 
 
 def patch_files(name: str) -> dict[str, str]:
-    """Return the text of a network for photographs: what the file is for to content."""
+    """Return the texts of a network for photographs: purpose of the file to content."""
     make = nets.OF_PHOTOGRAPHS[name]
     feed = nets.PatchFeed(
         {

@@ -1,5 +1,5 @@
-# Sourced by quickstart.sh and test.sh: on a machine without Python 3, installs it.
-# Everything else that is missing is installed by build_caffe.py.
+# Sourced by quickstart.sh and test.sh: installs Python 3 if it is missing.
+# build_caffe.py installs everything else that is missing.
 if ! command -v python3 > /dev/null; then
   sudo=()
   if [ "$(id -u)" != 0 ]; then sudo=(sudo); fi

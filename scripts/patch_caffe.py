@@ -61,12 +61,12 @@ def arguments() -> argparse.Namespace:
 
 
 def numbers(options: argparse.Namespace) -> dict[str, int] | None:
-    """Return the numbers that were chosen; None if none were.
+    """Return the chosen numbers, or None without any.
 
     Raises
     ------
     ToolError
-        When an option is not FIELD=N.
+        If an option is not FIELD=N.
     """
     if options.number is None:
         return None
@@ -80,7 +80,7 @@ def numbers(options: argparse.Namespace) -> dict[str, int] | None:
 
 
 def main() -> int:
-    """Do what was asked; return the exit status."""
+    """Run the requested action; return the exit status."""
     options = arguments()
     root = options.root.resolve()
     if options.check:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From a bare machine to a trained lesion network and a report on it.
+# From a bare machine to a trained lesion network and its report.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export RANDROP_BUILD="${RANDROP_BUILD:-$PWD/build}"

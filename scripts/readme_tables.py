@@ -34,12 +34,12 @@ def pages() -> list[Path]:
 
 
 def filled(text: str, repository: Path, page: str = "README.md") -> str:
-    """Return a page's text with every table as its file has it.
+    """Return a page's text with every table generated from its file.
 
     Raises
     ------
     UserError
-        When a table is unknown, or has no end.
+        If a table is unknown, or has no end.
     """
 
     def made(found: re.Match[str]) -> str:

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Our layers' tests, Caffe's own over oneDNN and random nets, in a build with gcc's
-# AddressSanitizer and UBSan; scripts/test.sh --sanitize calls it.
+# Runs our layers' tests, Caffe's own tests over oneDNN and random nets, in a build with
+# gcc's AddressSanitizer and UBSan; scripts/test.sh --sanitize calls it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export RANDROP_BUILD="${RANDROP_BUILD:-$PWD/build}"
 python3 scripts/build_caffe.py --sanitize
 export CAFFE_ROOT="$RANDROP_BUILD/caffe-sanitized"
-# Caffe and Python leave memory to the end of the process, which is no fault.
+# Caffe and Python do not free all memory before the process ends; that is no fault.
 export ASAN_OPTIONS="detect_leaks=0:${ASAN_OPTIONS:-}"
 export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:${UBSAN_OPTIONS:-}"
 export GLOG_minloglevel=2 OMP_NUM_THREADS=2
 
-# Runs a program of tests, shows its end, and adds what it did to results/tried.json.
+# Runs a test program, shows the end of its output, and adds it to results/tried.json.
 gtests() {
   local what="$1" log="$RANDROP_BUILD/logs/sanitize.txt" status=0 begun ok
   shift
@@ -46,8 +46,8 @@ echo "==> The GPU's side of the layers, CUDA emulated on the CPU"
 "$RANDROP_BUILD/venv/bin/python" tests/cuda_on_cpu/run.py --sanitize
 
 echo "==> Random nets on both engines"
-# Python knows nothing of the checks: their library comes first, and allocates; and it
-# looks for C++'s exceptions when it starts.
+# Python is built without the checks, so preload their library, which allocates, and
+# the C++ library, because the checks look for C++ exceptions when they start.
 random_nets() {
   LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libstdc++.so)" \
     "$RANDROP_BUILD/venv/bin/python" tests/engine_nets.py --quiet \

@@ -43,12 +43,12 @@ EXAMPLES = """\
 
 NEEDED = ("loss", "data", "patch", "base_channels", "depth", "prior", "python_layer")
 
-# Of what takes no part, negatives that are left out, lesions and kept negatives.
+# Colours of ignored pixels, negatives left out, lesions and kept negatives.
 COLOURS = np.array([[90, 90, 90], [20, 20, 30], [0, 158, 115], [230, 159, 0]], np.uint8)
 
 
 class Moment(NamedTuple):
-    """A patch at one snapshot: its iteration, (P, P) probability and mask."""
+    """A patch at one snapshot: the iteration, (P, P) probability and mask."""
 
     iteration: int
     probability: np.ndarray
@@ -56,12 +56,12 @@ class Moment(NamedTuple):
 
 
 def masked_net(caffe: Any, settings: dict[str, Any], size: int) -> str:
-    """Return the prototxt of the run's network for one patch, its mask on top.
+    """Return the prototxt of the run's network for one patch, with a mask top.
 
     Raises
     ------
     UserError
-        When no loss of the run has a mask.
+        If no loss of the run has a mask.
     """
     losses = prototxts.losses_of(settings, "SIGMOID")
     channels = len(settings["lesions"])
@@ -82,7 +82,7 @@ def masked_net(caffe: Any, settings: dict[str, Any], size: int) -> str:
 def moments(
     caffe: Any, text: str, snapshots: dict[int, Path], patch: tuple[Any, Any]
 ) -> list[Moment]:
-    """Return what the network and its loss say of a patch at each snapshot."""
+    """Return the network's output and the loss's mask for a patch at each snapshot."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "net.prototxt")
@@ -104,7 +104,7 @@ def kinds(mask: np.ndarray, label: np.ndarray) -> np.ndarray:
 
 
 def draw(path: Path, patch: tuple[Any, Any], shown: list[Moment], title: str) -> None:
-    """Draw the patch, its truth, and a column for each moment."""
+    """Draw the patch, its truth, and one column per moment."""
     import matplotlib as mpl
 
     mpl.use("Agg")

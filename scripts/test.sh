@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs everything that is tested, and builds what it needs first: the tests of our
-# layers inside the patched Caffe, Caffe's own tests of what the patch touches, and
-# the Python tests.
+# Builds what the tests need and runs all of them: the tests of our layers inside the
+# patched Caffe, Caffe's own tests of the code that the patch touches, and the Python
+# tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export RANDROP_BUILD="${RANDROP_BUILD:-$PWD/build}"
@@ -114,7 +114,7 @@ if [ -n "$try" ]; then
       ;;
     --nightly)
       failed=0
-      # Seeds of a night are not those of the next.
+      # Each night uses other seeds.
       seed="${seed:-$(date +%y%m%d)0000}"
       for program in faults fuzz engine_nets; do
         "${run[@]}" "tests/$program.py" --seed "$seed" --count 1000000 \
@@ -125,14 +125,14 @@ if [ -n "$try" ]; then
   esac
 fi
 if [ -n "$gpu_build" ]; then
-  # Of its own, so that the build for the CPU stays.
+  # A separate build, so that the CPU build stays.
   RANDROP_BUILD="$RANDROP_BUILD/gpu-build" python3 scripts/build_caffe.py --gpu
   exit
 fi
 python3 scripts/build_caffe.py "${gpu[@]}"
 
-# All of Caffe's test program, whose nets are made of the CPU engine's layers; with
-# --fast our own tests, and Caffe's of the files that patch and mends touch.
+# All of Caffe's test program, whose nets use the CPU engine's layers; with --fast, our
+# own tests, and Caffe's tests of the files that the patch and the mends touch.
 tests="*Randrop*:SigmoidCrossEntropyLoss*:NetTest*:IOTest*:HDF5*:ProtoTest*:LayerFactoryTest*"
 tests+=":PlatformTest*:CommonTest*:SolverTest*:SGDSolverTest*:SyncedMem*:BlobSimple*"
 if [ ${#marks[@]} = 0 ]; then
@@ -141,7 +141,7 @@ fi
 if ! nvidia-smi -L > /dev/null 2>&1; then
   tests+=":-*GPU*"
 fi
-# Threads that wait by turning round for long are in the way of other programs.
+# Busy-waiting threads get in the way of other programs.
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-10000}"
 echo "==> Tests inside Caffe"
 (cd "$RANDROP_BUILD/caffe" && GLOG_minloglevel=2 \
@@ -149,7 +149,7 @@ echo "==> Tests inside Caffe"
 
 if [ -e "$RANDROP_BUILD/caffe/build/test/test_engine.testbin" ]; then
   echo "==> Caffe's own layer tests, over oneDNN"
-  # The blobs are of a few numbers, which many threads would only pass around.
+  # The blobs hold few numbers, so more threads would only add overhead.
   (cd "$RANDROP_BUILD/caffe" && GLOG_minloglevel=2 OMP_NUM_THREADS=2 \
     build/test/test_engine.testbin --gtest_filter="-*GPU*" 2>&1 |
     grep -v "^\[ RUN \|^\[       OK \]\|^\[---\|^$")
@@ -169,7 +169,7 @@ python="$RANDROP_BUILD/venv/bin/python"
 "$python" -m ruff format --check .
 
 if [ ${#marks[@]} = 0 ]; then
-  # Without them, their tests are skipped, and pytest says so.
+  # Without them, pytest skips their tests and says so.
   python3 scripts/build_caffe.py --judges ||
     echo "warning: without these packages the tests against them are skipped" >&2
 fi

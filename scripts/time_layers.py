@@ -24,7 +24,7 @@ EXAMPLES = """\
 
 
 def layer_seconds(net: Any, passes: int) -> dict[str, tuple[float, float]]:
-    """Return each layer's median seconds forward and backward, in their order."""
+    """Return each layer's median seconds forward and backward, in layer order."""
     names = list(net._layer_names)
     spent: dict[str, tuple[list[float], list[float]]] = {n: ([], []) for n in names}
     for turn in range(passes + 1):
@@ -47,7 +47,7 @@ def shares(net: Any, seconds: dict[str, tuple[float, float]]) -> dict[str, float
     """Return the milliseconds of all layers, and the shares of losses and data."""
     spent = {"loss": 0.0, "data": 0.0}
     for layer, (name, both) in zip(net.layers, seconds.items(), strict=True):
-        # A Python layer's type says nothing; the nets here name losses "loss...".
+        # A Python layer's type does not tell; these nets name their losses "loss...".
         if layer.type.endswith("Loss") or name.startswith("loss"):
             spent["loss"] += sum(both)
         elif name == "data":
@@ -61,7 +61,7 @@ def shares(net: Any, seconds: dict[str, tuple[float, float]]) -> dict[str, float
 
 
 def main() -> None:
-    """Load the network, time its layers, print and perhaps write them."""
+    """Load the network, time its layers, print and optionally write the times."""
     parser = cli.parser(__doc__, EXAMPLES)
     add = parser.add_argument
     add("--run", type=Path, help="folder of a training by scripts/train.py")

@@ -45,7 +45,7 @@ replaced or removed.
 
 
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line, or what is given instead."""
+    """Parse the command line, or the given arguments."""
     parser = cli.parser(__doc__, EXAMPLES)
     parser.set_defaults(**OF_PHOTOGRAPHS)
     add = parser.add_argument
@@ -110,7 +110,7 @@ def main() -> int:
         log.info("%s is trained already; --force trains anew", run)
         return 0
     with locked(run) as lock:
-        # Another training may have come and gone since.
+        # Another training may have run in the meantime.
         known = not options.force and caffe_train.same_settings(run, settings)
         return _train(run, options, settings, known, lock)
 
@@ -122,7 +122,7 @@ def _train(
     known: bool,
     lock: int | None,
 ) -> int:
-    """Train in a folder that nobody else writes into."""
+    """Train in a folder that nobody else writes to."""
     snapshot = None
     if options.resume:
         snapshot = snapshots.newest(run)

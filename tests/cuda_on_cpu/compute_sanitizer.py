@@ -16,12 +16,12 @@ from caffe_tools import cuda
 from caffe_tools.errors import ToolError
 
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")
-# Death tests start the program anew; differences take thousands of launches.
+# Death tests restart the program; finite differences take thousands of launches.
 FILTER = "Randrop*/2.*:RandropGpuEqualsCpu*:-*Stop*:*LabelsHaveNo*:*TestGradient*"
 
 
 def main() -> None:
-    """Run each tool; the first that finds something ends it."""
+    """Run each tool; stop at the first that finds something."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--tools", nargs="+", choices=TOOLS, default=TOOLS)

@@ -1,7 +1,7 @@
-"""Faults that are put into CUDA sources on purpose, to see that the tests find them.
+"""Deliberate faults in CUDA sources, to check that the tests find them.
 
-Each becomes a choice that the program makes when it runs (CUDA_ON_CPU_MUTANT=number),
-so that one build has them all, and a run without the variable has none.
+Each fault is a choice at run time (CUDA_ON_CPU_MUTANT=number), so that one build has
+them all, and a run without the variable has none.
 """
 
 import re
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LAYERS = Path(__file__).resolve().parents[2] / "caffe_layers"
-# A number says the file by its thousands.
+# The thousands of a number tell the file.
 FILES = sorted({*LAYERS.rglob("*.cuh"), *LAYERS.rglob("*.cu")}, key=lambda p: p.name)
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """One fault: its number, the place in the source, and what is done there."""
+    """One fault: its number, its place in the source, and the change."""
 
     number: int
     place: str
@@ -24,7 +24,7 @@ class Mutant:
 
 @dataclass(frozen=True)
 class _Rule:
-    """A pattern, what can be done to it, and the text with {a}, {b}... for choices."""
+    """A pattern, the possible changes, and the text with {a}, {b}... for choices."""
 
     pattern: re.Pattern
     what: tuple[str, ...]
@@ -32,7 +32,7 @@ class _Rule:
 
 
 def _rules() -> list[_Rule]:
-    # Brackets within brackets within brackets.
+    # Three levels of nested brackets.
     inner = r"(?:[^()]|\((?:[^()]|\([^()]*\))*\))"
     rows = (
         (r"__syncthreads\(\);", ("no barrier",), "if (!{a}) {{ __syncthreads(); }}"),
@@ -104,7 +104,7 @@ def of_file(path: Path) -> list[Mutant]:
 
 
 def insert(text: str, name: str) -> str:
-    """Return a source with all its faults in it, each of them off."""
+    """Return a source with all its faults inserted but switched off."""
     found = _found(text, name)
     for here, match, instead in sorted(found, key=lambda f: f[1].start(), reverse=True):
         choices = {
@@ -112,7 +112,7 @@ def insert(text: str, name: str) -> str:
             for letter, mutant in zip("abc", here, strict=False)
         }
         new = instead.format(**choices, **match.groupdict())
-        # What is put in stays on the lines that it had.
+        # The change keeps the line breaks of the original.
         lines = match[0].count("\n")
         ending = "\\\n" if "\\\n" in match[0] else "\n"
         flat = re.sub(r"\\?\n", " ", new) + ending * lines

@@ -21,15 +21,15 @@ import mutants
 import run
 
 RESULT = run.REPOSITORY / "results" / "cuda_mutants.json"
-# In this order, so that most faults end early.
+# Ordered so that most faults are caught early.
 FILTERS = (
     "GpuLoops*",
     "RandropGpuEqualsCpu*",
     "RandropTopKLossLayersTest/2*:RandropDiceLossLayersTest/2*:*RandomDrop*/2.*:"
     "RandropPixelLossLayersTest/2*:-*TestGradient*:*Stop*:*LabelsHaveNo*",
 )
-# Why a fault changes nothing that can be seen, by the text of its line and by what is
-# done there. One that is not here and survives is a gap in the tests.
+# Why a fault has no visible effect, by the text of its line and by the change. A
+# surviving fault that is not listed here is a gap in the tests.
 HARMLESS = (
     (
         ("int step = 1; step < kReduceThreads",),
@@ -77,7 +77,7 @@ HARMLESS = (
 
 
 def check(program: Path, number: int, limit: float) -> tuple[str, float]:
-    """Run the tests with one fault; returns how it showed, "" if not, and seconds."""
+    """Run the tests with one fault; return how it showed ("" if not) and seconds."""
     start = time.monotonic()
     for chosen in FILTERS:
         try:
@@ -100,7 +100,7 @@ def check(program: Path, number: int, limit: float) -> tuple[str, float]:
         if done.returncode:
             said = [x for x in done.stderr.splitlines() if "cuda_on_cpu: " in x]
             if done.returncode == 3 and said:
-                # What is written is the same wherever the checkout lies.
+                # The output is the same wherever the checkout lies.
                 last = said[-1].replace(f"{run.REPOSITORY}/", "")
                 words = last.partition("thread ")[2].partition(": ")[2]
                 return words or last, time.monotonic() - start
@@ -110,7 +110,7 @@ def check(program: Path, number: int, limit: float) -> tuple[str, float]:
 
 
 def reason(mutant: mutants.Mutant) -> str:
-    """Return why a fault is harmless; "" if it is not known to be."""
+    """Return why a fault is harmless, or "" if it is not known to be."""
     name, _, line = mutant.place.partition(":")
     path = next(path for path in mutants.FILES if path.name == name)
     lines = path.read_text().splitlines()[int(line) - 1 : int(line) + 2]
@@ -122,7 +122,7 @@ def reason(mutant: mutants.Mutant) -> str:
 
 
 def main() -> None:
-    """Try all faults and write what became of them."""
+    """Try all faults and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--jobs", type=int, metavar="N", help="compilers and tests at a time")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import mutants
 
-# A macro of Caffe's makes kernels, and joins their names by ##.
+# A Caffe macro generates kernels and joins their names with ##.
 _NAME = re.compile(r"[\w:#]+$")
 _SHARED = re.compile(
     r"(?P<extern>extern\s+)?__shared__\s+(?P<type>[\w:<>, ]+?)\s+(?P<name>\w+)\s*"
@@ -24,11 +24,11 @@ _SHARED = re.compile(
 
 
 class RewriteError(Exception):
-    """A source that this does not understand."""
+    """A source that this script does not understand."""
 
 
 def _closing(text: str, start: int, pair: str) -> int:
-    """Return the index behind the bracket that closes the one at `start`."""
+    """Return the index after the bracket that closes the one at `start`."""
     depth = 0
     for index in range(start, len(text)):
         depth += (text[index] == pair[0]) - (text[index] == pair[1])
@@ -38,7 +38,7 @@ def _closing(text: str, start: int, pair: str) -> int:
 
 
 def _kernel_before(text: str, end: int) -> int:
-    """Return where the name of the kernel that ends at `end` begins."""
+    """Return the start of the kernel name that ends at `end`."""
     start = end
     while text[start - 1].isspace():
         start -= 1
@@ -56,7 +56,7 @@ def _kernel_before(text: str, end: int) -> int:
 
 
 def launches(text: str) -> str:
-    """Replace `kernel<<<grid, block>>>(a, b)` by a call that runs it on the CPU."""
+    """Replace `kernel<<<grid, block>>>(a, b)` with a call that runs it on the CPU."""
     while (middle := text.find("<<<")) >= 0:
         start = _kernel_before(text, middle)
         kernel = text[start:middle].strip()

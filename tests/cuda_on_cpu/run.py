@@ -27,17 +27,17 @@ examples:
   python3 tests/cuda_on_cpu/run.py --whole --seeds 20
   python3 tests/cuda_on_cpu/run.py --sanitize
 """
-# The halves of the tests that run on the GPU, float and double, and what is the
-# emulation's own. Gradients by differences take thousands of launches: they are left to
-# --whole, as the CPU's are checked so, and the GPU's against those.
+# The GPU variants of the tests, float and double, and the emulation's own tests.
+# Finite-difference gradients take thousands of launches, so only --whole runs them: the
+# CPU's gradients are checked that way, and the GPU's are compared with those.
 FILTER = "*/2.*:*/3.*:RandropGpuEqualsCpu*:CudaOnCpu*:GpuLoops*"
 SLOW = "RandropPixelLoss*/2.TestGradient:*/3.TestGradient*:*/3.TestManyPixels"
-# The emulation's own checks are off there, and memory for 16 GiB is an error at once.
+# In sanitized builds the emulation's own checks are off, and 16 GiB fail at once.
 UNSANITIZED = "CudaOnCpu*:GpuLoopsTest.TestTooManySegmentsAreOutOfMemory"
 
 
 def build_root() -> Path:
-    """Return the folder below which all is built."""
+    """Return the folder for all builds."""
     return Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
 
 
@@ -49,7 +49,7 @@ def build(variant: str = "", jobs: int | None = None) -> Path:
     variant : str
         "sanitize" or "mutants"; "" for the plain one.
     jobs : int, optional
-        Compilers at a time.
+        Concurrent compilers.
 
     Returns
     -------
@@ -91,10 +91,10 @@ def build(variant: str = "", jobs: int | None = None) -> Path:
 
 
 def run(program: Path, chosen: str, seed: int) -> int:
-    """Run the tests with one seed; returns the exit status."""
+    """Run the tests with one seed; return the exit status."""
     variables = {
         "CUDA_ON_CPU_SEED": str(seed),
-        # The stacks of the fibers are not the program's.
+        # The fibers have their own stacks.
         "ASAN_OPTIONS": "detect_stack_use_after_return=0:detect_leaks=0",
         "GLOG_minloglevel": "2",
     }
