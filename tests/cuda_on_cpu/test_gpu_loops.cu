@@ -161,7 +161,7 @@ TEST_F(GpuLoopsTest, TestReduce) {
 }
 
 TEST_F(GpuLoopsTest, TestLastSegment) {
-  // They end at the limit of an int.
+  // The segments end at the limit of an int.
   const cuda_on_cpu::OnlyOuterBlocks outer(1);
   const int segments = 1 << 15, size = kMost / segments;
   const NoteSums note = {segments * size};

@@ -103,7 +103,7 @@ void SetCells(const Region& region, size_t begin, size_t size, uint64_t write) {
   });
 }
 
-size_t used = kGap;                      // of the device's memory, ever
+size_t used = kGap;                      // high-water mark in device memory
 int mapped = 0;
 std::map<size_t, size_t> allocated;      // begin to size
 std::map<size_t, size_t> holes;
@@ -298,7 +298,7 @@ inline bool IsBefore(uint64_t tag, uint64_t begin) {
     return true;
   }
   if (time < state.block_begin || (tag & kForeign)) {
-    return false;  // of another block
+    return false;  // by another block
   }
   const int other = ThreadOf(tag);
   if (!(tag & kMany)) {

@@ -356,7 +356,7 @@ static void CheckWidth(int width) {
   }
 }
 
-// A lane beyond its group reads its own value.
+// A lane whose source lies beyond its group reads its own value.
 int LaneUp(int lane, int by, int width) {
   CheckWidth(width);
   return lane % width - by >= 0 ? lane - by : lane;

@@ -90,7 +90,7 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
   virtual void Backward_gpu(const vector<Blob<Dtype>*>& top,
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
 
-  /// @brief What a group is.
+  /// @brief The choice of groups.
   virtual SigmoidRandomDropCELossParameter_Balance Balance() const = 0;
   /// @brief The weights of a group's elements.
   virtual randrop::BalanceRule Rule() const = 0;

@@ -20,8 +20,8 @@ namespace caffe {
  *        highest cross-entropy; ties are broken by index (Pohlen et al., CVPR
  *        2017). The gradient treats the selection as constant.
  *
- * loss_param.normalization VALID, the default here, divides by the number of
- * selected pixels.
+ * loss_param.normalization defaults to VALID, which here divides by the number
+ * of selected pixels.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits @f$ x @f$

@@ -32,8 +32,8 @@ inline vector<LossCase> GpuCases() {
   return cases;
 }
 
-// One pixel; less than a block of threads; one thread more; more than one block
-// reduces; more classes than a pass sums.
+// One pixel; less than a block of threads, and one more than a block; more than
+// one block reduces; more classes than a pass sums.
 const int kGpuShapes[][4] = {
   {1, 1, 1, 1}, {2, 3, 9, 7}, {1, 2, 1, 257}, {3, 2, 33, 31}, {2, 11, 20, 13},
 };

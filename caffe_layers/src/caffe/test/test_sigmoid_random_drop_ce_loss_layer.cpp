@@ -210,7 +210,7 @@ TYPED_TEST(RandropRandomDropTest, TestExtremeLogits) {
     const Dtype loss = this->Run();
     const double kept = drops ? 16 : 32;
     const double w_positive = kept / (kept + 32), w_negative = 32 / (kept + 32);
-    const double sum = 8 * (1e4 + 100);  // of either class
+    const double sum = 8 * (1e4 + 100);  // for each class
     EXPECT_NEAR((w_positive + w_negative) * sum, loss, 1e-5 * sum);
     for (int i = 0; i < 64; ++i) {
       const bool positive = i / 4 % 2, high = i % 4 >= 2;

@@ -1,1 +1,1 @@
-// Caffe includes this header of Thrust's and uses nothing of it.
+// Caffe includes this Thrust header but uses nothing from it.

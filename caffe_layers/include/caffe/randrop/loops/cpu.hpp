@@ -33,7 +33,7 @@ class ScratchMemory {
 };
 
 /// @brief Runs an operation on elements begin to end - 1 in vectors; false if
-///        it has no vector code, as here, where no overload is found.
+///        it has no vector code. Operations that have it overload this.
 template <typename Operation>
 inline bool InVectors(const Operation& op, int begin, int end) { return false; }
 template <typename Operation, typename Sums>

@@ -15,7 +15,7 @@ namespace randrop {
 
 /// Blocks that a reduction with fewer segments is spread over.
 const int kReduceBlocks = 1024;
-/// Digits of a radix selection on the GPU; a histogram has one bin a thread.
+/// Bits per digit of the GPU's radix selection; one histogram bin per thread.
 const int kSelectDigitBits = 8;
 
 /// Like CUDA_KERNEL_LOOP, which never ends from 2^30 elements on: its index

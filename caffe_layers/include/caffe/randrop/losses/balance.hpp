@@ -12,7 +12,7 @@ namespace randrop {
 /**
  * @brief The sums over one group for class-balanced cross-entropy
  *        (BalanceRule): counts of positives (N+), kept negatives (K) and
- *        ignored elements, and the cross-entropy of the first two.
+ *        ignored elements, and the cross-entropies of the first two.
  */
 struct GroupSums {
   double positive_loss;

@@ -193,7 +193,7 @@ struct WriteDiceTerm {
       const double error = whole.error / size;
       term.loss = groups.IsRepeated(group) ? 0 : share * error;
       const double by_error = share / size, by_size = -share * error / size;
-      // Their sum, which is near 0 where D is.
+      // Their sum, without cancellation as D approaches 0.
       const double by_both =
           share * (2 * whole.overlap + smooth) / size / size;
       term.own = squared ? 2 * by_size : by_size - by_error;
