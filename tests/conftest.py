@@ -1,4 +1,4 @@
-"""What the tests share: paths, the pristine Caffe tree, pycaffe, a small data set."""
+"""Shared fixtures: paths, the pristine Caffe tree, pycaffe, a small data set."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 @pytest.fixture(scope="session")
 def caffe():
-    """Pycaffe of the patched build; a missing build is a failure, not a skip."""
+    """Pycaffe from the patched build; a missing build is a failure, not a skip."""
     from randrop.pycaffe.build import import_caffe
 
     return import_caffe()
@@ -25,7 +25,7 @@ def caffe():
 
 @pytest.fixture(scope="session")
 def caffe_source():
-    """The pristine tree that builds start from; never to be written to."""
+    """The pristine tree that builds start from; never write to it."""
     given = os.environ.get("RANDROP_TEST_CAFFE_SOURCE")
     if given:
         return Path(given).resolve()
@@ -37,7 +37,7 @@ def caffe_source():
 
 @pytest.fixture
 def tree(caffe_source, tmp_path):
-    """A pristine Caffe tree of the test's own, without what the patch never reads."""
+    """The test's own pristine Caffe tree, without files that the patch never reads."""
     target = tmp_path / "caffe"
     leave = shutil.ignore_patterns("docs", "examples", "data", "models", "matlab")
     shutil.copytree(caffe_source, target, symlinks=True, ignore=leave)
@@ -56,7 +56,7 @@ def phantom(tmp_path_factory):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A function that mounts a disk of so many bytes and returns its folder."""
+    """A function that mounts a disk of a given size in bytes and returns its folder."""
     if os.geteuid() != 0:
         pytest.skip("mounting a small disk takes root")
     disk = tmp_path / "disk"
@@ -77,7 +77,7 @@ def small_disk(tmp_path):
 
 @pytest.fixture(scope="session")
 def official_idrid(tmp_path_factory):
-    """IDRiD's part A as distributed, drawn small; not to be written to."""
+    """IDRiD's part A as distributed, drawn small; do not write to it."""
     from official_idrid import write_official_idrid
 
     return write_official_idrid(tmp_path_factory.mktemp("IDRiD download"))

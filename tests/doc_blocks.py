@@ -19,11 +19,11 @@ PATCHES = "--patch 32 --test-iterations 1"
 COMPARED = "--seeds 1 --search-iterations 2 --jobs 2 --"
 
 SMALL = (
-    # Caffe is built before any test runs, and the package has a test of its own.
+    # Caffe is built before the tests run, and the package has its own test.
     (r"^python3 scripts/build_caffe\.py( --venv-only\b.*)?$", "true"),
     (r"^python3 -m pip install \.$", "true"),
     (r"^randrop ", "PYTHONPATH=python_layers build/venv/bin/python -m randrop "),
-    # Trees and photographs that tests make stand for the user's data.
+    # Generated trees and photographs stand in for the user's data.
     (r"\bfolder SOURCE\b", "folder '{folder}'"),
     (r'("A\. Segmentation"|\bSOURCE\b)', "'{source}'"),
     (r"/path/to/caffe\b", "'{tree}'"),
@@ -51,7 +51,7 @@ SMALL = (
     ),
     (r"(scripts/predict\.py .*)", r"\1 --tile 128 --overlap 16"),
     (r"(scripts/time_layers\.py .*)", r"\1 --passes 1"),
-    # What these write is committed, or belongs to the user's build.
+    # Their output is committed, or belongs to the user's build.
     (r"(scripts/readme_tables\.py)", r"\1 --check"),
     (r"(mkdocs build)", r"\1 --site-dir build/site"),
 )
@@ -59,7 +59,7 @@ SMALL = (
 
 
 class Block(NamedTuple):
-    """A block of code, the page and the headings that it stands under."""
+    """A code block with its page and headings."""
 
     page: str
     heading: str
@@ -69,7 +69,7 @@ class Block(NamedTuple):
 
     @property
     def commands(self) -> list[str]:
-        """Return the commands of a shell block, a line each; none of another's."""
+        """Return the commands of a shell block, one per line; none for other blocks."""
         lines = re.sub(r" *\\\n *", " ", self.text).splitlines()
         lines = [line for line in lines if line and not line.startswith("#")]
         return lines if all(SHELL.match(f"{line} ") for line in lines) else []
@@ -81,7 +81,7 @@ class Block(NamedTuple):
 
 
 def blocks(paths=PAGES) -> list[Block]:
-    """Return all blocks of code of files in Markdown."""
+    """Return all code blocks of Markdown files."""
     found = []
     for path in paths:
         text = path.read_text(encoding="utf-8")
@@ -103,17 +103,17 @@ def blocks(paths=PAGES) -> list[Block]:
 
 
 def of_page(page: str) -> list[Block]:
-    """Return the blocks of a page that the tests type."""
+    """Return the blocks of a page that the tests run."""
     return [block for block in blocks() if block.page == page and block.is_typed]
 
 
 def small(command: str, **folders: Path) -> str:
-    """Return a command by the rules of SMALL."""
+    """Return a command rewritten by the rules of SMALL."""
     for pattern, replacement in SMALL:
         command = re.sub(pattern, replacement, command)
     return command.format(**folders) if folders else command
 
 
 def words(command: str) -> list[str]:
-    """Return a command's words, without a comment."""
+    """Return a command's words, without comments."""
     return shlex.split(command, comments=True)

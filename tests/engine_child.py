@@ -1,6 +1,6 @@
-"""Two passes through a network, all that is in it then, as .npz, for test_engine.py.
+"""Runs two passes of a network and writes its content as .npz, for test_engine.py.
 
-In a process of its own, as the engine is chosen when Caffe is loaded.
+It needs its own process, because Caffe chooses the engine when it is loaded.
 """
 
 import sys
@@ -14,7 +14,7 @@ from randrop.pycaffe.build import import_caffe
 
 
 def unet(base):
-    """Return a U-Net, whose channels are multiples of a vector or are not."""
+    """Return a U-Net whose channels are multiples of a vector, or not."""
     shape = (2, 3, 40, 48)
     feed = nets.InputFeed(shape, (2, 2, 40, 48))
     losses = nets.parse_losses("random-drop:LOG", "SIGMOID")
@@ -36,7 +36,7 @@ NETS = {
 
 
 def main():
-    """Write what is in a network after training passes."""
+    """Write the content of a network after training passes."""
     name, out = sys.argv[1:]
     caffe = import_caffe()
     text, feed = NETS[name]()
@@ -47,7 +47,7 @@ def main():
         net = caffe.Net(str(path), caffe.TRAIN)
     rng = np.random.default_rng(0)
     found = {}
-    # The first pass finds out who wants which data; later ones go by that.
+    # The first pass detects who reads which data; later passes rely on it.
     for turn in range(3):
         net.blobs["data"].data[...] = rng.normal(0, 1, feed.shape)
         net.blobs["label"].data[...] = rng.random(feed.label_shape) < 0.1

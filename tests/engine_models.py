@@ -1,7 +1,7 @@
-"""The networks that Caffe's tree brings are the same on both engines.
+"""The networks in Caffe's tree give the same results on both engines.
 
-With their sizes a ReLU or a maximum that stands on the edge is certain, so what they
-give may differ by what Caffe's own layers make of input changed by a millionth.
+At their sizes, some ReLU or maximum is certainly on the edge. Results may therefore
+differ as much as those of Caffe's own layers when the input changes by a millionth.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 from engine_property.running import run_in_child
 from test_engine import NO_ENGINE, has_engine
 
-# Data layers read files that are not here: the shapes of what they would give.
+# Data layers read files that are missing here: the shapes of their outputs.
 SHAPES = {
     "mnist": (2, 1, 28, 28),
     "cifar10": (2, 3, 32, 32),
@@ -69,7 +69,7 @@ def with_inputs(caffe, name):
             layer.input_param.shape[0].dim[0] = 2 if size < 300 else 1
         if any(rule.phase == caffe.TEST for rule in layer.include):
             continue
-        # Deploy nets have none, and the trainings' hardly let a gradient through.
+        # Deploy nets have none, and those in training hardly let a gradient through.
         for param, to in (
             (layer.convolution_param, layer.type == "Convolution"),
             (layer.inner_product_param, layer.type == "InnerProduct"),
@@ -87,14 +87,14 @@ def with_inputs(caffe, name):
 
 
 def sample(values):
-    """Return some of a tensor's numbers, and the norm of all."""
+    """Return some of a tensor's numbers, and the norm of all of them."""
     flat = values.ravel()
     norm = np.sqrt(np.dot(flat, flat))
     return np.append(flat[:: 1 + flat.size // 100000], norm)
 
 
 def play(caffe, text, folder, shake):
-    """Return what is in a network after a pass forward and backward."""
+    """Return the content of a network after a forward and backward pass."""
     path = folder / "net.prototxt"
     path.write_text(text)
     caffe.set_random_seed(5)
@@ -127,7 +127,7 @@ def play(caffe, text, folder, shake):
 
 
 def off(values, reference):
-    """Return by how much of its norm a tensor differs."""
+    """Return the difference of a tensor relative to its norm."""
     norm = np.linalg.norm(reference)
     return np.linalg.norm(values - reference) / norm if norm else np.abs(values).max()
 
@@ -159,5 +159,5 @@ def test_a_network_of_caffes_own_is_the_same(caffe, name):
         spread[what] = max(spread[what], *(off(run[key], values) for run in shaken))
     assert spread["diff"] < 0.05, "Caffe's own is too far from itself to tell"
     for key in differing:
-        # Which ReLU flips is chance, so any tensor may differ as much as the worst.
+        # Which ReLU flips is random, so any tensor may differ as much as the worst.
         assert off(ours[key], caffes[key]) < 1e-4 + 4 * spread[key[-4:]], key

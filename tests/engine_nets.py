@@ -37,7 +37,7 @@ def arguments():
 
 
 def with_checked_memory():
-    """Start this program anew with an allocator that finds what overruns its memory."""
+    """Restart this program with an allocator that detects memory overruns."""
     if os.environ.get(_MARK):
         return
     os.environ[_MARK] = "1"
@@ -47,7 +47,7 @@ def with_checked_memory():
     if "LD_PRELOAD" not in os.environ:
         os.environ["LD_PRELOAD"] = "libc_malloc_debug.so.0"
         os.environ["MALLOC_CHECK_"] = "3"
-        # What is read before it was written is 1.5e16 then, not 0 by chance.
+        # Uninitialised memory then reads as 1.5e16 instead of an accidental 0.
         os.environ["MALLOC_PERTURB_"] = "165"
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
@@ -68,7 +68,7 @@ def show(case):
 
 
 def work(caffe, options, cases, out):
-    """Judge cases and write a line of JSON for each."""
+    """Judge cases and write one line of JSON for each."""
     from engine_property import shrinking
     from engine_property.comparing import judge
 
@@ -96,7 +96,7 @@ def work(caffe, options, cases, out):
 
 
 def chosen(options):
-    """Return (label, function that draws the case) of what is asked for."""
+    """Return (label, function that draws the case) of the requested cases."""
     from engine_property.acting import draw_case
     from engine_property.named import NAMED
 

@@ -1,9 +1,9 @@
 """A ResNet in training has the same gradients through oneDNN, where ReLUs agree.
 
-Two engines round differently, and a number that is 0 but for rounding passes a ReLU of
-one and not of the other; gradients then differ by much more than rounding does. With
-the decisions of the engine's ReLUs given to Caffe's own layers, what is left is
-rounding, or a fault.
+Two engines round differently, so a number near 0 may pass a ReLU in one engine and not
+in the other; gradients then differ by much more than rounding. This test gives the
+decisions of the engine's ReLUs to Caffe's own layers: any remaining difference is
+rounding or a fault.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from test_engine import NO_ENGINE, has_engine
 
 
 class ResNet(Net):
-    """ResNet for images of 32 x 32, with ReLUs or products with their decisions."""
+    """ResNet for 32 x 32 images, with ReLUs or with products by their decisions."""
 
     def __init__(self, given, width=16, blocks=(2, 2, 2)):
         super().__init__(4, 3, 32, 32)
@@ -90,7 +90,7 @@ def play(caffe, case, engine):
 
 
 def gradients_off(ours, caffes):
-    """Return by how much of its norm each weight's gradient differs."""
+    """Return the difference of each weight's gradient relative to its norm."""
     return {
         name: float(
             np.linalg.norm(ours[name] - caffes[name]) / np.linalg.norm(caffes[name])

@@ -1,4 +1,4 @@
-"""Every script that writes, with a command for it that takes seconds."""
+"""Every script that writes, with a command that takes seconds."""
 
 import json
 import subprocess
@@ -15,7 +15,7 @@ SHORT = ("--iterations", 4, "--base-channels", 2, "--depth", 2, "--snapshot", 2)
 
 @dataclass
 class World:
-    """What scripts read."""
+    """The inputs of the scripts."""
 
     phantom: Path
     organs: Path
@@ -26,7 +26,7 @@ class World:
 
 
 def start(name, *words, **options):
-    """Run a script and return what became of it."""
+    """Run a script and return its result."""
     command = [sys.executable, str(REPOSITORY / f"scripts/{name}.py"), *map(str, words)]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=500, **options
@@ -66,7 +66,7 @@ def _train(world, out):
     return small_training.command(world.phantom, out, "--snapshot", 6)[2:]
 
 
-# Name of a script, and its arguments that have it write into a folder.
+# The name of a script, and the arguments that make it write to a folder.
 FOLDERS = {
     "make_phantom": lambda w, out: (out, "--images", 2, "--size", 128, "--workers", 1),
     "make_organs": lambda w, out: (out, *ORGANS),
@@ -92,7 +92,7 @@ FOLDERS = {
     "make_prototxt": lambda w, out: ("--out", out),
 }
 
-# The same, of those that write a file or two.
+# The same for scripts that write one or two files.
 FILES = {
     "show_kept": lambda w, out: ("--run", w.run, "--out", out / "kept.png"),
     "time_layers": lambda w, out: (
@@ -113,7 +113,7 @@ FILES = {
     ),
 }
 
-# Of these, which take minutes, only that they refuse.
+# Scripts that take minutes: test only that they refuse.
 LONG = {
     "bench_losses": lambda w, out: ("--without-pytorch", "--out", out / "a.json"),
     "bench_training": lambda w, out: (

@@ -42,10 +42,10 @@ from small_training import command, weights  # noqa: E402
 LATE = 300
 OFTEN = ("--snapshot", 3, "--workers", 2, "--threads", 2)
 ITERATIONS = 30
-# Scripts that take seconds, of which each gives the same files each time.
+# Scripts that take seconds and produce the same files each time.
 SCRIPTS = ("make_phantom", "make_organs", "prepare", "export_lmdb", "train", "predict",
            "evaluate", "evaluate_labels", "export_model", "make_prototxt")  # fmt: skip
-# Who reads what of the world.
+# Which script reads which part of the world.
 READERS = {
     "phantom": ("prepare", "export_lmdb", "predict", "evaluate"),
     "run": ("predict", "export_model", "evaluate"),
@@ -56,7 +56,7 @@ READERS = {
 
 
 class Fault(Exception):  # noqa: N818
-    """What a case shows to be wrong."""
+    """A fault that a case reveals."""
 
 
 def wanted(holds, why):
@@ -72,7 +72,7 @@ def words_of(name, world, out):
 
 
 def execute(words, allowed=(0, 2)):
-    """Run a command that may only end with one of these, and in sentences."""
+    """Run a command that must end with one of these statuses and clear messages."""
     words = list(map(str, words))
     try:
         done = subprocess.run(
@@ -88,7 +88,7 @@ def execute(words, allowed=(0, 2)):
 
 
 def files(folder):
-    """Return path, size and content of all that is in a folder."""
+    """Return path, size and content of everything in a folder."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
@@ -97,7 +97,7 @@ def files(folder):
 
 
 def kill_after(words, seconds):
-    """Start a command, kill it after a time, and say whether it had ended before."""
+    """Start a command, kill it after a time, and return whether it had ended before."""
     process = subprocess.Popen(
         list(map(str, words)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -111,7 +111,7 @@ def kill_after(words, seconds):
 
 
 class Cases:
-    """The cases, over a world that is made once, as far as it is needed."""
+    """The cases, over a world that is created once, as far as needed."""
 
     def __init__(self, folder):
         from randrop.data.phantom_set import write_phantom
@@ -128,7 +128,7 @@ class Cases:
 
     @functools.cached_property
     def whole(self):
-        """A training that is not killed, and the seconds that it takes."""
+        """A training that is not killed, and its duration in seconds."""
         out, begin = self.folder / "whole", time.monotonic()
         execute(command(self.phantom, out, *OFTEN, iterations=ITERATIONS), (0,))
         return out, time.monotonic() - begin
@@ -181,7 +181,7 @@ class Cases:
             mount("remount,ro", disk)
             done = execute(words)
             wanted(files(disk) == before, "files of a read-only disk changed")
-            # What is there already, as it would be written, need not be.
+            # A file that already has its final content need not be written.
             wanted(done.returncode or before, f"{name} has written nothing")
         return name
 
@@ -216,7 +216,7 @@ def mount(options, folder):
 
 
 class Disk:
-    """A disk in memory of so many bytes; as it leaves, it is unmounted."""
+    """A memory disk of a given size in bytes; unmounted on exit."""
 
     def __init__(self, folder, size):
         self.folder, self.size = folder, int(size)

@@ -41,7 +41,7 @@ ODD += ["NONE", "text", "", None, [], [0.5], [1.0, 2.0, 3.0, 4.0, 5.0]]
 
 
 def drawn(strategy, number):
-    """Return what a strategy draws for a seed."""
+    """Return the value that a strategy draws for a seed."""
     found = []
 
     @seed(number)
@@ -57,13 +57,13 @@ def drawn(strategy, number):
         found.append(value)
 
     collect()
-    # The first ones are the simplest there are.
+    # The first ones are the simplest.
     return found[-1]
 
 
 @st.composite
 def layers(draw):
-    """A loss layer: its type, parameters, and what its blobs are made of."""
+    """A loss layer: its type, parameters, and the content of its blobs."""
     from test_layers import shapes
 
     from randrop.losses.registry import LAYERS
@@ -106,7 +106,7 @@ def blobs(case):
 
     rng = np.random.default_rng(case["numbers"])
     member, options = member_of(case["kind"]), case["options"]
-    # What is no label to ignore is refused with the parameters.
+    # An invalid ignore label is refused with the parameters.
     known = {"activation": "SOFTMAX"} if "activation" in member_fields(member) else {}
     known |= {k: v for k, v in options.items() if k == "activation"}
     ignore = options.get("ignore_label")
@@ -129,7 +129,7 @@ def member_fields(member):
 
 
 def in_child(folder, action):
-    """Call an action in a process of its own; return what it says and the stderr."""
+    """Call an action in its own process; return its result and the stderr."""
     out, err = folder / "out", folder / "err"
     for path in (out, err):
         path.write_text("")
@@ -183,7 +183,7 @@ def outcome(folder, case, python):
 
 
 def try_layer(folder, case):
-    """Return None or what is wrong, and how the layer and its twin ended."""
+    """Return None or the fault, and how the layer and its twin ended."""
     native = outcome(folder, case, python=False)
     try:
         twin = outcome(folder, case, python=True)
@@ -199,7 +199,7 @@ def try_layer(folder, case):
 
 
 def differs(native, twin):
-    """Say what of two passes is not equal in single precision."""
+    """Return the differences of two passes in single precision."""
     a, b = (np.array([p["loss"]]) for p in (native, twin))
     if not np.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True):
         return f"loss {a[0]:.9g}, of the twin {b[0]:.9g}"
@@ -215,7 +215,7 @@ def differs(native, twin):
 
 
 def damaged(rng, content):
-    """Return bytes that are changed: flipped, cut, doubled, or overwritten."""
+    """Return changed bytes: flipped, cut, doubled, or overwritten."""
     content = bytearray(content)
     how = ["flip", "cut", "zeros", "copy", "numbers"][rng.integers(5)]
     at = int(rng.integers(max(1, len(content))))
@@ -235,7 +235,7 @@ def damaged(rng, content):
 
 
 def readers(folder):
-    """Return what is read of files that are no JSON: name to content and reader."""
+    """Return the non-JSON files that are read: name to content and reader."""
     from PIL import Image
     from test_documents import labelled_set
 
@@ -277,7 +277,7 @@ def readers(folder):
 
 
 def try_file(folder, number, known):
-    """Change and read a file; return None or what is wrong, and how it ended."""
+    """Change and read a file; return None or the fault, and how it ended."""
     from test_documents import KINDS, changes, write
 
     from randrop.errors import UserError
@@ -314,12 +314,12 @@ def try_file(folder, number, known):
 
 
 def try_nets(options):
-    """Let engine_nets.py do its part, and say whether it found nothing."""
+    """Run engine_nets.py and return whether it found no fault."""
     words = ["--seed", options.seed, "--count", options.nets, "--quiet"]
     words += ["--seconds", options.seconds] if options.seconds else []
     words += ["--tried", options.tried] if options.tried else []
     program = [sys.executable, HERE / "engine_nets.py", *words]
-    # One thread is for the small layers here.
+    # The layers here are small: one thread is enough.
     env = {key: v for key, v in os.environ.items() if key != "OMP_NUM_THREADS"}
     done = subprocess.run(list(map(str, program)), check=False, env=env)
     return done.returncode == 0
@@ -361,7 +361,7 @@ def main():
                 case = drawn(layers(), number)
                 wrong, ends = try_layer(inner, case)
             else:
-                # The rest of what a reader wants is there, and whole.
+                # The other files that a reader needs exist and are intact.
                 for other, (content, _) in known.items():
                     (inner / other).write_bytes(content)
                 (inner / "validation.h5").write_bytes(known["train.h5"][0])

@@ -1,4 +1,4 @@
-"""The losses as the tests go through them: types, functions, options, inputs."""
+"""The losses as the tests use them: types, functions, options, inputs."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from randrop.losses.registry import LAYERS
 
 
 def strategy(field):
-    """Values of an option: the examples that it gives, or all that there are."""
+    """Values of an option: its examples, or all possible values."""
     if field.examples:
         return st.sampled_from(field.examples)
     if field.annotation is bool:
@@ -23,7 +23,7 @@ def strategy(field):
 
 
 def options_of(layer):
-    """Options at random; those without a default value may be left out."""
+    """Random options; those without a default value may be left out."""
     given = {
         name: field
         for name, field in layer.options.model_fields.items()
@@ -59,10 +59,10 @@ class Member:
 
 
 def of_layer(layer, **changed):
-    """What the registry knows of a layer, as the tests have it."""
+    """A layer's registry entry in the form that the tests use."""
     found = {name: getattr(layer, name) for name in ("type", "function", "field")}
     found |= {"mask": layer.mask, "examples": layer.examples}
-    # Of two, the first is that of a layer that is not told.
+    # With two activations, the first is the layer's default.
     found |= {
         "options": options_of(layer),
         "softmax": layer.activations[0] == "SOFTMAX",
@@ -84,10 +84,10 @@ BY_TYPE = {member.type: member for member in FAMILY}
 
 
 def effective(kind, options):
-    """The options that the twin takes: it refuses those without effect.
+    """The options that the twin accepts: it refuses those without effect.
 
-    The native layer and the function take all of them. That they agree with a twin
-    that lacks some shows that those have none indeed.
+    The native layer and the function accept all of them. If they agree with a twin that
+    lacks some, those options indeed have no effect.
     """
     model = LAYERS[kind].options
     idle = {
@@ -119,7 +119,7 @@ def layer_text(member, options, python=False, loss_weight=1.0, mask=None):
 
 
 def fields(options, chosen):
-    """Options as protobuf writes them."""
+    """Options in protobuf text format."""
     text = ""
     for key, value in options.items():
         for one in value if isinstance(value, list | tuple) else [value]:
@@ -129,7 +129,7 @@ def fields(options, chosen):
 
 
 def loss_net(caffe, folder, x_shape, t_shape, text, phase="TRAIN"):
-    """A net of blobs x, t and, behind a learnt factor of 1, score."""
+    """A net with blobs x, t and, after a learnable factor of 1, score."""
     path = folder / "net.prototxt"
     inputs = ""
     for name, shape in (("x", x_shape), ("t", t_shape)):
@@ -158,7 +158,7 @@ def run(net, x, t):
 
 
 def labels(rng, member, options, shape, share=0.3):
-    """Random labels for logits of this shape, some of them to be ignored."""
+    """Random labels for logits of this shape, some of them ignored."""
     if member.is_softmax(options):
         t_shape = (shape[0], 1, *shape[2:])
         classes = shape[1]
@@ -173,17 +173,17 @@ def labels(rng, member, options, shape, share=0.3):
 
 
 def logits(rng, member, options, shape, spread):
-    """Random logits; for a selection, of few values far enough apart or equal.
+    """Random logits; for a selection, a few values that are equal or far apart.
 
-    Single precision may order two cross-entropies that are all but equal otherwise
-    than double precision does; exact ties are ordered by their indices.
+    Single and double precision may order two nearly equal cross-entropies differently;
+    exact ties are ordered by index.
     """
     if not member.mask:
         return rng.normal(0, spread, shape).astype(np.float32)
     classes = shape[1] if member.is_softmax(options) else 1
     palette, known = [], []
     for vector in rng.normal(0, spread, (60, classes)).astype(np.float32):
-        # Of every class that may be the true one; a sigmoid's are two.
+        # For every class that may be the true one; a sigmoid has two.
         wide = vector.astype(float)
         values = np.logaddexp.reduce(wide) - wide
         if classes == 1:

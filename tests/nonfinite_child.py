@@ -1,7 +1,7 @@
-"""What every native layer makes of logits that are no finite numbers, as JSON.
+"""Prints the results of every native layer for non-finite logits, as JSON.
 
-Run by test_nonfinite.py in a process of its own: the set of vector instructions is
-chosen when Caffe is loaded.
+test_nonfinite.py runs it in a separate process, because Caffe chooses the vector
+instructions when it is loaded.
 """
 
 import json
@@ -17,11 +17,11 @@ from randrop.losses.registry import LAYERS
 from randrop.pycaffe.build import import_caffe
 
 IGNORE = 7
-# One that fills vectors and leaves a rest, and one smaller than any.
+# One that fills vectors and leaves a remainder, and one smaller than any vector.
 SHAPES = ((3, 3, 5, 9), (3, 3, 1, 3))
 VALUES = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
-# A logit of the true class (a sigmoid's positive), of another (a negative), of an
-# ignored pixel, and of one in an image where all is background.
+# A logit of the true class (a sigmoid's positive), of another class (a negative), of an
+# ignored pixel, and of a pixel in an image with only background.
 PLACES = ("true", "other", "ignored", "background")
 
 
@@ -64,7 +64,7 @@ CASES = [(DROP, options) for options in DROP.examples] + [
 
 
 def blobs(member, options, shape):
-    """Random logits; labels of which one is ignored and the last image has none."""
+    """Random logits and labels: one is ignored, and the last image has no objects."""
     rng = np.random.default_rng(0)
     softmax = member.is_softmax(options)
     x = rng.normal(0, 2, shape)
@@ -95,7 +95,7 @@ def place(member, options, name, shape):
 
 
 def cases():
-    """Yield name, member, options, logits and labels, and which logit is none."""
+    """Yield name, member, options, logits, labels, and which logit is not finite."""
     for number, (member, chosen) in enumerate(CASES):
         options = {**chosen, "ignore_label": IGNORE}
         for shape in SHAPES:
@@ -115,7 +115,7 @@ def ignored_gradient(member, options, grad, t):
 
 
 def main():
-    """Print loss and the largest gradient of an ignored pixel, for every case."""
+    """Print the loss and the largest gradient of an ignored pixel for every case."""
     caffe = import_caffe()
     found = {}
     nets = {}

@@ -1,8 +1,8 @@
-"""The segmentation part of IDRiD as it is distributed, drawn small.
+"""The segmentation part of IDRiD as distributed, drawn small.
 
 Folders and names are the official ones; photographs 01 to 54 are for training, 55 to
-81 for testing. Masks are palette TIFFs (0 and 1) in the one subset, RGBA TIFFs (red on
-black) in the other, and a photograph without a lesion of a type has no file of it.
+81 for testing. Masks are palette TIFFs (0 and 1) in one subset and RGBA TIFFs (red on
+black) in the other. A photograph without lesions of a type has no mask file for it.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ FOLDERS = {
 }
 SUBSETS = {"a. Training Set": range(1, 55), "b. Testing Set": range(55, 82)}
 WIDTH = 144
-DRAWN = 6  # different eyes; the others are these again
+DRAWN = 6  # different eyes; the others repeat them
 
 
 def write_official_idrid(
@@ -51,7 +51,7 @@ def write_official_idrid(
                 if mask.any():
                     path = truth / FOLDERS[lesion] / f"{name}_{lesion}.tif"
                     _write_mask(path, mask, rgba=subset.startswith("b."))
-    # Parts B and C have original images, too, but masks of none.
+    # Parts B and C also have original images, but no masks.
     for other in ("B. Disease Grading", "C. Localization"):
         for folder in ("1. Original Images", "2. Groundtruths"):
             (root / other / folder / "a. Training Set").mkdir(parents=True)

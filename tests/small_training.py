@@ -1,4 +1,4 @@
-"""Trainings of a few seconds by scripts/train.py, for the tests."""
+"""Trainings of a few seconds with scripts/train.py, for the tests."""
 
 import json
 import subprocess

@@ -25,7 +25,7 @@ def write_run(caffe, folder, lesions=("MA", "HE"), depth=3, base_channels=4, see
     types = dict(zip(net._layer_names, (layer.type for layer in net.layers)))  # noqa: B905
     for name, blobs in net.params.items():
         if types[name] == "BatchNorm":
-            # Caffe stores sums and the factor that they are to be divided by.
+            # Caffe stores sums and the factor to divide them by.
             blobs[0].data[...] = 7 * rng.normal(0, 0.3, blobs[0].data.shape)
             blobs[1].data[...] = 7 * rng.uniform(0.5, 2, blobs[1].data.shape)
             blobs[2].data[...] = 7

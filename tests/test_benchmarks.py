@@ -1,4 +1,4 @@
-"""The benchmarks run, and write what they say; their times are not tested."""
+"""The benchmarks run and write their results; the times are not tested."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The build tool: what is done again and what is not, and how it says failures."""
+"""The build tool: which steps it repeats, and how it reports failures."""
 
 import os
 import re
@@ -71,7 +71,7 @@ def run(*arguments, **variables):
 
 
 def build(*arguments):
-    """Build again what there is, with CUDA if that was built with CUDA."""
+    """Rebuild the existing build, with CUDA if it has CUDA."""
     cache = (build_dir() / "caffe/build/CMakeCache.txt").read_text()
     gpu = re.search(r"^CPU_ONLY:BOOL=OFF$", cache, re.MULTILINE)
     architectures = re.search(r"^CUDA_ARCH_BIN:\w+=(.*)$", cache, re.MULTILINE)
@@ -232,7 +232,7 @@ def test_a_failed_configuration_is_shown_and_not_taken_for_done(project):
         building.configure(project, Path(sys.executable), ["-DBROKEN=ON"], log)
     assert "no such luck" in str(error.value)
     assert str(log) in str(error.value)
-    # What was configured before is gone from CMake's cache, so it is done again.
+    # The earlier configuration is gone from CMake's cache, so CMake runs again.
     log.unlink()
     building.configure(project, Path(sys.executable), ["-DBROKEN=OFF"], log)
     assert log.exists()

@@ -1,4 +1,4 @@
-"""build_caffe.py touches nothing in its build folder that is not its own."""
+"""build_caffe.py touches only its own files in the build folder."""
 
 import os
 import subprocess
@@ -58,7 +58,7 @@ def test_a_build_of_somebody_is_not_touched(tree):
 
 
 def test_nothing_in_the_current_folder_is_run(tmp_path, monkeypatch):
-    """Not by Python's venv and pip, nor by what asks an interpreter."""
+    """Not by Python's venv and pip, nor by commands that query an interpreter."""
     for name in MODULES:
         (tmp_path / f"{name}.py").write_text("open(__file__ + '.ran', 'w').close()\n")
     monkeypatch.chdir(tmp_path)
@@ -71,7 +71,7 @@ def test_nothing_in_the_current_folder_is_run(tmp_path, monkeypatch):
 
 
 def test_a_build_that_was_moved_says_so(tmp_path):
-    """CMake would say it in words of its own, after some seconds."""
+    """CMake would report it in its own words, after some seconds."""
     build = tmp_path / "caffe" / "build"
     build.mkdir(parents=True)
     (tmp_path / "caffe" / "src").mkdir()

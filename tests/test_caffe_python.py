@@ -16,7 +16,7 @@ def test_caffes_own_python_tests_pass(caffe, engine):
 
     folder = caffe_root() / "python"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    # The configuration of this project is not theirs.
+    # This project's pytest configuration does not apply to them.
     command += ["-c", os.devnull, "--rootdir", folder, folder / "caffe" / "test"]
     command += ["--ignore", folder / "caffe" / "test" / "test_draw.py"]
     environment = {

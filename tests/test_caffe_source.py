@@ -1,4 +1,4 @@
-"""Where Caffe's source comes from: apt's configuration, the cache, a tree copied."""
+"""Where Caffe's source comes from: apt's configuration, the cache, a copied tree."""
 
 import gzip
 import json
@@ -122,7 +122,7 @@ def package(caffe_source, tmp_path):
 
 
 def alter(package):
-    """Change a word in the archive, and leave it a sound archive otherwise."""
+    """Change a word in the archive, and keep the archive valid."""
     archive = next(package.parent.glob("*.orig.tar.gz"))
     content = gzip.decompress(archive.read_bytes())
     assert b"Caffe" in content
@@ -209,7 +209,7 @@ def test_a_bad_package_leaves_the_cache_as_it_was(package, tmp_path):
 
 @pytest.fixture
 def users(tmp_path):
-    """A tree as one in use looks: built, with history and weights."""
+    """A tree that looks used: built, with history and weights."""
     tree = tmp_path / "users"
     for name in ("src/layer.cpp", "models/net.caffemodel", "build/CMakeCache.txt"):
         (tree / name).parent.mkdir(parents=True)

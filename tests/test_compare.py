@@ -1,4 +1,4 @@
-"""compare.py: real trainings, a failure among them, and what is made of them."""
+"""compare.py: real trainings, one of them failing, and the summary of them."""
 
 import json
 import subprocess
@@ -39,7 +39,7 @@ def test_means_and_spreads():
 
 
 def test_differences_are_paired_by_seed():
-    """Seeds 1 and 3 are in both; the interval is that of the paired t-test."""
+    """Both losses have seeds 1 and 3; the interval is that of the paired t-test."""
     difference = comparison.summary(RUNS)["differences"]["dice"]
     found = difference["dice"]
     assert (found["seeds"], found["better"]) == (2, 2)
@@ -101,7 +101,7 @@ def test_photographs_are_drawn_alike_for_all_losses():
         "ce",
     )
     assert "difference" not in content["ce"]["MA"]
-    # What differs nowhere has an interval of no width, however wide each one's is.
+    # If nothing differs, the interval has no width, however wide each loss's own is.
     assert content["twin"]["MA"]["difference_interval"] == (0, 0)
     low, high = content["ce"]["MA"]["interval"]
     assert low < content["ce"]["MA"]["mean"] < high
@@ -153,7 +153,7 @@ def organs(tmp_path_factory):
 
 def test_a_comparison_goes_on_after_a_failure(caffe, organs, tmp_path):
     out = tmp_path / "out"
-    # What stands in the way of two trainings is found when their turn comes.
+    # The obstacles of two trainings are found when their turn comes.
     (out / "exp-log-seed1").mkdir(parents=True)
     in_the_way = [out / "exp-log-seed1" / "run", out / "exp-log-seed2"]
     for path in in_the_way:
@@ -186,7 +186,7 @@ def test_a_comparison_goes_on_after_a_failure(caffe, organs, tmp_path):
     for suffix in (".json", ".md", ".png"):
         assert (tmp_path / "r").with_suffix(suffix).exists()
 
-    # Again: what is done is left alone, what was stopped goes on.
+    # Again: finished runs are left alone, stopped ones continue.
     finished = out / "dice-seed1" / "run"
     before = (finished / "final.caffemodel").stat().st_mtime_ns
     stopped = out / "dice-seed2" / "run"
@@ -246,7 +246,7 @@ def test_each_loss_gets_the_learning_rate_that_suits_it(caffe, phantom, tmp_path
     for loss, by_rate in summary["search"].items():
         assert set(by_rate) == {"1e-09", "0.01"}
         assert summary["learning_rates"][loss] == max(by_rate, key=by_rate.get)
-    # Two lesion types, by a sigmoid each or a softmax over them.
+    # Two lesion types, with one sigmoid each or a softmax over them.
     for run_ in summary["runs"]:
         assert {"MA average precision", "HE FROC score"} <= set(run_["measures"])
         own = summary["photographs"][run_["loss"]]["HE"]["mean"]
@@ -257,7 +257,7 @@ def test_each_loss_gets_the_learning_rate_that_suits_it(caffe, phantom, tmp_path
     names = set(json.loads((phantom / "split.json").read_text())["validation"])
     assert not names & set(held_out["train"] + held_out["validation"])
     assert "chosen" in result.stdout
-    # What is measured already stays as it is.
+    # Existing measurements stay unchanged.
     report = out / "exp-log-seed1/evaluation/report.html"
     before = report.stat().st_mtime_ns
     assert compare(*command).returncode == 0

@@ -1,4 +1,4 @@
-"""Our CUDA sources, through the real compiler, where there is one."""
+"""Our CUDA sources compile with the real compiler, if there is one."""
 
 import subprocess
 
@@ -57,7 +57,7 @@ def test_compiles_without_a_warning(toolkit, tmp_path, source, end):
 
 @pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
 def test_kernels_of_a_library_can_be_launched_from_outside(tmp_path):
-    """Caffe's tests of im2col do; otherwise they do not link."""
+    """Caffe's im2col tests do; otherwise they do not link."""
     kernel = "template <typename T> __global__ void twice(T* x)"
     (tmp_path / "library.cu").write_text(
         f"{kernel} {{ *x *= 2; }}\ntemplate __global__ void twice(float*);\n"

@@ -1,4 +1,4 @@
-"""Data sets, patches and the data layer: what they read, and what they refuse."""
+"""Data sets, patches and the data layer: what they accept and refuse."""
 
 import json
 import shutil
@@ -95,7 +95,7 @@ def test_phantom_on_a_full_disk_leaves_nothing(small_disk):
 
 
 def idrid(official_idrid, scaled):
-    """The made tree, and the real photographs where they are."""
+    """The synthetic tree, and the real photographs if they are available."""
     real = SHARED / ("idrid_1440" if scaled else "idrid_original")
     return [official_idrid, *([real] if real.exists() else [])]
 
@@ -294,6 +294,6 @@ def test_outside_of_the_field_of_view_is_ignored(phantom):
     assert set(np.unique(labels)) == {0, 1, 255}
     inputs = np.stack([patches.patch(k)[0] for k in range(30)])
     outside = np.repeat(labels[:, :1] == 255, 3, axis=1)
-    # But for the rim, where a warped pixel lies between eye and frame.
+    # Except on the rim, where a warped pixel lies between eye and frame.
     assert (inputs[outside] != 0).mean() < 0.1
     assert (inputs[~outside] != 0).mean() > 0.9

@@ -143,7 +143,7 @@ def test_layer_parameters_that_cannot_be(caffe, phantom, tmp_path, change, messa
 
 
 def test_lesion_weights_decide_what_patches_are_near(phantom):
-    """Lesions of one type alone, and of both."""
+    """Lesions of one type only, and of both."""
     dataset = read_dataset(phantom)
     for weights, near in (((1.0, 0.0), [0]), ((0.0, 1.0), [1]), ((1.0, 1.0), [0, 1])):
         options = Options(("MA", "HE"), 32, 1.0, lesion_weights=weights)

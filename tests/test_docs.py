@@ -1,4 +1,4 @@
-"""What README and docs/ say is typed here, or at least understood by what runs it."""
+"""The commands in README and docs/ run here, or their programs at least parse them."""
 
 import argparse
 import re
@@ -56,7 +56,7 @@ class ParsedError(Exception):
 
 @pytest.fixture
 def parsed(monkeypatch):
-    """A function that has a script read its options, and returns them."""
+    """A function that lets a script parse its options, and returns them."""
     whole = argparse.ArgumentParser.parse_args
 
     def parse_args(self, *arguments):
@@ -108,7 +108,7 @@ def test_every_command_is_understood(command, parsed):
     options = parsed(*rest)
     losses = getattr(options, "losses", None) or [getattr(options, "loss", None)]
     for loss in filter(None, losses):
-        # As train.py does with the frequencies of the training set.
+        # As train.py does with the training set's frequencies.
         loss = loss.replace("label_frequency=train", "label_frequency=0.9/0.1")
         assert nets.parse_losses(loss, activation_of(loss), [0.9, 0.1])
 
@@ -160,13 +160,13 @@ def source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sources(source, phantom):
-    """What stands for a user's folders in the commands."""
+    """Stand-ins for the user's folders in the commands."""
     photo = next((phantom / "images").iterdir())
     return {"source": source, "folder": phantom, "photo": photo}
 
 
 def checked_out(root):
-    """Make the repository as one sees it after scripts/build_caffe.py."""
+    """Make the repository as it looks after scripts/build_caffe.py."""
     (root / "build").mkdir(parents=True)
     for path in REPOSITORY.iterdir():
         if path.name not in ("build", "prototxt", ".git"):
@@ -187,7 +187,7 @@ def checkout(tmp_path):
 
 
 def typed(block, checkout, **folders):
-    """Type a block's commands as a shell without settings of ours would."""
+    """Run a block's commands in a shell without our settings."""
     text = "\n".join(["set -eu", *(small(c, **folders) for c in block.commands)])
     child = subprocess.run(
         ["env", *UNSET, f"RANDROP_BUILD={build_dir()}", "bash", "-c", text],
@@ -200,7 +200,7 @@ def typed(block, checkout, **folders):
 
 @pytest.fixture(scope="module")
 def trained(caffe, tmp_path_factory, sources):
-    """What the first commands of FIRST leave in build/."""
+    """What the commands of FIRST leave in build/."""
     root = checked_out(tmp_path_factory.mktemp("trained") / "randrop")
     typed(of_page(FIRST)[0], root, **sources)
     return root / "build"
@@ -219,7 +219,7 @@ TYPED = dict.fromkeys(b.page for b in blocks() if b.is_typed)
 
 @pytest.mark.parametrize("page", [p for p in TYPED if p not in (FIRST, BY_CAFFE)])
 def test_every_page_is_typed(request, checkout, sources, page):
-    """Beside the two that have tests of their own."""
+    """Except the two that have tests of their own."""
     if page != "README.md":
         for path in request.getfixturevalue("trained").iterdir():
             if path.is_dir() and not path.is_symlink():

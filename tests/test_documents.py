@@ -1,4 +1,4 @@
-"""Every JSON file that is read, changed at random: taken as it says, or a sentence."""
+"""Every JSON file that is read, randomly changed: accepted, or a clear message."""
 
 import copy
 import json
@@ -50,7 +50,7 @@ RUN = {
 CASES = {n: {"unknown": ["EX"], "patient": f"p{n}", "size": [8, 8]} for n in NAMES}
 MEASURE = {"average_precision": 0.4, "aupr_challenge": None, "froc": {"score": 0.3}}
 
-# What is read: a name, a valid document, and who reads it from a folder.
+# The documents: a name, a valid document, and the function that reads a folder with it.
 KINDS = {
     "run.json": (RUN, lambda f: documents.read_photograph_run(f, "x", ("loss", "lr"))),
     "split.json": (
@@ -102,7 +102,7 @@ KINDS = {
         lambda f: kept_file.read(f / "kept.jsonl"),
     ),
 }  # fmt: skip
-# Keys that decide nothing where they are read: any value is taken.
+# Keys without effect on the readers: any value is accepted.
 UNREAD = {"size", "generator", "layers"}
 
 wrong = st.sampled_from(
@@ -198,7 +198,7 @@ def test_a_changed_document_is_read_or_refused_by_name(tmp_path, name):
             in_time(lambda: read(tmp_path))
         except UserError as error:
             refused.append(changed)
-            # Images are named where the manifest is right and they are not.
+            # If the manifest is valid and the images are not, they are named.
             assert str(path) in str(error) or str(path.parent) in str(error)
             assert len(str(error)) < 2000
 
@@ -216,7 +216,7 @@ LEAVES = [
 
 @pytest.mark.parametrize(("name", "path"), LEAVES, ids=lambda v: str(v))
 def test_no_value_of_a_wrong_type_is_taken(tmp_path, name, path):
-    """Each single value, replaced by one of every other kind."""
+    """Replace each single value with one of every other kind."""
     valid, read = KINDS[name]
     owner = valid
     for key in path:
@@ -232,9 +232,9 @@ def test_no_value_of_a_wrong_type_is_taken(tmp_path, name, path):
     if isinstance(owner, str) or path == ("split",):
         del kinds["text"]
     if isinstance(owner, dict):
-        del kinds["object"]  # Its keys are changed one by one.
+        del kinds["object"]  # Its keys are changed separately.
     if name == "curves.json" and len(path) == 3:
-        del kinds["number"]  # A loss may be any.
+        del kinds["number"]  # A loss may have any value.
     for value in kinds.values():
         changed = copy.deepcopy(valid)
         place = changed
@@ -284,7 +284,7 @@ def test_what_is_no_file(tmp_path, name, kind):
     else:
         path.symlink_to("/dev/zero" if kind == "device" else "nowhere")
     if kind == "link to nothing" and name in ("manifest.json", "statistics.json"):
-        in_time(lambda: KINDS[name][1](tmp_path))  # A set need not have one.
+        in_time(lambda: KINDS[name][1](tmp_path))  # A set may lack one.
         return
     with pytest.raises(UserError, match=str(path.name)):
         in_time(lambda: KINDS[name][1](tmp_path))

@@ -1,4 +1,4 @@
-"""However a script ends, what it started ends with it; and one at a time writes."""
+"""However a script ends, its children end with it; and only one writes at a time."""
 
 import errno
 import fcntl
@@ -26,7 +26,7 @@ SOON = 15.0
 
 
 def descendants(pid):
-    """Return the processes below one as {pid: when it began}."""
+    """Return the descendants of a process as {pid: start time}."""
     parents = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -84,7 +84,7 @@ def says(path, word):
 
 @pytest.fixture
 def started():
-    """A function that starts a script; what is left of it is killed afterwards."""
+    """A function that starts a script; whatever remains is killed afterwards."""
     mine = []
 
     def start(words):
@@ -109,7 +109,7 @@ def training(started, phantom, out, *more):
 def test_a_training_that_is_killed_takes_caffe_along(caffe, phantom, tmp_path, started):
     process = training(started, phantom, tmp_path)
     known = descendants(process.pid)
-    # Caffe and two workers that cut patches.
+    # Caffe, and two workers that cut patches.
     assert len(known) == 3
     process.kill()
     process.wait()
@@ -118,7 +118,7 @@ def test_a_training_that_is_killed_takes_caffe_along(caffe, phantom, tmp_path, s
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_training_that_is_killed_at_any_time(caffe, phantom, tmp_path, started, seed):
-    """Also while it starts caffe, or caffe its workers."""
+    """Also while it starts caffe, or while caffe starts its workers."""
     process = started(command(phantom, tmp_path, "--workers", 2, **ENDLESS))
     wait_for((tmp_path / "log.txt").exists, "log.txt")
     until = time.monotonic() + random.Random(seed).uniform(0, 1.5)
@@ -207,7 +207,7 @@ def test_one_training_at_a_time(caffe, phantom, tmp_path, started):
             result.stderr
         )
     assert first.poll() is None
-    # A dead holder does not count, nor does what it leaves for a moment.
+    # A dead holder does not count, nor do processes that outlive it for a moment.
     first.kill()
     first.wait()
     second = started([*again, "--force"])

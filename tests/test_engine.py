@@ -1,4 +1,4 @@
-"""Whole networks through oneDNN give what they give through Caffe's own layers."""
+"""Whole networks give the same results through oneDNN and Caffe's own layers."""
 
 import os
 import subprocess
@@ -45,8 +45,8 @@ def test_a_network_is_the_same_through_onednn(caffe, tmp_path, net):
         / max(np.linalg.norm(caffes[name]), 1e-6)
         for name in caffes.files
     }
-    # A number that is 0 but for rounding passes a ReLU or does not, and with it a
-    # gradient: some of these may be further off than rounding goes.
+    # Rounding decides whether a number near 0 passes a ReLU, and with it a gradient:
+    # some gradients may differ by more than rounding.
     for name, error in off.items():
         forward = name.startswith("blob ") and not name.startswith("blob diff")
         assert error < (1e-4 if forward else 2e-2), name
@@ -74,7 +74,7 @@ layer {{ name: "b" type: "Convolution" bottom: "a" top: "b"
 
 
 def test_a_view_of_a_blob_stays_one(caffe, tmp_path):
-    """Who has once asked for a blob's data sees what later passes write there."""
+    """A caller that once asked for a blob's data sees the results of later passes."""
     path = tmp_path / "net.prototxt"
     path.write_text(SHARED.format(engine=""))
     net = caffe.Net(str(path), caffe.TEST)
@@ -110,7 +110,7 @@ def test_what_is_written_between_two_layers_is_used(caffe, tmp_path):
     np.testing.assert_allclose(
         nets[0].blobs["b"].data, nets[1].blobs["b"].data, rtol=1e-4, atol=1e-5
     )
-    # A weight that is changed by hand counts at once.
+    # A manually changed weight takes effect at once.
     for net in nets:
         net.params["b"][0].data[...] *= 2
         net.forward(start="b")
@@ -147,7 +147,7 @@ CHAINS = {
 
 
 def write_chain(path, layers, engine=""):
-    """Write three convolutions, each with these layers in place on its output."""
+    """Write three convolutions, each followed by these in-place layers."""
     text, bottom = SHAPES, "data"
     for i in range(3):
         top = f"conv{i}"
@@ -179,7 +179,7 @@ layer { name: "label" type: "Input" top: "label"
 
 
 def gradients(net, seed):
-    """Return all that one training pass leaves in the parameters."""
+    """Return the contents of the parameters after one training pass."""
     rng = np.random.default_rng(seed)
     for name in ("data", "label"):
         net.blobs[name].data[...] = rng.normal(0, 1, net.blobs[name].data.shape)
@@ -194,7 +194,7 @@ def gradients(net, seed):
 def test_a_training_that_goes_on_in_a_new_process_has_the_same_bits(
     caffe, tmp_path, layers
 ):
-    """The first pass finds out who reads which data; the numbers do not show it."""
+    """The first pass detects who reads which data; the numbers do not depend on it."""
     if not has_engine():
         pytest.skip(NO_ENGINE)
     path = str(write_chain(tmp_path / "net.prototxt", layers))
@@ -214,7 +214,7 @@ def test_a_training_that_goes_on_in_a_new_process_has_the_same_bits(
 
 
 def test_what_is_put_off_is_there_for_whoever_looks(caffe, tmp_path):
-    """BatchNorm, Scale and ReLU are one pass, unless someone looks in between."""
+    """BatchNorm, Scale and ReLU are one pass, unless a caller reads in between."""
     if not has_engine():
         pytest.skip(NO_ENGINE)
     caffe.set_random_seed(3)
@@ -236,7 +236,7 @@ def test_what_is_put_off_is_there_for_whoever_looks(caffe, tmp_path):
             for name, values in inputs.items():
                 net.blobs[name].data[...] = values
             net.forward(end=stop)
-            # Without a look, which would put an end to it for the passes after.
+            # Do not read the blob, which would disable this for later passes.
             if stop == "ReLU12":
                 net.forward(start=names[names.index(stop) + 1])
                 net.backward(end=stop)
@@ -254,7 +254,7 @@ def save(net, path):
 
 
 def test_threads_that_wait_sleep_unless_the_environment_says_how(caffe):
-    """Nobody sets a variable for `caffe train`, which other programs run beside."""
+    """`caffe train` runs beside other programs, without environment variables."""
     from randrop.pycaffe.build import caffe_root
 
     if not has_engine():
@@ -328,7 +328,7 @@ def test_nan_and_infinity_pass_as_in_caffe(caffe, tmp_path, first, param, top, s
             net.blobs[top].diff.copy(),
         ]
     assert np.isnan(found["CAFFE"][1]).any()
-    # The slope at NaN is nobody's: 0 in Caffe's layer, the negative one in ours.
+    # The slope at NaN is arbitrary: 0 in Caffe's layer, the negative slope in ours.
     for blobs in found.values():
         blobs[2][np.isnan(found["CAFFE"][1])] = 0
     for ours, caffes in zip(*found.values(), strict=True):

@@ -1,6 +1,6 @@
-"""Tests of the engine whose cases are forks: of a process that has run no net before.
+"""Engine tests that run cases in forks of a process that has run no net before.
 
-OpenMP's threads are not there in a fork, and its next loop would wait for them.
+A fork lacks OpenMP's threads, and its next loop would wait for them.
 """
 
 import subprocess

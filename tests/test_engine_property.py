@@ -1,4 +1,4 @@
-"""Random nets, and those that once were wrong, are the same through oneDNN.
+"""Random nets, and nets that once were wrong, give the same results through oneDNN.
 
 What fails prints the line that repeats it; `--shrink` makes the net smaller.
 """
@@ -20,7 +20,7 @@ PROGRAM = Path(__file__).with_name("engine_nets.py")
 
 
 def run(*options):
-    """Run the program and return how many nets were compared and found the same."""
+    """Run the program; return how many nets were compared and found equal."""
     if not has_engine():
         pytest.skip(NO_ENGINE)
     done = subprocess.run(
@@ -74,6 +74,6 @@ def test_gradients_that_are_all_zero_are_mistrusted():
     zero, one = np.zeros((4, 4), "f"), np.ones((4, 4), "f")
     assert mistrusted([("1 all: 0 a diff", zero), ("1 all: 0 b diff", zero)], case)
     assert not mistrusted([("1 all: 0 a diff", one), ("1 all: 0 b diff", zero)], case)
-    # The same place, later looked at again.
+    # The same place, read again later.
     later = [("1 look: 0 a diff", zero), ("2 all: 0 a diff", one)]
     assert not mistrusted(later, case)

@@ -31,7 +31,7 @@ def evaluate(monkeypatch):
 
 
 def write_maps(data, root, lesions=("MA", "HE"), noise=1.0):
-    """Write maps that know the masks more or less, and return them."""
+    """Write maps that match the masks more or less, and return them."""
     rng = np.random.default_rng(0)
     written = {}
     for case in read_dataset(data).cases:

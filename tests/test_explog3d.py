@@ -190,7 +190,7 @@ def test_native_and_python_layers_train_alike(caffe, tmp_path, loss):
             found["native"][curve], found["python"][curve], strict=True
         ):
             assert i == j
-            # Rounding may change what is selected later on.
+            # Rounding may change later selections.
             assert native == pytest.approx(python, rel=1e-2 if i else 1e-5)
 
 

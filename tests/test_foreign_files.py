@@ -1,4 +1,4 @@
-"""No script replaces, removes or runs what it did not write, whatever is its name."""
+"""No script replaces, removes or runs files of others, whatever their names."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from randrop.files import ownership, writing
 from randrop.training import snapshots
 
 SCRIPTS = {**FOLDERS, **FILES}
-# Names that Python, our scripts and what they import look for.
+# Names that Python, our scripts and their imports look for.
 MODULES = (
     *(sys.stdlib_module_names - {"builtins", "sys"}),
     *("sitecustomize", "usercustomize", "numpy", "scipy", "cv2", "h5py", "lmdb"),
@@ -46,14 +46,14 @@ def occupy(folder, names):
 
 
 def holds(folder, before):
-    """Return whether all is there that was there before."""
+    """Return whether all earlier content still exists."""
     after = tree(folder)
     return {name: after.get(name) for name in before} == before
 
 
 @pytest.fixture(scope="module")
 def trap(tmp_path_factory):
-    """A folder full of modules that leave a trace when they are imported."""
+    """A folder full of modules that leave a trace when imported."""
     folder = tmp_path_factory.mktemp("trap")
     for name in MODULES:
         path = folder / f"{name}.py"
@@ -68,7 +68,7 @@ def world(caffe, phantom, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def written(world, trap, tmp_path_factory):
-    """What a script writes into a new folder, run among modules that lie about."""
+    """The files that a script writes to a new folder, run beside foreign modules."""
     known = {}
 
     def written(name):
@@ -96,13 +96,13 @@ def test_nothing_that_lies_in_the_current_folder_is_run(written, trap, name):
 def test_files_of_others_with_our_names_are_refused(written, world, tmp_path, name):
     names = [n for n in tree(written(name)[0]) if n.rpartition("/")[2] not in OUR_MARKS]
     assert names
-    # All of them, and one alone: the one that is written last may be found too late.
+    # All of them, and one alone: a conflict with the last one may be found too late.
     for k, taken in enumerate((names, [random.Random(name).choice(names)])):
         out = tmp_path / str(k)
         before = occupy(out, taken)
         result = start(name, *SCRIPTS[name](world, out))
         assert holds(out, before)
-        # A comparison goes on after one of its runs was refused.
+        # A comparison continues after one of its runs was refused.
         assert result.returncode == (1 if (name, k) == ("compare", 1) else 2)
         assert "Traceback" not in result.stderr
         assert any(n in result.stderr for n in taken) or str(out) in result.stderr
@@ -122,10 +122,10 @@ def test_benchmarks_refuse_before_they_begin(world, tmp_path, name):
         assert taken in result.stderr
 
 
-# What writes one file has the way of the others, and is tried for one.
+# Scripts that write one file behave like the others; one of them is tried.
 @pytest.mark.parametrize("name", [*FOLDERS, "time_layers"])
 def test_files_of_others_beside_ours_stay(written, world, tmp_path, name):
-    """In a folder that is theirs, and in one that is ours; whether refused or not."""
+    """In a folder of theirs and in one of ours, whether refused or not."""
     out = tmp_path / "out"
     before = occupy(out, ["notes.txt", "snapshots/best_iter_9.caffemodel"])
     result = start(name, *SCRIPTS[name](world, out))
@@ -145,7 +145,7 @@ def test_files_of_others_beside_ours_stay(written, world, tmp_path, name):
     assert "Traceback" not in result.stderr
 
 
-# Scripts that write a whole folder or none, and what has them write it again.
+# Scripts that write a whole folder or none, and the arguments that rewrite it.
 WHOLE = ("make_phantom", "make_organs", "prepare", "export_lmdb", "export_model")
 AGAIN = {"make_phantom": ("--seed", 5), "make_organs": ("--seed", 5)}
 AGAIN |= {"train": ("--force",)}
@@ -155,7 +155,7 @@ AGAIN |= {"train": ("--force",)}
     "name", sorted({*FOLDERS, "time_layers"} - {"make_organs", "compare"})
 )
 def test_what_is_ours_is_written_again(written, world, tmp_path, name):
-    """As docs/ have it: nobody is asked to remove what a script itself wrote."""
+    """As in docs/: nobody has to remove files that the script itself wrote."""
     ours = shutil.copytree(written(name)[0], tmp_path / "ours", symlinks=True)
     done(start(name, *SCRIPTS[name](world, ours), *AGAIN.get(name, ())))
 
@@ -247,7 +247,7 @@ def test_the_projects_own_results_are_safe_in_git(tmp_path, monkeypatch):
 
 
 def test_every_script_is_in_the_table():
-    """A script that is added is tried, too, if it writes anything."""
+    """A new script is tried, too, if it writes anything."""
     only_reads = {"readme_tables", "patch_caffe", "build_caffe"}
     names = {path.stem for path in (REPOSITORY / "scripts").glob("[!_]*.py")}
     assert names - only_reads == {*SCRIPTS, *LONG}
@@ -259,7 +259,7 @@ def test_every_script_is_in_the_table():
 def test_a_part_of_something_of_ours_is_not_replaced(
     written, world, tmp_path, inside, name
 ):
-    """Its list stands above it, and says who wrote it."""
+    """The list is in the folder above and names the script."""
     source = written("train" if inside == "snapshots" else "prepare")[0]
     ours = shutil.copytree(source, tmp_path / "ours", symlinks=True)
     before = tree(ours)
@@ -270,7 +270,7 @@ def test_a_part_of_something_of_ours_is_not_replaced(
 
 
 def test_predictions_do_not_replace_what_prepare_wrote(written, world, tmp_path):
-    """Neither masks by maps, nor a photograph by its picture."""
+    """Maps do not replace masks, nor a picture its photograph."""
     ours = shutil.copytree(written("prepare")[0], tmp_path / "ours", symlinks=True)
     before = tree(ours)
     photo = next((ours / "images").iterdir())
@@ -292,7 +292,7 @@ def test_force_removes_only_what_the_training_wrote(written, world, tmp_path):
     words = (*SCRIPTS["train"](world, ours), "--force")
     done(start("train", *words))
     assert mine.exists()
-    # A log that ended is a file like any other: what somebody made of it is his.
+    # A finished log is an ordinary file: an edited one belongs to its editor.
     (ours / "log.txt").write_text("notes")
     result = start("train", *words)
     assert result.returncode == 2
@@ -304,7 +304,7 @@ def test_force_removes_only_what_the_training_wrote(written, world, tmp_path):
 
 
 def test_files_of_the_project_are_no_place_for_results():
-    """But where its own results lie, which the commands in docs/ write anew."""
+    """Except where its own results lie, which the commands in docs/ rewrite."""
     assert ownership.is_ours(REPOSITORY / "results" / "organs2d.md")
     assert not ownership.is_ours(REPOSITORY / "LICENSE")
     assert not ownership.is_ours(REPOSITORY / "scripts" / "train.py")

@@ -1,4 +1,4 @@
-"""IDRiD as it is distributed, by every script that reads it, from any folder of it."""
+"""IDRiD as distributed, read by every script, from any of its folders."""
 
 import json
 import shutil

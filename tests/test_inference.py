@@ -25,7 +25,7 @@ def test_opencv_computes_what_caffe_does(caffe, tmp_path, depth):
     outputs = [load(run, backend).forward(batch) for backend in BACKENDS]
     assert outputs[0].shape == (1, 4, 96, 160)
     assert np.abs(outputs[0] - outputs[1]).max() < 1e-4
-    # The test would say nothing of a network that answers the same everywhere.
+    # A network with the same output everywhere would make the test meaningless.
     assert outputs[0].std(axis=(2, 3)).min() > 0.01
 
 
@@ -43,7 +43,7 @@ def test_a_network_takes_one_shape_after_another(run, backend):
     once = forward(first)
     kept = once.copy()
     assert forward(np.zeros((1, 3, 64, 16), np.float32)).shape == (1, 2, 64, 16)
-    # A result stays what it was when the network goes on.
+    # A result stays unchanged when the network runs again.
     np.testing.assert_array_equal(once, kept)
     np.testing.assert_array_equal(forward(first), kept)
 
@@ -147,6 +147,6 @@ def test_gpu_computes_the_same_or_is_refused(run):
 
 
 def test_opencv_of_this_environment_reads_caffe_models():
-    # Version 5 dropped them: the pin in pyproject.toml is for this.
+    # Version 5 dropped them: hence the pin in pyproject.toml.
     assert int(cv2.__version__.split(".")[0]) < 5
     assert hasattr(cv2.dnn, "readNetFromCaffe")

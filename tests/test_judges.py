@@ -1,6 +1,6 @@
-"""Other people's code as the judge: PyTorch's autograd, MONAI, nnU-Net, PyMIC.
+"""Comparison with independent code: PyTorch's autograd, MONAI, nnU-Net, PyMIC.
 
-Their packages come with scripts/build_caffe.py --judges; without them all is skipped.
+scripts/build_caffe.py --judges installs the packages; without them, tests are skipped.
 """
 
 import sys
@@ -30,7 +30,7 @@ LARGEST = {}
 
 
 def inputs(kind, shape, seed, spread, options=None, ignore=False):
-    """Logits in double precision and labels, some to be ignored if asked for."""
+    """Logits in double precision and labels, some ignored on request."""
     rng = np.random.default_rng(seed)
     options = dict(options or {})
     if ignore:
@@ -42,7 +42,7 @@ def agree(name, result, value, x, tolerance=1e-9):
     """Loss and gradient equal a judge's scalar tensor and its derivative by x."""
     value.backward()
     grad = x.grad.numpy()
-    # A judge that computes in single precision rounds its gradient to some 1e-9,
+    # A judge in single precision rounds its gradient to about 1e-9,
     # however small it is: autograd in double precision agrees with us to 1e-17 there.
     scale = max(abs(grad).max(), 1e-4 if tolerance < 1e-6 else 1e-3)
     off = (
@@ -138,7 +138,7 @@ def test_softmax_top_k_is_nnunets(shape, seed, spread, k):
     robust = pytest.importorskip("nnunetv2.training.loss.robust_ce_loss")
     x, t = inputs("SoftmaxTopKLoss", shape, seed, spread)
     y = tensor(x)
-    # nnU-Net takes the mean of no pixel where k % are less than one.
+    # nnU-Net takes the mean of zero pixels if k % is less than one pixel.
     if t.size * k >= 100:
         value = robust.TopKLoss(k=k)(y, torch.tensor(t))
         result = losses.softmax_top_k(x, t, k_percent=k)
@@ -146,7 +146,7 @@ def test_softmax_top_k_is_nnunets(shape, seed, spread, k):
 
 
 def test_nnunets_top_k_counts_ignored_pixels_and_ours_does_not():
-    """With ignored pixels, nnU-Net takes k % of all, of which some then are 0."""
+    """With ignored pixels, nnU-Net takes k % of all pixels, some of which are 0."""
     robust = pytest.importorskip("nnunetv2.training.loss.robust_ce_loss")
     x, t = inputs("SoftmaxTopKLoss", (1, 3, 10, 10), 0, 2.0)
     t[:, :, :8] = 255
@@ -205,7 +205,7 @@ def test_softmax_focal_by_autograd(shape, seed, spread, gamma, ignore):
     weight = np.where(valid, alpha[np.where(valid, t, 0).astype(int)], 0)
     weight = torch.tensor(weight[:, 0]).flatten(1) / max(1, valid.sum())
     value = (weight * modulation * each).sum()
-    # The derivative of z^0.7 has no limit at 0, where autograd is at a loss.
+    # The derivative of z^0.7 has no limit at 0, so autograd fails there.
     if gamma in (0, 2) or float(each.detach().min()) > 1e-9:
         agree("softmax focal / torch", result, value, y, 1e-6)
 

@@ -1,4 +1,4 @@
-"""Labelled sets: the phantom organs, what is refused, what is measured."""
+"""Labelled sets: the phantom organs, refused input, measurements."""
 
 import json
 
@@ -129,7 +129,7 @@ def test_overlap_is_as_defined():
 
 
 def test_a_mean_over_no_label_is_a_dash():
-    """Nothing but background, and nothing else found: there is no mean Dice."""
+    """Only background, in truth and prediction: there is no mean Dice."""
     import evaluate_labels
 
     assert evaluate_labels.shown(None) == "-"

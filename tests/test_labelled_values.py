@@ -1,4 +1,4 @@
-"""A labelled set is read whole, once, before anything is trained on it."""
+"""A labelled set is read completely, once, before a training uses it."""
 
 import json
 import subprocess
@@ -124,7 +124,7 @@ def test_files_that_are_no_hdf5(tmp_path, content):
 
 
 def test_a_file_cut_short(tmp_path):
-    """Wherever it ends: refused, or everything that is said of it is right."""
+    """Wherever it ends: it is refused, or everything reported about it is right."""
     folder = labelled_set(tmp_path / "set")
     whole = (folder / "train.h5").read_bytes()
     for length in range(0, len(whole), 97):

@@ -1,4 +1,4 @@
-"""proto/LAYERS.md is what the proto and the layers say."""
+"""proto/LAYERS.md agrees with the proto and the layers."""
 
 import make_layer_table as table
 from caffe_tools.planning import registered_types

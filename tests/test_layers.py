@@ -111,7 +111,7 @@ def test_a_class_with_hardly_a_probability_is_not_empty(
 
 
 def test_twins_have_the_options_of_the_proto(caffe):
-    """No option is in one and not in the other, and defaults are the same."""
+    """Both have the same options with the same defaults."""
     from randrop import layers
 
     parameters = caffe.proto.caffe_pb2.LayerParameter()
@@ -170,7 +170,7 @@ def test_second_names(caffe, tmp_path, new, old):
     ],
 )
 def test_options_without_effect_are_warned_of(caffe, tmp_path, kind, options):
-    """Not refused: a prototxt that was taken yesterday is taken today."""
+    """Not refused: a prototxt that was accepted before is still accepted."""
     from randrop.pycaffe.build import caffe_binary
 
     member = BY_TYPE[kind]

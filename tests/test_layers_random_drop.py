@@ -84,7 +84,7 @@ def test_native_equals_python_equals_numpy(
     if "ignore_label" in options:
         t[rng.random(shape) < 0.2] = options["ignore_label"]
 
-    # Where number and threshold agree to a few ulps, either choice is right.
+    # If number and threshold agree to a few ulps, either choice is right.
     close = np.zeros(shape, bool)
     for iteration in (0, 1):
         u = uniforms(options["seed"], options["first_iteration"] + iteration, x.size)
@@ -168,7 +168,7 @@ def test_missing_loss_weight_is_said_loudly(caffe, tmp_path, caplog):
 
 @pytest.mark.parametrize("where", ["force_backward: true ", ""])
 def test_labels_have_a_gradient_of_zero(caffe, tmp_path, where):
-    """As with Caffe's own Python losses, a net that asks for it runs."""
+    """As with Caffe's own Python losses, a net that requests it runs."""
     text = where + python_loss("{}", "loss_weight: 1")
     net = loss_net(caffe, tmp_path, (1, 1, 2, 2), text)
     net.blobs["t"].diff[...] = 7
@@ -193,7 +193,7 @@ def test_starved_groups_are_said_once(caffe, tmp_path, caplog):
 
 
 def test_native_stops_caffe_with_a_sentence(caffe, tmp_path):
-    """A label of 255 ends the program; its last words name layer, place and cause."""
+    """A label of 255 ends the program; its last line names layer, place and cause."""
     (tmp_path / "net.prototxt").write_text(
         textwrap.dedent(
             """

@@ -58,7 +58,7 @@ def test_lesions_that_touch_at_a_corner_are_one():
 @pytest.mark.parametrize("distance", [1, 2, 5])
 @pytest.mark.parametrize("steps", [2, 12, TOP])
 def test_peaks_are_those_of_scikit_image(distance, steps):
-    """With few levels there are flat tops of any shape, many of one height."""
+    """Few levels give flat tops of any shape, many of equal height."""
     rng = np.random.default_rng(steps + distance)
     for sigma in (0, 1, 4):
         smooth = ndimage.gaussian_filter(rng.random((90, 130)), sigma)
@@ -103,11 +103,11 @@ def test_matches_and_curve_are_those_of_monai(seed):
     data = (np.concatenate(alarms), np.concatenate(hits), total, len(found))
     rates, sensitivity = froc.compute_froc_curve_data(*data)
     ours = lesions.froc(found)
-    # MONAI goes from the lowest threshold up, which it takes for that of no lesion.
+    # MONAI starts at the lowest threshold, which it treats as that of no lesion.
     common = rates.size - 1
     np.testing.assert_allclose(rates[:-1][::-1], ours.alarms[:common])
     np.testing.assert_allclose(sensitivity[:-1][::-1], ours.sensitivity[:common])
-    # MONAI joins the curve's points by lines, we take the last that is allowed.
+    # MONAI interpolates the curve linearly; we take the last point that is allowed.
     theirs = froc.compute_froc_score(rates, sensitivity, lesions.RATES)
     assert 0 < lesions.froc_score(found) <= theirs + 1e-9
 

@@ -1,4 +1,4 @@
-"""Patches in LMDB: the same ones, through Caffe's own Data layers, in a training."""
+"""Patches in LMDB: the same patches, through Caffe's own Data layers, in a training."""
 
 import json
 import subprocess
@@ -19,7 +19,7 @@ COUNTS = {"train": 5, "validation": 3}
 
 
 def batches(caffe, folder, tmp_path, count):
-    """Return what Caffe's Data layers give in a TRAIN phase."""
+    """Return the output of Caffe's Data layers in the TRAIN phase."""
     net = caffe.NetSpec()
     net.data, net.label = nets.LmdbFeed(str(folder), 1).layer(
         caffe, "train", caffe.TRAIN
@@ -39,7 +39,7 @@ def test_caffe_reads_the_patches_of_the_data_layer(caffe, phantom, tmp_path, cla
     source = PatchSource(read_dataset(phantom), "train", OPTIONS)
     for k, (data, label) in enumerate(batches(caffe, folder, tmp_path, 5)):
         image, wanted = source.patch(k)
-        # In steps of a sixteenth, and not beyond 8.
+        # In steps of a sixteenth, up to 8.
         assert np.abs(data - image.clip(-8.07, 8)).max() < 0.033
         wanted = class_map(wanted, 255) if classes else wanted
         np.testing.assert_array_equal(label, wanted)

@@ -1,4 +1,4 @@
-"""Patients stay together, and a training on pixels that all are ignored is refused."""
+"""Patients stay together, and a training with only ignored pixels is refused."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def case(name, patient=None):
 
 
 def dataset_of(folder, sizes):
-    """Photographs: which types were looked for, and how wide each is."""
+    """Photographs: the types looked for, and the width of each."""
     cases = []
     for k, (looked_for, width) in enumerate(sizes):
         path = folder / f"{k}.png"
@@ -48,7 +48,7 @@ def test_no_patient_is_on_both_sides(patients, count, validation):
 
 
 def test_a_softmax_that_would_ignore_everything_is_refused(tmp_path):
-    """As e-ophtha's two sets are: one of microaneurysms, one of exudates."""
+    """Like e-ophtha's two sets: one of microaneurysms, one of exudates."""
     dataset = dataset_of(tmp_path, [(["MA"], 8), (["MA"], 8), (["EX"], 8)])
     with pytest.raises(
         UserError, match=r"a softmax over MA, EX would train on nothing"

@@ -150,7 +150,7 @@ def test_options_out_of_range_are_named(kind, options, message):
 
 
 def numbers(kind):
-    """The options that are numbers, or lists of them."""
+    """The options that are numbers or lists of numbers."""
     given = LAYERS[kind].options.model_fields
     return [n for n, f in given.items() if f.annotation in (float, list[NotNegative])]
 
@@ -167,7 +167,7 @@ def test_numbers_that_are_none_or_too_large_are_named(kind, name, value):
 
 
 def test_percentages_are_of_decimal_numbers():
-    """Rounded down as on paper: 33.3 % of 3000 are 999."""
+    """Rounded down as in decimal arithmetic: 33.3 % of 3000 are 999."""
     rng = np.random.default_rng(0)
     for thousandths in rng.integers(1, 100_001, 500).tolist():
         for count in rng.integers(1, 2 ** rng.integers(1, 31, 200)).tolist():
@@ -184,7 +184,7 @@ def test_percentages_are_of_decimal_numbers():
 
 @every
 def test_single_precision_keeps_its_digits_where_all_but_all_is_right(kind, options):
-    """Gradients of saturated pixels, relative to each: no 1 - p is a difference."""
+    """Relative accuracy of saturated pixels' gradients: 1 - p is not a difference."""
     function, x, t = make(kind, options)
     truth = t == 1 if t.shape == x.shape else t == np.arange(3)[:, None, None]
     for size in (4.0, 7.5, 12.0, 20.0, 30.0):
@@ -193,7 +193,7 @@ def test_single_precision_keeps_its_digits_where_all_but_all_is_right(kind, opti
         exact = function(sure, t, **options).grad
         single = function(sure.astype(np.float32), t, **options).grad
         held = abs(exact) > 1e-30
-        # Beyond, some have none that single precision could write.
+        # Beyond, some gradients are too small for single precision.
         assert held.any() or size > 8
         np.testing.assert_allclose(single[held], exact[held], rtol=3e-5)
 

@@ -18,7 +18,7 @@ def blobs(shape=(2, 3, 9, 7), share=0.15, seed=0, dtype=np.float64):
 
 
 def reference(x, t, mask, group_size, divisor):
-    """Loss and gradient, pixel by pixel as the paper writes them."""
+    """Loss and gradient, pixel by pixel as in the paper."""
     loss, grad = 0.0, np.zeros(x.size)
     x, t, mask = x.ravel().astype(float), t.ravel(), mask.ravel()
     for begin in range(0, x.size, group_size):

@@ -9,7 +9,7 @@ from randrop.prediction import maps
 
 
 def random_case(seed, share=0.02, shape=(120, 90)):
-    """Return levels that know something about a random mask, and the mask."""
+    """Return levels that correlate with a random mask, and the mask."""
     rng = np.random.default_rng(seed)
     mask = rng.random(shape) < share
     probability = 1 / (1 + np.exp(3 - 2.5 * mask - rng.normal(0, 1.5, shape)))
@@ -54,7 +54,7 @@ def test_challenge_aupr_equals_the_definition(seed):
 
 
 def test_challenge_thresholds_are_exact_on_their_levels():
-    # One pixel just below and one at each threshold k/256: a slip by one level shows.
+    # One pixel just below and one at each threshold k/256 reveal an off-by-one level.
     at = np.ceil(np.arange(8, 256, 8) / 256 * 65535).astype(np.uint16)
     levels = np.concatenate([at, at - 1, [0, 65535]]).reshape(1, -1)
     mask = np.concatenate([np.ones(31), np.zeros(31), [0, 1]]).reshape(1, -1) > 0

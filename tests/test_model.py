@@ -166,7 +166,7 @@ def test_the_field_of_view_decides_the_scale(scripts, exported, tmp_path, caplog
     assert re.search(said, caplog.text)
 
 
-# --- The model that comes with the project
+# --- The bundled model
 
 
 def shipped(name):
@@ -182,7 +182,7 @@ def test_the_shipped_card_is_of_its_figures():
 
 
 def test_one_photograph_is_all_that_predict_needs(phantom, tmp_path):
-    """With OpenCV alone, as on a machine without Caffe."""
+    """With OpenCV only, as on a machine without Caffe."""
     photo = next((phantom / "images").iterdir())
     environment = {**os.environ, "CAFFE_ROOT": str(tmp_path / "none")}
     child = subprocess.run(
@@ -200,7 +200,7 @@ def test_one_photograph_is_all_that_predict_needs(phantom, tmp_path):
 
 
 def test_a_large_photograph_is_read_as_its_small_copy(scripts, tmp_path):
-    """Larger than in the training: shrunk by its field of view, with the same maps."""
+    """Larger than in training: scaled by its field of view, with the same maps."""
     source = write_official_idrid(tmp_path / "in", 2000, (44,))
     (case,) = read_dataset(source).cases
     large = case.image()

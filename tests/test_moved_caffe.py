@@ -1,6 +1,6 @@
-"""A built Caffe that is moved or copied runs its own library, and none that lies about.
+"""A moved or copied Caffe build runs its own library, not one in the current folder.
 
-Looked at is the build in use, which scripts/test.sh brings up to date.
+The tests use the existing build, which scripts/test.sh updates.
 """
 
 import shutil
@@ -18,7 +18,7 @@ PROGRAMS += ("build/test/test_engine.testbin", "build/lib/libcaffe.so")
 
 
 def runpath(path):
-    """Return where the loader looks for libraries of a program, as it is written."""
+    """Return the unexpanded library search path of a program."""
     lines = subprocess.run(
         ["readelf", "-d", path], capture_output=True, text=True, check=True
     ).stdout.splitlines()
@@ -32,7 +32,7 @@ def test_the_loader_looks_beside_the_program_and_nowhere_else(caffe, name):
     if not path.exists():
         pytest.skip(f"{path} is not built")
     entries = runpath(path)
-    # An empty entry is the current folder.
+    # An empty entry means the current folder.
     assert all(entry.startswith(("$ORIGIN", "/")) for entry in entries), entries
     assert not any(entry.startswith(str(caffe_root())) for entry in entries), entries
     if name != "build/lib/libcaffe.so":
@@ -41,7 +41,7 @@ def test_the_loader_looks_beside_the_program_and_nowhere_else(caffe, name):
 
 @pytest.fixture
 def moved(caffe, tmp_path):
-    """A copy of what runs of the build, in a place of another depth."""
+    """A copy of the build's runnable files, at another folder depth."""
     tree = tmp_path / "other" / "place"
     for name in ("build/tools", "build/lib", "python/caffe"):
         shutil.copytree(

@@ -151,7 +151,7 @@ def test_a_loss_that_is_not_understood(caffe, text, activation, message):
 
 
 def test_a_share_selects_by_share(caffe):
-    """top-k:5 is what it says for a sigmoid, too; top-k alone is as it was."""
+    """top-k:5 also means 5 % for a sigmoid; top-k alone keeps its meaning."""
     for python in (False, True):
         (loss,) = nets.parse_losses("top-k:5", "SIGMOID", python=python)
         assert loss.params == {"k_percent": 5, "selection": "PERCENT"}
@@ -180,7 +180,7 @@ def test_opencv_computes_the_same_as_caffe(caffe, tmp_path):
     text = nets.unet(2, base_channels=4, depth=3, shape=(3, 48, 64))
     deploy, weights = tmp_path / "deploy.prototxt", tmp_path / "net.caffemodel"
     deploy.write_text(text)
-    # By chance weights may be such that the network says the same everywhere.
+    # Random weights may make the network output the same value everywhere.
     caffe.set_random_seed(1)
     net = caffe.Net(str(deploy), caffe.TEST)
     for name, blobs in net.params.items():

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 def fails(name, member, options, where, loss, ignored_is_zero):
     """Whether a result breaks the rule."""
-    # Minus infinity rules out another class than a softmax's true one.
+    # Minus infinity rules out a class other than the softmax's true one.
     ruled_out = (
         name.endswith("-inf")
         and where in ("other", "background")
@@ -71,7 +71,7 @@ def test_every_native_loss_shows_what_is_no_number(caffe, vectors):
 
 @pytest.mark.parametrize("python", [False, True])
 def test_minus_infinity_rules_a_class_out(caffe, tmp_path, python):
-    """Loss and gradient are those of a logit that is low enough to make p = 0."""
+    """Loss and gradient equal those of a logit low enough to make p = 0."""
     seen = 0
     for name, member, options, x, t, where in cases():
         if not (name.endswith("-inf") and where == "other" and "3x3x5x9" in name):

@@ -1,7 +1,7 @@
-"""Which Python the scripts want, said by them to every Python that is older.
+"""The scripts tell every older Python which version they need.
 
-Was tried with 2.7.18 and 3.9.2; here the grammar of the old ones is checked, and what
-is said where the version is an old one.
+This was tried with 2.7.18 and 3.9.2. These tests check the grammar of the old versions
+and the message for an old version.
 """
 
 import ast
@@ -25,7 +25,7 @@ def test_python_2_shows_the_line_that_it_stops_at(path):
     doc, wanted, *_ = ast.parse(text).body
     assert isinstance(doc, ast.Expr)
     assert ast.unparse(wanted) == "WANTED: str = 'Python 3.10 or newer'"
-    # Anything else that it cannot read would be shown in its place.
+    # Any other syntax that it cannot read would be shown instead.
     before = text.splitlines()[: wanted.lineno]
     assert all(line.isascii() for line in before)
     assert "\\" not in "".join(before)
@@ -60,7 +60,7 @@ def test_the_guard_itself_is_of_python_2():
 
 
 def test_the_venv_is_taken_where_python_is_old(monkeypatch, tmp_path):
-    """`python3` may be 3.9 on a machine where build/venv was made with a newer one."""
+    """`python3` may be 3.9 on a machine where build/venv uses a newer one."""
     python = tmp_path / "venv/bin/python"
     python.parent.mkdir(parents=True)
     python.touch()

@@ -1,4 +1,4 @@
-"""The package that pip installs: whole, and at work where no repository is."""
+"""The package that pip installs is complete and works without the repository."""
 
 import json
 import os
@@ -24,7 +24,7 @@ ROOMS = (
 
 
 def pip(*words):
-    # With PYTHONPATH pip would find the repository, and call it installed.
+    # With PYTHONPATH, pip would find the repository and consider it installed.
     child = run(sys.executable, "-m", "pip", *words, cwd="/")
     assert child.returncode == 0, child.stdout + child.stderr
 
@@ -47,7 +47,7 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory):
-    """A fresh environment with the wheel; what it depends on is that of the tests."""
+    """A fresh environment with the wheel; its dependencies are those of the tests."""
     venv = tmp_path_factory.mktemp("installed") / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     (packages,) = venv.glob("lib/python3*/site-packages")
@@ -79,7 +79,7 @@ def test_the_wheel_has_every_file_of_its_rooms(wheel):
         place = "" if room == "python_layers" else f"randrop/{room}/"
         for path in (REPOSITORY / room).rglob("*"):
             relative = path.relative_to(REPOSITORY / room)
-            # The list is that of a script which wrote there; git ignores it, too.
+            # The list of a script that wrote there; git ignores it, too.
             unwanted = {"__pycache__", "randrop.egg-info", ".randrop.sha256"}
             unwanted &= set(relative.parts)
             if path.is_file() and not unwanted and path.suffix != ".sh":
@@ -139,7 +139,7 @@ def test_a_tree_is_patched_where_no_repository_is(installed, tree, tmp_path):
 
 
 def test_a_small_training(caffe, installed, phantom, tmp_path):
-    """By the command, with a Caffe that was built elsewhere."""
+    """With the command, and a Caffe that was built elsewhere."""
     from randrop.pycaffe.build import caffe_root
 
     words = ("--data", phantom, "--out", "run", "--patch", 32, "--base-channels", 2)

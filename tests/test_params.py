@@ -1,4 +1,4 @@
-"""What a prototxt may say to the Python layers, and what it may not."""
+"""Which parameters of a prototxt the Python layers accept, and which they refuse."""
 
 import json
 from typing import get_origin
@@ -32,7 +32,7 @@ anything = st.recursive(
 
 @pytest.mark.parametrize("kind", TWINS)
 def test_fields_are_those_of_the_proto(caffe, kind):
-    """Names, values of enums, and whether it is a list, a truth value or a number."""
+    """Names, enum values, and whether it is a list, a boolean or a number."""
     messages = caffe.proto.caffe_pb2
     own = messages.LayerParameter.DESCRIPTOR.fields_by_name[LAYERS[kind].field]
     common = messages.LossParameter.DESCRIPTOR
@@ -54,7 +54,7 @@ def test_fields_are_those_of_the_proto(caffe, kind):
                 schema.check({name: "OTHER"}, MODELS[kind], kind)
     if kind not in ("SoftmaxTopKLoss", "SigmoidFocalCELoss", "SoftmaxFocalCELoss",
                     "SoftDiceLoss"):  # fmt: skip
-        # The others leave fields of their message to its other layer.
+        # The other types share their message with another layer.
         missing = set(own.message_type.fields_by_name) - set(MODELS[kind].model_fields)
         assert not missing
 
@@ -157,7 +157,7 @@ def test_texts_that_are_no_parameters(text, words):
 
 @pytest.mark.parametrize("kind", TWINS)
 def test_any_value_is_accepted_as_it_is_or_refused(kind):
-    """A value that passes is of the proto's type; whatever does not is a sentence."""
+    """An accepted value has the proto's type; any other gives a clear message."""
     fields = MODELS[kind].model_fields
 
     @settings(max_examples=150, deadline=None)

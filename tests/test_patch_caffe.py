@@ -1,4 +1,4 @@
-"""The patch tool on the real Caffe tree, and on trees such as forks have."""
+"""The patch tool on the real Caffe tree, and on trees like those of forks."""
 
 import hashlib
 import os
@@ -135,7 +135,7 @@ def test_file_modes_stay(tree):
     assert path.stat().st_mode & 0o777 == 0o755
 
 
-# Lines as the forks in circulation have them: who takes what.
+# Lines of existing forks: who uses which number.
 FORKS = {
     "SSD": ("optional AnnotatedDataParameter annotated_data_param = 208;", "annotated"),
     "a private fork": (
@@ -405,20 +405,20 @@ def test_each_mend_is_needed_once(caffe_source, mend):
 
 
 def part(path, kind, name):
-    """Return the text of a function or macro of CMake's."""
+    """Return the text of a CMake function or macro."""
     pattern = rf"^{kind}\({name}.*?^end{kind}\(\)\n"
     return re.search(pattern, path.read_text(), re.MULTILINE | re.DOTALL)[0]
 
 
 @pytest.mark.parametrize("version", ["8.0", "9.0", "13.0"])
 def test_architectures_of_a_build_by_hand(tree, version):
-    """CMake keeps what was asked for, but what the compiler has no more."""
+    """CMake keeps the request, except what the compiler no longer supports."""
     patching.apply(tree, mends_only=True)
     script = tree / "select.cmake"
     script.write_text(
         part(tree / "cmake/Utils.cmake", "macro", "caffe_list_unique")
         + part(tree / "cmake/Cuda.cmake", "function", "caffe_select_nvcc_arch_flags")
-        # A list of the cache; there is none where a script runs.
+        # A cache list, which does not exist in script mode.
         .replace("mark_as_advanced", "#")
         + 'caffe_select_nvcc_arch_flags(flags)\nmessage("${flags}")\n'
     )

@@ -136,7 +136,7 @@ def write(root, path, text):
 
 
 def old_lines(hunk):
-    """Return the hunk's lines as they are before the patch."""
+    """Return the hunk's lines before the patch."""
     return [line[1:] for line in hunk.lines if line[0] in " -"]
 
 
@@ -463,7 +463,7 @@ KINDS = ("keep", "keep", "keep", "keep", "keep", "drop", "add")
 @settings(deadline=None)
 @given(st.data())
 def test_any_difference_is_applied_as_it_was_made(data):
-    """Also where somebody has inserted lines away from the changes."""
+    """Also if somebody has inserted lines away from the changes."""
     old = [f"line {index}\n" for index in range(data.draw(st.integers(8, 60)))]
     new = []
     for line in old:

@@ -1,4 +1,4 @@
-"""The lines of Caffe's own files that the layers through oneDNN need changed."""
+"""The lines of Caffe's own files that the oneDNN layers need to change."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def test_a_tree_without_one_place_gets_none(tree):
     )
     assert "syncedmem.hpp is not as in BVLC's Caffe" in result.stdout
     assert (tree / "include/caffe/layer_factory.hpp").read_text() == factory
-    # Nor is it forgotten when the tree is patched: what counts is how it was.
+    # Patching does not change the answer: it depends on the original tree.
     assert planning.engine_left_out(tree) == ["include/caffe/syncedmem.hpp"]
     assert patching.apply(tree) == []
 

@@ -1,4 +1,4 @@
-"""scripts/prepare.py: every layout in, one layout out, nothing lost on the way."""
+"""scripts/prepare.py: every layout in, one layout out, nothing lost."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ SIZE = (150, 200)
 
 
 def photograph(path, seed=0, colour=(180, 90, 40)):
-    """Write a disc of one colour on black, as a photograph of the fundus."""
+    """Write a disc of one colour on black as a fundus photograph."""
     rng = np.random.default_rng(seed)
     y, x = np.ogrid[: SIZE[0], : SIZE[1]]
     eye = np.hypot(y - SIZE[0] / 2, x - SIZE[1] / 2) < 65
@@ -228,7 +228,7 @@ def test_raw_and_prepared_data_are_validated_on_the_same(tmp_path, layout, write
     }
     assert raw["validation"]
     if layout == "folder":
-        # By chance: neighbours in name are often of one day, or of one patient.
+        # Random: neighbouring names are often from one day or one patient.
         assert (
             raw["validation"] != tuple(sorted(c for s in raw.values() for c in s))[-3:]
         )
@@ -477,7 +477,7 @@ def test_mask_pixels_outside_the_field_of_view_are_counted(tmp_path):
     source = folder(tmp_path / "in", 2)
     pixels = [(y, x) for y in range(60, 65) for x in range(183, 200)]
     mask(source / "masks/MA/eye1_MA.png", (75, 101), *pixels, (12, 75))
-    for _ in range(2):  # said again where all is prepared already
+    for _ in range(2):  # reported again if everything is prepared already
         result = run("folder", source, tmp_path / "out", "--workers", 1)
         assert result.returncode == 0, result.stderr
         (line,) = (x for x in result.stderr.splitlines() if "field of view" in x)

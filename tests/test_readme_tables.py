@@ -1,4 +1,4 @@
-"""The figures of README and docs/ are those of the files in results/ and models/."""
+"""The figures in README and docs/ match the files in results/ and models/."""
 
 import json
 import re
@@ -33,7 +33,7 @@ def test_a_figure_that_was_never_measured_is_found(tmp_path, name):
 
 
 def test_another_measurement_changes_the_table(tmp_path):
-    """And the lists that stand for sentences: who is faster, what is worse."""
+    """And the lists that replace sentences: what is faster, what is worse."""
     runs = json.loads((REPOSITORY / "results/bench_inference.json").read_text())
     for run in runs["runs"]:
         run["seconds"] = 1.0 if run["contender"] == "caffe" else 2.0

@@ -92,7 +92,7 @@ def test_close_ups_show_each_pixel_for_what_it_is():
     assert all(p.shape == (384, 384, 3) for p in close_up[2:])
     side = 48
     assert close_up.truth.mean() / 255 == pytest.approx(100 / side**2)
-    # Each colour covers the pixels of its kind: 1 of 100 is found, 24 of 25 are false.
+    # Each colour covers its kind of pixels: 1 of 100 is found, 24 of 25 are false.
     colours = close_up.overlay.reshape(-1, 3).astype(int)
     for colour, pixels in (
         (pictures.FOUND, 1),

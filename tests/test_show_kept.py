@@ -37,7 +37,7 @@ def test_a_column_for_each_snapshot(caffe, phantom, tmp_path, loss):
     assert result.returncode == 0, result.stderr
     second = cv2.imread(str(out))
     assert first.shape[1] > 1.3 * second.shape[1]
-    # Lesions, and negatives that are kept.
+    # Lesions and kept negatives.
     for colour in ((115, 158, 0), (0, 159, 230)):
         assert (np.abs(first.astype(int) - colour).max(axis=2) < 9).any()
 

@@ -1,4 +1,4 @@
-"""The static site of the documentation: whole, without the network, links checked."""
+"""The documentation site: complete, without network access, with valid links."""
 
 import html.parser
 import os
@@ -30,7 +30,7 @@ def site(tmp_path_factory):
 
 
 class Page(html.parser.HTMLParser):
-    """What a page links to, what it loads, and the names of its places."""
+    """The links of a page, the files that it loads, and its anchors."""
 
     def __init__(self, path):
         super().__init__()
@@ -68,7 +68,7 @@ def test_every_page_and_picture_is_there(site):
 
 
 def test_tables_and_pictures_are_shown(site):
-    """GitHub takes a table beside a comment for one; so must the site."""
+    """GitHub accepts a table next to a comment; so must the site."""
     home, speed = Page(site / "index.html"), Page(site / "docs/explanation/speed.html")
     assert "results/quickstart.jpg" in home.loaded
     assert home.tables == 1

@@ -70,7 +70,7 @@ def test_every_flipped_bit_and_every_cut_is_found(copy, suffix):
 
 
 def test_without_a_digest_no_state_that_is_cut_is_whole(copy):
-    """What a kill leaves, before a digest is written."""
+    """The files that a kill leaves before a digest is written."""
     path = state(copy, 12)
     whole = path.read_bytes()
     path.with_suffix(".sha256").unlink()
@@ -119,7 +119,7 @@ def test_a_digest_is_written_when_both_files_are_complete(copy):
 
 
 def test_the_newest_is_damaged_and_the_training_goes_on(caffe, copy, phantom):
-    """To the last bit as if nothing had been."""
+    """Bit-identical to an undisturbed training."""
     before = weights(caffe, copy / "final.caffemodel")
     (copy / "final.caffemodel").unlink()
     flip(state(copy, 12), 8000)
@@ -163,7 +163,7 @@ def test_damaged_weights_are_refused_everywhere(copy, phantom, tmp_path):
     assert result.returncode == 2
     assert "final.caffemodel is damaged" in result.stderr
     assert not (tmp_path / "out").exists()
-    # The training is not done, either; what the message says to do makes it whole.
+    # The training is not finished, either; following the message completes it.
     result = run(phantom, copy, *MORE)
     assert result.returncode == 2
     assert "final.caffemodel is damaged" in result.stderr

@@ -88,8 +88,8 @@ def test_unet_in_tiles_equals_unet_on_the_whole_photograph(caffe, tmp_path, back
     image = np.random.default_rng(3).normal(0, 1, (3, 132, 196)).astype(np.float32)
     whole = network.forward(image[None])[0]
     tiled = predict(network.forward, image, channels=2, stride=2, tile=112, overlap=48)
-    # Receptive field of two levels: less than 12 pixels. At the photograph's border
-    # the whole one sees zeros and the tiled one a reflection.
+    # Receptive field of two levels: less than 12 pixels. At the photograph's border,
+    # the whole photograph is padded with zeros, the tiled one with a reflection.
     inner = (slice(None), slice(12, -12), slice(12, -12))
     np.testing.assert_allclose(tiled[inner], whole[inner], atol=2e-6)
     assert np.abs(tiled - whole).max() > 1e-4

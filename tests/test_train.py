@@ -1,4 +1,4 @@
-"""train.py around the real `caffe train`: what a run leaves, and how one fails."""
+"""train.py with the real `caffe train`: what a run leaves, and how it fails."""
 
 import json
 import re
@@ -102,7 +102,7 @@ def test_a_loss_of_nan_stops_the_training(caffe, phantom, tmp_path):
 
 
 def test_only_its_own_files_are_removed(caffe, phantom, tmp_path):
-    """Neither a stranger's files, nor an earlier run's for settings that cannot be."""
+    """Neither somebody else's files, nor an earlier run's if settings are invalid."""
     (tmp_path / "snapshots").mkdir()
     (tmp_path / "snapshots" / "notes.txt").write_text("mine")
     loss = ("--loss", "cross-entropy")
@@ -155,7 +155,7 @@ def test_weights_that_fit_in_part_are_told(caffe, phantom, tmp_path):
 
 
 def test_an_unpatched_caffe_is_named(caffe, phantom, tmp_path, monkeypatch):
-    """The real program, asked for a layer type that it does not have."""
+    """The real program, with a layer type that it does not have."""
     kind = registry.Name("", "SigmoidNoSuchLoss")
     monkeypatch.setitem(registry.NAMES, "unknown", kind)
     settings = {
@@ -213,7 +213,7 @@ def test_settings_that_cannot_be(phantom, tmp_path, more, message):
 
 @pytest.mark.slow
 def test_data_never_holds_training_back(caffe, phantom, tmp_path):
-    """With a network of the default width, waiting is a small part of the time."""
+    """At the default network width, waiting takes a small part of the time."""
     result = subprocess.run(
         [
             *(sys.executable, str(SCRIPT), "--data", str(phantom)),

@@ -1,4 +1,4 @@
-"""train.py interrupted and resumed, around the real `caffe train`."""
+"""train.py interrupted and resumed, with the real `caffe train`."""
 
 import json
 import random
@@ -15,7 +15,7 @@ from randrop.training import caffe_train, snapshots
 
 
 def start(data, out, *more, until, **options):
-    """Start a training and return it when its log tells of an iteration."""
+    """Start a training and return it when its log reports an iteration."""
     process = subprocess.Popen(
         command(data, out, *more, **options), stderr=subprocess.PIPE, text=True
     )
@@ -39,7 +39,7 @@ def forget(out, *iterations):
 def test_a_resumed_training_equals_an_uninterrupted_one(
     caffe, phantom, tmp_path, layer
 ):
-    """To the last bit: weights, patches and masks go on where they were."""
+    """Bit for bit: weights, patches and masks continue where they stopped."""
     more = ["--snapshot", 5, "--watch-mask", "--workers", 2]
     more += ["--python-layer"] if layer == "python" else []
     assert run(phantom, tmp_path, *more, iterations=20).returncode == 0
@@ -54,7 +54,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
 
 
 def test_a_training_goes_on_with_other_workers_and_snapshots(caffe, phantom, tmp_path):
-    """What does not change the result may change, and does not change it."""
+    """Settings without effect on the result may change, and the result stays."""
     more = ["--snapshot", 5, "--workers", 2]
     assert run(phantom, tmp_path, *more, iterations=20).returncode == 0
     whole = weights(caffe, tmp_path / "final.caffemodel")
@@ -94,10 +94,10 @@ def test_interrupted_it_snapshots_and_resumes(caffe, phantom, tmp_path):
 
 
 def test_interrupted_twice_it_ends_at_once(caffe, phantom, tmp_path):
-    """While caffe is in an iteration of seconds, and has no snapshot yet."""
+    """While caffe is in an iteration that takes seconds, without a snapshot yet."""
     large = ["--patch", 256, "--batch", 8, "--base-channels", 64, "--depth", 3]
     process = start(phantom, tmp_path, *large, until="Iteration 0 ", iterations=500)
-    # The line is of iteration 0's end, where Caffe would yet take a snapshot.
+    # The line comes at the end of iteration 0, where Caffe would still take a snapshot.
     time.sleep(0.7)
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
@@ -130,7 +130,7 @@ def test_resume_passes_over_a_damaged_snapshot(caffe, phantom, tmp_path):
         caffe_train.finish(tmp_path, 12)
     model.write_bytes(content)
     state = folder / "net_iter_12.solverstate"
-    # At this length, what is left is a message that parses, with fewer moments.
+    # Cut at this length, the rest still parses, with fewer moments.
     state.write_bytes(state.read_bytes()[:500])
     assert caffe_train.iteration_of(snapshots.newest(tmp_path)) == 6
     result = run(phantom, tmp_path, "--snapshot", 6, "--resume")
@@ -173,7 +173,7 @@ def uninterrupted(caffe, phantom, tmp_path_factory):
     return out
 
 
-# The CPU engine and two threads; and snapshots so often that a kill meets some.
+# The CPU engine and two threads, with snapshots so often that a kill hits some.
 OFTEN = ("--snapshot", 3, "--workers", 2, "--threads", 2)
 
 
@@ -181,7 +181,7 @@ OFTEN = ("--snapshot", 3, "--workers", 2, "--threads", 2)
 def test_killed_at_any_time_it_goes_on_as_if_nothing_had_been(
     caffe, phantom, uninterrupted, tmp_path, seed
 ):
-    """To the last bit, however often."""
+    """Bit for bit, however often."""
     draw = random.Random(seed)
     for kill in range(2):
         out = tmp_path
@@ -199,7 +199,7 @@ def test_killed_at_any_time_it_goes_on_as_if_nothing_had_been(
         weights(caffe, tmp_path / "final.caffemodel"),
         weights(caffe, uninterrupted / "final.caffemodel"),
     )
-    # The losses of the log are means that begin anew.
+    # The losses in the log are running means that start again.
     times = [[i for i, _ in losses(out)] for out in (tmp_path, uninterrupted)]
     assert times[0] == times[1]
 

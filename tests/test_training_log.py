@@ -1,4 +1,4 @@
-"""What is read out of Caffe's log: numbers, and why a training failed."""
+"""Reading Caffe's log: the numbers, and why a training failed."""
 
 import pytest
 

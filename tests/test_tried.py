@@ -1,4 +1,4 @@
-"""The programs that look for faults: a few cases of each, and that they find any."""
+"""The fault-finding programs: a few cases of each, and that they do find faults."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def test_a_few_layers_and_files(caffe, tmp_path):
     results = tmp_path / "tried.json"
     said = run("fuzz", "--seed", 7, "--count", 60, "--nets", 2, "--tried", results)
     assert "0 faults" in said
-    # Right and wrong ones of both.
+    # Valid and invalid ones of both.
     for ends in ("file refused", "layer refused, twin refused", "twin taken"):
         assert int(re.search(rf"(\d+) [a-z, ]*{ends}", said)[1]) > 2
     layers, nets = json.loads(results.read_text())
@@ -110,7 +110,7 @@ def test_a_script_that_fails_is_found(code, why):
 
 
 def test_a_script_that_fails_after_a_kill_is_found(tmp_path, monkeypatch):
-    """Its second time must end well."""
+    """Its second run must succeed."""
     mark = tmp_path / "mark"
     code = f"import os, time; os.mkdir({str(mark)!r}); time.sleep(9)"
     monkeypatch.setattr(

@@ -13,7 +13,7 @@ from randrop.pycaffe.build import build_dir
 
 @pytest.fixture(scope="module")
 def unpatched():
-    """A tree with the compatibility mends alone, built the first time it is wanted."""
+    """A tree with only the compatibility mends, built at first use."""
     result = subprocess.run(
         [
             *(sys.executable, str(REPOSITORY / "scripts" / "build_caffe.py")),

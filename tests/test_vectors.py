@@ -1,4 +1,4 @@
-"""The native layers in vectors: the numbers of double precision, on any processor."""
+"""The vectorised native layers match double precision on any processor."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The record of what random drop keeps never touches a file of somebody else."""
+"""The record of what random drop keeps never touches somebody else's file."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What of --weights a training takes over is counted and said; nothing is refused."""
+"""A training counts and reports what it takes from --weights; nothing is refused."""
 
 import h5py
 import numpy as np
@@ -104,7 +104,7 @@ def test_another_size_is_named_before_caffe_dies(caffe, tmp_path, deploy):
 
 
 def test_caffe_takes_what_is_said(caffe, tmp_path, deploy):
-    """Copied are the layers that are named as taken, and they alone."""
+    """Only the layers that are named as taken are copied."""
 
     def change(stored):
         for layer in stored.layer:

@@ -58,7 +58,7 @@ def git(*words):
 
 
 def version():
-    """Return the commit that runs, as git describes it, and whether it was changed."""
+    """Return the running commit, as git describes it, and whether it was modified."""
     ours = [f":!{path.relative_to(REPOSITORY)}" for path in (RESULTS, PAGE)]
     changed = git("status", "--porcelain", "--", ".", *ours)
     found = git("describe", "--always", "--tags") or "unknown"
@@ -66,7 +66,7 @@ def version():
 
 
 def page(runs):
-    """Return the page that says what these runs were."""
+    """Return the page that describes these runs."""
     text = HEAD
     for what in sorted({run["what"] for run in runs}):
         own = [run for run in runs if run["what"] == what]
@@ -85,7 +85,7 @@ def page(runs):
 def add(path, what, cases, faults, seconds, seed=None):
     """Append a run to a file of results, and write the page if they are ours.
 
-    Nothing without a path: so programs that tests run leave no trace.
+    Without a path, do nothing, so that programs run by tests leave no trace.
     """
     if not path:
         return
