@@ -1,7 +1,7 @@
-"""Loss, gradient and mask of every native layer at sizes that fill vectors, as .npz.
+"""Writes loss, gradient and mask of every native layer at vector sizes, as .npz.
 
-Run by test_vectors.py in a process of its own: the set of vector instructions and the
-number of threads are chosen when Caffe is loaded.
+test_vectors.py runs it in a separate process, because Caffe chooses the vector
+instructions and the number of threads when it is loaded.
 """
 
 import sys
@@ -21,7 +21,7 @@ from loss_family import (
 
 from randrop.pycaffe.build import import_caffe
 
-# More elements than one thread takes at a time, and no multiple of any vector.
+# More elements than one thread takes at a time, and not a multiple of any vector.
 SHAPES = ((2, 3, 150, 151), (1, 2, 181, 191), (3, 4, 5, 5))
 CASES = [
     ("SigmoidTopKCELoss", {}),
@@ -43,7 +43,7 @@ CASES = [
     ("ExpLogLoss", {"gamma_cross": 1.0, "gamma_dice": 2.0, "batch": True}),
 ]
 CASES += examples_beside(CASES)
-# The last is of logits among which many are equal.
+# The last one has many equal logits.
 SPREADS = (0.1, 3.0, 30.0, 0.0)
 
 
@@ -57,8 +57,8 @@ def cases():
                 t = labels(rng, member, options, shape, 0.05)
                 x = logits(rng, member, options, shape, spread or 1.0)
                 if not spread:
-                    # The losses of pixels of a softmax are equal in single and in
-                    # double precision only if their logits are.
+                    # The losses of a softmax's pixels are equal in single and double
+                    # precision only if their logits are equal.
                     x = np.round(x) if kind.startswith("Sigmoid") else 0 * x
                 size = "x".join(map(str, shape))
                 name = f"{number} {kind} {options} {size} {spread}"

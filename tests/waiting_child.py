@@ -1,7 +1,7 @@
-"""Seconds of processor that threads take while they wait, for test_engine.py.
+"""Prints the processor seconds that waiting threads take, for test_engine.py.
 
-Prints those of a process that sleeps between passes of a convolution on two threads;
-with Caffe's own package alone, as our import_caffe sets GOMP_SPINCOUNT.
+The process sleeps between passes of a convolution on two threads. It imports Caffe's
+own package, because our import_caffe sets GOMP_SPINCOUNT.
 """
 
 import tempfile
@@ -20,7 +20,7 @@ layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
 
 
 def main() -> None:
-    """Sleep 50 times, a fiftieth of a second each."""
+    """Sleep 50 times for a fiftieth of a second."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "net.prototxt")
         path.write_text(NET)

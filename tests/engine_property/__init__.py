@@ -1,1 +1,1 @@
-"""Random nets on the CPU engine, held against Caffe's own layers."""
+"""Random nets on the CPU engine, compared with Caffe's own layers."""

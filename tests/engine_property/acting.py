@@ -1,4 +1,4 @@
-"""Draws what is done with nets: passes, looks, writes, new shapes, solver steps."""
+"""Draws the steps of a case: passes, reads, writes, new shapes, solver steps."""
 
 import copy
 import random
@@ -16,7 +16,7 @@ _SOLVERS = (
 
 
 def _add_losses(draft):
-    """End the net in losses; some outputs stay without."""
+    """End the net in losses; some outputs stay without one."""
     rng, outputs = draft.rng, draft.open()
     for x in (
         outputs
@@ -34,7 +34,7 @@ def _add_losses(draft):
             draft.layers[-1]["kind"] = "shares"
             draft.add("SigmoidCrossEntropyLoss", [x, target], **weight)
         elif kind == "weight" and len(shape) > 0:
-            # Any layer's top may weigh, but as one number it is more usual.
+            # Any layer's top may have a loss weight, but a single number is more usual.
             y = draft.add("Reduction", x, reduction_param={"operation": "SUMSQ"})
             draft.layers[-1]["loss_weight"] = [0.1]
             assert draft.shapes[y] == ()
@@ -45,8 +45,8 @@ def _add_losses(draft):
 def overwriting_scales(net, shapes):
     """Return the Scales whose gradient Caffe's own layer overwrites.
 
-    With one group outside the scaled axes it forgets to add to what is there; the
-    engine adds, as all other layers do.
+    With one group outside the scaled axes, it fails to add to the existing gradient;
+    the engine adds, as all other layers do.
     """
     found = []
     for layer in net["layers"]:
@@ -69,7 +69,7 @@ class Script:
             overwriting_scales(net, shapes)
             for net, (shapes, _) in zip(nets, self.shapes, strict=True)
         ]
-        # How often the steps look or write: some nets are left alone.
+        # How often the steps read or write: some nets are left alone.
         self.curiosity = rng.choice((0, 0, 0.3, 0.7))
         self.writes = rng.random() < 0.5
 
@@ -97,7 +97,7 @@ class Script:
         self.do("fill", blobs=blobs)
 
     def statistics(self, i):
-        """Give BatchNorms the statistics of a training that was."""
+        """Give BatchNorms the statistics of an earlier training."""
         blobs = []
         for layer in self.nets[i]["layers"]:
             if layer["type"] == "BatchNorm":
@@ -109,7 +109,7 @@ class Script:
             self.do("fill", blobs=blobs)
 
     def place(self, i):
-        """Return a place in a net that one can look at, and whether it is safe."""
+        """Return a readable place in a net, and whether it is safe."""
         blobs, params = self.shapes[i]
         what = self.rng.choice(("data", "data", "diff"))
         filled = [n for n, found in params.items() if found]
@@ -119,7 +119,7 @@ class Script:
         return [i, self.rng.choice(list(blobs)), what]
 
     def _shares_memory(self, at):
-        """Return whether a layer puts other memory into a blob, as Split does."""
+        """Return whether a layer replaces a blob's memory, as Split does."""
         if len(at) == 4:
             return False
         for layer in self.nets[at[0]]["layers"]:
@@ -130,7 +130,7 @@ class Script:
         return False
 
     def _writable(self, at):
-        """Return whether to write somewhere means the same to every engine."""
+        """Return whether a write to a place means the same to every engine."""
         if len(at) == 4:
             layer = next(x for x in self.nets[at[0]]["layers"] if x["name"] == at[1])
             if at[-1] == "diff":
@@ -140,7 +140,7 @@ class Script:
         return not any(x.get("kind") == "labels" for x in makers)
 
     def be_curious(self, i):
-        """Perhaps look at something, or write, or keep a view for later."""
+        """Perhaps read something, or write, or keep a view for later."""
         while self.chance(self.curiosity):
             at = self.place(i)
             act = self.rng.random()
@@ -202,7 +202,7 @@ class Script:
         self.be_curious(i)
 
     def reshape(self, i):
-        """Give a net's data another size, if its layers take it."""
+        """Give a net's data another size, if its layers accept it."""
         net = self.nets[i]
         first = net["layers"][0]
         shapes, params = self.shapes[i]
@@ -230,7 +230,7 @@ class Script:
             return
 
     def turn(self, i):
-        """One round of a net: perhaps new data, a pass, perhaps back."""
+        """One round of a net: perhaps new data, a forward pass, perhaps a backward."""
         if self.passes[i] and self.chance(0.3):
             self.reshape(i)
         if not self.passes[i] or self.chance(0.7):
@@ -252,7 +252,7 @@ class Script:
 
 
 def _draw_net(rng, loss):
-    """Return a net of random layers; with losses, or with outputs to write diffs to."""
+    """Return a net of random layers, with losses or with outputs to write diffs to."""
     while True:
         draft = draw_layers(rng)
         net = {"layers": draft.layers, "phase": "TRAIN"}
@@ -272,7 +272,7 @@ def _draw_net(rng, loss):
 
 
 def _second_net(rng, net):
-    """Return a second net for the same process: another, or the same for testing."""
+    """Return a second net for the same process: another, or the first for testing."""
     kind = rng.random()
     if kind < 0.4:
         return _draw_net(rng, rng.random() < 0.5)

@@ -1,9 +1,9 @@
-"""Whether a case gives through oneDNN what it gives through Caffe's own layers.
+"""Compares the results of a case through oneDNN and through Caffe's own layers.
 
-Each number may differ by 1e-4 of the largest of its tensor, and by what Caffe's own
-layers make of input that was changed by a millionth. Where that is much, a ReLU or a
-maximum stands on the edge: the case says nothing, and other data are drawn for it.
-What the engine gives has no part in that decision.
+Each number may differ by 1e-4 of the largest in its tensor, plus the change in the
+results of Caffe's own layers when the input changes by a millionth. If that change is
+large, a ReLU or a maximum is on the edge: the case proves nothing, and other data are
+drawn for it. The engine's results play no part in that decision.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ _WITH_PARAMS = {
 
 @dataclasses.dataclass
 class Verdict:
-    """What came of a case: ok, failed, edge, zeros or refused; and why."""
+    """The outcome of a case: ok, failed, edge, zeros or refused; and why."""
 
     what: str
     why: str = ""
@@ -41,7 +41,7 @@ def _size(values):
 
 
 def _largest(records, what):
-    """Return the median size of the tensors of a kind, to tell what is but rounding."""
+    """Return the median size of the tensors of a kind, to recognise mere rounding."""
     sizes = [_size(v) for label, v in records if label.endswith(what)]
     return float(np.median([s for s in sizes if s > 0] or [1.0]))
 
@@ -53,7 +53,7 @@ def mistrusted(records, case):
         for step in case["steps"]
         if step["op"] in ("backward", "step")
     }
-    # An input's gradient may be none's wish, and BatchNorm's statistics have none.
+    # Nothing may need an input's gradient, and BatchNorm's statistics have none.
     none = {
         (str(i), layer["name"])
         for i, net in enumerate(case["nets"])
@@ -73,7 +73,7 @@ def mistrusted(records, case):
 
 
 def _spreads(reference, shaken):
-    """Return for each record how far results go with input that was shaken."""
+    """Return how far each record's results move when the input is shaken."""
     spreads = []
     for i, (_, values) in enumerate(reference):
         off = [np.abs(run[i][1] - values).max(initial=0) for run in shaken]
@@ -82,11 +82,11 @@ def _spreads(reference, shaken):
 
 
 def _on_edge(reference, spreads):
-    """Name a record that a millionth of the input changes by much, or return None."""
+    """Name a record that a millionth of the input changes a lot, or return None."""
     usual = {what: _largest(reference, what) for what in ("data", "diff")}
     for (label, values), spread in zip(reference, spreads, strict=True):
         size = _size(values)
-        # A tensor of nothing but rounding, as a bias' gradient before BatchNorm.
+        # A tensor of mere rounding, such as a bias' gradient before BatchNorm.
         floor = 1e-2 * usual["diff" if label.endswith("diff") else "data"]
         if spread > 1e-3 * max(size, floor):
             return label
@@ -94,7 +94,7 @@ def _on_edge(reference, spreads):
 
 
 def first_difference(records, reference, spreads, skip):
-    """Return the worst of what differs, told in words, and how much of all does."""
+    """Return the worst difference in words, and the share of numbers that differ."""
     if [label for label, _ in records] != [label for label, _ in reference]:
         return "other blobs were looked at", 1
     usual = {what: _largest(reference, what) for what in ("data", "diff")}
@@ -107,7 +107,7 @@ def first_difference(records, reference, spreads, skip):
         if mine.shape != theirs.shape:
             return f"{label}: shape {mine.shape}, Caffe's own {theirs.shape}", 1
         size = _size(theirs)
-        # A sum of much that cancels is rounding of what was added.
+        # If large terms cancel, their sum is the rounding of the terms.
         rounding = 1e-6 * usual["diff" if label.endswith("diff") else "data"]
         allowed = TOLERANCE * size + 8 * spread + rounding
         off = np.abs(mine - theirs)
@@ -125,7 +125,7 @@ def undefined_diffs(case):
     """Return the diffs that Caffe leaves undefined: (number of net, blob).
 
     Without `force_backward`, a layer whose bottom needs no gradient may use that
-    bottom's diff for what it likes (Scale does).
+    bottom's diff for anything (Scale does).
     """
     found = set()
     for i, net in enumerate(case["nets"]):
@@ -163,7 +163,7 @@ def _skipper(case):
 
 
 def judge_once(caffe, case):
-    """Return the verdict on a case with the data that it names."""
+    """Return the verdict on a case with the data that the case names."""
     reference, problem = run(caffe, case, "CAFFE")
     if problem:
         return Verdict("refused", f"Caffe's own layers: {problem}", case=case)
@@ -178,7 +178,7 @@ def judge_once(caffe, case):
     count = len(reference)
     if first_difference(records, reference, [0.0] * count, skip)[0] is None:
         return Verdict("ok", tensors=count, case=case)
-    # Only what differs has to be told from rounding.
+    # Only differences have to be distinguished from rounding.
     shaken = [run(caffe, case, "CAFFE", shake)[0] for shake in _SHAKES]
     spreads = _spreads(reference, shaken)
     told, differing = first_difference(records, reference, spreads, skip)

@@ -1,11 +1,11 @@
-"""Draws nets of pieces, layer by layer."""
+"""Draws nets from pieces, layer by layer."""
 
 from math import prod
 
 from engine_property.pieces import PIECES
 from engine_property.shapes import InvalidNetError, input_shape, layer_shapes
 
-# Layers whose backward pass reads their top: what works in place on it breaks them.
+# Layers whose backward pass reads their top: an in-place layer on it breaks them.
 _READS_TOP = {"Sigmoid", "TanH", "ELU", "Softmax", "LRN", "Exp", "Power", "Eltwise"}
 _WITH_ENGINE = {
     "Convolution": "convolution_param",
@@ -23,9 +23,9 @@ class Draft:
     Parameters
     ----------
     rng : random.Random
-        Where chance comes from.
+        The source of randomness.
     dimensions : int
-        How many spatial axes the data have.
+        Number of spatial axes of the data.
     caffes : float
         The share of layers with `engine: CAFFE`.
     """
@@ -87,7 +87,7 @@ class Draft:
         maker = self.makers.get(blob)
         if maker is None or self.readers.get(blob):
             return False
-        # ReLU and its like in place, too, read what they have written.
+        # In-place ReLU and similar layers also read what they have written.
         own = maker["top"] == maker["bottom"]
         slopes = maker["type"] in ("ReLU", "PReLU")
         return maker["type"] not in _READS_TOP and not (own and slopes)

@@ -1,4 +1,4 @@
-"""Nets that once were wrong through oneDNN, each by its name, and nets like those."""
+"""Nets that once were wrong through oneDNN, by name, and similar nets."""
 
 _WEIGHTS = {"type": "uniform", "min": 0.5, "max": 1.5}
 _BIAS = {"type": "gaussian", "std": 0.3}
@@ -6,7 +6,7 @@ _CAFFE = {"randrop_engine_param": {"engine": "CAFFE"}}
 
 
 class Net:
-    """A net as a few lines write it: each layer reads the one before."""
+    """A net in a few lines: each layer reads the previous one."""
 
     def __init__(self, *shape):
         self.layers = [
@@ -41,7 +41,7 @@ class Net:
         return self.add("Pooling", bottom, pooling_param=param)
 
     def case(self, look=(), passes=2, force_backward=True, loud=False, **more):
-        """Return the case of some passes, with looks between forward and backward."""
+        """Return a case of some passes, with reads between forward and backward."""
         read = {b for layer in self.layers for b in layer.get("bottom", [])}
         tops = dict.fromkeys(t for layer in self.layers for t in layer["top"])
         outputs = [t for t in tops if t not in read]
@@ -99,7 +99,7 @@ def _before_scale(other, channels):
 
 
 def _before_scale_on_data(other, channels):
-    """As above, where nothing is before it."""
+    """As above, with nothing before it."""
     net = Net(2, channels, 14, 12)
     _other(net, other)
     net.scale()
@@ -118,7 +118,7 @@ def _crop_before_scale():
 
 
 def _pool_looked_at(what="data", channels=8, **params):
-    """A max pooling whose bottom is looked at between the passes."""
+    """A max pooling whose bottom is read between the passes."""
     net = Net(2, 3, 15, 13)
     net.conv(channels)
     net.pool(kernel=3, **params)
@@ -127,7 +127,7 @@ def _pool_looked_at(what="data", channels=8, **params):
 
 
 def _data_bn(channels=3, loss=True):
-    """ResNet v2 starts so."""
+    """The start of ResNet v2."""
     net = Net(2, channels, 14, 12)
     net.add("BatchNorm")
     net.scale()
@@ -140,7 +140,7 @@ def _data_bn(channels=3, loss=True):
 
 
 def _dense(growth):
-    """DenseNet: BatchNorm and Scale on a Concat, which others read, too."""
+    """DenseNet: BatchNorm and Scale on a Concat that other layers also read."""
     net = Net(2, 3, 12, 12)
     x = net.conv(16)
     for _ in range(4):
@@ -167,7 +167,7 @@ def _pool_first(other, first="pool", channels=8):
 
 
 def _pool_and_view(kind, channels=8, first="pool"):
-    """A convolution for a pooling and a layer that sees the same memory."""
+    """A convolution read by a pooling and by a layer that shares its memory."""
     net = Net(2, 3, 16, 16)
     x = net.conv(channels)
     for reader in (first, "view" if first == "pool" else "pool"):
@@ -177,7 +177,7 @@ def _pool_and_view(kind, channels=8, first="pool"):
             net.add("Flatten", x)
         else:
             net.add("Reshape", x, reshape_param={"shape": {"dim": [0, -1, 4]}})
-    # pycaffe's forward() looks at the outputs.
+    # pycaffe's forward() reads the outputs.
     return net.case(loud=True)
 
 
@@ -203,7 +203,7 @@ def _unet_batch_norm_caffe(channels=16):
 
 
 def _recurrent(kind):
-    """Caffe's LSTM and RNN hold nets of their own, with Scale, Slice and Split."""
+    """Caffe's LSTM and RNN contain nets of their own, with Scale, Slice and Split."""
     net = Net(4, 2, 6)
     net.layers.append({"name": "go", "type": "Input", "top": ["go"], "shape": [4, 2]})
     filler = {"type": "gaussian", "std": 0.3}
@@ -213,7 +213,7 @@ def _recurrent(kind):
 
 
 def _spp():
-    """Spatial pyramid pooling makes its own poolings, a Split and a Concat."""
+    """Spatial pyramid pooling creates its own poolings, a Split and a Concat."""
     net = Net(2, 3, 13, 11)
     net.conv(8)
     net.add("SPP", spp_param={"pyramid_height": 3, "pool": "MAX"})
@@ -221,7 +221,7 @@ def _spp():
 
 
 def _shared_scale():
-    """Two Scales of the same weights, on two engines."""
+    """Two Scales that share weights, on two engines."""
     net = Net(2, 8, 9, 7)
     specs = [{"name": "w"}, {"name": "b"}]
     net.conv(8)

@@ -1,6 +1,6 @@
-"""What nets are drawn of: single layers of every kind, and what users build of them.
+"""The pieces of drawn nets: single layers of every kind, and common combinations.
 
-Each piece takes a draft and a blob of it, adds to it and returns the new blob.
+Each piece takes a draft and one of its blobs, adds layers and returns the new blob.
 """
 
 from math import prod, sqrt
@@ -16,7 +16,7 @@ def _filler(fan):
 
 
 def convolution(draft, x, backwards=False, kernel=None, out=None, **given):
-    """Add a convolution of a random kind, or of that asked for."""
+    """Add a convolution of a random or given kind."""
     rng, shape = draft.rng, draft.shapes[x]
     count = len(shape) - 2
     if count < 1:
@@ -83,7 +83,7 @@ def pooling(draft, x, **given):
         param["round_mode"] = "FLOOR"
     if draft.chance(0.05) and param["pool"] == "MAX":
         y, mask = draft.add("Pooling", x, tops=2, pooling_param=param)
-        # The backward pass reads it: nothing may work in place on it.
+        # The backward pass reads it: no layer may work in place on it.
         draft.readers[mask] = 1
         return y
     return draft.add("Pooling", x, pooling_param=param)
@@ -156,7 +156,7 @@ def conv_bn_scale_relu(draft, x):
 
 
 def other(draft, x):
-    """Add a layer that oneDNN does not do."""
+    """Add a layer that oneDNN does not handle."""
     rng, shape = draft.rng, draft.shapes[x]
     four = len(shape) == 4
     kinds = ["Power", "PReLU", "ELU", "Sigmoid", "TanH", "Dropout", "AbsVal", "BNLL"]
@@ -205,7 +205,7 @@ def softmax(draft, x):
 
 
 def flat(draft, x):
-    """Add a layer whose top is the same memory in another shape."""
+    """Add a layer whose top shares the bottom's memory in another shape."""
     shape = draft.shapes[x]
     if draft.chance(0.5):
         return draft.add(
@@ -319,7 +319,7 @@ def crop(draft, x):
 
 
 def residual(draft, x):
-    """A block of ResNet, before or after activation."""
+    """A ResNet block, before or after activation."""
     shape, y = draft.shapes[x], x
     for _ in range(draft.rng.randint(1, 2)):
         for step in draft.rng.sample((bn_scale, relu, None), 3):
@@ -334,7 +334,7 @@ def residual(draft, x):
 
 
 def pool_and(draft, x):
-    """A pooling and another reader of the same blob, in one order or the other."""
+    """A pooling and another reader of the same blob, in either order."""
     readers = [
         lambda: pooling(draft, x, kernel_size=2, stride=2),
         lambda: draft.rng.choice((flat, convolution, convolution))(draft, x),
@@ -361,7 +361,7 @@ def siamese(draft, x):
 
 
 def unet_up(draft, x):
-    """A transposed convolution, a crop to what was there before, and a concat."""
+    """A transposed convolution, a crop to an earlier blob, and a concat."""
     y = draft.add(
         "Pooling", x, pooling_param={"pool": "MAX", "kernel_size": 2, "stride": 2}
     )

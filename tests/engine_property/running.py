@@ -1,7 +1,7 @@
-"""Runs one case in a child process, on one engine, and keeps all that it looks at.
+"""Runs one case in a child process, on one engine, and records everything it reads.
 
-A case is a dict as JSON has it: `nets`, `steps`, `seed` and, for a solver, `solver`.
-The child is a fork, so that a crash is one case's and every case starts alike.
+A case is a JSON-like dict: `nets`, `steps`, `seed` and, for a solver, `solver`. The
+child is a fork, so that a crash ends only one case and every case starts alike.
 """
 
 import ctypes
@@ -28,11 +28,10 @@ class Player:
     case : dict
         The case.
     folder : pathlib.Path
-        For files, the child's own.
+        The child's own folder for files.
     shake : int
-        With 1 or more, all numbers that go in are changed by some 1e-6 of
-        themselves, by random numbers of this seed: what such a change does to the
-        results, rounding may do.
+        If 1 or more, all input numbers change by about 1e-6 of their value, randomly
+        with this seed: rounding may change the results as much as this does.
     """
 
     def __init__(self, caffe, case, folder, shake=0):
@@ -76,7 +75,7 @@ class Player:
         return values * (1 + 1e-6 * self.shake.normal(0, 1, np.shape(values)))
 
     def _numbers(self, step, shape):
-        """Return the numbers of a step that writes."""
+        """Return the numbers that a step writes."""
         rng = np.random.default_rng([self.case["data_seed"], step["k"]])
         kind = step.get("kind", "normal")
         if kind == "normal":
@@ -91,7 +90,7 @@ class Player:
         return self._shaken(rng.uniform(0.5, 2, shape))
 
     def _array(self, at):
-        """Return pycaffe's view of a blob's data or diff: [net, name, what] or so."""
+        """Return pycaffe's view of a blob's data or diff: [net, name, what] etc."""
         net = self.nets[at[0]]
         blob = net.blobs[at[1]] if len(at) == 3 else net.params[at[1]][at[2]]
         return getattr(blob, at[-1])
@@ -109,7 +108,7 @@ class Player:
             array[...] = self._numbers(blob, array.shape)
 
     def _range(self, step, count, names):
-        """Return the first and last layer of a part of a pass, by number."""
+        """Return the numbers of the first and last layer of a partial pass."""
         first, last = 0, count - 1
         if step.get("after"):
             first = names.index(step["after"]) + 1
@@ -177,7 +176,7 @@ class Player:
             array[...] = self._numbers(step, array.shape)
 
     def do_reshape(self, step, label):
-        # Memory may move: who kept a view keeps it no longer.
+        # Memory may move, so drop the kept views.
         self.kept.clear()
         net = self.nets[step["net"]]
         for name, shape in step["shapes"].items():
@@ -201,7 +200,7 @@ class Player:
                     data -= np.float32(0.05 / (1 + size)) * diff
 
     def do_save(self, step, label):
-        """Write a net's weights to a file, and read them into the same or another."""
+        """Write a net's weights to a file, and read them into it or another net."""
         path = self.folder / "weights"
         if step.get("hdf5"):
             self.nets[step["net"]].save_hdf5(str(path))
@@ -214,7 +213,7 @@ class Player:
         self.solver.step(step["count"])
 
     def do_all(self, step, label):
-        """Look at all that is in a net, in an order of its own."""
+        """Read everything in a net, in an order of its own."""
         net = self.nets[step["net"]]
         places = [
             [step["net"], name, what] for name in net.blobs for what in ("data", "diff")
@@ -227,7 +226,7 @@ class Player:
 
 
 def _child(play, engine, threads, folder):
-    """Play in this process, which ends with it."""
+    """Play the case in this process, which then ends."""
     status = 1
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
@@ -246,12 +245,12 @@ def _child(play, engine, threads, folder):
 
 
 def run(caffe, case, engine, shake=0):
-    """Play a case in a child.
+    """Play a case in a child process.
 
     Returns
     -------
     records : list of (str, numpy.ndarray) or None
-        What it looked at, in its order; None when the child did not end well.
+        What it read, in order; None if the child failed.
     problem : str or None
         How it ended instead.
     """
@@ -259,19 +258,19 @@ def run(caffe, case, engine, shake=0):
     def play(folder):
         player = Player(caffe, case, folder, shake)
         player.play()
-        # The player goes here: what is freed is checked, too.
+        # The player ends here, so that freeing is checked, too.
         return player.records
 
     return run_in_child(play, engine, case.get("threads", 1))
 
 
 def run_in_child(play, engine, threads=1, limit=60):
-    """Call a function in a child, on an engine, with a folder of its own.
+    """Call a function in a child process, on an engine, with a folder of its own.
 
     Returns
     -------
     result : object
-        What the function returned; None when the child did not end well.
+        What the function returned; None if the child failed.
     problem : str or None
         How it ended instead.
     """

@@ -1,14 +1,14 @@
-"""What shapes Caffe's layers make of their bottoms', so that a drawn net is valid.
+"""The top shapes of Caffe's layers, so that a drawn net is valid.
 
-A layer is a dict as JSON has it: name, type, bottom and top (lists of names), and its
-parameters under the names that a prototxt gives them.
+A layer is a JSON-like dict: name, type, bottom and top (lists of names), and its
+parameters under their prototxt names.
 """
 
 from math import ceil, floor, prod
 
 
 class InvalidNetError(Exception):
-    """Caffe would refuse such a net, or leaves undefined what it does."""
+    """Caffe would refuse the net, or its behaviour is undefined."""
 
 
 def need(condition):
@@ -81,7 +81,7 @@ def _pooling(layer, bottoms):
             count = ends((size + 2 * pad - kernel) / stride) + 1
             if padded and (count - 1) * stride >= size + pad:
                 count -= 1
-            # A window beyond the map is no window: Caffe writes before its memory.
+            # A window entirely outside the map makes Caffe write before its memory.
             need(count > 0 and (count - 1) * stride - pad < size)
             made.append(count)
     return [(*shape[:2], *made)] * len(layer["top"]), []
@@ -99,7 +99,7 @@ def _softmax(layer, bottoms):
 def _batch_norm(layer, bottoms):
     (shape,) = bottoms
     need(len(shape) > 1)
-    # Of few values the variance is so small that all is rounding.
+    # With few values, the variance is so small that all is rounding.
     need(prod(shape) // shape[1] >= 6)
     return [shape], [(shape[1],), (shape[1],), (1,)]
 
@@ -279,7 +279,7 @@ def layer_shapes(layer, bottoms):
     Raises
     ------
     InvalidNetError
-        When the layer does not take such bottoms.
+        If the layer does not accept such bottoms.
     """
     tops, params = _SHAPES[layer["type"]](layer, bottoms)
     need(all(prod(shape) > 0 for shape in tops))
@@ -287,7 +287,7 @@ def layer_shapes(layer, bottoms):
 
 
 def input_shape(layer, shapes, given):
-    """Return the shape of an Input layer: given, or like a part of another blob."""
+    """Return the shape of an Input layer: given, or like part of another blob."""
     like = layer.get("like")
     if like is None:
         return tuple(given.get(layer["name"], layer["shape"]))
@@ -305,12 +305,12 @@ def net_shapes(layers, given=()):
     layers : list of dict
         The net.
     given : dict of str to tuple of int, optional
-        Other shapes for some of its Input layers.
+        Other shapes for some Input layers.
 
     Raises
     ------
     InvalidNetError
-        When a layer does not take its bottoms.
+        If a layer does not accept its bottoms.
     """
     shapes, params = {}, {}
     for layer in layers:

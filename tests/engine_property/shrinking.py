@@ -1,4 +1,4 @@
-"""Makes a case that fails smaller, as long as it still fails."""
+"""Shrinks a failing case as long as it still fails."""
 
 import copy
 import time
@@ -11,18 +11,18 @@ _CAFFES = {"engine": "CAFFE"}
 
 
 def _names(net):
-    """Return what steps may refer to in a net: its blobs and layers."""
+    """Return what steps can refer to in a net: its blobs and layers."""
     blobs = {top for layer in net["layers"] for top in layer["top"]}
     return blobs | {layer["name"] for layer in net["layers"]}
 
 
 def _check_passes(case):
-    """Refuse a backward pass for which there was no forward pass.
+    """Refuse a backward pass without a preceding forward pass.
 
     Raises
     ------
     InvalidNetError
-        When there is one.
+        If there is one.
     """
     ready, full = set(), set()
     adding = [
@@ -46,7 +46,7 @@ def _check_passes(case):
 
 
 def _mended(case):
-    """Return the case without steps and outputs of what is no longer there."""
+    """Return the case without steps and outputs that refer to removed parts."""
     known = [_names(net) for net in case["nets"]]
 
     def is_there(at):
@@ -84,7 +84,7 @@ def _mended(case):
         if "shapes" in step:
             there = known[step["net"]]
             step["shapes"] = {k: v for k, v in step["shapes"].items() if k in there}
-            # As the net is now, with the layers that are left.
+            # The net as it is now, with the remaining layers.
             net_shapes(case["nets"][step["net"]]["layers"], step["shapes"])
         steps.append(step)
     case["steps"] = steps
@@ -95,7 +95,7 @@ def _mended(case):
 
 
 def _without_layer(case, i, j):
-    """Return the case without a layer, whose readers then read its bottom."""
+    """Return the case without a layer; its readers then read its bottom."""
     made = copy.deepcopy(case)
     for net in made["nets"]:
         if net is not made["nets"][i] and net.get("shares") is None:
@@ -110,7 +110,7 @@ def _without_layer(case, i, j):
 
 
 def _without_what_follows(case, i, j):
-    """Return the case without a layer and all that comes of it."""
+    """Return the case without a layer and everything that depends on it."""
     made = copy.deepcopy(case)
     for net in made["nets"]:
         if net is not made["nets"][i] and net.get("shares") is None:
@@ -136,7 +136,7 @@ def _through_caffe(case, i, j):
 
 
 def _smaller(case):
-    """Yield cases that are somewhat smaller."""
+    """Yield slightly smaller cases."""
     if len(case["nets"]) > 1:
         for keep in range(len(case["nets"])):
             if case["nets"][keep].get("shares") is None:
@@ -175,7 +175,7 @@ def _smaller(case):
 
 
 def shrink(caffe, case, why, seconds=90):
-    """Return a smaller case that fails, and why it does."""
+    """Return a smaller failing case, and why it fails."""
     end = time.monotonic() + seconds
     progress = True
     while progress and time.monotonic() < end:

@@ -9,7 +9,7 @@ _ENUMS = {
     "round_mode",
     "variance_norm",
 }
-# What only we know of a layer.
+# Keys of a layer that a prototxt does not have.
 _OURS = {"like", "shape", "kind"}
 
 
@@ -36,9 +36,9 @@ def prototxt(net, shapes):
     Parameters
     ----------
     net : dict
-        With `layers`, and `force_backward` or not.
+        Has `layers`, and optionally `force_backward`.
     shapes : dict of str to tuple of int
-        Of its blobs, for the Input layers.
+        The shapes of its blobs, for the Input layers.
     """
     lines = []
     if net.get("force_backward"):
