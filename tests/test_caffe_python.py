@@ -1,6 +1,6 @@
 """Caffe's own tests of pycaffe, on both engines.
 
-All but test_draw.py, which needs Graphviz and knows no engine.
+All except test_draw.py, which needs Graphviz and does not use the engines.
 """
 
 import os

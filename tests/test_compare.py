@@ -79,7 +79,7 @@ def test_tables_and_picture(tmp_path):
 
 
 def scored(shift, photographs=8, seed=0):
-    """Return a coarse histogram a photograph of scores that tell lesions by `shift`."""
+    """Return one coarse histogram per photograph; `shift` separates lesion scores."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(photographs):

@@ -236,7 +236,7 @@ def test_network_input_is_local_contrast():
 
 
 def test_red_stays_red():
-    """Channels come as red, green, blue: a red spot is bright in channel 0 alone."""
+    """Channels are red, green, blue: a red spot is bright only in channel 0."""
     image = np.full((128, 128, 3), 100, np.uint8)
     image[60:68, 60:68] = (220, 100, 100)
     x = network_input(image)
@@ -265,8 +265,8 @@ def test_lesion_share_centres_patches_on_lesions(phantom):
 
 
 def test_labels_move_with_the_image_and_small_lesions_survive(tmp_path):
-    """A field of dots of 2 x 2 pixels: dark in the image, 1 in the label, after any
-    turn; and none is lost."""
+    """A field of 2 x 2 pixel dots: dark in the image, 1 in the label, after any
+    rotation; and none is lost."""
     image = np.full((200, 200, 3), 150, np.uint8)
     mask = np.zeros((200, 200), np.uint8)
     for y in range(20, 190, 20):

@@ -1,6 +1,6 @@
 """Random nets, and nets that once were wrong, give the same results through oneDNN.
 
-What fails prints the line that repeats it; `--shrink` makes the net smaller.
+A failure prints the command that repeats it; `--shrink` makes the net smaller.
 """
 
 import re

@@ -68,7 +68,7 @@ def world(caffe, phantom, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def written(world, trap, tmp_path_factory):
-    """The files that a script writes to a new folder, run beside foreign modules."""
+    """The files that a script writes to a new folder, run among foreign modules."""
     known = {}
 
     def written(name):

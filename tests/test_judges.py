@@ -246,7 +246,7 @@ def test_dice_is_monais(shape, seed, spread, squared, batch, smooth):
 @few
 @given(shapes, seeds, spreads, st.booleans())
 def test_dice_is_nnunets_less_one(shape, seed, spread, background):
-    """nnU-Net minimises minus the Dice: the same gradient, a loss less by 1."""
+    """nnU-Net minimises minus Dice: the same gradient, a loss smaller by 1."""
     nnunet = pytest.importorskip("nnunetv2.training.loss.dice")
     x, t = inputs("SoftDiceLoss", shape, seed, spread, {"activation": "SOFTMAX"})
     y = tensor(x)

@@ -96,7 +96,7 @@ def test_lists_of_one_value_a_class(caffe, tmp_path, kind, options, python):
 def test_a_class_with_hardly_a_probability_is_not_empty(
     caffe, tmp_path, kind, squared, logit
 ):
-    """Not labelled and predicted by 1e-44: wrong, as by 0.1, where smooth is 0."""
+    """Unlabelled, predicted with 1e-44: as wrong as with 0.1 if smooth is 0."""
     member = BY_TYPE[kind]
     options = {"smooth": 0.0, "squared": squared, "activation": "SOFTMAX"}
     x = np.zeros((1, 3, 5, 7), np.float32)

@@ -193,7 +193,7 @@ def test_starved_groups_are_said_once(caffe, tmp_path, caplog):
 
 
 def test_native_stops_caffe_with_a_sentence(caffe, tmp_path):
-    """A label of 255 ends the program; its last line names layer, place and cause."""
+    """A label of 255 ends the program; its last message names layer, place, cause."""
     (tmp_path / "net.prototxt").write_text(
         textwrap.dedent(
             """

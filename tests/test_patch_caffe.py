@@ -418,7 +418,7 @@ def test_architectures_of_a_build_by_hand(tree, version):
     script.write_text(
         part(tree / "cmake/Utils.cmake", "macro", "caffe_list_unique")
         + part(tree / "cmake/Cuda.cmake", "function", "caffe_select_nvcc_arch_flags")
-        # A cache list, which does not exist in script mode.
+        # It marks cache entries, and script mode has no cache.
         .replace("mark_as_advanced", "#")
         + 'caffe_select_nvcc_arch_flags(flags)\nmessage("${flags}")\n'
     )

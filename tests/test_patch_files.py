@@ -141,7 +141,7 @@ def old_lines(hunk):
 
 
 def change_line(text, hunk, index):
-    """Change one of a hunk's old lines where it stands in the text."""
+    """Change one of a hunk's old lines at its place in the text."""
     old = "".join(f"{line}\n" for line in old_lines(hunk))
     assert text.count(old) == 1
     lines = old_lines(hunk)
@@ -263,7 +263,7 @@ def test_one_patch_that_does_not_fit_keeps_all_out(tree, diff):
         assert planning.engine_left_out(tree) == [diff.path]
         changed = {c.path: c.after.decode() for c in planning.plan(tree, {})}
         for path in {diff.path for diff in DIFFS} & set(changed):
-            # Its mends alone.
+            # Only the mends apply to this file.
             assert "oneDNN" not in changed[path]
             assert "OtherLayout" not in changed[path]
         write(tree, diff.path, original)
@@ -482,7 +482,7 @@ def test_any_difference_is_applied_as_it_was_made(data):
         theirs = [f"their {index}\n" for index in range(5)]
         for lines in (old, new):
             place = lines.index(at)
-            # Beside the line: where that is next to a core, still outside of it.
+            # Insert beside the line: even next to a core, this is outside of the core.
             lines[place:place] = theirs
         if diff.fits("".join(old)):
             assert diff.apply("".join(old)) == "".join(new)

@@ -245,7 +245,7 @@ def test_a_split_file_decides_the_subsets(tmp_path):
     assert len(list((tmp_path / "out/images").iterdir())) == 3
 
 
-# --- What is refused, and what is kept
+# --- Refused and kept files
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ class PixelLossLayer(PythonLayer):
 
 
 class BalancedLossLayer(PixelLossLayer):
-    """A loss that weighs classes by their counts, and warns if a count is zero."""
+    """A loss that weighs classes by their counts, and warns about zero counts."""
 
     remedy: ClassVar[str] = ""
 

@@ -228,7 +228,7 @@ MENDS = (
                 r"iscudaolderthan90\)\n  if\(NOT iscudaolderthan90\)",
                 '  if(NOT "${CUDA_VERSION}" VERSION_LESS 9.0)',
             ),
-            # A part of 120, too, was replaced by nothing.
+            # The plain replacement also removed the 20 from 120.
             (
                 r'^    string\(REPLACE "21\(20\)" "" __cuda_arch_bin '
                 r'"\$\{__cuda_arch_bin\}"\)\n'

@@ -6,9 +6,9 @@
 
 The tool searches the whole file for each hunk and ignores its line number. The two
 outermost context lines on each side may differ (FUZZ, the default of the `patch`
-program). All other lines must match, and must match in one place only: if they occur
-twice, nothing says which one is meant, and a second copy often does what the patch must
-catch, too. A text that already contains the patch is left alone.
+program). All other lines must match, and in one place only: if they occur twice, the
+target is ambiguous, and a second copy often also does what the patch must catch. A text
+that already contains the patch is left alone.
 
 Blanks at both ends of a line do not count, so a hunk also matches where a fork uses
 tabs or Windows line ends. Added lines take the line end of their neighbours. Only

@@ -154,7 +154,7 @@ class Player:
 
     def do_peek(self, step, label):
         if step["key"] in self.kept:
-            # By the place that it is a view of, as what is undefined there is so here.
+            # Label it by the place it views: what is undefined there is undefined here.
             place = " ".join(map(str, self.kept_of[step["key"]]))
             self.record(f"{label} {step['key']}: {place}", self.kept[step["key"]])
 

@@ -23,7 +23,7 @@ class Layout(NamedTuple):
     """A layout in which a data set is distributed."""
 
     name: str
-    files: str  # what is looked for, for the user
+    files: str  # the expected files, in words for the user
     find: Callable[[Path], Path | None]  # the folder that has it, at or below a root
     read: Callable[[Path], Groups]
     is_at: Callable[[Path], bool]  # whether a folder has it itself

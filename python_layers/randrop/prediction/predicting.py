@@ -103,7 +103,7 @@ def trained(
     weights: Path | None = None,
     lesions: Sequence[str] = (),
 ) -> Trained:
-    """Return the network of a run, or of separate files.
+    """Return the network of a run or of separate files.
 
     Parameters
     ----------

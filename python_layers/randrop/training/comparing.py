@@ -31,7 +31,7 @@ ANEW = "remove it, and the same command makes it anew"
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What is to be compared, and where.
+    """What to compare, and where.
 
     Attributes
     ----------
