@@ -154,7 +154,8 @@ class BalancedLossLayer(PixelLossLayer):
         if starved and not self.starved_groups:
             log.warning(
                 "%s: in %d of %d groups no negative takes part, so that their "
-                "positives have weight 0 and teach nothing. Said once. %s",
+                "positives have weight 0 and teach nothing. This warning is shown only "
+                "once. %s",
                 type(self).__name__,
                 starved,
                 groups[0],

@@ -79,7 +79,8 @@ void BalancedCELossLayer<Dtype>::CountStarved(int starved) {
   if (starved > 0 && starved_groups_ == 0) {
     LOG(WARNING) << this->Title() << ": in " << starved << " of " << groups_
         << " groups no negative takes part, so that their positives have"
-        << " weight 0 and teach nothing. Said once. " << StarvedRemedy();
+        << " weight 0 and teach nothing. This warning is shown only"
+        << " once. " << StarvedRemedy();
   }
   seen_groups_ += groups_;
   starved_groups_ += starved;
