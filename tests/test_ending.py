@@ -178,7 +178,7 @@ def test_a_comparison_takes_its_trainings_along(caffe, organs, tmp_path, started
 def test_processes_of_a_pool_end_with_it(tmp_path, started):
     code = (
         "import time\n"
-        "from randrop import processes\n"
+        "from randrop.pycaffe import processes\n"
         "with processes.pool(2) as pool:\n"
         "    list(pool.map(time.sleep, [60, 60]))\n"
     )

@@ -233,17 +233,17 @@ def test_names_of_any_kind_are_listed(tmp_path):
 def test_the_projects_own_results_are_safe_in_git(tmp_path, monkeypatch):
     for name in ("randrop", "other"):
         repository = tmp_path / name
-        repository.mkdir()
         start_git = ("git", "-C", str(repository), "-c", "user.name=a", "-c")
-        path = repository / "figures.json"
+        path = repository / "results/figures.json"
+        path.parent.mkdir(parents=True)
         path.write_text("{}")
         for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"]):
             os.spawnvp(os.P_WAIT, "git", [*start_git, "user.email=a@b", *words])
     monkeypatch.setattr(ownership, "REPOSITORY", tmp_path / "randrop")
-    assert ownership.is_ours(tmp_path / "randrop/figures.json")
-    assert not ownership.is_ours(tmp_path / "other/figures.json")
-    (tmp_path / "randrop/figures.json").write_text("{1}")
-    assert not ownership.is_ours(tmp_path / "randrop/figures.json")
+    assert ownership.is_ours(tmp_path / "randrop/results/figures.json")
+    assert not ownership.is_ours(tmp_path / "other/results/figures.json")
+    (tmp_path / "randrop/results/figures.json").write_text("{1}")
+    assert not ownership.is_ours(tmp_path / "randrop/results/figures.json")
 
 
 def test_every_script_is_in_the_table():

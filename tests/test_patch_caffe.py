@@ -223,6 +223,7 @@ def test_a_layer_type_registered_by_others_is_named(tree):
 
 def test_a_file_of_the_users_in_our_place_is_kept(tree):
     theirs = tree / "include/caffe/randrop/math/philox.hpp"
+    theirs.parent.mkdir(parents=True)
     theirs.write_text("// mine\n")
     before = hashes(tree)
     with pytest.raises(ToolError, match=r"philox\.hpp is there already and not ours"):

@@ -35,7 +35,11 @@ def test_a_few_layers_and_files(caffe, tmp_path):
     said = run("fuzz", "--seed", 7, "--count", 60, "--nets", 2, "--tried", results)
     assert "0 faults" in said
     # Valid and invalid ones of both.
-    for ends in ("file refused", "layer refused, twin refused", "twin taken"):
+    for ends in (
+        "file refused",
+        "layer refused, twin refused",
+        "layer taken, twin taken",
+    ):
         assert int(re.search(rf"(\d+) [a-z, ]*{ends}", said)[1]) > 2
     layers, nets = json.loads(results.read_text())
     assert (layers["cases"], layers["faults"], layers["seed"]) == (60, 0, 7)
