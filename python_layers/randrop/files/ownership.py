@@ -77,12 +77,13 @@ def check(*paths: Path, maker: str | None = None) -> None:
     for path in paths:
         if not os.path.lexists(path):
             continue
-        if not is_ours(path):
+        plain = path.is_file() and not path.is_symlink()
+        folder = _list_of(path.absolute()) if plain else None
+        if folder is None and not (plain and _is_safe_in_git(path)):
             raise UserError(
                 f"cannot write {path}: what is there was not written by this program: "
                 "move it away, or choose another name or folder to write to"
             )
-        folder = _list_of(path.absolute())
         makers = [] if folder is None else _words(_read(folder), "by")
         if maker and makers and maker not in makers:
             raise UserError(
