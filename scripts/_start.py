@@ -22,3 +22,4 @@ if _wanted.is_old() or any(
         "error: the Python packages of pyproject.toml are missing: "
         "'python3 scripts/build_caffe.py --venv-only' installs them into build/venv"
     )
+_wanted.keep_description()

@@ -4,6 +4,8 @@ Versions before 3.6 cannot read the scripts themselves: they stop at the first
 statement, WANTED, and show it in the SyntaxError.
 """
 
+import ast
+import io
 import sys
 
 
@@ -20,3 +22,11 @@ def check():
             "error: Python 3.10 or newer is needed, this is %d.%d (%s): call another, "
             "for example python3.11 %s" % (found + (" ".join(sys.argv),))  # noqa: RUF005
         )
+
+
+def keep_description():
+    """Give the script its docstring back, which `python -OO` drops and --help shows."""
+    main = sys.modules["__main__"]
+    if sys.flags.optimize > 1 and getattr(main, "__file__", None):
+        with io.open(main.__file__, encoding="utf-8") as script:  # noqa: UP020
+            main.__doc__ = ast.get_docstring(ast.parse(script.read()))

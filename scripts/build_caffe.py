@@ -14,6 +14,7 @@ from pathlib import Path
 import _wanted
 
 _wanted.check()
+_wanted.keep_description()
 
 from caffe_tools import building, cuda, origin, place, source, toolchain
 from caffe_tools.errors import ToolError

@@ -10,6 +10,7 @@ from pathlib import Path
 import _wanted
 
 _wanted.check()
+_wanted.keep_description()
 
 from caffe_tools import patching, planning
 from caffe_tools.errors import ToolError

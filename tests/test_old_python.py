@@ -5,8 +5,10 @@ and the message for an old version.
 """
 
 import ast
+import os
 import re
 import runpy
+import subprocess
 import sys
 from collections import namedtuple
 
@@ -47,6 +49,56 @@ def test_old_python_3_says_what_it_lacks(path, minor, monkeypatch, tmp_path, cap
         runpy.run_path(str(path), run_name="__main__")
     assert f"Python 3.10 or newer is needed, this is 3.{minor}" in str(end.value)
     assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("scripts/patch_caffe.py",),
+        ("scripts/train.py",),
+        ("scripts/bench_losses.py",),
+        ("-m", "randrop", "train"),
+    ],
+    ids=" ".join,
+)
+def test_the_help_is_the_same_where_docstrings_are_dropped(words):
+    helps = [
+        subprocess.run(
+            [sys.executable, *option, *words, "--help"],
+            cwd=REPOSITORY,
+            env={**os.environ, "PYTHONPATH": "python_layers"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for option in ((), ("-OO",))
+    ]
+    assert helps[0] == helps[1]
+    doc = ast.get_docstring(ast.parse((FOLDER / f"{name_of(words)}.py").read_text()))
+    assert doc in helps[1]
+
+
+def test_what_needs_docstrings_says_so(caffe):
+    code = "from randrop.pycaffe import build; build.import_caffe()"
+    child = subprocess.run(
+        [sys.executable, "-OO", "-c", code],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "python_layers")},
+        capture_output=True,
+        text=True,
+    )
+    # A later scikit-image may need none.
+    assert child.returncode == 0 or "start Python without -OO" in child.stderr
+    assert "build_caffe.py" not in child.stderr
+
+
+def name_of(words):
+    return words[-1].removeprefix("scripts/").removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_every_script_keeps_its_description(path):
+    text = path.read_text(encoding="utf-8")
+    assert "\nimport _start" in text or "\n_wanted.keep_description()\n" in text
 
 
 def test_the_guard_itself_is_of_python_2():

@@ -95,6 +95,12 @@ def import_caffe() -> ModuleType:
     try:
         import caffe
     except ImportError as error:
+        if sys.flags.optimize > 1:
+            raise UserError(
+                "cannot import pycaffe without docstrings, which scikit-image needs "
+                f"({error}): start Python without -OO, and without PYTHONOPTIMIZE=2 in "
+                "the environment"
+            ) from error
         raise UserError(
             f"cannot import pycaffe from {folder} ({error}): build it with 'python3 "
             "scripts/build_caffe.py', or set CAFFE_ROOT to a tree built with Python"
