@@ -77,15 +77,19 @@ def test_data_that_are_not_finite(tmp_path, value):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"data": 3.0}, r"data has shape \(\)"),
+        ({"data": 3.0}, r"data has shape \(\).*: write it with h5py"),
+        ({"label": np.uint8(3)}, r"label has shape \(\).*: write it with h5py"),
         ({"data": "a text"}, "data holds .*not numbers"),
         ({"data": np.array([b"a", b"b"])}, "data holds .*not numbers"),
         ({"data": np.zeros((4, *SHAPE), complex)}, "data holds complex128"),
         ({"data": np.zeros((4, *SHAPE), bool)}, "data holds bool"),
         ({"data": np.zeros(4, [("a", "f4")])}, "not numbers that Caffe reads"),
-        ({"data": h5py.Empty("f4")}, "data holds float32|not numbers"),
+        ({"data": h5py.Empty("f4")}, "data is empty, without a shape: write it with"),
         ({"data": None}, "has no array 'data', but \\['label'\\]"),
-        ({"data": np.zeros((0, *SHAPE))}, r"data has shape \(0, 1, 6, 5\)"),
+        (
+            {"data": np.zeros((0, *SHAPE))},
+            r"data has shape \(0, 1, 6, 5\).*: write it .*, or correct shape",
+        ),
         ({"data": np.zeros((4, 2, 6, 5))}, r"data has shape \(4, 2, 6, 5\)"),
         ({"data": h5py.SoftLink("/nowhere")}, "has no array 'data'"),
         ({"data": h5py.SoftLink("/data")}, "has no array 'data'|cannot be read as"),

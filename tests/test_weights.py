@@ -95,6 +95,27 @@ def test_files_that_are_no_weights(tmp_path, deploy, content, caffe):
         weights.check(tmp_path / "empty.h5", deploy)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("data/conv/0", h5py.Empty("f4"), "data/conv/0 is empty, without a shape"),
+        ("data/conv/0", "a text", "data/conv/0 holds .*not numbers"),
+        ("data/conv/0/x", 3.0, "data/conv/0 is a group, no array"),
+        ("data/conv/x", 3.0, "data/conv is no layer as Caffe writes it"),
+        ("data/conv", np.ones(3), "data/conv is no layer as Caffe writes it"),
+        ("data/conv", 3.0, "data/conv is no layer as Caffe writes it"),
+        ("data/conv", h5py.SoftLink("/gone"), "data/conv is no layer as Caffe writes"),
+        ("data/conv/0", h5py.SoftLink("/gone"), "has no array 'data/conv/0'"),
+    ],
+)
+def test_hdf5_files_of_something_else(tmp_path, deploy, name, value, words):
+    path = tmp_path / "net.h5"
+    with h5py.File(path, "w") as file:
+        file[name] = value
+    with pytest.raises(UserError, match=rf"net\.h5:? {words}.*leave --weights out"):
+        weights.check(path, deploy)
+
+
 def test_another_size_is_named_before_caffe_dies(caffe, tmp_path, deploy):
     path = saved(caffe, tmp_path, nets.unet(2, base_channels=4, depth=2))
     with pytest.raises(

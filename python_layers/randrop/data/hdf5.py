@@ -17,6 +17,7 @@ _REMEDY = (
     "write it with h5py as numbers, data N x channels x spatial and label N x 1 x "
     "spatial"
 )
+_OR_SHAPE = ", or correct shape (channels x spatial) in manifest.json"
 
 
 @contextlib.contextmanager
@@ -58,30 +59,49 @@ def check_shapes(path: Path, shape: tuple[int, ...]) -> int:
     with opened(path) as file:
         number = None
         for name in ("data", "label"):
-            array = _array(file, path, name)
+            array = numbers(file, name, path, _REMEDY)
             if number is None:
                 number = array.shape[0] if array.shape else 0
             expected = (number, *(shape if name == "data" else (1, *shape[1:])))
             if array.shape != expected or number < 1:
                 raise UserError(
                     f"{path}: {name} has shape {array.shape}, but manifest.json says "
-                    f"{expected} for at least one image"
+                    f"{expected} for at least one image: {_REMEDY}{_OR_SHAPE}"
                 )
         return number
 
 
-def _array(file: h5py.File, path: Path, name: str) -> h5py.Dataset:
-    found = file.get(name)
+def numbers(group: h5py.Group, name: str, path: Path, remedy: str) -> h5py.Dataset:
+    """Return an array of numbers of an open file.
+
+    Parameters
+    ----------
+    group : Group
+        The file, or a group in it.
+    name : str
+    path : Path
+        The file, for the message.
+    remedy : str
+
+    Raises
+    ------
+    UserError
+        If it is missing, or anything else; names it.
+    """
+    found = group.get(name)
+    where = f"{group.name.strip('/')}/{name}".strip("/")
     if found is None:
         raise UserError(
-            f"{path} has no array {name!r}, but {list(file)[:5]}: {_REMEDY}"
+            f"{path} has no array {where!r}, but {list(group)[:5]}: {remedy}"
         )
     if not isinstance(found, h5py.Dataset):
-        raise UserError(f"{path}: {name} is a group, no array: {_REMEDY}")
-    if found.shape is None or found.dtype.kind not in "fiu":
+        raise UserError(f"{path}: {where} is a group, no array: {remedy}")
+    if found.shape is None:
+        raise UserError(f"{path}: {where} is empty, without a shape: {remedy}")
+    if found.dtype.kind not in "fiu":
         raise UserError(
-            f"{path}: {name} holds {found.dtype}, not numbers that Caffe reads: "
-            f"{_REMEDY}"
+            f"{path}: {where} holds {found.dtype}, not numbers that Caffe reads: "
+            f"{remedy}"
         )
     return found
 

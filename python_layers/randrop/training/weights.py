@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from randrop.data.hdf5 import opened
+from randrop.data.hdf5 import numbers, opened
 from randrop.errors import UserError
 from randrop.files import reading
 from randrop.pycaffe.build import import_caffe
@@ -142,8 +142,14 @@ def _stored_hdf5(path: Path) -> Shapes:
     with opened(path) as file:
         layers = file.get("data")
         for name in layers if isinstance(layers, h5py.Group) else ():
-            group = layers[name]
-            blobs = [group[key] for key in sorted(group, key=int)]
+            group = layers.get(name)
+            if not isinstance(group, h5py.Group) or not all(map(str.isdecimal, group)):
+                raise UserError(
+                    f"{path}: data/{name} is no layer as Caffe writes it, a group of "
+                    f"arrays 0, 1, ...: {_REMEDY}"
+                )
+            keys = sorted(group, key=int)
+            blobs = [numbers(group, key, path, _REMEDY) for key in keys]
             for blob in blobs:
                 if not np.isfinite(blob[()]).all():
                     raise UserError(
