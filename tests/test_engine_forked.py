@@ -1,15 +1,36 @@
-"""Engine tests that run cases in forks of a process that has run no net before.
+"""Nets in forks, and engine tests that run their cases in forks.
 
-A fork lacks OpenMP's threads, and its next loop would wait for them.
+Those run in a process that has run no net, so that every case starts alike.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from test_engine import NO_ENGINE, has_engine
 
 HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_process_that_has_run_nets_may_fork(caffe, threads):
+    """OpenMP's threads do not survive a fork, and its next loop would wait for them."""
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    variables = {
+        "OMP_NUM_THREADS": str(threads),
+        "PYTHONPATH": str(HERE.parent / "python_layers"),
+    }
+    result = subprocess.run(
+        [sys.executable, HERE / "forking_child.py"],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.slow

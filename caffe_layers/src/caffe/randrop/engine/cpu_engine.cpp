@@ -8,6 +8,7 @@
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+#include <pthread.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -72,6 +73,23 @@ bool LetThreadsSleep() {
   return false;
 }
 
+/**
+ * Lets a process that has run nets fork, as Python's multiprocessing does.
+ *
+ * The child of a fork lacks libgomp's threads, and libgomp would wait for them
+ * forever. So they end before the fork; parent and child start new ones with
+ * their next loops.
+ */
+bool EndThreadsBeforeForks() {
+#if defined(_OPENMP) && defined(__GNUC__) && !defined(__clang__) && \
+    __GNUC__ >= 9
+  return pthread_atfork([]() { omp_pause_resource_all(omp_pause_soft); }, NULL,
+      NULL) == 0;
+#else
+  return false;
+#endif
+}
+
 /// Whether the layer's parameters name no other engine.
 bool IsForUs(const LayerParameter& param) {
   return param.randrop_engine_param().engine() !=
@@ -114,7 +132,9 @@ Layer<float>* NewCpuEngineLayer<float>(const LayerParameter& param) {
     return NULL;
   }
   static const bool asleep = LetThreadsSleep();
+  static const bool forks = EndThreadsBeforeForks();
   static_cast<void>(asleep);
+  static_cast<void>(forks);
   return maker->second(param);
 }
 
