@@ -1,5 +1,6 @@
 """Damaged snapshots and weights: every flipped bit and every cut is found."""
 
+import io
 import json
 import random
 import shutil
@@ -106,7 +107,7 @@ def test_a_digest_is_written_when_both_files_are_complete(copy):
         f"{log}solver state to binary proto file {state(copy, 12)}",
     )
     whole, beside = state(copy, 12).read_bytes(), state(copy, 12).with_suffix(".sha256")
-    sealer = snapshots.Sealer()
+    sealer = snapshots.Sealer(copy)
     sealer.read(log_lines[0])
     assert not beside.exists()
     state(copy, 12).write_bytes(whole[:-1])
@@ -116,6 +117,23 @@ def test_a_digest_is_written_when_both_files_are_complete(copy):
     state(copy, 12).write_bytes(whole)
     sealer.read("the next line")
     assert snapshots.is_sealed(state(copy, 12)) is True
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "two\r\nlines", "ends \n"])
+def test_a_folder_with_line_breaks_in_its_name(copy, tmp_path, name):
+    run = copy.rename(tmp_path / name)
+    beside = state(run, 12).with_suffix(".sha256")
+    before = beside.read_text()
+    beside.write_text("of an earlier training")
+    log = "I1124 18:00:00.0 1 solver.cpp:464] Snapshotting "
+    lines = (
+        f"{log}to binary proto file {state(run, 12).with_suffix('.caffemodel')}\n"
+        f"{log}solver state to binary proto file {state(run, 12)}\nthe next line\n"
+    )
+    sealer = snapshots.Sealer(run)
+    for line in io.StringIO(lines, newline=None):
+        sealer.read(line.rstrip())
+    assert beside.read_text() == before
 
 
 def test_the_newest_is_damaged_and_the_training_goes_on(caffe, copy, phantom):

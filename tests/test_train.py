@@ -84,11 +84,15 @@ def test_every_sigmoid_loss_trains(caffe, phantom, tmp_path, loss):
     assert all(value is not None and value > 0 for value in values)
 
 
-def test_paths_with_quotes_and_letters_of_other_languages(caffe, phantom, tmp_path):
-    out = tmp_path / 'läsion "1" \\ größer'
-    result = run(shutil.copytree(phantom, tmp_path / 'da"ten ö'), out)
+@pytest.mark.parametrize("name", ['läsion "1" \\ größer', "two\nlines"])
+def test_paths_with_quotes_and_letters_of_other_languages(
+    caffe, phantom, tmp_path, name
+):
+    out = tmp_path / name
+    result = run(shutil.copytree(phantom, tmp_path / f"data {name}"), out)
     assert result.returncode == 0, result.stderr
     assert (out / "final.caffemodel").exists()
+    assert (out / "snapshots/net_iter_12.sha256").exists()
 
 
 def test_a_loss_of_nan_stops_the_training(caffe, phantom, tmp_path):

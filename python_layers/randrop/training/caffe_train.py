@@ -132,7 +132,7 @@ def train(
         variables |= {
             name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         }
-    curves, sealer = Curves(), snapshots.Sealer()
+    curves, sealer = Curves(), snapshots.Sealer(run)
     log_path = run / "log.txt"
     if snapshot and log_path.exists():
         for line in log_path.read_text(errors="replace").splitlines():

@@ -29,8 +29,8 @@ PATTERNS = tuple(
 )
 """What a training writes into its folder of snapshots; `#` is the iteration."""
 
-_BEGUN = re.compile(r"\] Snapshotting to binary proto file (.*)$")
-_STATE = re.compile(r"\] Snapshotting solver state to binary proto file (.*)$")
+_WRITES = re.compile(r"\] Snapshotting (?:solver state )?to binary proto file ")
+_NAME = re.compile(rf"/({PREFIX}_iter_[0-9]+\.(?:caffemodel|solverstate))$")
 
 
 def files(run: Path) -> list[Path]:
@@ -165,18 +165,25 @@ def check_weights(path: Path) -> None:
 
 
 class Sealer:
-    """Seals snapshots as caffe's log reports them."""
+    """Seals snapshots of a run as caffe's log reports them."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Path) -> None:
+        self._folder = run / "snapshots"
         self._pending: Path | None = None
+        self._announced = False
 
     def read(self, line: str) -> None:
         """Read a line of the log: everything written before it is complete."""
         self.close()
-        if match := _BEGUN.search(line):
-            Path(match[1]).with_suffix(".sha256").unlink(missing_ok=True)
-        elif match := _STATE.search(line):
-            self._pending = Path(match[1])
+        # If the folder's name has line breaks, the file's name is on a later line.
+        self._announced |= bool(_WRITES.search(line))
+        if self._announced and (match := _NAME.search(line)):
+            self._announced = False
+            path = self._folder / match[1]
+            if path.suffix == ".solverstate":
+                self._pending = path
+            else:
+                path.with_suffix(".sha256").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Seal complete snapshots."""
