@@ -1,6 +1,7 @@
 """Every script that writes, with a command that takes seconds."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -28,13 +29,23 @@ class World:
 def start(name, *words, **options):
     """Run a script and return its result."""
     command = [sys.executable, str(REPOSITORY / f"scripts/{name}.py"), *map(str, words)]
+    # Python shows nothing of files and processes that are left open unless it is asked.
+    variables = {**os.environ, **options.pop("env", {})}
+    variables.setdefault("PYTHONWARNINGS", "always::ResourceWarning")
     return subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=500, **options
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+        env=variables,
+        **options,
     )
 
 
 def done(result):
     assert result.returncode == 0, result.stderr
+    assert "ResourceWarning" not in result.stderr
     return result
 
 

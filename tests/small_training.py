@@ -1,6 +1,7 @@
 """Trainings of a few seconds with scripts/train.py, for the tests."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -24,7 +25,11 @@ def command(data, out, *more, iterations=12, interval=6):
 
 def run(*arguments, **options):
     return subprocess.run(
-        command(*arguments, **options), capture_output=True, text=True, check=False
+        command(*arguments, **options),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": "always::ResourceWarning"},
     )
 
 

@@ -262,6 +262,8 @@ def _started(
         if caffe is not None and caffe.poll() is None:
             os.killpg(caffe.pid, signal.SIGKILL)
             caffe.wait()
+        if caffe is not None:
+            caffe.stderr.close()
         for number, handler in before.items():
             signal.signal(number, handler)
 
