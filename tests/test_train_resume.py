@@ -43,12 +43,14 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     more = ["--snapshot", 5, "--watch-mask", "--workers", 2]
     more += ["--python-layer"] if layer == "python" else []
     assert run(phantom, tmp_path, *more, iterations=20).returncode == 0
-    whole = weights(caffe, tmp_path / "final.caffemodel")
+    final = tmp_path / "final.caffemodel"
+    whole, content = weights(caffe, final), final.read_bytes()
     watched, curve = kept(tmp_path), losses(tmp_path)
     forget(tmp_path, 15, 20)
     result = run(phantom, tmp_path, *more, "--resume", iterations=20)
     assert result.returncode == 0, result.stderr
-    np.testing.assert_array_equal(weights(caffe, tmp_path / "final.caffemodel"), whole)
+    np.testing.assert_array_equal(weights(caffe, final), whole)
+    assert final.read_bytes() == content
     assert kept(tmp_path) == watched
     assert [i for i, _ in losses(tmp_path)] == [i for i, _ in curve]
 

@@ -2,9 +2,9 @@
 
 import collections
 import contextlib
+import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from randrop import __version__
 from randrop.errors import UserError
-from randrop.files import ownership, replacing, write_json, write_text
+from randrop.files import ownership, write_bytes, write_json, write_text
 from randrop.files.documents import read_run
 from randrop.pycaffe import processes
 from randrop.pycaffe.build import caffe_binary, environment, import_caffe
@@ -184,9 +184,10 @@ def train(
 
 
 def finish(run: Path, iterations: int) -> Path:
-    """Copy the weights of the last iteration to `final.caffemodel`; return its path.
+    """Write the weights of the last iteration to `final.caffemodel`; return its path.
 
-    The digest goes into `final.sha256` beside it.
+    A training that was resumed leaves the same bytes as one that was not. The digest
+    goes into `final.sha256` beside it.
 
     Raises
     ------
@@ -201,12 +202,35 @@ def finish(run: Path, iterations: int) -> Path:
             "--resume"
         )
     final = run / "final.caffemodel"
-    with replacing(final) as temporary:
-        shutil.copyfile(state.with_suffix(".caffemodel"), temporary)
+    net = import_caffe().proto.caffe_pb2.NetParameter()
+    net.ParseFromString(state.with_suffix(".caffemodel").read_bytes())
+    _forget_start(net)
+    write_bytes(final, net.SerializeToString())
     snapshots.seal(final)
     # Not the snapshots: their own digests reveal a damaged one, and --resume skips it.
     ownership.settle(run, _LOGS)
     return final
+
+
+def _forget_start(net: Any) -> None:
+    """Remove where the last part of a training began: resumed or not, it is the same.
+
+    Parameters
+    ----------
+    net : NetParameter
+    """
+    for layer in net.layer:
+        # An unpatched Caffe does not know the first field.
+        for field, message in layer.ListFields():
+            if field.name == "randrop_loss_param":
+                message.ClearField("first_iteration")
+                if not message.ListFields():
+                    layer.ClearField(field.name)
+        if layer.python_param.module.startswith("randrop."):
+            options = json.loads(layer.python_param.param_str)
+            for name in ("first_patch", "first_iteration"):
+                options.pop(name, None)
+            layer.python_param.param_str = json.dumps(options)
 
 
 def _show(bar: tqdm, curves: Curves) -> None:
