@@ -2,21 +2,15 @@
 
 import numpy as np
 
-from randrop.errors import UserError
 from randrop.losses.common import (
     LossResult,
-    binary_label,
     check_choice,
     check_range,
     hardest,
     share_of,
-    sigmoid,
-    softplus,
-    without_infinity,
 )
-from randrop.losses.softmax import softmax_grad, softmax_pixels
+from randrop.losses.overlap import elements, group_axes, mean_of_groups
 
-ACTIVATIONS = ("SOFTMAX", "SIGMOID")
 REGIONS = ("ALL", "FOREGROUND")
 
 
@@ -150,56 +144,27 @@ def _dice(
     ignore_label: int | None,
     top_k: tuple[float, str] | None = None,
 ) -> LossResult:
-    check_choice("activation", activation, ACTIVATIONS)
     check_range("smooth", smooth, 0)
     logits, label = np.asarray(logits), np.asarray(label)
-    softmax = activation == "SOFTMAX"
-    if softmax:
-        pixels = softmax_pixels(logits, label, ignore_label)
-        p, truth = pixels.probability, pixels.truth
-        complement = pixels.complement[:, None]
-        # A segment is an image: the pixels that one selection chooses from.
-        own, cross_entropy, valid = pixels.own, pixels.cross_entropy, pixels.valid
-    else:
-        if not include_background:
-            raise UserError(
-                "include_background: false leaves class 0 of a softmax out; with "
-                "activation SIGMOID every channel is a foreground"
-            )
-        positive, ignored = binary_label(logits, label, ignore_label)
-        segments = (-1, int(np.prod(logits.shape[2:])))
-        x = np.where(ignored, 0, without_infinity(logits))
-        p = sigmoid(x).reshape(*logits.shape[:2], -1)
-        complement = sigmoid(-x).reshape(p.shape)
-        truth = positive.reshape(p.shape)
-        own = np.where(ignored, -1, positive).reshape(segments)
-        cross_entropy = softplus(np.where(positive, -x, x)).reshape(segments)
-        valid = ~ignored.reshape(segments)
+    seen = elements(logits, label, activation, include_background, ignore_label)
     # In a channel of a sigmoid, the class is the positives; the rest are negatives.
-    first = 0 if softmax else 1
-    chosen, others = _selection(own, cross_entropy, valid, first, top_k)
+    first = 0 if seen.softmax else 1
+    chosen, others = _selection(seen.own, seen.cross_entropy, seen.valid, first, top_k)
     # The sums of a class use the chosen pixels and, with FOREGROUND, the remaining
     # pixels of the other classes.
-    shape = (len(p), 1, -1) if softmax else p.shape
-    part = chosen.reshape(shape) | (others.reshape(shape) & ~truth)
-    part = np.broadcast_to(part, p.shape)
-    wrong = np.where(truth, complement, p).astype(np.float64)
-    loss, slope = _overlap(
-        p.astype(np.float64),
+    part = seen.spread(chosen) | (seen.spread(others) & ~seen.truth)
+    wrong = np.where(seen.truth, seen.complement, seen.p).astype(np.float64)
+    loss, slope = _one_minus_dice(
+        seen.p.astype(np.float64),
         wrong,
-        truth,
+        seen.truth,
         part,
         smooth,
         squared,
         include_background,
         batch,
     )
-    grad = softmax_grad(p, slope) if softmax else slope * (p * complement)
-    return LossResult(
-        loss=loss,
-        grad=grad.reshape(logits.shape).astype(logits.dtype),
-        mask=np.where(valid, chosen, -1).astype(np.int8).reshape(label.shape),
-    )
+    return seen.result(loss, slope, chosen, logits, label)
 
 
 def _selection(
@@ -237,7 +202,7 @@ def _selection(
     return chosen, (valid & ~chosen if region == "FOREGROUND" else nowhere)
 
 
-def _overlap(
+def _one_minus_dice(
     p: np.ndarray,
     wrong: np.ndarray,
     truth: np.ndarray,
@@ -252,22 +217,13 @@ def _overlap(
     `wrong` is |p - truth| without the digits that a difference would lose. No sum or
     slope subtracts numbers that become equal when all pixels are right, or all wrong.
     """
-    if not include_background and p.shape[1] < 2:
-        raise UserError("include_background: false leaves nothing of one class")
     power = 2 if squared else 1
-    axes = (0, 2) if batch else 2
     # 1 - D = error / (size + smooth), D = (2 overlap + smooth) / (size + smooth).
     errors, sizes, overlaps = (
-        np.where(part, terms, 0).sum(axes, keepdims=True)
+        np.where(part, terms, 0).sum(group_axes(batch), keepdims=True)
         for terms in (wrong**power, p**power + truth, 2 * p * truth)
     )
-    sizes = sizes + smooth
-    # The mean skips groups that are ignored entirely: nothing there is right or wrong.
-    counted = part.any(axes, keepdims=True)
-    counted[:, : 0 if include_background else 1] = False
-    share = counted / max(1, counted.sum())
-    share = np.where(sizes == 0, 0, share)
-    sizes = np.where(sizes == 0, 1, sizes)
+    share, sizes = mean_of_groups(part, sizes + smooth, include_background, batch)
     loss = float((share * errors / sizes).sum())
     by_error, by_size = share / sizes, -share * errors / sizes**2
     by_both = share * (overlaps + smooth) / sizes**2

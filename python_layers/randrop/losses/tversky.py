@@ -2,18 +2,9 @@
 
 import numpy as np
 
-from randrop.errors import UserError
-from randrop.losses.common import (
-    LossResult,
-    binary_label,
-    check_choice,
-    check_range,
-    sigmoid,
-    without_infinity,
-)
-from randrop.losses.dice import ACTIVATIONS
+from randrop.losses.common import LossResult, check_range
 from randrop.losses.explog import power_and_slope
-from randrop.losses.softmax import softmax_grad, softmax_pixels
+from randrop.losses.overlap import elements, group_axes, mean_of_groups
 
 
 def tversky(
@@ -61,58 +52,30 @@ def tversky(
     N. Abraham, N. M. Khan. A novel focal Tversky loss function with improved attention
     U-Net for lesion segmentation. ISBI 2019.
     """
-    check_choice("activation", activation, ACTIVATIONS)
     for name, value in (("alpha", alpha), ("beta", beta), ("smooth", smooth)):
         check_range(name, value, 0)
     check_range("gamma", gamma, 0, above=True)
     logits, label = np.asarray(logits), np.asarray(label)
-    if activation == "SOFTMAX":
-        if not include_background and logits.shape[1] < 2:
-            raise UserError("include_background: false leaves nothing of one class")
-        pixels = softmax_pixels(logits, label, ignore_label)
-        p, truth, valid = pixels.probability, pixels.truth, pixels.valid[:, None]
-        complement = pixels.complement[:, None]
-    else:
-        if not include_background:
-            raise UserError(
-                "include_background: false leaves class 0 of a softmax out; with "
-                "activation SIGMOID every channel is a foreground"
-            )
-        positive, ignored = binary_label(logits, label, ignore_label)
-        x = np.where(ignored, 0, without_infinity(logits))
-        p, complement, truth, valid = (
-            part.reshape(*logits.shape[:2], -1)
-            for part in (sigmoid(x), sigmoid(-x), positive, ~ignored)
-        )
-    valid = np.broadcast_to(valid, p.shape)
-    axes = (0, 2) if batch else 2
+    seen = elements(logits, label, activation, include_background, ignore_label)
+    valid, truth = seen.spread(seen.valid), seen.truth
+    p, complement = (x.astype(np.float64) for x in (seen.p, seen.complement))
     overlaps, positives, negatives = (
-        np.where(part, value.astype(np.float64), 0).sum(axes, keepdims=True)
+        np.where(part, value, 0).sum(group_axes(batch), keepdims=True)
         for part, value in (
             (valid & truth, p),
             (valid & ~truth, p),
-            (valid & truth, np.broadcast_to(complement, p.shape)),
+            (valid & truth, complement),
         )
     )
     overlaps = 2 * overlaps + smooth
     errors = 2 * (alpha * positives + beta * negatives)
-    sizes = overlaps + errors
-    # The mean skips groups that are ignored entirely: nothing there is right or wrong.
-    counted = valid.any(axes, keepdims=True)
-    counted[:, : 0 if include_background else 1] = False
-    share = np.where(sizes == 0, 0, counted / max(1, counted.sum()))
-    sizes = np.where(sizes == 0, 1, sizes)
+    share, sizes = mean_of_groups(valid, overlaps + errors, include_background, batch)
+    # 1 - T, without a difference of numbers that are nearly equal.
     wrong = errors / sizes
     value, by_wrong = power_and_slope(wrong, gamma)
     factor = 2 * share * by_wrong / sizes
     by_own = -factor * (beta * overlaps / sizes + wrong)
     by_others = factor * alpha * overlaps / sizes
     slope = np.where(valid, np.where(truth, by_own, by_others), 0)
-    softmax = activation == "SOFTMAX"
-    grad = softmax_grad(p, slope) if softmax else slope * (p * complement)
-    mask = np.where(valid[:, :1] if softmax else valid, 1, -1)
-    return LossResult(
-        loss=float((share * value).sum()),
-        grad=grad.reshape(logits.shape).astype(logits.dtype),
-        mask=mask.astype(np.int8).reshape(label.shape),
-    )
+    loss = float((share * value).sum())
+    return seen.result(loss, slope, seen.valid, logits, label)

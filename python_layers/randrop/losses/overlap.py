@@ -1,0 +1,155 @@
+"""What the losses share that compare the overlap of probability and truth."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from randrop.errors import UserError
+from randrop.losses.common import (
+    LossResult,
+    binary_label,
+    check_choice,
+    sigmoid,
+    softplus,
+    without_infinity,
+)
+from randrop.losses.softmax import softmax_grad, softmax_pixels
+
+ACTIVATIONS = ("SOFTMAX", "SIGMOID")
+
+
+class Elements(NamedTuple):
+    """Probability and truth of every class of every pixel, for either activation.
+
+    A segment is a run of pixels with one label each: an image of a softmax, a channel
+    of an image of a sigmoid.
+
+    Attributes
+    ----------
+    softmax : bool
+    p : floating (N, C, M)
+        M pixels per image.
+    complement : floating (N, C or 1, M)
+        1 - p; in a softmax, of the true class only, without the digits that a
+        difference would lose.
+    truth : bool (N, C, M)
+    own : int (S, M)
+        The class of a segment's pixels, -1 where ignored. A sigmoid has 0 and 1.
+    cross_entropy : floating (S, M)
+    """
+
+    softmax: bool
+    p: np.ndarray
+    complement: np.ndarray
+    truth: np.ndarray
+    own: np.ndarray
+    cross_entropy: np.ndarray
+
+    @property
+    def valid(self) -> np.ndarray:
+        """Whether a pixel is not ignored, bool (S, M)."""
+        return self.own >= 0
+
+    def spread(self, pixels: np.ndarray) -> np.ndarray:
+        """Return what holds for pixels (S, M) for all of their classes, (N, C, M)."""
+        n, c, m = self.p.shape
+        shape = (n, 1, m) if self.softmax else (n, c, m)
+        return np.broadcast_to(pixels.reshape(shape), self.p.shape)
+
+    def result(
+        self,
+        loss: float,
+        slope: np.ndarray,
+        chosen: np.ndarray,
+        logits: np.ndarray,
+        label: np.ndarray,
+    ) -> LossResult:
+        """Return a loss whose derivative by `p` is `slope`, (N, C, M).
+
+        `chosen` says which pixels took part, bool (S, M).
+        """
+        if self.softmax:
+            grad = softmax_grad(self.p, slope)
+        else:
+            grad = slope * (self.p * self.complement)
+        mask = np.where(self.valid, chosen, -1)
+        return LossResult(
+            loss=loss,
+            grad=grad.reshape(logits.shape).astype(logits.dtype),
+            mask=mask.astype(np.int8).reshape(label.shape),
+        )
+
+
+def elements(
+    logits: np.ndarray,
+    label: np.ndarray,
+    activation: str,
+    include_background: bool,
+    ignore_label: int | None,
+) -> Elements:
+    """Check what an overlap loss is given, and compute what it needs.
+
+    Raises
+    ------
+    UserError
+        If shapes do not match, a label or the activation is not allowed, or
+        `include_background` leaves no class.
+    """
+    check_choice("activation", activation, ACTIVATIONS)
+    if activation == "SOFTMAX":
+        pixels = softmax_pixels(logits, label, ignore_label)
+        if not include_background and logits.shape[1] < 2:
+            raise UserError("include_background: false leaves nothing of one class")
+        return Elements(
+            softmax=True,
+            p=pixels.probability,
+            complement=pixels.complement[:, None],
+            truth=pixels.truth,
+            own=pixels.own,
+            cross_entropy=pixels.cross_entropy,
+        )
+    if not include_background:
+        raise UserError(
+            "include_background: false leaves class 0 of a softmax out; with "
+            "activation SIGMOID every channel is a foreground"
+        )
+    positive, ignored = binary_label(logits, label, ignore_label)
+    segments = (-1, int(np.prod(logits.shape[2:])))
+    x = np.where(ignored, 0, without_infinity(logits))
+    p = sigmoid(x).reshape(*logits.shape[:2], -1)
+    return Elements(
+        softmax=False,
+        p=p,
+        complement=sigmoid(-x).reshape(p.shape),
+        truth=positive.reshape(p.shape),
+        own=np.where(ignored, -1, positive).reshape(segments),
+        cross_entropy=softplus(np.where(positive, -x, x)).reshape(segments),
+    )
+
+
+def group_axes(batch: bool) -> int | tuple[int, ...]:
+    """Return the axes of (N, C, M) that one group covers: those that its sums run over.
+
+    A group is one class of an image, or with `batch` of all images.
+    """
+    return (0, 2) if batch else 2
+
+
+def mean_of_groups(
+    part: np.ndarray, sizes: np.ndarray, include_background: bool, batch: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weight of each group in the mean, and a size to divide by.
+
+    The mean skips groups that are ignored entirely: nothing there is right or wrong. A
+    group of size 0, neither present nor predicted without smoothing, has no loss.
+
+    Parameters
+    ----------
+    part : bool (N, C, M)
+        The elements in the sums.
+    sizes : floating (N or 1, C, 1)
+    """
+    counted = part.any(group_axes(batch), keepdims=True)
+    counted[:, : 0 if include_background else 1] = False
+    share = np.where(sizes == 0, 0, counted / max(1, counted.sum()))
+    return share, np.where(sizes == 0, 1, sizes)
