@@ -210,7 +210,7 @@ def test_focal_weighs_few_positives_by_their_number():
 
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [e for e in EXAMPLES if "Dice" in e[0] or "ExpLog" in e[0]],
+    [e for e in EXAMPLES if "batch" in LAYERS[e[0]].options.model_fields],
 )
 def test_an_image_that_is_ignored_whole_is_not_counted(kind, options):
     options = {**options, "batch": False}
@@ -223,12 +223,19 @@ def test_an_image_that_is_ignored_whole_is_not_counted(kind, options):
     assert not result.grad[1].any()
 
 
-def test_dice_of_one_class_or_a_sigmoid_keeps_its_background():
-    function, x, t = make("SoftDiceLoss", {"activation": "SIGMOID"})
+@pytest.mark.parametrize(
+    "kind",
+    [k for k, layer in LAYERS.items() if "include_background" in layer.parameters],
+)
+def test_one_class_or_a_sigmoid_keeps_its_background(kind):
+    options = {"activation": "SIGMOID"}
+    function, x, t = make(kind, options)
     with pytest.raises(UserError, match="every channel is a foreground"):
-        function(x, t, "SIGMOID", include_background=False)
+        function(x, t, **options, include_background=False)
     with pytest.raises(UserError, match="leaves nothing of one class"):
         function(x[:, :1], np.zeros_like(t[:, :1]), include_background=False)
+    with pytest.raises(UserError, match="logits have shape"):
+        function(x[0, 0, 0], t[0, 0, 0], include_background=False)
 
 
 def cross_entropy(x, t):
