@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loss_family import BY_TYPE, FAMILY, labels, layer_text, logits, loss_net, run
 
+from randrop.losses.registry import LAYERS
+
 shapes = st.tuples(
     st.integers(1, 3), st.integers(1, 4), st.integers(1, 9), st.integers(1, 7)
 ) | st.tuples(*[st.integers(1, 4)] * 5)
@@ -57,8 +59,12 @@ def test_native_equals_python_equals_numpy(caffe, tmp_path_factory, member):
 
 
 @pytest.mark.parametrize("python", [False, True])
-def test_background_may_be_left_out(caffe, tmp_path, python):
-    member = BY_TYPE["SoftDiceLoss"]
+@pytest.mark.parametrize(
+    "kind",
+    [m.type for m in FAMILY if "include_background" in LAYERS[m.type].parameters],
+)
+def test_background_may_be_left_out(caffe, tmp_path, kind, python):
+    member = BY_TYPE[kind]
     options = {"include_background": False}
     rng = np.random.default_rng(0)
     x = rng.normal(0, 2, (2, 3, 5, 4)).astype(np.float32)

@@ -32,8 +32,20 @@ const LossCase kLossCases[] = {
    "region: FOREGROUND k_percent: 60 }", false, true},
   {"type: 'ExpLogLoss'", true, false},
   {"type: 'TverskyLoss'", true, false},
-  {"type: 'TverskyLoss' randrop_tversky_param { activation: SIGMOID gamma: 0.75 "
-   "alpha: 0.2 batch: true }", false, false},
+  {"type: 'TverskyLoss' randrop_tversky_param { activation: SIGMOID "
+   "gamma: 0.75 alpha: 0.2 batch: true }", false, false},
+};
+
+// The layers that OverlapLossLayer is the base of, and their messages.
+struct OverlapCase {
+  const char* type;
+  const char* options;
+};
+
+const OverlapCase kOverlapCases[] = {
+  {"SoftDiceLoss", "randrop_dice_param"},
+  {"TopKDiceLoss", "randrop_dice_param"},
+  {"TverskyLoss", "randrop_tversky_param"},
 };
 
 }  // namespace caffe

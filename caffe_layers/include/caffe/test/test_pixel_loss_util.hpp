@@ -79,6 +79,14 @@ class PixelLossTest : public MultiDeviceTest<TypeParam> {
     }
   }
 
+  void Fill(const vector<int>& shape, bool softmax) {
+    if (softmax) {
+      FillSoftmax(shape);
+    } else {
+      FillSigmoid(shape);
+    }
+  }
+
   void SetLabels(Dtype value) {
     caffe_set(label_->count(), value, label_->mutable_cpu_data());
   }

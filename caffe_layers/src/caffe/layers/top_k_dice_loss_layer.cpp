@@ -4,8 +4,6 @@
 
 namespace caffe {
 
-using randrop::OnCpu;
-
 template <typename Dtype>
 void TopKDiceLossLayer<Dtype>::LayerSetUp(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
@@ -22,18 +20,7 @@ void TopKDiceLossLayer<Dtype>::Reshape(
   }
 }
 
-template <typename Dtype>
-void TopKDiceLossLayer<Dtype>::Forward_cpu(
-    const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  SoftDiceLossLayer<Dtype>::Forward_cpu(bottom, top);
-  WriteMaskOn<OnCpu>(top);
-}
-
-#ifdef CPU_ONLY
-STUB_GPU_FORWARD(TopKDiceLossLayer, Forward);
-#endif
-
-INSTANTIATE_CLASS(TopKDiceLossLayer);
+RANDROP_INSTANTIATE_LOSS(TopKDiceLossLayer);
 REGISTER_LAYER_CLASS(TopKDiceLoss);
 
 }  // namespace caffe

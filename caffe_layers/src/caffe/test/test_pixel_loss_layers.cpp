@@ -19,13 +19,7 @@ class RandropPixelLossLayersTest : public PixelLossTest<TypeParam> {
     softmax_ = loss.softmax;
     Resize(this->Shape(2, 3, 4, 5));
   }
-  void Resize(const vector<int>& shape) {
-    if (softmax_) {
-      this->FillSoftmax(shape);
-    } else {
-      this->FillSigmoid(shape);
-    }
-  }
+  void Resize(const vector<int>& shape) { this->Fill(shape, softmax_); }
   void Ignore(int value) {
     this->param_.mutable_loss_param()->set_ignore_label(value);
   }
@@ -238,6 +232,27 @@ TYPED_TEST(RandropPixelLossLayersTest, TestBadInputStops) {
     this->label_->Reshape(this->Shape(2, 2, 4, 5));
     EXPECT_DEATH(this->Run(), loss->softmax ? "one label for each pixel" :
         "one label for each logit");
+  }
+}
+
+TYPED_TEST(RandropPixelLossLayersTest, TestBadOptionsOfOverlapStop) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  for (const OverlapCase& loss : kOverlapCases) {
+    SCOPED_TRACE(loss.type);
+    const string begin =
+        string("type: '") + loss.type + "' " + loss.options + " { ";
+    this->FillSoftmax(this->Shape(1, 3, 3, 3));
+    PixelLossTest<TypeParam>::Use(begin + "smooth: -1 }");
+    EXPECT_DEATH(this->Run(), "smooth is -1; it must be at least 0");
+    PixelLossTest<TypeParam>::Use(
+        begin + "} loss_param { normalization: FULL }");
+    EXPECT_DEATH(this->Run(), "normalization does not apply to this loss");
+    PixelLossTest<TypeParam>::Use(
+        begin + "activation: SIGMOID include_background: false }");
+    EXPECT_DEATH(this->Run(), "every channel is a foreground");
+    this->FillSoftmax(this->Shape(1, 1, 3, 3));
+    PixelLossTest<TypeParam>::Use(begin + "include_background: false }");
+    EXPECT_DEATH(this->Run(), "leaves nothing of one class");
   }
 }
 
