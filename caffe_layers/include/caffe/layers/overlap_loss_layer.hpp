@@ -93,6 +93,8 @@ void OverlapLossLayer<Dtype, Passes>::SetUpOverlap(const Message& options,
   CHECK(softmax_ || include_background_) << this->Title()
       << ": include_background: false leaves class 0 of a softmax out; with"
       << " activation: SIGMOID every channel is a foreground.";
+  this->WarnIfIdle(!softmax_ && options.has_include_background(),
+      "include_background", "with activation: SIGMOID");
 }
 
 template <typename Dtype, typename Passes>

@@ -20,6 +20,8 @@ void ExpLogLossLayer<Dtype>::LayerSetUp(
       "with weight_dice: 0");
   this->WarnIfIdle(!dice && param_.has_epsilon(), "epsilon",
       "with weight_dice: 0");
+  this->WarnIfIdle(!dice && param_.has_batch(), "batch",
+      "with weight_dice: 0");
   this->WarnIfIdle(!cross && param_.has_gamma_cross(), "gamma_cross",
       "with weight_cross: 0");
   this->WarnIfIdle(!cross && param_.label_frequency_size() > 0,

@@ -1,3 +1,4 @@
+#include <string>
 #include <vector>
 
 #include "caffe/layers/sigmoid_random_drop_ce_loss_layer.hpp"
@@ -34,6 +35,13 @@ void SigmoidRandomDropCELossLayer<Dtype>::LayerSetUp(
     seed_ = (high << 32) | caffe_rng_rand();
   }
   forward_ = param_.first_iteration();
+  const bool none = param_.schedule_type() ==
+      SigmoidRandomDropCELossParameter_ScheduleType_NONE;
+  const string nothing = "with schedule_type: NONE, which drops nothing";
+  this->WarnIfIdle(none && param_.has_seed(), "seed", nothing);
+  this->WarnIfIdle(none && param_.has_first_iteration(), "first_iteration",
+      nothing);
+  this->WarnIfIdle(none && param_.has_drop_in_test(), "drop_in_test", nothing);
 }
 
 namespace {
