@@ -13,50 +13,6 @@
 
 namespace caffe {
 
-/// @brief Writes the weights of a group's positives and negatives.
-template <typename Dtype>
-struct GroupWeights {
-  const randrop::GroupSums* sums;
-  randrop::BalanceRule rule;
-  Dtype* weights;
-
-  RANDROP_HOST_DEVICE inline void operator()(int group) const {
-    weights[2 * group] = rule.Positive(sums[group]);
-    weights[2 * group + 1] = rule.Negative(sums[group]);
-  }
-};
-
-/// @brief Adds the groups up.
-struct GroupTotal {
-  const randrop::GroupSums* sums;
-  randrop::BalanceRule rule;
-
-  RANDROP_HOST_DEVICE inline void operator()(int group,
-      randrop::BatchSums* total) const {
-    total->AddGroup(sums[group], rule);
-  }
-};
-
-/// @brief Writes the gradient of selected elements under their group's weights.
-template <typename Dtype>
-struct BalancedDiff {
-  const Dtype* logits;
-  const unsigned char* selection;
-  const Dtype* weights;
-  Dtype scale;
-  int group_size;
-  Dtype* diff;
-
-  RANDROP_HOST_DEVICE inline void operator()(int i) const {
-    const Dtype* group = weights + i / group_size * 2;
-    const Dtype weight[] = {scale * group[0], scale * group[1]};
-    diff[i] = randrop::WeightedDiff(selection[i], logits[i], weight);
-  }
-};
-
-/// @brief The same for elements begin to end - 1, in vectors.
-bool InVectors(const BalancedDiff<float>& op, int begin, int end);
-
 /**
  * @brief Base of the losses that select elements and take their sigmoid
  *        cross-entropy, weighted by their counts in a group. The derived
@@ -113,10 +69,10 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
   void EndForward(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top) {
     const randrop::GroupSums* sums = GroupSumsOn<Device>();
-    const GroupWeights<Dtype> weigh = {sums, Rule(),
+    const randrop::WriteGroupWeights<Dtype> weigh = {sums, Rule(),
         Device::MutableData(&weights_)};
     Device::ForEach(groups_, weigh);
-    const GroupTotal add = {sums, Rule()};
+    const randrop::SumGroups add = {sums, Rule()};
     randrop::BatchSums* total = total_.Get<Device, randrop::BatchSums>(1);
     Device::Reduce(1, groups_, add, total, &this->loops_);
     if (top.size() > 1) {
@@ -133,7 +89,7 @@ class BalancedCELossLayer : public PixelLossLayer<Dtype> {
     if (!this->GoesDown(propagate_down)) {
       return;
     }
-    const BalancedDiff<Dtype> write = {Device::Data(*bottom[0]),
+    const randrop::WriteBalancedDiff<Dtype> write = {Device::Data(*bottom[0]),
         Selection<Device>(), Device::Data(weights_),
         this->DiffScale(*top[0]), group_size_,
         Device::MutableDiff(bottom[0])};

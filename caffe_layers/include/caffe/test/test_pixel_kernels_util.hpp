@@ -9,10 +9,11 @@
 #include <string>
 #include <vector>
 
+#include "caffe/randrop/losses/balance.hpp"
 #include "caffe/randrop/losses/cross_entropy.hpp"
-#include "caffe/randrop/losses/dice.hpp"
 #include "caffe/randrop/losses/exp_log.hpp"
 #include "caffe/randrop/losses/focal.hpp"
+#include "caffe/randrop/losses/overlap.hpp"
 #include "caffe/randrop/losses/random_drop.hpp"
 #include "caffe/randrop/losses/top_k.hpp"
 #include "caffe/randrop/simd/kernels.hpp"
@@ -83,7 +84,7 @@ class KernelCases {
       : kernels_(kernels), state_(1), logits(kLogits), binary(kLogits),
         label(kPixels), cross_entropy(kLogits), chosen(kLogits), gamma(2),
         squared(true), per_channel_(kImages * kClasses * 2), lowest_(2),
-        dice_terms_(kImages * kClasses), exp_log_terms_(kImages * kClasses),
+        overlap_terms_(kImages * kClasses), exp_log_terms_(kImages * kClasses),
         alpha_(kClasses) {
     for (int i = 0; i < kLogits; ++i) {
       logits[i] = Uniform() * 8 - 4;
@@ -99,9 +100,9 @@ class KernelCases {
     for (int g = 0; g < kImages * kClasses; ++g) {
       per_channel_[2 * g] = Uniform();
       per_channel_[2 * g + 1] = Uniform();
-      const randrop::DiceTerm<float> dice = {
+      const randrop::OverlapTerm<float> dice = {
           0, -Uniform(), Uniform(), Uniform()};
-      dice_terms_[g] = dice;
+      overlap_terms_[g] = dice;
       const randrop::ExpLogTerm<float> term = {0, -Uniform(), Uniform()};
       exp_log_terms_[g] = term;
       alpha_[g % kClasses] = Uniform();
@@ -124,8 +125,8 @@ class KernelCases {
         &logits[0], &binary[0], true, kIgnore, gamma, &per_channel_[0], kArea};
     return input;
   }
-  randrop::DiceInput<float> Dice(const randrop::LossInput<float>& input) const {
-    const randrop::DiceInput<float> dice = {input, squared, true, &chosen[0]};
+  randrop::OverlapInput<float> Dice(const randrop::LossInput<float>& input) const {
+    const randrop::OverlapInput<float> dice = {input, squared, true, &chosen[0]};
     return dice;
   }
   const float* alpha() const { return &alpha_[0]; }
@@ -176,7 +177,7 @@ class KernelCases {
  private:
   std::vector<float> per_channel_;
   std::vector<int> lowest_;
-  std::vector<randrop::DiceTerm<float> > dice_terms_;
+  std::vector<randrop::OverlapTerm<float> > overlap_terms_;
   std::vector<randrop::ExpLogTerm<float> > exp_log_terms_;
   std::vector<float> alpha_;
 };
@@ -225,22 +226,17 @@ inline std::vector<KernelCase> KernelCases::Writing() {
     });
   }
   out[0] = Floats(kLogits, 1);
-  const randrop::BalancedDiffPass<float> balanced = {&logits[0], &chosen[0],
-      FloatsOf(out[0])};
-  add("balanced_diff", kLogits, out, [balanced, kernels](int begin, int end) {
-    const float weight[] = {0.3f, 0.7f};
-    kernels->balanced_diff(balanced, begin, end, weight);
-    return true;
-  });
+  RANDROP_ADD(balanced_diff, kLogits, out, randrop::WriteBalancedDiff<float>{
+      &logits[0], &chosen[0], &per_channel_[0], 2, kArea, FloatsOf(out[0])});
   RANDROP_ADD(sigmoid_focal_diff, kLogits, out,
       randrop::WriteSigmoidFocalDiff<float>{Focal(), 2, FloatsOf(out[0])});
-  RANDROP_ADD(sigmoid_dice_diff, kLogits, out,
-      randrop::WriteSigmoidDiceDiff<float>{
-          Dice(Sigmoid()), &dice_terms_[0], 2, FloatsOf(out[0])});
+  RANDROP_ADD(sigmoid_overlap_diff, kLogits, out,
+      randrop::WriteSigmoidOverlapDiff<float>{
+          Dice(Sigmoid()), &overlap_terms_[0], 2, FloatsOf(out[0])});
   out[0] = Floats(kLogits, kClasses);
-  RANDROP_ADD(softmax_dice_diff, kPixels, out,
-      randrop::WriteSoftmaxDiceDiff<float>{
-          Dice(Softmax()), &dice_terms_[0], 2, FloatsOf(out[0])});
+  RANDROP_ADD(softmax_overlap_diff, kPixels, out,
+      randrop::WriteSoftmaxOverlapDiff<float>{
+          Dice(Softmax()), &overlap_terms_[0], 2, FloatsOf(out[0])});
   RANDROP_ADD(softmax_top_k_diff, kPixels, out, randrop::SoftmaxTopKDiff<float>{
       Softmax(), &chosen[0], 2, FloatsOf(out[0])});
   RANDROP_ADD(softmax_focal_diff, kPixels, out,

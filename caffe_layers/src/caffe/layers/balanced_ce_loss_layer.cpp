@@ -1,33 +1,11 @@
-#include <algorithm>
 #include <vector>
 
 #include "caffe/layers/balanced_ce_loss_layer.hpp"
-#include "caffe/randrop/simd/kernels.hpp"
 
 namespace caffe {
 
-using randrop::BalancedDiffPass;
 using randrop::BatchSums;
-using randrop::FastestPixelKernels;
 using randrop::OnCpu;
-using randrop::PixelKernels;
-
-bool InVectors(const BalancedDiff<float>& op, int begin, int end) {
-  const PixelKernels* kernels = FastestPixelKernels();
-  if (!kernels) {
-    return false;
-  }
-  const BalancedDiffPass<float> pass = {op.logits, op.selection, op.diff};
-  while (begin < end) {
-    const int group = begin / op.group_size;
-    const int last = std::min(end, (group + 1) * op.group_size);
-    const float weight[] = {op.scale * op.weights[2 * group],
-        op.scale * op.weights[2 * group + 1]};
-    kernels->balanced_diff(pass, begin, last, weight);
-    begin = last;
-  }
-  return true;
-}
 
 template <typename Dtype>
 void BalancedCELossLayer<Dtype>::Reshape(

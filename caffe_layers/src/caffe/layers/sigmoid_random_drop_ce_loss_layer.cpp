@@ -11,16 +11,13 @@
 namespace caffe {
 
 using randrop::BalanceRule;
-using randrop::DropOrKeep;
 using randrop::FastestPixelKernels;
 using randrop::GroupSums;
-using randrop::LabelClass;
 using randrop::OnCpu;
 using randrop::PhiloxUniformTile;
 using randrop::Pieces;
 using randrop::PixelKernels;
 using randrop::RandomDropPass;
-using randrop::SigmoidPixel;
 using randrop::kPhiloxTile;
 
 template <typename Dtype>
@@ -55,12 +52,7 @@ void SelectPiece(const RandomDropPass<Dtype>& pass, int begin, int end,
     if (i == begin || i % kPhiloxTile == 0) {
       PhiloxUniformTile(pass.seed, i / kPhiloxTile, pass.forward, uniform);
     }
-    const SigmoidPixel<Dtype> pixel =
-        SigmoidPixel<Dtype>::Shown(pass.logits[i]);
-    const int selected = DropOrKeep(pass.schedule, LabelClass(pass.label[i],
-        pass.has_ignore_label, pass.ignore_label), pixel,
-        uniform[i % kPhiloxTile]);
-    pass.selection[i] = sums->AddElement(selected, pixel, i);
+    pass(i, uniform[i % kPhiloxTile], sums);
   }
 }
 

@@ -10,14 +10,14 @@
 
 namespace caffe {
 
-using randrop::DiceSums;
+using randrop::OverlapSums;
 using randrop::ExpLogSums;
 using randrop::PixelKernels;
 using randrop::PixelSums;
 using randrop::SumExpLog;
-using randrop::SumSigmoidDice;
+using randrop::SumSigmoidOverlap;
 using randrop::SumSigmoidFocal;
-using randrop::SumSoftmaxDice;
+using randrop::SumSoftmaxOverlap;
 using randrop::SumSoftmaxFocal;
 
 // Range bounds: at, before and after the bounds of vectors and areas.
@@ -125,19 +125,19 @@ TEST(RandropPixelKernelsTest, TestAnyLogitsAndLabels) {
           KernelCases::kPixels, &pixels));
       EXPECT_TRUE(std::isnan(pixels.loss));
       EXPECT_EQ(g >= 6, pixels.bad_label >= 0);
-      DiceSums dice[KernelCases::kClasses];
+      OverlapSums dice[KernelCases::kClasses];
       ExpLogSums exp_log[KernelCases::kClasses];
       for (int c = 0; c < KernelCases::kClasses; ++c) {
         dice[c].Clear();
         exp_log[c].Clear();
       }
-      const SumSigmoidDice<float> sigmoid_dice = {in.Dice(in.Sigmoid())};
-      EXPECT_TRUE(kernels.sum_sigmoid_dice(sigmoid_dice, 0,
+      const SumSigmoidOverlap<float> sigmoid_dice = {in.Dice(in.Sigmoid())};
+      EXPECT_TRUE(kernels.sum_sigmoid_overlap(sigmoid_dice, 0,
           KernelCases::kLogits, dice));
-      const SumSoftmaxDice<float> softmax_dice = {in.Dice(in.Softmax())};
-      EXPECT_TRUE(kernels.sum_softmax_dice(softmax_dice, 0, KernelCases::kArea,
+      const SumSoftmaxOverlap<float> softmax_dice = {in.Dice(in.Softmax())};
+      EXPECT_TRUE(kernels.sum_softmax_overlap(softmax_dice, 0, KernelCases::kArea,
           dice));
-      EXPECT_TRUE(std::isnan(dice[0].error));
+      EXPECT_TRUE(std::isnan(dice[0].false_positives));
       const SumExpLog<float> sum_exp_log = {in.Softmax(), in.gamma};
       EXPECT_TRUE(kernels.sum_exp_log(sum_exp_log, 0, KernelCases::kArea,
           exp_log));

@@ -2,12 +2,23 @@
 #define CAFFE_RANDROP_LOSSES_BALANCE_HPP_
 
 #include "caffe/randrop/losses/sums.hpp"
+#include "caffe/randrop/losses/visits.hpp"
 #include "caffe/randrop/math/host_device.hpp"
 #include "caffe/randrop/math/label.hpp"
+#include "caffe/randrop/math/number.hpp"
 #include "caffe/randrop/math/sigmoid.hpp"
 
 namespace caffe {
 namespace randrop {
+
+/// @brief What an element adds to GroupSums; the losses are 0 where it has no
+///        part in them.
+template <typename Real>
+struct GroupPart {
+  typedef typename IndexOf<Real>::Type Index;
+  Real positive_loss, negative_loss;
+  Index positive, negative, ignored, bad;
+};
 
 /**
  * @brief The sums over one group for class-balanced cross-entropy
@@ -35,28 +46,15 @@ struct GroupSums {
     ignored += other.ignored;
     bad_label = FirstIndex(bad_label, other.bad_label);
   }
-  /// Adds an element to the sums; returns its selection.
-  template <typename Dtype>
-  RANDROP_HOST_DEVICE inline int AddElement(int selection,
-      const SigmoidPixel<Dtype>& pixel, int index) {
-    switch (selection) {
-    case Role::POSITIVE:
-      ++positives;
-      positive_loss += pixel.PositiveLoss();
-      return selection;
-    case Role::NEGATIVE:
-      ++negatives;
-      negative_loss += pixel.NegativeLoss();
-      return selection;
-    case Role::IGNORED:
-      ++ignored;
-      return selection;
-    case Role::LEFT_OUT:
-      return selection;
-    default:
-      bad_label = FirstIndex(bad_label, index);
-      return Role::IGNORED;
-    }
+  /// Adds element i.
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline void AddPart(const GroupPart<Real>& part, int i) {
+    positive_loss += part.positive_loss;
+    negative_loss += part.negative_loss;
+    positives += part.positive;
+    negatives += part.negative;
+    ignored += part.ignored;
+    bad_label = part.bad ? FirstIndex(bad_label, i) : bad_label;
   }
 };
 
@@ -120,32 +118,60 @@ struct BatchSums {
   }
 };
 
-/// @brief Cross-entropy of a selected element: -log p = softplus(-x) for a
-///        positive, -log(1 - p) = softplus(x) for a negative.
+/// @brief Writes the weights of a group's positives and negatives.
 template <typename Dtype>
-RANDROP_HOST_DEVICE inline Dtype SelectedLoss(int selection, Dtype logit) {
-  return SigmoidPixel<Dtype>::Shown(
-      selection == Role::POSITIVE ? -logit : logit)
-      .NegativeLoss();
-}
+struct WriteGroupWeights {
+  const GroupSums* sums;
+  BalanceRule rule;
+  Dtype* weights;
 
-/// @brief Its derivative with respect to the logit, p - t, in a form that keeps
-///        full relative accuracy as p approaches t.
-template <typename Dtype>
-RANDROP_HOST_DEVICE inline Dtype SelectedDiff(int selection, Dtype logit) {
-  return selection == Role::POSITIVE ? -Logistic(-logit) : Logistic(logit);
-}
-
-/// @brief Its gradient, weighted for positives and kept negatives; exactly 0
-///        for elements that take no part.
-template <typename Dtype>
-RANDROP_HOST_DEVICE inline Dtype WeightedDiff(int selection, Dtype logit,
-    const Dtype weight[2]) {
-  if (selection != Role::POSITIVE && selection != Role::NEGATIVE) {
-    return 0;
+  RANDROP_HOST_DEVICE inline void operator()(int group) const {
+    weights[2 * group] = rule.Positive(sums[group]);
+    weights[2 * group + 1] = rule.Negative(sums[group]);
   }
-  return weight[selection == Role::NEGATIVE] * SelectedDiff(selection, logit);
-}
+};
+
+/// @brief Adds the groups up.
+struct SumGroups {
+  const GroupSums* sums;
+  BalanceRule rule;
+
+  RANDROP_HOST_DEVICE inline void operator()(int group, BatchSums* total)
+      const {
+    total->AddGroup(sums[group], rule);
+  }
+};
+
+/// @brief Writes the gradient of the cross-entropy of selected elements, under
+///        the weights of their groups. p - t is written so that it keeps full
+///        relative accuracy as p approaches t.
+template <typename Dtype>
+struct WriteBalancedDiff {
+  typedef ByGroup Visits;
+  const Dtype* logits;
+  const unsigned char* selection;
+  const Dtype* weights;
+  Dtype scale;
+  int group_size;
+  Dtype* diff;
+
+  RANDROP_HOST_DEVICE inline int GroupSize() const { return group_size; }
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline void At(int group, int i) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const Index role = LoadBytes<Index>(selection + i);
+    const Index positive = Is(role, Role::POSITIVE);
+    const Index kept = Is(role, Role::NEGATIVE);
+    const Real x = LoadAs<Real>(logits + i);
+    const Real weight = positive ? Real() - scale * weights[2 * group] :
+        Real() + scale * weights[2 * group + 1];
+    const SigmoidPixel<Real> pixel(positive ? -x : x);
+    StoreAs(Where(positive | kept, weight * pixel.P()), diff + i);
+  }
+  RANDROP_HOST_DEVICE inline void operator()(int i) const {
+    At<Dtype>(i / group_size, i);
+  }
+};
 
 }  // namespace randrop
 }  // namespace caffe

@@ -3,8 +3,12 @@
 
 #include <cmath>
 
-#include "caffe/randrop/losses/balance.hpp"
+#include "caffe/randrop/losses/classes.hpp"
+#include "caffe/randrop/losses/sums.hpp"
+#include "caffe/randrop/losses/visits.hpp"
 #include "caffe/randrop/math/host_device.hpp"
+#include "caffe/randrop/math/label.hpp"
+#include "caffe/randrop/math/number.hpp"
 #include "caffe/randrop/math/softmax.hpp"
 
 namespace caffe {
@@ -32,6 +36,14 @@ RANDROP_HOST_DEVICE inline Real ExpLogPowerDiff(Real value,
   return gamma < 1 ? (value < least ? Real() : slope) : slope;
 }
 
+/// @brief What a pixel adds to ExpLogSums.
+template <typename Real>
+struct ExpLogPart {
+  Real p, complement;
+  typename IndexOf<Real>::Type truth;  // whether the class is its own
+  typename WideOf<Real>::Type power;   // (-ln p)^gamma of its own class
+};
+
 /**
  * @brief The sums of one class of one image for D = (2 overlap + epsilon) /
  *        (2 overlap + error + epsilon): -ln D = log1p(error / (2 overlap +
@@ -56,37 +68,51 @@ struct ExpLogSums {
     own += other.own;
     bad_label = FirstIndex(bad_label, other.bad_label);
   }
+  /// Adds a pixel.
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline void AddPart(const ExpLogPart<Real>& part, int) {
+    if (part.truth) {
+      ++own;
+      overlap += part.p;
+      error += part.complement;
+      cross += part.power;
+    } else {
+      error += part.p;
+    }
+  }
 };
 
-/// @brief Adds pixel j to the sums of its classes: those from `first` on, at
-///        most `most` of them.
+/// @brief Adds pixels to the sums of their classes.
 template <typename Dtype>
 struct SumExpLog {
+  typedef Dtype Number;
   LossInput<Dtype> input;
   double gamma_cross;
 
+  RANDROP_HOST_DEVICE inline const LossInput<Dtype>& Input() const {
+    return input;
+  }
+  template <typename Index>
+  RANDROP_HOST_DEVICE inline Index Selected(int) const {
+    return All<Index>();
+  }
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline typename WideOf<Real>::Type OfPixel(
+      const SoftmaxPixel<Real>& pixel) const {
+    return ExpLogPower<typename WideOf<Real>::Type>(pixel.CrossEntropy(),
+        gamma_cross);
+  }
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline ExpLogPart<Real> OfClass(Real p, Real complement,
+      typename IndexOf<Real>::Type truth, typename IndexOf<Real>::Type,
+      typename WideOf<Real>::Type power) const {
+    const ExpLogPart<Real> part = {p, complement, truth, power};
+    return part;
+  }
   template <int most>
   RANDROP_HOST_DEVICE inline void AddClasses(int j, int first, ExpLogSums* sums)
       const {
-    const int own = input.Class(j);
-    if (own == PixelClass::BAD) {
-      sums[0].bad_label = FirstIndex(sums[0].bad_label, j);
-    }
-    if (own < 0) {
-      return;
-    }
-    const SoftmaxPixel<Dtype> pixel(input, j, own);
-    for (int k = 0; k < most; ++k) {
-      if (first + k == own) {
-        ++sums[k].own;
-        sums[k].overlap += pixel.OwnProbability();
-        sums[k].error += pixel.Complement();
-        sums[k].cross +=
-            ExpLogPower<double>(pixel.CrossEntropy(), gamma_cross);
-      } else if (first + k < input.classes) {
-        sums[k].error += pixel.Probability(first + k);
-      }
-    }
+    AddPixelToClasses<most>(*this, j, first, sums);
   }
 };
 
@@ -228,9 +254,10 @@ struct ExpLogSlopes {
   }
 };
 
-/// @brief Writes the gradient of both terms for pixel j.
+/// @brief Writes the gradient of both terms.
 template <typename Dtype>
 struct WriteExpLogDiff {
+  typedef ByPixel Visits;
   LossInput<Dtype> input;
   const ExpLogTerm<Dtype>* terms;
   const Dtype* weights;
@@ -239,23 +266,28 @@ struct WriteExpLogDiff {
   Dtype scale;
   Dtype* diff;
 
+  RANDROP_HOST_DEVICE inline const LossInput<Dtype>& Input() const {
+    return input;
+  }
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline void At(const LossInput<Dtype>& in,
+      const PixelAt& at) const {
+    typedef typename IndexOf<Real>::Type Index;
+    typedef typename WideOf<Real>::Type Wide;
+    const Index own = in.template Class<Real>(at.j);
+    const SoftmaxPixel<Real> pixel(in, at.first, own);
+    const ExpLogSlopes<Real> slope = {terms + at.image * in.classes, own};
+    const SoftmaxSlopes<Real> slopes(pixel, in.classes, slope);
+    const typename ScalarOf<Wide>::Type each = cross;
+    const Real factor = each * OfOwnClass<Real>(weights, in.classes, own) *
+        ExpLogPowerDiff<Wide>(pixel.CrossEntropy(), gamma_cross);
+    for (int c = 0, i = at.first; c < in.classes; ++c, i += in.area) {
+      StoreAs(Where(own >= 0, scale * (slopes.Diff(pixel, c, slope(c)) +
+          factor * pixel.CrossEntropyDiff(c))), diff + i);
+    }
+  }
   RANDROP_HOST_DEVICE inline void operator()(int j) const {
-    const int own = input.Class(j);
-    if (own < 0) {
-      ClearPixel(input, j, diff);
-      return;
-    }
-    const SoftmaxPixel<Dtype> pixel(input, j, own);
-    const ExpLogSlopes<Dtype> slope = {
-        terms + j / input.area * input.classes, own};
-    const SoftmaxSlopes<Dtype> slopes(pixel, input.classes, slope);
-    const Dtype factor = cross * weights[own] *
-        ExpLogPowerDiff<double>(pixel.CrossEntropy(), gamma_cross);
-    for (int c = 0, i = input.Offset(j); c < input.classes;
-         ++c, i += input.area) {
-      diff[i] = scale * (slopes.Diff(pixel, c, slope(c)) +
-          factor * pixel.CrossEntropyDiff(c));
-    }
+    At<Dtype>(input, input.At(j));
   }
 };
 

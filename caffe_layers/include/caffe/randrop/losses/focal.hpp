@@ -3,8 +3,11 @@
 
 #include <cmath>
 
-#include "caffe/randrop/losses/balance.hpp"
+#include "caffe/randrop/losses/sums.hpp"
+#include "caffe/randrop/losses/visits.hpp"
 #include "caffe/randrop/math/host_device.hpp"
+#include "caffe/randrop/math/label.hpp"
+#include "caffe/randrop/math/number.hpp"
 #include "caffe/randrop/math/sigmoid.hpp"
 #include "caffe/randrop/math/softmax.hpp"
 
@@ -80,11 +83,23 @@ struct SigmoidFocalInput {
   const Dtype* weights;  // a pair a group: of positives, of negatives
   int group_size;
 
-  RANDROP_HOST_DEVICE inline int Class(int i) const {
-    return LabelClass(label[i], has_ignore_label, ignore_label);
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline BinaryLabel<Real> Label(int i) const {
+    return BinaryLabel<Real>(LoadAs<Real>(label + i), has_ignore_label,
+        ignore_label);
   }
-  RANDROP_HOST_DEVICE inline Dtype Weight(int i, int own) const {
-    return weights[i / group_size * 2 + (own != Role::POSITIVE)];
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline Real Weight(int group,
+      typename IndexOf<Real>::Type positive) const {
+    return positive ? Real() + weights[2 * group] :
+        Real() + weights[2 * group + 1];
+  }
+  /// The z of SigmoidFocal.
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline Real Z(int i,
+      typename IndexOf<Real>::Type positive) const {
+    const Real x = LoadAs<Real>(logits + i);
+    return positive ? -x : x;
   }
 };
 
@@ -94,9 +109,9 @@ struct CountClasses {
   SigmoidFocalInput<Dtype> input;
 
   RANDROP_HOST_DEVICE inline void operator()(int i, ClassCounts* counts) const {
-    const int own = input.Class(i);
-    counts->positives += own == Role::POSITIVE;
-    counts->negatives += own == Role::NEGATIVE;
+    const BinaryLabel<Dtype> own = input.template Label<Dtype>(i);
+    counts->positives += own.positive;
+    counts->negatives += own.negative;
   }
 };
 
@@ -126,80 +141,104 @@ struct WriteFocalWeights {
 /// @brief Adds up the sigmoid focal loss.
 template <typename Dtype>
 struct SumSigmoidFocal {
+  typedef ByGroup Visits;
   SigmoidFocalInput<Dtype> input;
 
+  RANDROP_HOST_DEVICE inline int GroupSize() const { return input.group_size; }
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline PixelPart<Real> At(int group, int i) const {
+    const BinaryLabel<Real> own = input.template Label<Real>(i);
+    const SigmoidPixel<Real> z = SigmoidPixel<Real>::Shown(
+        input.template Z<Real>(i, own.positive));
+    const PixelPart<Real> part = {
+        Where(own.Valid(), input.template Weight<Real>(group, own.positive) *
+            SigmoidFocal(z, input.gamma)), own.Valid(), own.Bad()};
+    return part;
+  }
   RANDROP_HOST_DEVICE inline void operator()(int i, PixelSums* sums) const {
-    const int own = input.Class(i);
-    if (own == Role::POSITIVE || own == Role::NEGATIVE) {
-      const Dtype z =
-          own == Role::POSITIVE ? -input.logits[i] : input.logits[i];
-      ++sums->taking_part;
-      sums->loss += input.Weight(i, own) *
-          SigmoidFocal(SigmoidPixel<Dtype>::Shown(z), input.gamma);
-    } else if (own != Role::IGNORED) {
-      sums->bad_label = FirstIndex(sums->bad_label, i);
-    }
+    sums->AddPart(At<Dtype>(i / input.group_size, i), i);
   }
 };
 
 /// @brief Writes its gradient.
 template <typename Dtype>
 struct WriteSigmoidFocalDiff {
+  typedef ByGroup Visits;
   SigmoidFocalInput<Dtype> input;
   Dtype scale;
   Dtype* diff;
 
+  RANDROP_HOST_DEVICE inline int GroupSize() const { return input.group_size; }
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline void At(int group, int i) const {
+    const BinaryLabel<Real> own = input.template Label<Real>(i);
+    const SigmoidPixel<Real> z(input.template Z<Real>(i, own.positive));
+    const Real weight =
+        scale * input.template Weight<Real>(group, own.positive);
+    StoreAs(Where(own.Valid(), (own.positive ? -weight : weight) *
+        SigmoidFocalDiff(z, input.gamma)), diff + i);
+  }
   RANDROP_HOST_DEVICE inline void operator()(int i) const {
-    const int own = input.Class(i);
-    if (own == Role::IGNORED) {
-      diff[i] = 0;
-      return;
-    }
-    const Dtype sign = own == Role::POSITIVE ? -1 : 1;
-    diff[i] = scale * sign * input.Weight(i, own) *
-        SigmoidFocalDiff(SigmoidPixel<Dtype>(sign * input.logits[i]),
-            input.gamma);
+    At<Dtype>(i / input.group_size, i);
   }
 };
 
 /// @brief Adds up the softmax focal loss.
 template <typename Dtype>
 struct SumSoftmaxFocal {
+  typedef ByPixel Visits;
   LossInput<Dtype> input;
   Dtype gamma;
   const Dtype* alpha;  // one for each class
 
+  RANDROP_HOST_DEVICE inline const LossInput<Dtype>& Input() const {
+    return input;
+  }
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline PixelPart<Real> At(const LossInput<Dtype>& in,
+      const PixelAt& at) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const Index own = in.template Class<Real>(at.j);
+    const Index valid = own >= 0;
+    const SoftmaxPixel<Real> pixel(in, at.first, own);
+    const PixelPart<Real> part = {
+        Where(valid, OfOwnClass<Real>(alpha, in.classes, own) *
+            SoftmaxFocal(pixel, gamma)),
+        valid, Is(own, static_cast<int>(PixelClass::BAD))};
+    return part;
+  }
   RANDROP_HOST_DEVICE inline void operator()(int j, PixelSums* sums) const {
-    const int own = input.Class(j);
-    if (sums->Count(own, j)) {
-      const SoftmaxPixel<Dtype> pixel(input, j, own);
-      sums->loss += alpha[own] * SoftmaxFocal(pixel, gamma);
-    }
+    sums->AddPart(At<Dtype>(input, input.At(j)), j);
   }
 };
 
 /// @brief Writes its gradient.
 template <typename Dtype>
 struct WriteSoftmaxFocalDiff {
+  typedef ByPixel Visits;
   LossInput<Dtype> input;
   Dtype gamma;
   const Dtype* alpha;
   Dtype scale;
   Dtype* diff;
 
+  RANDROP_HOST_DEVICE inline const LossInput<Dtype>& Input() const {
+    return input;
+  }
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline void At(const LossInput<Dtype>& in,
+      const PixelAt& at) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const Index own = in.template Class<Real>(at.j);
+    const SoftmaxPixel<Real> pixel(in, at.first, own);
+    const Real factor = scale * OfOwnClass<Real>(alpha, in.classes, own) *
+        SoftmaxFocalFactor(pixel, gamma);
+    for (int c = 0, i = at.first; c < in.classes; ++c, i += in.area) {
+      StoreAs(Where(own >= 0, factor * pixel.CrossEntropyDiff(c)), diff + i);
+    }
+  }
   RANDROP_HOST_DEVICE inline void operator()(int j) const {
-    const int own = input.Class(j);
-    if (own < 0) {
-      ClearPixel(input, j, diff);
-      return;
-    }
-    const SoftmaxPixel<Dtype> pixel(input, j, own);
-    const Dtype factor =
-        scale * alpha[own] * SoftmaxFocalFactor(pixel, gamma);
-    for (int c = 0, i = input.Offset(j); c < input.classes;
-         ++c, i += input.area) {
-      diff[i] = factor * pixel.CrossEntropyDiff(c);
-    }
+    At<Dtype>(input, input.At(j));
   }
 };
 

@@ -1,8 +1,12 @@
 #ifndef CAFFE_RANDROP_LOSSES_RANDOM_DROP_HPP_
 #define CAFFE_RANDROP_LOSSES_RANDOM_DROP_HPP_
 
+#include <stdint.h>
+
 #include "caffe/randrop/losses/balance.hpp"
 #include "caffe/randrop/math/host_device.hpp"
+#include "caffe/randrop/math/label.hpp"
+#include "caffe/randrop/math/number.hpp"
 #include "caffe/randrop/math/sigmoid.hpp"
 
 namespace caffe {
@@ -36,15 +40,46 @@ RANDROP_HOST_DEVICE inline Real DropProbability(int schedule,
   }
 }
 
-/// @brief The selection of an element of this class, given the schedule and the
-///        element's uniform random number.
+/// @brief The forward pass, which selects and adds up. Its loops differ, as the
+///        random numbers come in tiles: math/philox.hpp.
 template <typename Dtype>
-RANDROP_HOST_DEVICE inline int DropOrKeep(int schedule, int label_class,
-    const SigmoidPixel<Dtype>& pixel, float uniform) {
-  const bool dropped = label_class == Role::NEGATIVE &&
-      uniform < DropProbability(schedule, pixel);
-  return dropped ? static_cast<int>(Role::LEFT_OUT) : label_class;
-}
+struct RandomDropPass {
+  const Dtype* logits;
+  const Dtype* label;
+  unsigned char* selection;
+  bool has_ignore_label;
+  int ignore_label;
+  int schedule;  // DropSchedule
+  uint64_t seed, forward;
+
+  /// Selects elements with these uniform random numbers; returns the roles.
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline typename IndexOf<Real>::Type Select(int schedule,
+      Real logit, Real label, Real uniform, GroupPart<Real>* part) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const BinaryLabel<Real> own(label, has_ignore_label, ignore_label);
+    const SigmoidPixel<Real> pixel = SigmoidPixel<Real>::Shown(logit);
+    const Index dropped = schedule == DropSchedule::NONE ? Index() :
+        Index(uniform < DropProbability(schedule, pixel));
+    part->positive = own.positive;
+    part->negative = own.negative & ~dropped;
+    part->ignored = own.ignored;
+    part->bad = own.Bad();
+    part->positive_loss = Where(part->positive, pixel.PositiveLoss());
+    part->negative_loss = Where(part->negative, pixel.NegativeLoss());
+    return part->positive ? Index() + static_cast<int>(Role::POSITIVE) :
+        part->negative ? Index() + static_cast<int>(Role::NEGATIVE) :
+        part->ignored ? Index() + static_cast<int>(Role::IGNORED) :
+        Index() + static_cast<int>(Role::LEFT_OUT);
+  }
+  /// Selects element i and adds it up.
+  RANDROP_HOST_DEVICE inline void operator()(int i, float uniform,
+      GroupSums* sums) const {
+    GroupPart<Dtype> part;
+    selection[i] = Select<Dtype>(schedule, logits[i], label[i], uniform, &part);
+    sums->AddPart(part, i);
+  }
+};
 
 }  // namespace randrop
 }  // namespace caffe

@@ -3,9 +3,21 @@
 
 #include "caffe/randrop/math/host_device.hpp"
 #include "caffe/randrop/math/label.hpp"
+#include "caffe/randrop/math/number.hpp"
 
 namespace caffe {
 namespace randrop {
+
+// The part that a pixel adds to the sums is a template, too: for a vector of
+// pixels, simd/lane_sums.hpp adds up each lane first.
+
+/// @brief What a pixel adds to PixelSums.
+template <typename Real>
+struct PixelPart {
+  typedef typename IndexOf<Real>::Type Index;
+  Real loss;
+  Index taking_part, bad;
+};
 
 /// @brief The sum of a loss over pixels, and statistics of their labels.
 struct PixelSums {
@@ -23,13 +35,12 @@ struct PixelSums {
     taking_part += other.taking_part;
     bad_label = FirstIndex(bad_label, other.bad_label);
   }
-  /// Counts pixel j; true if it takes part.
-  RANDROP_HOST_DEVICE inline bool Count(int own, int j) {
-    if (own == PixelClass::BAD) {
-      bad_label = FirstIndex(bad_label, j);
-    }
-    taking_part += own >= 0;
-    return own >= 0;
+  /// Adds pixel j.
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline void AddPart(const PixelPart<Real>& part, int j) {
+    loss += part.loss;
+    taking_part += part.taking_part;
+    bad_label = part.bad ? FirstIndex(bad_label, j) : bad_label;
   }
 };
 

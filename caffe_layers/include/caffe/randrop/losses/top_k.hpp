@@ -4,8 +4,11 @@
 #include "caffe/randrop/loops/radix_cut.hpp"
 #include "caffe/randrop/losses/balance.hpp"
 #include "caffe/randrop/losses/sums.hpp"
+#include "caffe/randrop/losses/visits.hpp"
 #include "caffe/randrop/math/host_device.hpp"
 #include "caffe/randrop/math/label.hpp"
+#include "caffe/randrop/math/number.hpp"
+#include "caffe/randrop/math/sigmoid.hpp"
 #include "caffe/randrop/math/softmax.hpp"
 
 namespace caffe {
@@ -21,15 +24,12 @@ RANDROP_HOST_DEVICE inline float HardnessBound(int b) {
   return bounds[b];
 }
 
-/// @brief The bin of sigmoid(logit).
-template <typename Dtype>
-RANDROP_HOST_DEVICE inline int HardnessBin(Dtype logit) {
-  int bin = 0;
-  while (bin < kHardnessBins - 1 && !(logit < HardnessBound(bin))) {
-    ++bin;
-  }
-  return bin;
-}
+/// @brief What an element adds to CandidateSums.
+template <typename Index>
+struct CandidatePart {
+  Index positive, negative;
+  Index from_bin[kHardnessBins - 1];  // a negative of bin b + 1 or higher
+};
 
 /// @brief Counts in a group before negatives are selected.
 struct CandidateSums {
@@ -49,6 +49,17 @@ struct CandidateSums {
       bins[b] += other.bins[b];
     }
   }
+  /// Adds elements that were counted.
+  RANDROP_HOST_DEVICE inline void AddPart(const CandidatePart<int>& part, int) {
+    positives += part.positive;
+    negatives += part.negative;
+    int above = part.negative;
+    for (int b = 0; b < kHardnessBins - 1; ++b) {
+      bins[b] += above - part.from_bin[b];
+      above = part.from_bin[b];
+    }
+    bins[kHardnessBins - 1] += above;
+  }
   /// Number of negatives wanted for the positives.
   RANDROP_HOST_DEVICE inline int Wanted(double negatives_per_positive) const {
     const double wanted = negatives_per_positive * positives;
@@ -67,26 +78,37 @@ struct CandidateSums {
   }
 };
 
-/// @brief Writes the classes of the labels as selection and counts them; counts
-///        negatives by bin if there are logits.
+/// @brief Writes the roles of the labels as selection and counts them; counts
+///        negatives by bin if there are logits. SumSelected reports invalid
+///        labels.
 template <typename Dtype>
 struct ClassifyLabels {
+  typedef ByElement Visits;
   const Dtype* logits;  // or NULL
   const Dtype* label;
   bool has_ignore_label;
   int ignore_label;
   unsigned char* selection;
 
-  RANDROP_HOST_DEVICE inline void operator()(int i, CandidateSums* sums) const {
-    // SumSelected reports invalid labels.
-    selection[i] = LabelClass(label[i], has_ignore_label, ignore_label);
-    sums->positives += selection[i] == Role::POSITIVE;
-    if (selection[i] == Role::NEGATIVE) {
-      ++sums->negatives;
-      if (logits) {
-        ++sums->bins[HardnessBin(logits[i])];
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline CandidatePart<typename IndexOf<Real>::Type> At(
+      int i) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const BinaryLabel<Real> own(LoadAs<Real>(label + i), has_ignore_label,
+        ignore_label);
+    StoreBytes(own.Roles(), selection + i);
+    CandidatePart<Index> part = {own.positive, own.negative, {Index()}};
+    if (logits) {
+      const Real x = LoadAs<Real>(logits + i);
+      for (int b = 0; b < kHardnessBins - 1; ++b) {
+        const Index below = x < HardnessBound(b);
+        part.from_bin[b] = own.negative & ~below;
       }
     }
+    return part;
+  }
+  RANDROP_HOST_DEVICE inline void operator()(int i, CandidateSums* sums) const {
+    sums->AddPart(At<Dtype>(i), i);
   }
 };
 
@@ -108,18 +130,48 @@ struct WantNegatives {
 /// @brief Leaves out negatives in bins below the group's lowest bin.
 template <typename Dtype>
 struct KeepBins {
+  typedef ByGroup Visits;
   const Dtype* logits;
   const int* lowest;
   int group_size;
   unsigned char* selection;
 
-  RANDROP_HOST_DEVICE inline void operator()(int i) const {
-    if (selection[i] == Role::NEGATIVE &&
-        HardnessBin(logits[i]) < lowest[i / group_size]) {
-      selection[i] = Role::LEFT_OUT;
+  RANDROP_HOST_DEVICE inline int GroupSize() const { return group_size; }
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline void At(int group, int i) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const int bin = lowest[group];
+    if (bin == 0) {
+      return;
     }
+    // Beyond the last bin no negative is kept.
+    const Index below = bin == kHardnessBins ? All<Index>() :
+        Index(LoadAs<Real>(logits + i) < HardnessBound(bin - 1));
+    const Index role = LoadBytes<Index>(selection + i);
+    StoreBytes(Is(role, Role::NEGATIVE) & below ?
+        Index() + static_cast<int>(Role::LEFT_OUT) : role, selection + i);
+  }
+  RANDROP_HOST_DEVICE inline void operator()(int i) const {
+    At<Dtype>(i / group_size, i);
   }
 };
+
+/// @brief An element that may be selected, by the size of its value.
+template <typename Real>
+struct Candidate {
+  Real value;
+  typename IndexOf<Real>::Type taking_part;
+};
+
+/// @brief Gives the key of element i of a selecting operation; false if it does
+///        not take part.
+template <typename Dtype, typename Operation>
+RANDROP_HOST_DEVICE inline bool KeyAt(const Operation& op, int i,
+    typename OrderedKey<Dtype>::Type* key) {
+  const Candidate<Dtype> candidate = op.template At<Dtype>(i);
+  *key = KeyOf(candidate.value);
+  return candidate.taking_part;
+}
 
 /// @brief The hardest negatives: those with the largest logits.
 template <typename Dtype>
@@ -127,15 +179,26 @@ struct HardestNegatives {
   const Dtype* logits;
   unsigned char* selection;
 
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline Candidate<Real> At(int i) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const Candidate<Real> candidate = {LoadAs<Real>(logits + i),
+        Is(LoadBytes<Index>(selection + i), Role::NEGATIVE)};
+    return candidate;
+  }
+  template <typename Index>
+  RANDROP_HOST_DEVICE inline void Mark(int i, Index taking_part,
+      Index selected) const {
+    const Index role = LoadBytes<Index>(selection + i);
+    StoreBytes(taking_part & ~selected ?
+        Index() + static_cast<int>(Role::LEFT_OUT) : role, selection + i);
+  }
   RANDROP_HOST_DEVICE inline bool Key(int i,
       typename OrderedKey<Dtype>::Type* key) const {
-    *key = KeyOf(logits[i]);
-    return selection[i] == Role::NEGATIVE;
+    return KeyAt<Dtype>(*this, i, key);
   }
   RANDROP_HOST_DEVICE inline void Mark(int i, bool selected) const {
-    if (!selected) {
-      selection[i] = Role::LEFT_OUT;
-    }
+    Mark<int>(i, true, selected);
   }
 };
 
@@ -143,18 +206,29 @@ struct HardestNegatives {
 ///        negative's logit and decreases with a positive's.
 template <typename Dtype>
 struct HardestElements {
-  const Dtype* logits;
-  unsigned char* selection;
+  HardestNegatives<Dtype> elements;
 
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline Candidate<Real> At(int i) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const Real x = LoadAs<Real>(elements.logits + i);
+    const Index role = LoadBytes<Index>(elements.selection + i);
+    const Index positive = Is(role, Role::POSITIVE);
+    const Candidate<Real> candidate = {positive ? -x : x,
+        positive | Is(role, Role::NEGATIVE)};
+    return candidate;
+  }
+  template <typename Index>
+  RANDROP_HOST_DEVICE inline void Mark(int i, Index taking_part,
+      Index selected) const {
+    elements.Mark(i, taking_part, selected);
+  }
   RANDROP_HOST_DEVICE inline bool Key(int i,
       typename OrderedKey<Dtype>::Type* key) const {
-    *key = KeyOf(selection[i] == Role::POSITIVE ? -logits[i] : logits[i]);
-    return selection[i] == Role::POSITIVE || selection[i] == Role::NEGATIVE;
+    return KeyAt<Dtype>(*this, i, key);
   }
   RANDROP_HOST_DEVICE inline void Mark(int i, bool selected) const {
-    if (!selected) {
-      selection[i] = Role::LEFT_OUT;
-    }
+    elements.Mark(i, selected);
   }
 };
 
@@ -173,18 +247,29 @@ struct WantShare {
 /// @brief Sums over the selected elements.
 template <typename Dtype>
 struct SumSelected {
+  typedef ByElement Visits;
   const Dtype* logits;
   unsigned char* selection;
 
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline GroupPart<Real> At(int i) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const Index role = LoadBytes<Index>(selection + i);
+    const Index positive = Is(role, Role::POSITIVE);
+    const Index negative = Is(role, Role::NEGATIVE);
+    const SigmoidPixel<Real> pixel =
+        SigmoidPixel<Real>::Shown(LoadAs<Real>(logits + i));
+    // A logit that is not finite shows as NaN even if it is left out.
+    const GroupPart<Real> part = {Where(positive, pixel.PositiveLoss()),
+        Where(negative, pixel.NegativeLoss()) +
+            Where(Is(role, Role::LEFT_OUT), 0 * pixel.x),
+        positive, negative, Is(role, Role::IGNORED), Is(role, kBadRole)};
+    return part;
+  }
   RANDROP_HOST_DEVICE inline void operator()(int i, GroupSums* sums) const {
-    // An invalid label was stored as -1 in one byte.
-    const int selected = selection[i] == 255 ? -1 : selection[i];
-    if (selected != Role::LEFT_OUT) {
-      selection[i] = sums->AddElement(selected,
-          SigmoidPixel<Dtype>::Shown(logits[i]), i);
-    } else {
-      // A logit that is not finite shows as NaN even if it is left out.
-      sums->negative_loss += 0 * logits[i];
+    sums->AddPart(At<Dtype>(i), i);
+    if (selection[i] == kBadRole) {
+      selection[i] = Role::IGNORED;
     }
   }
 };
@@ -206,13 +291,29 @@ struct HardestPixels {
   const Dtype* cross_entropy;
   unsigned char* selection;
 
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline Candidate<Real> At(int j) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const Index role = LoadBytes<Index>(selection + j);
+    const Candidate<Real> candidate = {LoadAs<Real>(cross_entropy + j),
+        role != static_cast<int>(Role::IGNORED)};
+    return candidate;
+  }
+  template <typename Index>
+  RANDROP_HOST_DEVICE inline void Mark(int j, Index taking_part,
+      Index selected) const {
+    const Index marked = selected ?
+        Index() + static_cast<int>(Role::SELECTED) :
+        Index() + static_cast<int>(Role::LEFT_OUT);
+    StoreBytes(taking_part ? marked : LoadBytes<Index>(selection + j),
+        selection + j);
+  }
   RANDROP_HOST_DEVICE inline bool Key(int j,
       typename OrderedKey<Dtype>::Type* key) const {
-    *key = KeyOf(cross_entropy[j]);
-    return selection[j] != Role::IGNORED;
+    return KeyAt<Dtype>(*this, j, key);
   }
   RANDROP_HOST_DEVICE inline void Mark(int j, bool selected) const {
-    selection[j] = selected ? Role::SELECTED : Role::LEFT_OUT;
+    Mark<int>(j, true, selected);
   }
 };
 
@@ -223,9 +324,21 @@ struct HardestOfClass {
   const Dtype* label;
   int own;
 
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline Candidate<Real> At(int j) const {
+    Candidate<Real> candidate = pixels.template At<Real>(j);
+    candidate.taking_part &=
+        LoadAs<Real>(label + j) == static_cast<Dtype>(own);
+    return candidate;
+  }
+  template <typename Index>
+  RANDROP_HOST_DEVICE inline void Mark(int j, Index taking_part,
+      Index selected) const {
+    pixels.Mark(j, taking_part, selected);
+  }
   RANDROP_HOST_DEVICE inline bool Key(int j,
       typename OrderedKey<Dtype>::Type* key) const {
-    return pixels.Key(j, key) && label[j] == own;
+    return KeyAt<Dtype>(*this, j, key);
   }
   RANDROP_HOST_DEVICE inline void Mark(int j, bool selected) const {
     pixels.Mark(j, selected);
@@ -247,14 +360,21 @@ struct CountClass {
 /// @brief Adds up the cross-entropy of the selected pixels.
 template <typename Dtype>
 struct SumHardestPixels {
+  typedef ByElement Visits;
   const Dtype* cross_entropy;
   const unsigned char* selection;
 
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline PixelPart<Real> At(int j) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const Index selected =
+        Is(LoadBytes<Index>(selection + j), Role::SELECTED);
+    const PixelPart<Real> part = {
+        Where(selected, LoadAs<Real>(cross_entropy + j)), selected, Index()};
+    return part;
+  }
   RANDROP_HOST_DEVICE inline void operator()(int j, PixelSums* sums) const {
-    if (selection[j] == Role::SELECTED) {
-      ++sums->taking_part;
-      sums->loss += cross_entropy[j];
-    }
+    sums->AddPart(At<Dtype>(j), j);
   }
 };
 
@@ -270,21 +390,33 @@ struct CarryBadLabel {
 /// @brief Writes the gradient of the cross-entropy of the selected pixels.
 template <typename Dtype>
 struct SoftmaxTopKDiff {
+  typedef ByPixel Visits;
   LossInput<Dtype> input;
   const unsigned char* selection;
   Dtype scale;
   Dtype* diff;
 
-  RANDROP_HOST_DEVICE inline void operator()(int j) const {
-    if (selection[j] != Role::SELECTED) {
-      ClearPixel(input, j, diff);
+  RANDROP_HOST_DEVICE inline const LossInput<Dtype>& Input() const {
+    return input;
+  }
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline void At(const LossInput<Dtype>& in,
+      const PixelAt& at) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const Index selected =
+        Is(LoadBytes<Index>(selection + at.j), Role::SELECTED);
+    if (!Any(selected)) {
+      ClearPixel<Real>(in, at.first, diff);
       return;
     }
-    const SoftmaxPixel<Dtype> pixel(input, j, input.Class(j));
-    for (int c = 0, i = input.Offset(j); c < input.classes;
-         ++c, i += input.area) {
-      diff[i] = scale * pixel.CrossEntropyDiff(c);
+    const SoftmaxPixel<Real> pixel(in, at.first,
+        in.template Class<Real>(at.j));
+    for (int c = 0, i = at.first; c < in.classes; ++c, i += in.area) {
+      StoreAs(Where(selected, scale * pixel.CrossEntropyDiff(c)), diff + i);
     }
+  }
+  RANDROP_HOST_DEVICE inline void operator()(int j) const {
+    At<Dtype>(input, input.At(j));
   }
 };
 

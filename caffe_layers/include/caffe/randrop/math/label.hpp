@@ -2,6 +2,7 @@
 #define CAFFE_RANDROP_MATH_LABEL_HPP_
 
 #include "caffe/randrop/math/host_device.hpp"
+#include "caffe/randrop/math/number.hpp"
 
 namespace caffe {
 namespace randrop {
@@ -17,19 +18,40 @@ struct Role {
   };
 };
 
-/// @brief The class of a binary label: POSITIVE, NEGATIVE or IGNORED of Role;
-///        -1 for an invalid value.
-template <typename Dtype>
-RANDROP_HOST_DEVICE inline int LabelClass(Dtype label, bool has_ignore_label,
-    int ignore_label) {
-  if (has_ignore_label && label == ignore_label) {
-    return Role::IGNORED;
-  }
-  if (label == 0) {
-    return Role::NEGATIVE;
-  }
-  return label == 1 ? Role::POSITIVE : -1;
+/// @brief Marks an invalid label where roles are stored.
+const int kBadRole = 255;
+
+/// @brief Where a selection has this role.
+template <typename Index>
+RANDROP_HOST_DEVICE inline Index Is(Index selection, int role) {
+  return selection == role;
 }
+
+/// @brief The masks of binary labels: 1 is positive, 0 negative.
+template <typename Real>
+struct BinaryLabel {
+  typedef typename ScalarOf<Real>::Type Number;
+  typedef typename IndexOf<Real>::Type Index;
+  Index ignored, positive, negative;
+
+  RANDROP_HOST_DEVICE inline BinaryLabel(Real value, bool has_ignore_label,
+      int ignore_label) {
+    ignored = has_ignore_label ?
+        Index(value == static_cast<Number>(ignore_label)) : Index();
+    positive = ~ignored & (value == 1);
+    negative = ~ignored & (value == 0);
+  }
+  RANDROP_HOST_DEVICE inline Index Valid() const { return positive | negative; }
+  RANDROP_HOST_DEVICE inline Index Bad() const {
+    return (Valid() | ignored) == 0;
+  }
+  RANDROP_HOST_DEVICE inline Index Roles() const {
+    return positive ? Index() + static_cast<int>(Role::POSITIVE) :
+        negative ? Index() + static_cast<int>(Role::NEGATIVE) :
+        ignored ? Index() + static_cast<int>(Role::IGNORED) :
+        Index() + kBadRole;
+  }
+};
 
 /// @brief The smaller of two indices; -1 means none.
 RANDROP_HOST_DEVICE inline int FirstIndex(int a, int b) {

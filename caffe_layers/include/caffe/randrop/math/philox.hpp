@@ -8,36 +8,48 @@
 namespace caffe {
 namespace randrop {
 
+/// @brief High and low halves of the products with a constant; Words is
+///        uint32_t or a vector of it.
+template <typename Words>
+RANDROP_HOST_DEVICE inline void MultiplyWords(Words a, uint32_t by, Words* high,
+    Words* low) {
+  const uint64_t product = static_cast<uint64_t>(by) * a;
+  *high = static_cast<uint32_t>(product >> 32);
+  *low = static_cast<uint32_t>(product);
+}
+
 /**
  * @brief Philox4x32-10: four random words as a function of a 128-bit counter
  *        and a 64-bit key, without state (Salmon et al., Parallel random
  *        numbers: as easy as 1, 2, 3, SC 2011, doi:10.1145/2063384.2063405).
  *
- * The counter is (block, forward), both 64 bits wide, least significant words
- * first.
+ * @param word the counter, least significant word first; the random words
  */
-RANDROP_HOST_DEVICE inline void Philox4x32(uint64_t key, uint64_t block,
-    uint64_t forward, uint32_t word[4]) {
+template <typename Words>
+RANDROP_HOST_DEVICE inline void PhiloxRounds(uint64_t key, Words word[4]) {
   uint32_t key0 = static_cast<uint32_t>(key);
   uint32_t key1 = static_cast<uint32_t>(key >> 32);
-  uint32_t c0 = static_cast<uint32_t>(block);
-  uint32_t c1 = static_cast<uint32_t>(block >> 32);
-  uint32_t c2 = static_cast<uint32_t>(forward);
-  uint32_t c3 = static_cast<uint32_t>(forward >> 32);
   for (int round = 0; round < 10; ++round) {
-    const uint64_t product0 = static_cast<uint64_t>(0xD2511F53u) * c0;
-    const uint64_t product1 = static_cast<uint64_t>(0xCD9E8D57u) * c2;
-    c0 = static_cast<uint32_t>(product1 >> 32) ^ c1 ^ key0;
-    c1 = static_cast<uint32_t>(product1);
-    c2 = static_cast<uint32_t>(product0 >> 32) ^ c3 ^ key1;
-    c3 = static_cast<uint32_t>(product0);
+    Words high0, low0, high1, low1;
+    MultiplyWords(word[0], 0xD2511F53u, &high0, &low0);
+    MultiplyWords(word[2], 0xCD9E8D57u, &high1, &low1);
+    word[0] = high1 ^ word[1] ^ key0;
+    word[1] = low1;
+    word[2] = high0 ^ word[3] ^ key1;
+    word[3] = low0;
     key0 += 0x9E3779B9u;
     key1 += 0xBB67AE85u;
   }
-  word[0] = c0;
-  word[1] = c1;
-  word[2] = c2;
-  word[3] = c3;
+}
+
+/// @brief The words of the counter (block, forward), both 64 bits wide.
+RANDROP_HOST_DEVICE inline void Philox4x32(uint64_t key, uint64_t block,
+    uint64_t forward, uint32_t word[4]) {
+  word[0] = static_cast<uint32_t>(block);
+  word[1] = static_cast<uint32_t>(block >> 32);
+  word[2] = static_cast<uint32_t>(forward);
+  word[3] = static_cast<uint32_t>(forward >> 32);
+  PhiloxRounds(key, word);
 }
 
 // Elements of a blob are numbered in tiles of 64 = 16 lanes x 4 words: word w

@@ -6,10 +6,16 @@
 
 #include "caffe/randrop/math/host_device.hpp"
 #include "caffe/randrop/math/label.hpp"
+#include "caffe/randrop/math/number.hpp"
 #include "caffe/randrop/math/sigmoid.hpp"
 
 namespace caffe {
 namespace randrop {
+
+/// @brief Where pixel j is: in which image, and the offset of its class 0.
+struct PixelAt {
+  int image, j, first;
+};
 
 /// @brief Logits (N x C x area) and labels (N x area) of a softmax loss, pixel
 ///        by pixel: pixel j is number j of the labels.
@@ -22,21 +28,25 @@ struct LossInput {
   bool has_ignore_label;
   int ignore_label;
 
-  /// Offset of the pixel's class 0; its other classes follow `area` apart.
-  RANDROP_HOST_DEVICE inline int Offset(int j) const {
-    return (j / area * classes) * area + j % area;
+  /// Its other classes follow `area` apart.
+  RANDROP_HOST_DEVICE inline PixelAt At(int j) const {
+    const int image = j / area;
+    const PixelAt at = {image, j, j + image * (classes - 1) * area};
+    return at;
   }
-  /// The pixel's class, PixelClass::IGNORED or PixelClass::BAD.
-  RANDROP_HOST_DEVICE inline int Class(int j) const {
-    const Dtype value = label[j];
-    if (has_ignore_label && value == ignore_label) {
-      return PixelClass::IGNORED;
-    }
-    if (!(value >= 0 && value < classes)) {
-      return PixelClass::BAD;
-    }
-    const int own = static_cast<int>(value);
-    return own == value ? own : PixelClass::BAD;
+  /// The class of pixels from j on, PixelClass::IGNORED or PixelClass::BAD.
+  template <typename Real>
+  RANDROP_HOST_DEVICE inline typename IndexOf<Real>::Type Class(int j) const {
+    typedef typename IndexOf<Real>::Type Index;
+    const Real value = LoadAs<Real>(label + j);
+    const Index in_range = (value >= 0) & (value < static_cast<Dtype>(classes));
+    const Index whole = WholeOf(Where(in_range, value));
+    const Index good = in_range & (NumberOf<Real>(whole) == value);
+    const Index own =
+        good ? whole : Index() + static_cast<int>(PixelClass::BAD);
+    return has_ignore_label ?
+        (value == static_cast<Dtype>(ignore_label) ?
+            Index() + static_cast<int>(PixelClass::IGNORED) : own) : own;
   }
 };
 
@@ -53,15 +63,11 @@ class SoftmaxPixel {
   typedef typename ScalarOf<Real>::Type Number;
   typedef typename IndexOf<Real>::Type Index;
 
+  /// @param first offset of its class 0
   RANDROP_HOST_DEVICE inline SoftmaxPixel(const LossInput<Number>& input,
-      int j, Index own)
-      : x_(input.logits + input.Offset(j)), stride_(input.area), own_(own) {
+      int first, Index own)
+      : x_(input.logits + first), stride_(input.area), own_(own) {
     Compute(input.classes);
-  }
-  /// For a pixel whose class 0 is known to be element `first`.
-  RANDROP_HOST_DEVICE static inline SoftmaxPixel At(
-      const LossInput<Number>& input, int first, Index own) {
-    return SoftmaxPixel(input.logits + first, input, own);
   }
 
   RANDROP_HOST_DEVICE inline Real Probability(int c) const {
@@ -92,11 +98,6 @@ class SoftmaxPixel {
   }
 
  private:
-  RANDROP_HOST_DEVICE inline SoftmaxPixel(const Number* x,
-      const LossInput<Number>& input, Index own)
-      : x_(x), stride_(input.area), own_(own) {
-    Compute(input.classes);
-  }
   RANDROP_HOST_DEVICE inline void Compute(int classes) {
     max_ = Logit(0);
     for (int c = 1; c < classes; ++c) {
@@ -132,13 +133,25 @@ class SoftmaxPixel {
   Real kept_[kRoom];
 };
 
-/// @brief Sets the gradient of all classes of pixel j to 0.
-template <typename Dtype>
-RANDROP_HOST_DEVICE inline void ClearPixel(const LossInput<Dtype>& input,
-    int j, Dtype* diff) {
-  for (int c = 0, i = input.Offset(j); c < input.classes;
-       ++c, i += input.area) {
-    diff[i] = 0;
+/// @brief The values of the pixels' classes; 0 for a pixel without a class.
+template <typename Real>
+RANDROP_HOST_DEVICE inline Real OfOwnClass(
+    const typename ScalarOf<Real>::Type* values, int classes,
+    typename IndexOf<Real>::Type own) {
+  Real result = Real();
+  for (int c = 0; c < classes; ++c) {
+    result = own == c ? Real() + values[c] : result;
+  }
+  return result;
+}
+
+/// @brief Sets the gradient of all classes of a pixel to 0.
+template <typename Real>
+RANDROP_HOST_DEVICE inline void ClearPixel(
+    const LossInput<typename ScalarOf<Real>::Type>& input, int first,
+    typename ScalarOf<Real>::Type* diff) {
+  for (int c = 0; c < input.classes; ++c) {
+    StoreAs<Real>(Real(), diff + first + c * input.area);
   }
 }
 

@@ -1,7 +1,9 @@
 #ifndef CAFFE_RANDROP_SIMD_CLASS_TILES_HPP_
 #define CAFFE_RANDROP_SIMD_CLASS_TILES_HPP_
 
+#include "caffe/randrop/math/label.hpp"
 #include "caffe/randrop/math/softmax.hpp"
+#include "caffe/randrop/simd/lane_sums.hpp"
 #include "caffe/randrop/simd/loops.hpp"
 #include "caffe/randrop/simd/vector.hpp"
 
@@ -23,14 +25,14 @@ class ClassTile {
 
   /// Adds a vector of pixels; own is negative where a pixel takes no part.
   inline void Add(const SoftmaxPixel<Floats>& pixel, int classes, Ints own,
-      Ints selected, Floats extra) {
+      Ints selected, Floats of_pixel) {
     for (int c = 0; c < classes; ++c) {
       probability_[c * room_ + vectors_] = pixel.Probability(c);
     }
     complement_[vectors_] = pixel.Complement();
     own_[vectors_] = own;
     selected_[vectors_] = selected;
-    extra_[vectors_] = extra;
+    of_pixel_[vectors_] = of_pixel;
     ++vectors_;
   }
   inline Floats P(int c, int v) const { return probability_[c * room_ + v]; }
@@ -38,7 +40,7 @@ class ClassTile {
   inline Floats Complement(int v) const { return complement_[v]; }
   inline Ints Own(int v) const { return own_[v]; }
   inline Ints Selected(int v) const { return selected_[v]; }
-  inline Floats Extra(int v) const { return extra_[v]; }
+  inline Floats OfPixel(int v) const { return of_pixel_[v]; }
 
  private:
   // Sizes in vectors, of probabilities and of pixels; both fit the L1 cache.
@@ -46,44 +48,51 @@ class ClassTile {
   static const int kVectors = 512 / RANDROP_LANES;
 
   int vectors_, room_;
-  Floats probability_[kRoom], complement_[kVectors], extra_[kVectors];
+  Floats probability_[kRoom], complement_[kVectors], of_pixel_[kVectors];
   Ints own_[kVectors], selected_[kVectors];
 };
 
-/// Adds pixels begin to end - 1 of an image to the sums of its classes:
-/// add_pixels(input, j, pixel, own, &tile) adds a vector to a tile;
-/// add_class(tile, c, &sums) then adds the tile's pixels to the sums of class
-/// c. Counts the labels.
-template <typename AddPixels, typename AddClass, typename Sums>
-inline bool OverClasses(const LossInput<float>& input, int begin, int end,
-    Sums* sums, LabelCount* count, const AddPixels& add_pixels,
-    const AddClass& add_class) {
+/// Adds pixels begin to end - 1 of an image to the sums of its classes, like
+/// AddPixelToClasses: softmax by softmax into a tile, then class by class.
+template <typename Operation, typename Sums>
+inline bool OverClasses(const Operation& op, int begin, int end, Sums* sums) {
+  const LossInput<float>& input = op.Input();
   ClassTile tile(input.classes);
   if (!tile.IsUsable()) {
     return false;
   }
   const auto flush = [&]() {
     for (int c = 0; c < input.classes; ++c) {
-      add_class(tile, c, sums + c);
+      SettlingSums<Sums> sum;
+      for (int v = 0; v < tile.vectors(); ++v) {
+        sum.Add(op.template OfClass<Floats>(tile.P(c, v), tile.Complement(v),
+            tile.Own(v) == c, tile.Selected(v), tile.OfPixel(v)),
+            tile.Own(v) >= 0);
+      }
+      sum.lanes().AddTo(sums + c);
     }
     tile.Clear();
   };
+  Ints bad = Ints();
   const bool done = OverPixels(input, begin, end,
-      [&](const LossInput<float>& in, const PixelsAt& at) {
-    const Ints own = Classes(in, at.j);
-    count->Add(at.inside & (own >= 0),
-        own > static_cast<int>(PixelClass::BAD));
-    add_pixels(in, at.j, SoftmaxPixel<Floats>::At(in, at.first, own),
-        at.inside ? own : Ints() + static_cast<int>(PixelClass::IGNORED),
-        &tile);
+      [&](const LossInput<float>& in, const PixelAt& at, Ints inside) {
+    const Ints own = in.Class<Floats>(at.j);
+    bad |= inside & (own == static_cast<int>(PixelClass::BAD));
+    const SoftmaxPixel<Floats> pixel(in, at.first, own);
+    tile.Add(pixel, in.classes,
+        inside ? own : Ints() + static_cast<int>(PixelClass::IGNORED),
+        op.template Selected<Ints>(at.j), op.template OfPixel<Floats>(pixel));
     if (tile.IsFull()) {
       flush();
     }
   });
   if (done) {
     flush();
-    if (count->AnyBad()) {
-      FindBadClass(input, begin, end, sums);
+  }
+  for (int j = begin; done && Any(bad) && j < end; ++j) {
+    if (input.Class<float>(j) == PixelClass::BAD) {
+      sums[0].bad_label = FirstIndex(sums[0].bad_label, j);
+      break;
     }
   }
   return done;

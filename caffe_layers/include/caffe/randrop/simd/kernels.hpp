@@ -3,7 +3,6 @@
 
 #include <stdint.h>
 
-#include "caffe/randrop/losses/balance.hpp"
 #include "caffe/randrop/simd/targets.hpp"
 
 // No templates of the standard library or of protobuf in here: the linker
@@ -11,33 +10,15 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief Inputs and outputs of a random drop pass.
-template <typename Dtype>
-struct RandomDropPass {
-  const Dtype* logits;
-  const Dtype* label;
-  unsigned char* selection;
-  bool has_ignore_label;
-  int ignore_label;
-  int schedule;  // DropSchedule
-  uint64_t seed, forward;
-};
-
-/// @brief Inputs and outputs of the gradient of selected elements.
-template <typename Dtype>
-struct BalancedDiffPass {
-  const Dtype* logits;
-  const unsigned char* selection;
-  Dtype* diff;
-};
-
 // The operations, defined in their own headers.
 template <typename Dtype> struct SumSigmoidFocal;
 template <typename Dtype> struct WriteSigmoidFocalDiff;
-template <typename Dtype> struct SumSigmoidDice;
-template <typename Dtype> struct SumSoftmaxDice;
-template <typename Dtype> struct WriteSigmoidDiceDiff;
-template <typename Dtype> struct WriteSoftmaxDiceDiff;
+template <typename Dtype> struct SumSigmoidOverlap;
+template <typename Dtype> struct SumSoftmaxOverlap;
+template <typename Dtype> struct WriteSigmoidOverlapDiff;
+template <typename Dtype> struct WriteSoftmaxOverlapDiff;
+template <typename Dtype> struct RandomDropPass;
+template <typename Dtype> struct WriteBalancedDiff;
 template <typename Dtype> struct SigmoidCrossEntropy;
 template <typename Dtype> struct SoftmaxCrossEntropy;
 template <typename Dtype> struct SoftmaxTopKDiff;
@@ -57,7 +38,8 @@ template <typename Key> struct KeyRange;
 struct KeyCounts;
 struct CandidateSums;
 struct PixelSums;
-struct DiceSums;
+struct GroupSums;
+struct OverlapSums;
 struct ExpLogSums;
 
 // F(operation, kernel) for each operation that writes; F(operation, sums,
@@ -65,8 +47,9 @@ struct ExpLogSums;
 // for each that selects.
 #define RANDROP_WRITING_KERNELS(F) \
     F(WriteSigmoidFocalDiff, sigmoid_focal_diff) \
-    F(WriteSigmoidDiceDiff, sigmoid_dice_diff) \
-    F(WriteSoftmaxDiceDiff, softmax_dice_diff) \
+    F(WriteBalancedDiff, balanced_diff) \
+    F(WriteSigmoidOverlapDiff, sigmoid_overlap_diff) \
+    F(WriteSoftmaxOverlapDiff, softmax_overlap_diff) \
     F(KeepBins, keep_bins) \
     F(SoftmaxTopKDiff, softmax_top_k_diff) \
     F(WriteSoftmaxFocalDiff, softmax_focal_diff) \
@@ -76,12 +59,12 @@ struct ExpLogSums;
     F(SumSelected, GroupSums, sum_selected) \
     F(SumSigmoidFocal, PixelSums, sum_sigmoid_focal) \
     F(SigmoidCrossEntropy, PixelSums, sigmoid_cross_entropy) \
-    F(SumSigmoidDice, DiceSums, sum_sigmoid_dice) \
+    F(SumSigmoidOverlap, OverlapSums, sum_sigmoid_overlap) \
     F(SoftmaxCrossEntropy, PixelSums, softmax_cross_entropy) \
     F(SumHardestPixels, PixelSums, sum_hardest_pixels) \
     F(SumSoftmaxFocal, PixelSums, sum_softmax_focal)
 #define RANDROP_CLASSES_KERNELS(F) \
-    F(SumSoftmaxDice, DiceSums, sum_softmax_dice) \
+    F(SumSoftmaxOverlap, OverlapSums, sum_softmax_overlap) \
     F(SumExpLog, ExpLogSums, sum_exp_log)
 #define RANDROP_SELECTING_KERNELS(F) \
     F(HardestNegatives, hardest_negatives) \
@@ -97,8 +80,6 @@ struct PixelKernels {
   const char* name;  // of the instruction set
   void (*random_drop)(const RandomDropPass<float>& pass, int begin, int end,
       GroupSums* sums);
-  void (*balanced_diff)(const BalancedDiffPass<float>& pass, int begin, int end,
-      const float weight[2]);
   // Return false if there are fewer elements than a vector holds.
 #define RANDROP_KERNEL(Operation, kernel) \
   bool (*kernel)(const Operation<float>& op, int begin, int end);

@@ -6,7 +6,8 @@
 
 #include <cfloat>
 
-#include "caffe/randrop/math/sigmoid.hpp"
+#include "caffe/randrop/math/number.hpp"
+#include "caffe/randrop/math/philox.hpp"
 
 /**
  * @brief Float vectors for one instruction set. A file that includes this is
@@ -32,53 +33,12 @@ struct ScalarOf<Floats> { typedef float Type; };
 template <>
 struct IndexOf<Floats> { typedef Ints Type; };
 template <>
+struct WideOf<Floats> { typedef Floats Type; };
+template <>
 struct KeptClasses<Floats> { static const int kCount = 8; };
 
 // Same names and arguments in each set's files: hence the unnamed namespace.
 namespace {
-
-inline void Store(Floats value, float* to) {
-  memcpy(to, &value, sizeof(value));
-}
-// Bytes go through intrinsics: the compiler splits such vectors into scalars.
-inline Ints Load(const unsigned char* from) {
-#if RANDROP_LANES == 16
-  return (Ints)_mm512_cvtepu8_epi32(
-      _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-#elif RANDROP_LANES == 8
-  return (Ints)_mm256_cvtepu8_epi32(
-      _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
-#elif defined(__SSE2__)
-  int32_t four;
-  memcpy(&four, from, sizeof(four));
-  const __m128i zero = _mm_setzero_si128();
-  return (Ints)_mm_unpacklo_epi16(
-      _mm_unpacklo_epi8(_mm_cvtsi32_si128(four), zero), zero);
-#else
-  Bytes bytes;
-  memcpy(&bytes, from, sizeof(bytes));
-  return __builtin_convertvector(bytes, Ints);
-#endif
-}
-/// @brief Stores numbers from 0 to 255.
-inline void Store(Ints value, unsigned char* to) {
-#if RANDROP_LANES == 16
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
-      _mm512_cvtepi32_epi8((__m512i)value));
-#elif RANDROP_LANES == 8
-  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)value),
-      _mm256_extracti128_si256((__m256i)value, 1));
-  _mm_storel_epi64(reinterpret_cast<__m128i*>(to),
-      _mm_packus_epi16(words, words));
-#elif defined(__SSE2__)
-  const __m128i words = _mm_packs_epi32((__m128i)value, (__m128i)value);
-  const int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
-  memcpy(to, &four, sizeof(four));
-#else
-  const Bytes bytes = __builtin_convertvector(value, Bytes);
-  memcpy(to, &bytes, sizeof(bytes));
-#endif
-}
 
 /// @brief 0, 1, 2, ...
 inline Ints Numbers() {
@@ -124,6 +84,20 @@ inline unsigned BitsOf(Ints mask) {
 #endif
 }
 
+/// @brief The products of the low halves, a single processor instruction.
+inline LongWords LowProduct(LongWords a, uint32_t by) {
+  const Words b = Words() + by;
+#if RANDROP_LANES == 16
+  return (LongWords)_mm512_mul_epu32((__m512i)a, (__m512i)b);
+#elif RANDROP_LANES == 8
+  return (LongWords)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+  return (LongWords)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+  return (a & (LongWords() + 0xFFFFFFFFu)) * (LongWords() + by);
+#endif
+}
+
 /// @brief 2^power, written as exponent bits. Unsigned arithmetic does not
 ///        overflow: NaN gives an arbitrary number.
 inline Floats PowerOf2(Words power) {
@@ -148,6 +122,64 @@ inline Floats LoadAs<Floats>(const float* from) {
   Floats value;
   memcpy(&value, from, sizeof(value));
   return value;
+}
+
+template <>
+inline void StoreAs<Floats>(Floats value, float* to) {
+  memcpy(to, &value, sizeof(value));
+}
+
+// Bytes go through intrinsics: the compiler splits such vectors into scalars.
+template <>
+inline Ints LoadBytes<Ints>(const unsigned char* from) {
+#if RANDROP_LANES == 16
+  return (Ints)_mm512_cvtepu8_epi32(
+      _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+#elif RANDROP_LANES == 8
+  return (Ints)_mm256_cvtepu8_epi32(
+      _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+#elif defined(__SSE2__)
+  int32_t four;
+  memcpy(&four, from, sizeof(four));
+  const __m128i zero = _mm_setzero_si128();
+  return (Ints)_mm_unpacklo_epi16(
+      _mm_unpacklo_epi8(_mm_cvtsi32_si128(four), zero), zero);
+#else
+  Bytes bytes;
+  memcpy(&bytes, from, sizeof(bytes));
+  return __builtin_convertvector(bytes, Ints);
+#endif
+}
+template <>
+inline void StoreBytes<Ints>(Ints value, unsigned char* to) {
+#if RANDROP_LANES == 16
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+      _mm512_cvtepi32_epi8((__m512i)value));
+#elif RANDROP_LANES == 8
+  const __m128i words = _mm_packs_epi32(_mm256_castsi256_si128((__m256i)value),
+      _mm256_extracti128_si256((__m256i)value, 1));
+  _mm_storel_epi64(reinterpret_cast<__m128i*>(to),
+      _mm_packus_epi16(words, words));
+#elif defined(__SSE2__)
+  const __m128i words = _mm_packs_epi32((__m128i)value, (__m128i)value);
+  const int32_t four = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+  memcpy(to, &four, sizeof(four));
+#else
+  const Bytes bytes = __builtin_convertvector(value, Bytes);
+  memcpy(to, &bytes, sizeof(bytes));
+#endif
+}
+
+template <>
+inline bool Any<Ints>(Ints mask) { return BitsOf(mask) != 0; }
+
+template <>
+inline Ints WholeOf<Floats>(Floats value) {
+  return __builtin_convertvector(value, Ints);
+}
+template <>
+inline Floats NumberOf<Floats>(Ints whole) {
+  return __builtin_convertvector(whole, Floats);
 }
 
 template <>
@@ -241,6 +273,27 @@ template <>
 inline Floats Log1pOf(Floats x) {
   // Beyond 1 the sum loses no significant digit.
   return x > 1 ? LogOf(1 + x) : Log1pOfShare(x);
+}
+
+namespace {
+
+/// @brief KeyOf (loops/radix_cut.hpp) for elements that take part, 0 for others.
+inline Words KeysOf(Floats values, Ints taking_part) {
+  const Ints bits = (Ints)(values + 0);  // -0 becomes 0
+  const Ints key = bits ^ ((bits >> 31) | INT32_MIN);
+  return (Words)(taking_part & (key | (values != values)));
+}
+
+}  // namespace
+
+template <>
+inline void MultiplyWords<Words>(Words a, uint32_t by, Words* high,
+    Words* low) {
+  const LongWords kLow = LongWords() + 0xFFFFFFFFu;
+  const LongWords even = LowProduct((LongWords)a, by);
+  const LongWords odd = LowProduct((LongWords)a >> 32, by);
+  *low = (Words)((even & kLow) | (odd << 32));
+  *high = (Words)((even >> 32) | (odd & ~kLow));
 }
 
 }  // namespace randrop

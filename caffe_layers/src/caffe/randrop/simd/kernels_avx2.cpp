@@ -3,6 +3,7 @@
 
 #include <cfloat>
 #include <cmath>
+#include <cstddef>
 
 #include "caffe/randrop/simd/targets.hpp"
 
@@ -12,30 +13,18 @@
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 // Applies from here on; the headers included above are for any processor.
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("avx2,fma,bmi2"))), \
+    apply_to = function)
+#else
 #pragma GCC target("avx2,fma,bmi2")
+#endif
 #define RANDROP_LANES 8
-#include "caffe/randrop/simd/dice-inl.hpp"
-#include "caffe/randrop/simd/random_drop-inl.hpp"
-#include "caffe/randrop/simd/select-inl.hpp"
-#include "caffe/randrop/simd/sigmoid-inl.hpp"
-#include "caffe/randrop/simd/softmax-inl.hpp"
-
-namespace caffe {
-namespace randrop {
-
-#define RANDROP_WRITING(Operation, kernel) Operation##Kernel,
-#define RANDROP_SUMMING(Operation, Sums, kernel) Operation##Kernel,
-#define RANDROP_SELECTING(Operation, kernel) \
-    CollectKernel<Operation<float> >, MarkKernel<Operation<float> >,
-extern const PixelKernels kAvx2PixelKernels = {
-  "AVX2", RandomDropKernel, BalancedDiffKernel,
-  RANDROP_WRITING_KERNELS(RANDROP_WRITING)
-  RANDROP_SUMMING_KERNELS(RANDROP_SUMMING)
-  RANDROP_CLASSES_KERNELS(RANDROP_SUMMING)
-  RANDROP_SELECTING_KERNELS(RANDROP_SELECTING)
-};
-
-}  // namespace randrop
-}  // namespace caffe
+#define RANDROP_SET "AVX2"
+#define RANDROP_TABLE kAvx2PixelKernels
+#include "caffe/randrop/simd/kernels-inl.hpp"
+#ifdef __clang__
+#pragma clang attribute pop
+#endif
 
 #endif  // RANDROP_X86_KERNELS
