@@ -8,7 +8,7 @@
 #include "caffe/proto/caffe.pb.h"
 
 #include "caffe/layers/pixel_loss_layer.hpp"
-#include "caffe/randrop/losses/dice.hpp"
+#include "caffe/randrop/losses/overlap.hpp"
 
 namespace caffe {
 
@@ -20,13 +20,9 @@ namespace caffe {
  * The message of such a loss has the fields activation, smooth,
  * include_background and batch of RandropDiceParameter.
  *
- * Passes names the arithmetic:
- *   -# Sums: of a group, which is one class of one image
- *   -# SumSigmoid, SumSoftmax: {in}; add an element, or a pixel, to them
- *   -# WriteTerm: writes the Term of a group. It has the members groups, tally,
- *      smooth and terms, and the loss's own options; see term_
- *   -# Term: the loss of a group, and its slopes by p
- *   -# WriteSigmoidDiff, WriteSoftmaxDiff: {in, terms, scale, diff}
+ * WriteTerm is the arithmetic of the loss: it writes the OverlapTerm of a group,
+ * which is one class of one image, from its OverlapSums. It has the members
+ * groups, tally, smooth and terms, and the loss's own options; see term_.
  *
  * @param bottom input Blob vector (length 2)
  *   -# @f$ (N \times C \times ...) @f$ the logits
@@ -36,11 +32,11 @@ namespace caffe {
  * @param top output Blob vector (length 1)
  *   -# @f$ (1) @f$, 0 axes: the loss
  */
-template <typename Dtype, typename Passes>
+template <typename Dtype, typename WriteTerm>
 class OverlapLossLayer : public PixelLossLayer<Dtype> {
  public:
   explicit OverlapLossLayer(const LayerParameter& param)
-      : PixelLossLayer<Dtype>(param), term_() {}
+      : PixelLossLayer<Dtype>(param), squared_(false), term_() {}
   virtual void Reshape(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
 
@@ -52,36 +48,46 @@ class OverlapLossLayer : public PixelLossLayer<Dtype> {
   void SetUpOverlap(const Message& options,
       const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
 
+  /// @brief The bottoms, all of whose elements take part.
+  template <typename Device>
+  randrop::OverlapInput<Dtype> Overlap(const vector<Blob<Dtype>*>& bottom)
+      const {
+    const randrop::OverlapInput<Dtype> overlap = {
+        this->template Input<Device>(bottom), squared_, false, NULL};
+    return overlap;
+  }
   template <typename Device>
   void ForwardOn(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top) {
-    ForwardOver<Device>(this->template Input<Device>(bottom), bottom, top);
+    ForwardOver<Device>(Overlap<Device>(bottom), bottom, top);
   }
   template <typename Device>
   void BackwardOn(const vector<Blob<Dtype>*>& top,
       const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom) {
-    BackwardOver<Device>(this->template Input<Device>(bottom), top,
-        propagate_down, bottom);
+    BackwardOver<Device>(Overlap<Device>(bottom), top, propagate_down, bottom);
   }
-  /// @brief The passes over other inputs than the bottoms alone.
-  template <typename Device, typename In>
-  void ForwardOver(const In& in, const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top);
-  template <typename Device, typename In>
-  void BackwardOver(const In& in, const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom);
+  /// @brief The passes over part of the elements.
+  template <typename Device>
+  void ForwardOver(const randrop::OverlapInput<Dtype>& overlap,
+      const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top);
+  template <typename Device>
+  void BackwardOver(const randrop::OverlapInput<Dtype>& overlap,
+      const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
+      const vector<Blob<Dtype>*>& bottom);
 
+  /// Whether the sums are of squares; for LayerSetUp.
+  bool squared_;
   /// The loss's LayerSetUp sets its own options here.
-  typename Passes::WriteTerm term_;
+  WriteTerm term_;
 
  private:
   bool softmax_, include_background_, batch_;
   randrop::ScratchMemory sums_, tally_, terms_, total_;
 };
 
-template <typename Dtype, typename Passes>
+template <typename Dtype, typename WriteTerm>
 template <typename Message>
-void OverlapLossLayer<Dtype, Passes>::SetUpOverlap(const Message& options,
+void OverlapLossLayer<Dtype, WriteTerm>::SetUpOverlap(const Message& options,
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   softmax_ = options.activation() == RandropDiceParameter_Activation_SOFTMAX;
   include_background_ = options.include_background();
@@ -97,8 +103,8 @@ void OverlapLossLayer<Dtype, Passes>::SetUpOverlap(const Message& options,
       "include_background", "with activation: SIGMOID");
 }
 
-template <typename Dtype, typename Passes>
-void OverlapLossLayer<Dtype, Passes>::Reshape(
+template <typename Dtype, typename WriteTerm>
+void OverlapLossLayer<Dtype, WriteTerm>::Reshape(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   PixelLossLayer<Dtype>::Reshape(bottom, top);
   CHECK(include_background_ || this->classes_ > 1) << this->Title()
@@ -106,33 +112,32 @@ void OverlapLossLayer<Dtype, Passes>::Reshape(
       << " out, or give the network a channel for each class.";
 }
 
-template <typename Dtype, typename Passes>
-template <typename Device, typename In>
-void OverlapLossLayer<Dtype, Passes>::ForwardOver(const In& in,
+template <typename Dtype, typename WriteTerm>
+template <typename Device>
+void OverlapLossLayer<Dtype, WriteTerm>::ForwardOver(
+    const randrop::OverlapInput<Dtype>& overlap,
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  typedef typename Passes::Sums Sums;
-  typedef typename Passes::Term Term;
   const int groups = this->images_ * this->classes_;
-  Sums* sums = sums_.Get<Device, Sums>(groups);
+  randrop::OverlapSums* sums = sums_.Get<Device, randrop::OverlapSums>(groups);
   if (softmax_) {
-    const typename Passes::SumSoftmax sum = {in};
+    const randrop::SumSoftmaxOverlap<Dtype> sum = {overlap};
     Device::ReduceClasses(this->images_, this->classes_, this->area_, sum, sums,
         &this->loops_);
   } else {
-    const typename Passes::SumSigmoid sum = {in};
+    const randrop::SumSigmoidOverlap<Dtype> sum = {overlap};
     Device::Reduce(groups, this->area_, sum, sums, &this->loops_);
   }
-  const randrop::ClassGroups<Sums> of = {sums, this->images_, this->classes_,
+  const randrop::ClassGroups of = {sums, this->images_, this->classes_,
       batch_, include_background_ ? 0 : 1};
-  const randrop::CountClassGroups<Sums> count = {of};
+  const randrop::CountClassGroups count = {of};
   randrop::GroupTally* tally = tally_.Get<Device, randrop::GroupTally>(1);
   Device::Reduce(1, groups, count, tally, &this->loops_);
-  typename Passes::WriteTerm write = term_;
+  WriteTerm write = term_;
   write.groups = of;
   write.tally = tally;
-  write.terms = terms_.Get<Device, Term>(groups);
+  write.terms = terms_.Get<Device, randrop::OverlapTerm<Dtype> >(groups);
   Device::ForEach(groups, write);
-  const randrop::SumGroupTerms<Sums, Term> sum_terms = {sums, write.terms};
+  const randrop::SumOverlapTerms<Dtype> sum_terms = {sums, write.terms};
   randrop::GroupedLoss* total = total_.Get<Device, randrop::GroupedLoss>(1);
   Device::Reduce(1, groups, sum_terms, total, &this->loops_);
   const randrop::GroupedLoss found = Device::Read(total);
@@ -140,24 +145,27 @@ void OverlapLossLayer<Dtype, Passes>::ForwardOver(const In& in,
   top[0]->mutable_cpu_data()[0] = found.loss;
 }
 
-template <typename Dtype, typename Passes>
-template <typename Device, typename In>
-void OverlapLossLayer<Dtype, Passes>::BackwardOver(const In& in,
+template <typename Dtype, typename WriteTerm>
+template <typename Device>
+void OverlapLossLayer<Dtype, WriteTerm>::BackwardOver(
+    const randrop::OverlapInput<Dtype>& overlap,
     const vector<Blob<Dtype>*>& top, const vector<bool>& propagate_down,
     const vector<Blob<Dtype>*>& bottom) {
   if (!this->GoesDown(propagate_down)) {
     return;
   }
   const int groups = this->images_ * this->classes_;
-  const typename Passes::Term* terms =
-      terms_.Get<Device, typename Passes::Term>(groups);
+  const randrop::OverlapTerm<Dtype>* terms =
+      terms_.Get<Device, randrop::OverlapTerm<Dtype> >(groups);
   const Dtype scale = top[0]->cpu_diff()[0];
   Dtype* diff = Device::MutableDiff(bottom[0]);
   if (softmax_) {
-    const typename Passes::WriteSoftmaxDiff write = {in, terms, scale, diff};
+    const randrop::WriteSoftmaxOverlapDiff<Dtype> write = {overlap, terms,
+        scale, diff};
     Device::ForEach(this->images_, this->area_, write);
   } else {
-    const typename Passes::WriteSigmoidDiff write = {in, terms, scale, diff};
+    const randrop::WriteSigmoidOverlapDiff<Dtype> write = {overlap, terms,
+        scale, diff};
     Device::ForEach(groups, this->area_, write);
   }
 }

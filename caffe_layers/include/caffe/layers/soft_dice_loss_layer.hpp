@@ -8,20 +8,9 @@
 #include "caffe/proto/caffe.pb.h"
 
 #include "caffe/layers/overlap_loss_layer.hpp"
+#include "caffe/randrop/losses/dice.hpp"
 
 namespace caffe {
-
-/// @brief The arithmetic of the Dice loss.
-template <typename Dtype>
-struct DicePasses {
-  typedef randrop::DiceSums Sums;
-  typedef randrop::SumSigmoidDice<Dtype> SumSigmoid;
-  typedef randrop::SumSoftmaxDice<Dtype> SumSoftmax;
-  typedef randrop::WriteDiceTerm<Dtype> WriteTerm;
-  typedef randrop::DiceTerm<Dtype> Term;
-  typedef randrop::WriteSigmoidDiceDiff<Dtype> WriteSigmoidDiff;
-  typedef randrop::WriteSoftmaxDiceDiff<Dtype> WriteSoftmaxDiff;
-};
 
 /**
  * @brief Soft Dice loss: 1 minus the mean over images and classes of
@@ -40,10 +29,11 @@ struct DicePasses {
  * Bottoms and tops are those of OverlapLossLayer.
  */
 template <typename Dtype>
-class SoftDiceLossLayer : public OverlapLossLayer<Dtype, DicePasses<Dtype> > {
+class SoftDiceLossLayer
+    : public OverlapLossLayer<Dtype, randrop::WriteDiceTerm<Dtype> > {
  public:
   explicit SoftDiceLossLayer(const LayerParameter& param)
-      : OverlapLossLayer<Dtype, DicePasses<Dtype> >(param) {}
+      : OverlapLossLayer<Dtype, randrop::WriteDiceTerm<Dtype> >(param) {}
   virtual void LayerSetUp(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
 
@@ -53,25 +43,6 @@ class SoftDiceLossLayer : public OverlapLossLayer<Dtype, DicePasses<Dtype> > {
   virtual const char* OwnType() const { return "SoftDiceLoss"; }
   /// @brief Whether the sums are restricted to the hardest pixels.
   virtual bool IsTopK() const { return false; }
-
-  /// @brief The bottoms, all of whose elements take part.
-  template <typename Device>
-  randrop::DiceInput<Dtype> Dice(const vector<Blob<Dtype>*>& bottom) const {
-    const randrop::DiceInput<Dtype> dice = {
-        this->template Input<Device>(bottom), param_.squared(), false, NULL};
-    return dice;
-  }
-  template <typename Device>
-  void ForwardOn(const vector<Blob<Dtype>*>& bottom,
-      const vector<Blob<Dtype>*>& top) {
-    this->template ForwardOver<Device>(Dice<Device>(bottom), bottom, top);
-  }
-  template <typename Device>
-  void BackwardOn(const vector<Blob<Dtype>*>& top,
-      const vector<bool>& propagate_down, const vector<Blob<Dtype>*>& bottom) {
-    this->template BackwardOver<Device>(Dice<Device>(bottom), top,
-        propagate_down, bottom);
-  }
 
   RandropDiceParameter param_;
 };

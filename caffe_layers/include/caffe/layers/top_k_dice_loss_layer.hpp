@@ -60,11 +60,12 @@ class TopKDiceLossLayer : public SoftDiceLossLayer<Dtype> {
   }
   /// @brief The bottoms, restricted to the selection.
   template <typename Device>
-  randrop::DiceInput<Dtype> Selected(const vector<Blob<Dtype>*>& bottom) {
-    randrop::DiceInput<Dtype> dice = this->template Dice<Device>(bottom);
-    dice.foreground = IsForeground();
-    dice.selection = Selection<Device>();
-    return dice;
+  randrop::OverlapInput<Dtype> Selected(const vector<Blob<Dtype>*>& bottom) {
+    randrop::OverlapInput<Dtype> selected =
+        this->template Overlap<Device>(bottom);
+    selected.foreground = IsForeground();
+    selected.selection = Selection<Device>();
+    return selected;
   }
   /// @brief A segment is an image (SIGMOID: channel).
   int Segments() const {

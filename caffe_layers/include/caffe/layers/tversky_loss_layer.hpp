@@ -12,18 +12,6 @@
 
 namespace caffe {
 
-/// @brief The arithmetic of the Tversky loss.
-template <typename Dtype>
-struct TverskyPasses {
-  typedef randrop::TverskySums Sums;
-  typedef randrop::SumSigmoidTversky<Dtype> SumSigmoid;
-  typedef randrop::SumSoftmaxTversky<Dtype> SumSoftmax;
-  typedef randrop::WriteTverskyTerm<Dtype> WriteTerm;
-  typedef randrop::ExpLogTerm<Dtype> Term;
-  typedef randrop::WriteSigmoidTverskyDiff<Dtype> WriteSigmoidDiff;
-  typedef randrop::WriteSoftmaxTverskyDiff<Dtype> WriteSoftmaxDiff;
-};
-
 /**
  * @brief Tversky loss: the mean over images and classes of
  *        @f$ (1 - T)^\gamma @f$ with
@@ -40,10 +28,10 @@ struct TverskyPasses {
  */
 template <typename Dtype>
 class TverskyLossLayer
-    : public OverlapLossLayer<Dtype, TverskyPasses<Dtype> > {
+    : public OverlapLossLayer<Dtype, randrop::WriteTverskyTerm<Dtype> > {
  public:
   explicit TverskyLossLayer(const LayerParameter& param)
-      : OverlapLossLayer<Dtype, TverskyPasses<Dtype> >(param) {}
+      : OverlapLossLayer<Dtype, randrop::WriteTverskyTerm<Dtype> >(param) {}
   virtual void LayerSetUp(const vector<Blob<Dtype>*>& bottom,
       const vector<Blob<Dtype>*>& top);
 

@@ -9,7 +9,7 @@ void SoftDiceLossLayer<Dtype>::LayerSetUp(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   param_ = this->layer_param_.randrop_dice_param();
   this->SetUpOverlap(param_, bottom, top);
-  this->term_.squared = param_.squared();
+  this->squared_ = this->term_.squared = param_.squared();
   CHECK(IsTopK() || (!param_.has_k_percent() && !param_.has_region()))
       << this->Title() << ": k_percent and region are for TopKDiceLoss;"
       << " leave them out.";

@@ -10,7 +10,7 @@ namespace randrop {
 /// @brief Writes the contribution of a group to the Dice loss, 1 - D.
 template <typename Dtype>
 struct WriteDiceTerm {
-  ClassGroups<OverlapSums> groups;
+  ClassGroups groups;
   const GroupTally* tally;
   double smooth;
   bool squared;

@@ -188,18 +188,17 @@ struct SumSoftmaxOverlap {
 
 /// @brief The groups of an overlap loss, one class of one image each; with
 ///        batch, each image uses the class's sums over all images.
-template <typename Sums>
 struct ClassGroups {
-  const Sums* sums;
+  const OverlapSums* sums;
   int images, classes;
   bool batch;
   int first_class;  // first class in the mean
 
-  RANDROP_HOST_DEVICE inline Sums Whole(int group) const {
+  RANDROP_HOST_DEVICE inline OverlapSums Whole(int group) const {
     if (!batch) {
       return sums[group];
     }
-    Sums whole;
+    OverlapSums whole;
     whole.Clear();
     for (int n = 0; n < images; ++n) {
       whole.Add(sums[n * classes + group % classes]);
@@ -208,7 +207,8 @@ struct ClassGroups {
   }
   /// Whether a group with these sums is in the mean: a group whose pixels are
   /// all ignored is not.
-  RANDROP_HOST_DEVICE inline bool Counts(int group, const Sums& whole) const {
+  RANDROP_HOST_DEVICE inline bool Counts(int group, const OverlapSums& whole)
+      const {
     return group % classes >= first_class && whole.members > 0;
   }
   /// Whether another group with the same sums adds the loss.
@@ -218,9 +218,8 @@ struct ClassGroups {
 };
 
 /// @brief Counts the groups in the mean.
-template <typename Sums>
 struct CountClassGroups {
-  ClassGroups<Sums> groups;
+  ClassGroups groups;
 
   RANDROP_HOST_DEVICE inline void operator()(
       int group, GroupTally* tally) const {
@@ -245,10 +244,10 @@ struct GroupedLoss {
 };
 
 /// @brief Adds the groups up.
-template <typename Sums, typename Term>
-struct SumGroupTerms {
-  const Sums* sums;
-  const Term* terms;
+template <typename Dtype>
+struct SumOverlapTerms {
+  const OverlapSums* sums;
+  const OverlapTerm<Dtype>* terms;
 
   RANDROP_HOST_DEVICE inline void operator()(
       int group, GroupedLoss* total) const {

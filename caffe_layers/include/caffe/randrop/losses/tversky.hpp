@@ -13,7 +13,7 @@ namespace randrop {
 ///        false_positives + beta false_negatives), 1 - T = E / (O + E).
 template <typename Dtype>
 struct WriteTverskyTerm {
-  ClassGroups<OverlapSums> groups;
+  ClassGroups groups;
   const GroupTally* tally;
   double alpha, beta, gamma, smooth;
   OverlapTerm<Dtype>* terms;

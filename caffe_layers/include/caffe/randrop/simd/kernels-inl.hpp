@@ -128,16 +128,20 @@ RANDROP_FLAT bool SumKernel(const Operation& op, int begin, int end,
 // Those of sigmoid overlap losses have a copy for the usual options.
 RANDROP_FLAT bool SumKernel(const SumSigmoidOverlap<float>& op, int begin,
     int end, OverlapSums* sums) {
+  if (!op.overlap.IsUsual()) {
+    return SumUp(op, begin, end, sums);
+  }
   const SumSigmoidOverlap<float> usual = {op.overlap.Usual()};
-  return op.overlap.IsUsual() ? SumUp(usual, begin, end, sums) :
-      SumUp(op, begin, end, sums);
+  return SumUp(usual, begin, end, sums);
 }
 RANDROP_FLAT bool WriteKernel(const WriteSigmoidOverlapDiff<float>& op,
     int begin, int end) {
+  if (!op.overlap.IsUsual()) {
+    return Write(ByGroup(), op, begin, end);
+  }
   const WriteSigmoidOverlapDiff<float> usual = {op.overlap.Usual(), op.terms,
       op.scale, op.diff};
-  return op.overlap.IsUsual() ? Write(ByGroup(), usual, begin, end) :
-      Write(ByGroup(), op, begin, end);
+  return Write(ByGroup(), usual, begin, end);
 }
 
 template <typename Operation, typename Sums>

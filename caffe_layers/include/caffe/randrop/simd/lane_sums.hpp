@@ -167,11 +167,12 @@ class LaneSums<OverlapSums> {
     const Floats one = Where(truth, Floats() + unit * unit);
     if (squared_) {
       false_positives_.Add(Where(on, wrong * wrong));
+      size_.Add(Where(on, own * own + one));
     } else {
       false_positives_.Add(Where(on & ~truth, wrong));
       false_negatives_.Add(Where(on & truth, wrong));
+      size_.Add(Where(on, own + one));
     }
-    size_.Add(Where(on, (squared_ ? own * own : own) + one));
     overlap_.Add(Where(on & truth, part.p));
     predicted_ |= on & (Ints)part.p;
     members_.Add(inside & part.member);
