@@ -145,9 +145,12 @@ def python_loss(param_str, rest=""):
 @pytest.mark.parametrize(
     ("param_str", "message"),
     [
-        ("{", "param_str is no JSON"),
+        ("{", "param_str is not JSON"),
         ("[1]", r"param_str is \[1\]: it must be a JSON object"),
-        ('{"schedule": "LOG"}', "param_str names schedule; known are schedule_type"),
+        (
+            '{"schedule": "LOG"}',
+            "param_str: unknown key schedule, choose from schedule_type",
+        ),
     ],
 )
 def test_bad_param_str_is_named(caffe, tmp_path, param_str, message):
@@ -188,8 +191,8 @@ def test_starved_groups_are_said_once(caffe, tmp_path, caplog):
     net.blobs["t"].data[0, 0, 0] = 1
     for _ in range(3):
         net.forward()
-    assert caplog.text.count("no negative takes part") == 1
-    assert "in 1 of 2 groups" in caplog.text
+    assert caplog.text.count("no selected negative") == 1
+    assert "1 of 2 groups" in caplog.text
 
 
 def test_native_stops_caffe_with_a_sentence(caffe, tmp_path):
@@ -223,6 +226,7 @@ def test_native_stops_caffe_with_a_sentence(caffe, tmp_path):
     )
     assert result.returncode != 0
     assert (
-        "SigmoidRandomDropCELoss layer 'lesions': label 255 at n = 0, c = 0, y = 0, "
-        "x = 0; allowed are 0 and 1. Likely: an 8-bit mask of 0/255" in result.stderr
+        "SigmoidRandomDropCELoss layer 'lesions': label 255 at n = 0, c = 0, y = 0, x "
+        "= 0; allowed: 0 and 1. Likely: an 8-bit mask with values 0 and 255: divide"
+        in result.stderr
     )

@@ -99,7 +99,7 @@ def test_bad_labels_are_named(kind, options):
     for value in (0.5, -1, 3, 255, np.nan, np.inf):
         bad = t.copy()
         bad[0, 0, 1, 2] = value
-        with pytest.raises(UserError, match=r"label \S+ at .*; allowed are"):
+        with pytest.raises(UserError, match=r"label \S+ at .*; allowed: "):
             function(x, bad, **options)
 
 

@@ -231,8 +231,8 @@ def test_bad_labels_are_named():
     t[1, 2, 3, 4] = 255
     with pytest.raises(
         UserError,
-        match=r"label 255 at n = 1, c = 2, y = 3, x = 4; allowed are 0 and 1\. "
-        "Likely: an 8-bit mask of 0/255",
+        match=r"label 255 at n = 1, c = 2, y = 3, x = 4; allowed: 0 and 1\. "
+        "Likely: an 8-bit mask with values 0 and 255",
     ):
         random_drop(x, t)
     t[0, 0, 1, 0] = 0.5
@@ -244,5 +244,5 @@ def test_bad_shapes_are_named():
     x, t = blobs()
     with pytest.raises(UserError, match=r"\(2, 3, 9, 7\) and label \(2, 3, 9, 6\)"):
         random_drop(x, t[..., :6])
-    with pytest.raises(UserError, match="expected N x C x spatial"):
+    with pytest.raises(UserError, match="the loss needs N x C x spatial"):
         random_drop(x[0, 0, 0], t[0, 0, 0])

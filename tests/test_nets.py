@@ -111,38 +111,42 @@ def test_losses_are_read(caffe, text, activation, field, values):
     ("text", "activation", "message"),
     [
         ("hinge", "SIGMOID", "loss 'hinge' is unknown: choose from cross-entropy"),
-        ("exp-log", "SIGMOID", "not for a sigmoid network"),
-        ("random-drop", "SOFTMAX", "not for a softmax network.*choose from cross"),
-        ("focal:gama=2", "SIGMOID", "no parameter 'gama'; known are.*'gamma'"),
-        ("focal:gamma=x", "SIGMOID", "gamma is 'x', which is no number"),
+        ("exp-log", "SIGMOID", "needs a sigmoid network"),
+        ("random-drop", "SOFTMAX", "needs a softmax network.*choose from cross"),
+        ("focal:gama=2", "SIGMOID", "unknown parameter 'gama': choose from.*gamma"),
+        ("focal:gamma=x", "SIGMOID", "gamma is 'x': give a number"),
         ("random-drop:LIN", "SIGMOID", "schedule_type is 'LIN': it must be 'LINEAR'"),
-        ("dice:squared=1", "SIGMOID", "squared is '1': say true or false"),
-        ("dice:5", "SIGMOID", "'5' wants the form KEY=VALUE"),
-        ("dice:normalization=MEAN", "SIGMOID", "no parameter 'normalization'"),
+        ("dice:squared=1", "SIGMOID", "squared is '1': write true or false"),
+        ("dice:5", "SIGMOID", "'5' must have the form KEY=VALUE"),
+        ("dice:normalization=MEAN", "SIGMOID", "unknown parameter 'normalization'"),
         ("focal:normalization=MEAN", "SIGMOID", "normalization is 'MEAN': .*'FULL'"),
         ("focal:gamma=-1", "SIGMOID", "gamma is -1.0: .* equal to 0"),
         ("focal:gamma=nan", "SIGMOID", "gamma is nan: .*not NaN"),
         ("focal:gamma=1e999", "SIGMOID", "gamma is inf"),
-        ("focal:gamma=1,gamma=2", "SIGMOID", "gamma is there twice"),
+        ("focal:gamma=1,gamma=2", "SIGMOID", "gamma appears twice"),
         ("dice:weight=0", "SIGMOID", "weight is 0: give a number above 0"),
         ("dice:weight=nan", "SIGMOID", "weight is nan: give a number above 0"),
-        ("dice:activation=SOFTMAX", "SIGMOID", "the network's activation is SIGMOID"),
-        ("exp-log:label_frequency=1/2/3", "SOFTMAX", "3 values .* for 2 classes"),
-        ("focal:class_alpha=1/2/3", "SOFTMAX", "3 values of class_alpha for 2"),
-        ("top-k:selection=EXACT,k_percent=5", "SIGMOID", "gives k_percent, without"),
-        ("top-k:5,balance=BATCH", "SIGMOID", "gives balance, without effect"),
-        ("bin:k_percent=5", "SIGMOID", "gives k_percent, without effect"),
-        ("class-balanced:seed=3", "SIGMOID", "gives seed, without effect"),
-        ("focal:alpha=0.3,alpha_mode=PER_IMAGE", "SIGMOID", "gives alpha, without"),
+        ("dice:activation=SOFTMAX", "SIGMOID", "the network has activation SIGMOID"),
+        (
+            "exp-log:label_frequency=1/2/3",
+            "SOFTMAX",
+            "label_frequency has 3 values for 2 classes",
+        ),
+        ("focal:class_alpha=1/2/3", "SOFTMAX", "class_alpha has 3 values for 2"),
+        ("top-k:selection=EXACT,k_percent=5", "SIGMOID", "k_percent has no effect"),
+        ("top-k:5,balance=BATCH", "SIGMOID", "balance has no effect"),
+        ("bin:k_percent=5", "SIGMOID", "k_percent has no effect"),
+        ("class-balanced:seed=3", "SIGMOID", "seed has no effect"),
+        ("focal:alpha=0.3,alpha_mode=PER_IMAGE", "SIGMOID", "alpha has no effect"),
         (
             "dice:include_background=true",
             "SIGMOID",
-            "gives include_background, without",
+            "include_background has no effect",
         ),
-        ("weighted-cross-entropy:gamma_dice=1", "SOFTMAX", "gives gamma_dice, without"),
-        ("top-k:selection=EXACT", "SOFTMAX", "no parameter 'selection'"),
-        ("cross-entropy:gamma=1", "SIGMOID", "no parameter 'gamma'"),
-        ("exp-log:label_frequency=train", "SOFTMAX", "knows no frequencies"),
+        ("weighted-cross-entropy:gamma_dice=1", "SOFTMAX", "gamma_dice has no effect"),
+        ("top-k:selection=EXACT", "SOFTMAX", "unknown parameter 'selection'"),
+        ("cross-entropy:gamma=1", "SIGMOID", "unknown parameter 'gamma'"),
+        ("exp-log:label_frequency=train", "SOFTMAX", "has no label frequencies"),
     ],
 )
 def test_a_loss_that_is_not_understood(caffe, text, activation, message):
@@ -163,7 +167,9 @@ def test_a_share_selects_by_share(caffe):
 
 def test_an_unknown_field_names_the_remedy(caffe):
     loss = Loss("SigmoidRandomDropCELoss", "no_such_param", {"a": 1})
-    with pytest.raises(UserError, match=r"knows no field no_such_param.*patch_caffe"):
+    with pytest.raises(
+        UserError, match=r"does not know the field no_such_param.*patch_caffe"
+    ):
         small(caffe, loss)
 
 

@@ -49,7 +49,10 @@ def draw_seed() -> int:
             continue
         draw.restype = ctypes.c_uint
         return draw() << 32 | draw()
-    log.warning("Caffe's generator is out of reach: random_seed does not set the mask")
+    log.warning(
+        "the layer cannot read Caffe's random generator: random_seed has no effect on "
+        "the mask"
+    )
     return int.from_bytes(os.urandom(8), "little")
 
 
@@ -78,10 +81,10 @@ class PixelLossLayer(PythonLayer):
         """Read the parameters and check the numbers of blobs."""
         name = type(self).__name__
         if len(bottom) != 2 or not 1 <= len(top) <= 1 + self.loss.mask:
-            mask = " and perhaps a mask" if self.loss.mask else ""
+            mask = " and optionally a mask" if self.loss.mask else ""
             raise UserError(
-                f"{name}: {len(bottom)} bottoms and {len(top)} tops; wanted are logits "
-                f"and label, and a loss{mask}"
+                f"{name}: the layer has {len(bottom)} bottoms and {len(top)} tops: it "
+                f"needs logits and label, and a loss{mask}"
             )
         self.options = parse_options(
             name, self.param_str, self.loss.options, self.defaults()
@@ -108,9 +111,9 @@ class PixelLossLayer(PythonLayer):
             self.weight_is_checked = True
             if self.phase == caffe.TRAIN and top[0].diff == 0:
                 log.warning(
-                    "%s: THIS LOSS TRAINS NOTHING: its layer has no loss_weight, and a "
-                    "Python layer weighs 0 by itself. Add 'loss_weight: 1' to the "
-                    "layer (and 'loss_weight: 0' for a mask top).",
+                    "%s: THIS LOSS TRAINS NOTHING: the layer has no loss_weight, and "
+                    "Caffe's default for a Python layer is 0. Add 'loss_weight: 1' to "
+                    "the layer (and 'loss_weight: 0' for a mask top).",
                     type(self).__name__,
                 )
         result = self.compute(bottom[0].data, bottom[1].data)
@@ -153,9 +156,8 @@ class BalancedLossLayer(PixelLossLayer):
         starved = int((positive & ~kept).sum())
         if starved and not self.starved_groups:
             log.warning(
-                "%s: in %d of %d groups no negative takes part, so that their "
-                "positives have weight 0 and teach nothing. This warning is shown only "
-                "once. %s",
+                "%s: %d of %d groups have no selected negative: their positives have "
+                "weight 0 and no gradient. This warning appears only once. %s",
                 type(self).__name__,
                 starved,
                 groups[0],
@@ -169,8 +171,8 @@ class SigmoidRandomDropCELossLayer(BalancedLossLayer):
 
     loss = LAYERS["SigmoidRandomDropCELoss"]
     remedy = (
-        "Remedies: larger patches, more images in a batch with balance: BATCH, or a "
-        "schedule that keeps more (LINEAR or SQU keep more easy negatives than LOG)."
+        "Use larger patches, more images per batch with balance: BATCH, or a schedule "
+        "that keeps more easy negatives (LINEAR or SQU instead of LOG)."
     )
 
     def setup(

@@ -105,8 +105,8 @@ def binary_label(
     """
     if logits.shape != label.shape:
         raise UserError(
-            f"logits have shape {logits.shape} and label {label.shape}: a sigmoid loss "
-            "wants one label for each logit, N x C x spatial"
+            f"logits have shape {logits.shape} and label {label.shape}: a sigmoid "
+            "loss needs one label for each logit, N x C x spatial"
         )
     check_logits(logits)
     positive = label == 1
@@ -130,11 +130,13 @@ def check_logits(logits: np.ndarray) -> None:
         Naming the shape.
     """
     if logits.ndim < 2:
-        raise UserError(f"logits have shape {logits.shape}: expected N x C x spatial")
+        raise UserError(
+            f"logits have shape {logits.shape}: the loss needs N x C x spatial"
+        )
     if not logits.size:
         raise UserError(
-            f"logits have shape {logits.shape}, which holds no pixel: every axis must "
-            "have at least one"
+            f"logits have shape {logits.shape}, without a pixel: every axis must have "
+            "at least one element"
         )
 
 
@@ -151,13 +153,12 @@ def label_message(
         places.append(f"position {tuple(spatial)}")
     allowed = "0 and 1" if ignore_label is None else f"0, 1 and {ignore_label} (ignore)"
     cause = (
-        "an 8-bit mask of 0/255 that was not divided by 255?"
+        "an 8-bit mask with values 0 and 255: divide it by 255"
         if value == 255
-        else "set loss_param { ignore_label } if this value marks pixels to leave out"
+        else "if this value marks pixels to ignore, set loss_param { ignore_label }"
     )
     return (
-        f"label {value:g} at {', '.join(places)}; allowed are {allowed}. "
-        f"Likely: {cause}"
+        f"label {value:g} at {', '.join(places)}; allowed: {allowed}. Likely: {cause}"
     )
 
 

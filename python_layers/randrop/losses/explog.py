@@ -79,9 +79,9 @@ def exp_log(
         check_range("label_frequency", value, 0)
     if len(label_frequency) and not any(label_frequency):
         raise UserError(
-            "label_frequency is 0 for every class: no pixel would weigh anything in "
-            "the cross term; give how frequent the classes are, none to count them in "
-            "each batch, or weight_cross: 0 to leave the term out"
+            "label_frequency is 0 for every class, so no pixel has a weight in the "
+            "cross term: give the frequencies of the classes, omit label_frequency to "
+            "count them in each batch, or set weight_cross: 0 to disable the term"
         )
     logits, label = np.asarray(logits), np.asarray(label)
     pixels = softmax_pixels(logits, label, ignore_label)
@@ -89,8 +89,8 @@ def exp_log(
     classes = p.shape[1]
     if len(label_frequency) not in (0, classes):
         raise UserError(
-            f"{len(label_frequency)} values of label_frequency for {classes} classes: "
-            "give one for each, or none"
+            f"label_frequency has {len(label_frequency)} values for {classes} "
+            "classes: give one for each class, or none"
         )
 
     # -ln D = log1p(error / (2 overlap + epsilon)) is accurate where D is near 1.

@@ -143,8 +143,8 @@ def softmax_focal(
     alpha = np.ravel(class_alpha) if len(class_alpha) else np.ones(1)
     if len(alpha) not in (1, classes):
         raise UserError(
-            f"{len(alpha)} values of class_alpha for {classes} classes: give one for "
-            "each, one for all, or none"
+            f"class_alpha has {len(alpha)} values for {classes} classes: give one for "
+            "each class, one for all, or none"
         )
     valid = pixels.valid
     factor = np.where(valid, np.broadcast_to(alpha, classes)[pixels.own], 0)

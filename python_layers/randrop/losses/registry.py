@@ -217,7 +217,7 @@ NAMES: dict[str, Name] = {
         timed={"SIGMOID": ("LINEAR", "SQU", "LOG")},
     ),
     "class-balanced": Name(
-        "cross-entropy balanced by the counts of the classes",
+        "cross-entropy balanced by class counts",
         "SigmoidRandomDropCELoss",
         params={"schedule_type": "NONE"},
     ),
@@ -231,13 +231,13 @@ NAMES: dict[str, Name] = {
         timed={"SIGMOID": ("", "selection=PERCENT")},
     ),
     "bin": Name(
-        "the hardest negatives by whole bins",
+        "the hardest negatives, in whole bins of p",
         "SigmoidTopKCELoss",
         params={"selection": "BIN"},
         short="negatives_per_positive",
     ),
     "focal": Name(
-        "hard pixels weigh more",
+        "larger weights for hard pixels",
         "SigmoidFocalCELoss",
         "SoftmaxFocalCELoss",
         short="gamma",
@@ -247,14 +247,14 @@ NAMES: dict[str, Name] = {
         "Dice of the hardest pixels", "TopKDiceLoss", "TopKDiceLoss", short="k_percent"
     ),
     "tversky": Name(
-        "overlap in which misses and false alarms weigh differently",
+        "overlap with separate weights for misses and false alarms",
         "TverskyLoss",
         "TverskyLoss",
         short="alpha",
     ),
     "exp-log": Name("powers of log Dice and of cross-entropy", softmax="ExpLogLoss"),
     "weighted-cross-entropy": Name(
-        "a class weighs the root of its inverse frequency",
+        "class weights: the root of the inverse frequency",
         softmax="ExpLogLoss",
         params={"weight_dice": 0, "weight_cross": 1, "gamma_cross": 1},
     ),

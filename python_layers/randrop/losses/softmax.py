@@ -102,8 +102,8 @@ def _classes(
     n, c, *spatial = logits.shape
     if label.shape not in ((n, 1, *spatial), (n, *spatial)):
         raise UserError(
-            f"logits have shape {logits.shape} and label {label.shape}: a softmax loss "
-            "wants one label for each pixel, N x 1 x spatial or N x spatial"
+            f"logits have shape {logits.shape} and label {label.shape}: a softmax "
+            "loss needs one label for each pixel, N x 1 x spatial or N x spatial"
         )
     ignored = np.zeros(label.shape, bool)
     if ignore_label is not None:
@@ -115,13 +115,12 @@ def _classes(
         where = tuple(int(i) for i in np.unravel_index(bad.argmax(), bad.shape))
         also = "" if ignore_label is None else f" and {ignore_label} (ignore)"
         cause = (
-            "the network gives fewer channels than there are classes"
+            "the network has fewer channels than there are classes"
             if label[where] >= c and label[where] != 255
-            else "set loss_param { ignore_label } if this value marks pixels to leave "
-            "out"
+            else "if this value marks pixels to ignore, set loss_param { ignore_label }"
         )
         raise UserError(
-            f"label {label[where]:g} at {where}; allowed are the classes 0 to "
+            f"label {label[where]:g} at {where}; allowed: the classes 0 to "
             f"{c - 1}{also}. Likely: {cause}"
         )
     return own.reshape(n, -1)

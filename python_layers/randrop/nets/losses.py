@@ -53,10 +53,10 @@ class Loss:
 
 
 GRAMMAR = """\
-NAME[:KEY=VALUE,...][+NAME...]: one loss, or several that are added. Keys are the fields
-of the layer's parameter message, and weight and normalization; lists are written
-a/b/c, and label_frequency=train stands for the training set's. An option that has no
-effect beside the others is an error."""
+NAME[:KEY=VALUE,...][+NAME...]: one loss, or a sum of losses. Keys are the fields of
+the layer's parameter message, weight and normalization. Write a list as a/b/c;
+label_frequency=train takes the frequencies of the training set. An option without
+effect is an error."""
 
 
 def parse_losses(
@@ -99,8 +99,8 @@ def parse_losses(
             allowed = (0, classes, 1) if key == "class_alpha" else (0, classes)
             if classes is not None and given not in allowed:
                 raise UserError(
-                    f"loss {term}: {given} values of {key} for {classes} classes: give "
-                    "one for each"
+                    f"loss {term}: {key} has {given} values for {classes} classes: "
+                    "give one for each class"
                 )
         same = sum(other.name.split("@")[0] == loss.name for other in losses)
         if same:
@@ -139,8 +139,8 @@ def _parse_one(
     if not layer:
         fitting = [n for n, k in NAMES.items() if k.layer(activation)]
         raise UserError(
-            f"loss {name}: not for a {activation.lower()} network, which this data "
-            f"wants; choose from {', '.join(fitting)}"
+            f"loss {name}: this data needs a {activation.lower()} network, which the "
+            f"loss does not support: choose from {', '.join(fitting)}"
         )
     params = dict(kind.params)
     options = registry.options_of(layer)
@@ -153,27 +153,30 @@ def _parse_one(
         if not equals:
             key, value = kind.short, key
         if not key:
-            raise UserError(f"loss {text}: {item!r} wants the form KEY=VALUE")
+            raise UserError(f"loss {text}: {item!r} must have the form KEY=VALUE")
         if key in given:
-            raise UserError(f"loss {text}: {key} is there twice")
+            raise UserError(f"loss {text}: {key} appears twice: give it once")
         given.add(key)
         if key == "weight":
             common[key] = _number(text, key, value)
             if not 0 < common[key] < float("inf"):
                 raise UserError(
-                    f"loss {text}: weight is {value}: give a number above 0, or leave "
-                    "that loss out"
+                    f"loss {text}: weight is {value}: give a number above 0, or "
+                    "remove this loss"
                 )
         elif key == "normalization":
             common[key] = _value(text, options, key, value)
         elif key == "activation" and value != activation:
             raise UserError(
-                f"loss {text}: the network's activation is {activation}, for all of "
-                "its losses (train.py --activation)"
+                f"loss {text}: the network has activation {activation} for all its "
+                "losses: set it with train.py --activation"
             )
         elif key == "label_frequency" and value == "train":
             if frequency is None:
-                raise UserError(f"loss {text}: this data set knows no frequencies")
+                raise UserError(
+                    f"loss {text}: this data set has no label frequencies: give them "
+                    "as a/b/c"
+                )
             params[key] = list(frequency)
         else:
             params[key] = _value(text, options, key, value)
@@ -192,7 +195,8 @@ def _value(text: str, model: type[registry.Options], key: str, value: str) -> An
     if key not in model.model_fields:
         known = [n for n in schema.names(model) if n not in ("ignore_label", "weight")]
         raise UserError(
-            f"loss {text}: no parameter {key!r}; known are {[*known, 'weight']}"
+            f"loss {text}: unknown parameter {key!r}: choose from "
+            f"{', '.join([*known, 'weight'])}"
         )
     kind = model.model_fields[key].annotation
     if get_origin(kind) is list:
@@ -201,7 +205,7 @@ def _value(text: str, model: type[registry.Options], key: str, value: str) -> An
         return value
     if kind is bool:
         if value not in ("true", "false"):
-            raise UserError(f"loss {text}: {key} is {value!r}: say true or false")
+            raise UserError(f"loss {text}: {key} is {value!r}: write true or false")
         return value == "true"
     return _number(text, key, value, whole=kind is not float)
 
@@ -210,9 +214,7 @@ def _number(text: str, key: str, value: str, whole: bool = False) -> float:
     try:
         return int(value) if whole else float(value)
     except ValueError as error:
-        raise UserError(f"loss {text}: {key} is {value!r}, which is no number") from (
-            error
-        )
+        raise UserError(f"loss {text}: {key} is {value!r}: give a number") from error
 
 
 def loss_layers(
@@ -309,7 +311,7 @@ def _by_number(caffe: Any, loss: Loss) -> dict[str, Any]:
     descriptor = caffe.proto.caffe_pb2.LayerParameter.DESCRIPTOR
     if loss.field not in descriptor.fields_by_name:
         raise UserError(
-            f"this Caffe knows no field {loss.field}: patch it with "
+            f"this Caffe does not know the field {loss.field}: patch it with "
             "scripts/patch_caffe.py, or use the Python layer (--python-layer)"
         )
     message = descriptor.fields_by_name[loss.field].message_type

@@ -55,10 +55,10 @@ void BalancedCELossLayer<Dtype>::Backward_cpu(
 template <typename Dtype>
 void BalancedCELossLayer<Dtype>::CountStarved(int starved) {
   if (starved > 0 && starved_groups_ == 0) {
-    LOG(WARNING) << this->Title() << ": in " << starved << " of " << groups_
-        << " groups no negative takes part, so that their positives have"
-        << " weight 0 and teach nothing. This warning is shown only"
-        << " once. " << StarvedRemedy();
+    LOG(WARNING) << this->Title() << ": " << starved << " of " << groups_
+        << " groups have no selected negative: their positives have weight 0"
+        << " and no gradient. This warning appears only once. "
+        << StarvedRemedy();
   }
   seen_groups_ += groups_;
   starved_groups_ += starved;
@@ -67,9 +67,9 @@ void BalancedCELossLayer<Dtype>::CountStarved(int starved) {
 template <typename Dtype>
 BalancedCELossLayer<Dtype>::~BalancedCELossLayer() {
   if (starved_groups_ > 0) {
-    LOG(WARNING) << "Layer '" << this->layer_param_.name() << "': no negative"
-        << " took part in " << starved_groups_ << " of " << seen_groups_
-        << " groups with positives.";
+    LOG(WARNING) << "Layer '" << this->layer_param_.name() << "': "
+        << starved_groups_ << " of " << seen_groups_
+        << " groups with positives had no selected negative.";
   }
 }
 

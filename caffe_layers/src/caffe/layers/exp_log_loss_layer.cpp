@@ -31,10 +31,10 @@ void ExpLogLossLayer<Dtype>::LayerSetUp(
     this->CheckRange("label_frequency", param_.label_frequency(c), 0);
     any = any || param_.label_frequency(c) > 0;
   }
-  CHECK(any) << this->Title() << ": label_frequency is 0 for every class: no"
-      << " pixel would weigh anything in the cross term; give how frequent the"
-      << " classes are, none to count them in each batch, or weight_cross: 0 to"
-      << " leave the term out.";
+  CHECK(any) << this->Title() << ": label_frequency is 0 for every class, so"
+      << " no pixel has a weight in the cross term; give the frequencies of the"
+      << " classes, omit label_frequency to count them in each batch, or set"
+      << " weight_cross: 0 to disable the term.";
 }
 
 template <typename Dtype>
@@ -42,9 +42,9 @@ void ExpLogLossLayer<Dtype>::Reshape(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   PixelLossLayer<Dtype>::Reshape(bottom, top);
   const int given = param_.label_frequency_size();
-  CHECK(given == 0 || given == this->classes_) << this->Title() << ": "
-      << given << " values of label_frequency for " << this->classes_
-      << " classes; give one for each, or none.";
+  CHECK(given == 0 || given == this->classes_) << this->Title()
+      << ": label_frequency has " << given << " values for " << this->classes_
+      << " classes; give one for each class, or none.";
   if (given > 0) {
     frequency_.Reshape(vector<int>(1, given));
     for (int c = 0; c < given; ++c) {

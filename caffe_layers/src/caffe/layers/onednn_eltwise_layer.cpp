@@ -1,10 +1,8 @@
 #ifdef USE_ONEDNN
 
-#include <algorithm>
 #include <vector>
 
 #include "caffe/layers/onednn_eltwise_layer.hpp"
-#include "caffe/util/math_functions.hpp"
 
 namespace caffe {
 

@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "caffe/layers/onednn_pooling_layer.hpp"
-#include "caffe/util/math_functions.hpp"
 
 namespace caffe {
 

@@ -49,19 +49,18 @@ template <typename Dtype>
 void PixelLossLayer<Dtype>::Reshape(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   CHECK_GE(bottom[0]->num_axes(), 2) << Title() << ": logits have shape "
-      << bottom[0]->shape_string() << ", expected N x C x spatial.";
+      << bottom[0]->shape_string() << "; the loss needs N x C x spatial.";
   if (IsSoftmax()) {
     CheckSoftmaxLabel(*bottom[0], *bottom[1]);
   } else {
     CHECK(bottom[0]->shape() == bottom[1]->shape()) << Title()
         << ": logits have shape " << bottom[0]->shape_string()
         << " and label " << bottom[1]->shape_string()
-        << "; a sigmoid loss wants one label for each logit, N x C x spatial.";
+        << "; a sigmoid loss needs one label for each logit, N x C x spatial.";
   }
   CHECK(bottom[0]->count() > 0 && bottom[1]->count() > 0) << Title()
       << ": logits have shape " << bottom[0]->shape_string()
-      << ", which holds no number; the network must give at least one image,"
-      << " one channel and one pixel.";
+      << ", without a pixel; every axis must have at least one element.";
   LossLayer<Dtype>::Reshape(bottom, top);
   images_ = bottom[0]->shape(0);
   classes_ = bottom[0]->shape(1);
@@ -79,7 +78,7 @@ void PixelLossLayer<Dtype>::CheckSoftmaxLabel(const Blob<Dtype>& logits,
   CHECK(label.shape() == with_channel || label.shape() == without_channel)
       << Title() << ": logits have shape " << logits.shape_string()
       << " and label " << label.shape_string()
-      << "; a softmax loss wants one label for each pixel, N x 1 x spatial or"
+      << "; a softmax loss needs one label for each pixel, N x 1 x spatial or"
       << " N x spatial.";
 }
 
@@ -131,7 +130,7 @@ void PixelLossLayer<Dtype>::WarnIfIdle(bool given, const char* name,
     const string& when) const {
   if (given) {
     LOG(WARNING) << Title() << ": " << name << " has no effect " << when
-        << "; leave it out.";
+        << "; remove it.";
   }
 }
 
@@ -140,7 +139,7 @@ void PixelLossLayer<Dtype>::RefuseNormalization() const {
   const LossParameter& param = this->layer_param_.loss_param();
   CHECK(!param.has_normalization() && !param.has_normalize()) << Title()
       << ": loss_param.normalization does not apply to this loss, which is a"
-      << " mean by definition; leave it out and use loss_weight to scale.";
+      << " mean by definition; remove it, and scale with loss_weight.";
 }
 
 template <typename Dtype>
@@ -179,21 +178,21 @@ void PixelLossLayer<Dtype>::CheckLabel(const Blob<Dtype>& label,
     allowed << " and " << ignore_label_ << " (ignore)";
   }
   const char* cause =
-      "set loss_param { ignore_label } if this value marks pixels to leave out";
+      "if this value marks pixels to ignore, set loss_param { ignore_label }";
   if (value == 255 && !has_ignore_label_ && !IsSoftmax()) {
-    cause = "an 8-bit mask of 0/255 that was not divided by 255?";
+    cause = "an 8-bit mask with values 0 and 255: divide it by 255";
   } else if (IsSoftmax() && value >= classes_ && value != 255) {
-    cause = "the network gives fewer channels than there are classes";
+    cause = "the network has fewer channels than there are classes";
   }
   LOG(FATAL) << Title() << ": label " << value << " at " << place.str()
-      << "; allowed are " << allowed.str() << ". Likely: " << cause;
+      << "; allowed: " << allowed.str() << ". Likely: " << cause;
 }
 
 template <typename Dtype>
 bool PixelLossLayer<Dtype>::GoesDown(
     const vector<bool>& propagate_down) const {
   if (propagate_down[1]) {
-    LOG(FATAL) << Title() << ": cannot backpropagate to label inputs, but"
+    LOG(FATAL) << Title() << ": a loss cannot backpropagate to its label, but"
         << " propagate_down is true for bottom[1]; write propagate_down: true"
         << " propagate_down: false, or take the label from a data layer.";
   }

@@ -13,7 +13,7 @@ void SigmoidFocalCELossLayer<Dtype>::LayerSetUp(
   this->CheckRange("alpha", param_.alpha(), 0, 1);
   this->WarnIfIdle(param_.has_alpha() &&
       param_.alpha_mode() != RandropFocalParameter_AlphaMode_FIXED, "alpha",
-      "with an alpha_mode that counts it");
+      "with an alpha_mode that computes it from counts");
   CHECK_EQ(param_.class_alpha_size(), 0) << this->Title()
       << ": class_alpha is for SoftmaxFocalLoss; this loss has alpha.";
 }

@@ -96,9 +96,9 @@ BalanceRule SigmoidRandomDropCELossLayer<Dtype>::Rule() const {
 
 template <typename Dtype>
 const char* SigmoidRandomDropCELossLayer<Dtype>::StarvedRemedy() const {
-  return "Remedies: larger patches, more images in a batch with balance: BATCH,"
-      " or a schedule that keeps more (LINEAR or SQU keep more easy negatives"
-      " than LOG).";
+  return "Use larger patches, more images per batch with balance: BATCH, or a"
+      " schedule that keeps more easy negatives (LINEAR or SQU instead of"
+      " LOG).";
 }
 
 template <typename Dtype>

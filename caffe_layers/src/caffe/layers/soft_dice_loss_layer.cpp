@@ -12,7 +12,7 @@ void SoftDiceLossLayer<Dtype>::LayerSetUp(
   this->squared_ = this->term_.squared = param_.squared();
   CHECK(IsTopK() || (!param_.has_k_percent() && !param_.has_region()))
       << this->Title() << ": k_percent and region are for TopKDiceLoss;"
-      << " leave them out.";
+      << " remove them.";
 }
 
 RANDROP_INSTANTIATE_LOSS(SoftDiceLossLayer);

@@ -27,9 +27,9 @@ void SoftmaxFocalCELossLayer<Dtype>::Reshape(
   const RandropFocalParameter& param =
       this->layer_param_.randrop_focal_param();
   const int given = param.class_alpha_size();
-  CHECK(given <= 1 || given == this->classes_) << this->Title() << ": "
-      << given << " values of class_alpha for " << this->classes_
-      << " classes; give one for each, one for all, or none.";
+  CHECK(given <= 1 || given == this->classes_) << this->Title()
+      << ": class_alpha has " << given << " values for " << this->classes_
+      << " classes; give one for each class, one for all, or none.";
   alpha_.Reshape(vector<int>(1, this->classes_));
   for (int c = 0; c < this->classes_; ++c) {
     alpha_.mutable_cpu_data()[c] =

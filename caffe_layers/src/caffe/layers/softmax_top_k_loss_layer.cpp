@@ -12,11 +12,11 @@ void SoftmaxTopKLossLayer<Dtype>::LayerSetUp(
   const RandropTopKParameter& param = this->layer_param_.randrop_topk_param();
   CHECK(!param.has_selection() ||
         param.selection() == RandropTopKParameter_Selection_PERCENT)
-      << this->Title() << ": a softmax loss selects by PERCENT alone; leave"
-      << " randrop_topk_param.selection out.";
+      << this->Title() << ": a softmax loss selects only by PERCENT; remove"
+      << " randrop_topk_param.selection.";
   k_percent_ = param.k_percent();
   this->CheckAbove("k_percent", k_percent_, 0, 100);
-  const string softmax = "in a softmax loss, which takes k_percent alone";
+  const string softmax = "in a softmax loss, which takes only k_percent";
   this->WarnIfIdle(param.has_negatives_per_positive(),
       "negatives_per_positive", softmax);
   this->WarnIfIdle(param.has_positive_weight(), "positive_weight", softmax);

@@ -123,7 +123,7 @@ TYPED_TEST(RandropExpLogLossLayerTest, TestBadOptionsStop) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   this->FillSoftmax(this->Shape(1, 3, 3, 3));
   this->ExpLog("label_frequency: 1 label_frequency: 2");
-  EXPECT_DEATH(this->Run(), "2 values of label_frequency for 3 classes");
+  EXPECT_DEATH(this->Run(), "label_frequency has 2 values for 3 classes");
   this->ExpLog("label_frequency: 1 label_frequency: 2 label_frequency: -1");
   EXPECT_DEATH(this->Run(), "label_frequency is -1; it must be at least 0");
   this->ExpLog("gamma_dice: 0");
@@ -136,7 +136,7 @@ TYPED_TEST(RandropExpLogLossLayerTest, TestBadOptionsStop) {
   EXPECT_DEATH(this->Run(), "weight_cross is -1; it must be at least 0");
   this->ExpLog("label_frequency: 0 label_frequency: 0 label_frequency: 0");
   EXPECT_DEATH(this->Run(), "label_frequency is 0 for every class.*"
-      "weight_cross: 0 to leave the term out");
+      "weight_cross: 0 to disable the term");
   this->ExpLog("");
   this->param_.mutable_loss_param()->set_normalize(true);
   EXPECT_DEATH(this->Run(), "normalization does not apply to this loss");

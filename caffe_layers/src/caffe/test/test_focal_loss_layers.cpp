@@ -139,7 +139,7 @@ TYPED_TEST(RandropFocalLossLayersTest, TestBadOptionsStop) {
   this->Softmax("alpha: 0.5");
   EXPECT_DEATH(this->Run(), "alpha and alpha_mode are for SigmoidFocalLoss");
   this->Softmax("class_alpha: 1 class_alpha: 1");
-  EXPECT_DEATH(this->Run(), "2 values of class_alpha for 3 classes");
+  EXPECT_DEATH(this->Run(), "class_alpha has 2 values for 3 classes");
   this->Softmax("class_alpha: -1");
   EXPECT_DEATH(this->Run(), "class_alpha is -1; it must be at least 0");
 }

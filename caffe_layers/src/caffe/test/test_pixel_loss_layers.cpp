@@ -1,6 +1,5 @@
 #include <cmath>
 #include <limits>
-#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -227,8 +226,8 @@ TYPED_TEST(RandropPixelLossLayersTest, TestBadInputStops) {
     this->label_->mutable_cpu_data()[7] = -1;
     EXPECT_DEATH(this->Run(), "label -1 at");
     this->label_->mutable_cpu_data()[7] = 3;
-    EXPECT_DEATH(this->Run(), loss->softmax ? "allowed are the classes 0 to 2.*"
-        "fewer channels than" : "allowed are 0 and 1");
+    EXPECT_DEATH(this->Run(), loss->softmax ? "allowed: the classes 0 to 2.*"
+        "fewer channels than" : "allowed: 0 and 1");
     this->label_->Reshape(this->Shape(2, 2, 4, 5));
     EXPECT_DEATH(this->Run(), loss->softmax ? "one label for each pixel" :
         "one label for each logit");

@@ -271,11 +271,12 @@ TYPED_TEST(RandropPixelLossNumbersTest, TestBadShapesAreNamed) {
         shape[axis] = 0;
         this->label_->Reshape(shape);
       }
-      EXPECT_DEATH(this->Run(), title + "logits have shape .*which holds no");
+      EXPECT_DEATH(this->Run(), title + "logits have shape .*without a pixel");
     }
     this->Fill(text);
     this->logits_->Reshape(vector<int>(1, this->logits_->count()));
-    EXPECT_DEATH(this->Run(), title + "logits have shape .*expected N x C");
+    EXPECT_DEATH(this->Run(),
+        title + "logits have shape .*the loss needs N x C");
   }
 }
 

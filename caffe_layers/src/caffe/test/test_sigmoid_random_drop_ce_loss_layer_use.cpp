@@ -138,12 +138,12 @@ TYPED_TEST(RandropRandomDropUseTest, TestBadInputStops) {
   this->label_->mutable_cpu_data()[63 + 2 * 7 + 5] = 255;
   this->label_->mutable_cpu_data()[200] = 255;
   EXPECT_DEATH(this->Forward(), "SigmoidRandomDropCELoss layer '': label 255 "
-      "at n = 0, c = 1, y = 2, x = 5; allowed are 0 and 1. "
-      "Likely: an 8-bit mask of 0/255 that was not divided by 255");
+      "at n = 0, c = 1, y = 2, x = 5; allowed: 0 and 1. "
+      "Likely: an 8-bit mask with values 0 and 255: divide it by 255");
   this->SetIgnoreLabel(255);
   this->label_->mutable_cpu_data()[7] = 0.5;
   EXPECT_DEATH(this->Forward(), "label 0.5 at n = 0, c = 0, y = 1, x = 0; "
-      "allowed are 0, 1 and 255");
+      "allowed: 0, 1 and 255");
   this->label_->mutable_cpu_data()[7] =
       std::numeric_limits<Dtype>::quiet_NaN();
   EXPECT_DEATH(this->Forward(), "label -?nan at");
@@ -157,7 +157,7 @@ TYPED_TEST(RandropRandomDropUseTest, TestBadInputStops) {
   shape.resize(1);
   this->logits_->Reshape(shape);
   this->label_->Reshape(shape);
-  EXPECT_DEATH(this->Forward(), "expected N x C x spatial");
+  EXPECT_DEATH(this->Forward(), "the loss needs N x C x spatial");
 }
 
 TYPED_TEST(RandropRandomDropUseTest, TestLabelsHaveNoGradient) {

@@ -277,7 +277,7 @@ TYPED_TEST(RandropTopKLossLayersTest, TestBadOptionsStop) {
   this->Sigmoid("positive_weight: -1");
   EXPECT_DEATH(this->Run(), "positive_weight is -1; it must be at least 0");
   this->Softmax("selection: BIN");
-  EXPECT_DEATH(this->Run(), "a softmax loss selects by PERCENT alone");
+  EXPECT_DEATH(this->Run(), "a softmax loss selects only by PERCENT");
 }
 
 }  // namespace caffe

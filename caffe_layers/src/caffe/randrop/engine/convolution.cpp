@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <string>
-#include <vector>
 
 #include "caffe/util/math_functions.hpp"
 
@@ -62,7 +61,7 @@ bool Convolver<Primitives>::Prepare(const ConvolutionShape& shape) {
     Describe();
     possible_ = true;
   } catch (const dnnl::error& error) {
-    LOG(INFO) << "oneDNN has no such convolution: " << error.what();
+    LOG(INFO) << "oneDNN does not support this convolution: " << error.what();
   }
   return possible_;
 }

@@ -38,7 +38,7 @@ bool EnvironmentAsksForCaffe() {
     return false;
   }
   CHECK_EQ(string(engine), "CAFFE")
-      << "RANDROP_ENGINE is CAFFE or ONEDNN (the default).";
+      << "RANDROP_ENGINE must be CAFFE or ONEDNN (the default).";
   return true;
 }
 

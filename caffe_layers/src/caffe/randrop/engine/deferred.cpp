@@ -2,8 +2,6 @@
 
 #include "caffe/randrop/engine/deferred.hpp"
 
-#include <vector>
-
 namespace caffe {
 namespace randrop {
 namespace onednn {

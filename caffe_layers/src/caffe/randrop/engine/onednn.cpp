@@ -76,7 +76,7 @@ bool RowsOf(const Layout& layout, const vector<int>& shape, ChannelRows* rows) {
 ChannelRows RowsIn(const dnnl::memory& memory, const vector<int>& shape) {
   ChannelRows rows;
   CHECK(RowsOf(memory.get_desc(), shape, &rows))
-      << "memory of a layout that rows are not made of";
+      << "memory layout without channel rows";
   return rows;
 }
 

@@ -27,7 +27,7 @@ const PixelKernels* Choose() {
   }
 #endif
   CHECK(wanted.empty() || wanted == "PLAIN") << "RANDROP_VECTORS is " << wanted
-      << ": this processor and build have no such kernels; leave it unset.";
+      << ": this processor or build lacks these kernels; unset it.";
 #ifdef RANDROP_VECTOR_KERNELS
   return &kPlainPixelKernels;
 #else
