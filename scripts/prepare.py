@@ -11,7 +11,8 @@ import _start  # noqa: F401
 from randrop import cli
 from randrop.data.contact_sheet import contact_sheet
 from randrop.data.layouts import LAYOUTS, read_groups
-from randrop.data.prepare import Settings, prepare, statistics
+from randrop.data.prepare import Settings, prepare
+from randrop.data.set_statistics import statistics
 from randrop.data.splits import SHARE
 from randrop.errors import UserError
 from randrop.files import write_json
@@ -23,7 +24,7 @@ Prepare a data set of fundus photographs with lesion masks.
 
 Reads the layout as distributed and writes into OUT:
   images/<name>.png            cropped to the field of view and scaled by areas
-  masks/<LESION>/<name>.png    a pixel is lesion if any that it covers is
+  masks/<LESION>/<name>.png    a pixel is lesion if it covers any lesion pixel
   split.json                   train, validation and, if there is one, test
   manifest.json                of each photograph its source, SHA-256, crop and scale,
                                and how many lesions and pixels of each type it has
@@ -39,7 +40,8 @@ EXAMPLES = """\
   prepare.py ddr ~/DDR build/ddr --width 1024
   prepare.py folder ~/mine build/mine --validation-share 0.25 --seed 1
 
-Interrupted, the same command goes on. Then: train.py --data OUT ...
+After an interruption, run the same command again to continue. Then run
+train.py --data OUT ...
 """
 
 
@@ -51,7 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
     source, out = options.source.resolve(), options.out.resolve()
     if out == source or source in out.parents:
         raise UserError(
-            f"{out} lies in {source}, which is only read: choose a folder elsewhere"
+            f"{out} is inside {source}, which must stay unchanged: choose a folder "
+            "elsewhere"
         )
     groups = read_groups(source, options.layout)
     for subset, cases in groups.items():
@@ -76,8 +79,8 @@ def main(arguments: list[str] | None = None) -> int:
         log.info("Train: train.py --data %s --lesions %s", out, " ".join(found))
     else:
         log.warning(
-            "There is no lesion in any mask: the set can be predicted, not trained "
-            "on. Looked for were %s, in %s",
+            "No mask has a lesion: this set is good for prediction, not for training. "
+            "Checked: %s, in %s",
             *(LAYOUTS[options.layout].files, source),
         )
     return 0
@@ -97,7 +100,7 @@ def _tell_of_missing_masks(cases: list) -> None:
         )
         if count:
             log.info(
-                "%s: %d photographs have no mask, so none of these lesions",
+                "%s: %d photographs have no mask and count as free of these lesions",
                 lesion,
                 count,
             )
@@ -107,22 +110,35 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     layouts = "\n".join(f"  {k:8} {layout.files}" for k, layout in LAYOUTS.items())
     parser = cli.parser(DESCRIPTION + layouts, EXAMPLES)
     add = parser.add_argument
-    add("layout", choices=LAYOUTS, help="of the source")
-    add("source", type=Path, help="folder of the data set, which is only read")
-    add("out", type=Path, help="folder to write")
-    add("--width", type=int, default=1440, metavar="PIXELS",
-        help="of the field of view; what is narrower keeps its size")  # fmt: skip
-    add("--split", type=Path, metavar="FILE",
-        help='JSON, {"train": [names], "validation": [names], "test": [names]}, the '
-        "last if you like: without it the test set of the distribution is it; who is "
-        "in no subset is left out, and counted (default: split.json of the source, or "
-        "by chance)",
-        )  # fmt: skip
-    add("--validation-share", type=float, default=SHARE, metavar="SHARE",
-        help="of the training set, where the data set has no validation set; no "
-        "patient is in both")  # fmt: skip
-    add("--seed", type=int, default=0, help="of the draw of those")
-    add("--workers", type=int, default=2, help="processes")
+    add("layout", choices=LAYOUTS, help="layout of the source")
+    add("source", type=Path, help="folder of the data set, which stays unchanged")
+    add("out", type=Path, help="output folder")
+    add(
+        "--width",
+        type=int,
+        default=1440,
+        metavar="PIXELS",
+        help="width of the field of view; narrower photographs keep their size",
+    )
+    add(
+        "--split",
+        type=Path,
+        metavar="FILE",
+        help='JSON, {"train": [names], "validation": [names], "test": [names]}; '
+        'without "test", the test set of the distribution is used. Photographs '
+        "in no subset are skipped and counted (default: split.json of the source, or a "
+        "random split)",
+    )
+    add(
+        "--validation-share",
+        type=float,
+        default=SHARE,
+        metavar="SHARE",
+        help="share of the training set to hold out, if the data set has no validation "
+        "set; no patient is in both",
+    )
+    add("--seed", type=int, default=0, help="seed of that draw")
+    add("--workers", type=int, default=2, help="parallel processes")
     return parser.parse_args(arguments)
 
 

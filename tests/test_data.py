@@ -70,7 +70,7 @@ def test_phantom_set_is_written_once_and_never_over_something_else(tmp_path):
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="contains other files"):
         write_phantom(theirs, images=2, size=128)
     assert [p.name for p in theirs.iterdir()] == ["thesis.txt"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["set", "theirs"]
@@ -176,7 +176,7 @@ def test_image_and_mask_of_different_size(copy):
 def test_no_lesion_in_any_mask(copy):
     for path in copy.glob("masks/*/*.png"):
         cv2.imwrite(str(path), np.zeros_like(cv2.imread(str(path), 0)))
-    with pytest.raises(UserError, match="no lesion in any mask: MA, HE of the 3 image"):
+    with pytest.raises(UserError, match="no mask has a lesion: MA, HE of the 3 image"):
         source(copy)
 
 
@@ -205,12 +205,12 @@ def test_splits_that_cannot_be(copy, split, message):
 
 
 def test_folders_without_images(tmp_path):
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is not a folder"):
         read_dataset(tmp_path / "nowhere")
     with pytest.raises(UserError, match="images/ and masks/MA"):
         read_dataset(tmp_path)
     (tmp_path / "images").mkdir()
-    with pytest.raises(UserError, match="has no image"):
+    with pytest.raises(UserError, match="contains no image"):
         read_dataset(tmp_path)
 
 

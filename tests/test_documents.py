@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from randrop.data import labelled, prepare
+from randrop.data import labelled, set_statistics
 from randrop.data.layouts import read_groups
 from randrop.data.splits import read_split
 from randrop.errors import UserError
@@ -63,7 +63,7 @@ KINDS = {
     ),
     "statistics.json": (
         {"MA": {"train": {"share": 0.1}}, "HE": {"train": {"share": 0.2}}},
-        lambda f: prepare.frequency(f, ["MA", "HE"]),
+        lambda f: set_statistics.frequency(f, ["MA", "HE"]),
     ),
     "labelled/manifest.json": (
         {"labels": ["x", "y"], "shape": [1, 4, 4], "frequency": [0.9, 0.1]},
@@ -294,7 +294,7 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path):
     path = tmp_path / "run.json"
     with path.open("wb") as file:
         file.truncate(reading.LARGEST + 1)
-    with pytest.raises(UserError, match="more than any such file"):
+    with pytest.raises(UserError, match="more than any file of this kind"):
         reading.read_bytes(path)
 
 

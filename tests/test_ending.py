@@ -236,7 +236,7 @@ def test_every_script_looks_whether_another_writes(phantom, organs, tmp_path, na
         )
     assert result.returncode == 2
     assert f"(process {os.getpid()} on" in result.stderr
-    assert "wait until it has ended" in result.stderr
+    assert "wait until it ends" in result.stderr
 
 
 def test_a_lock_leaves_no_folder_behind_that_is_of_no_use(tmp_path):
@@ -257,13 +257,13 @@ def test_a_file_system_without_locks_is_told(tmp_path, monkeypatch, caplog, erro
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with locks.locked(tmp_path):
-        assert "this file system has no locks" in caplog.text
+        assert "this file system does not support locks" in caplog.text
 
 
 def test_a_folder_that_cannot_be(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(UserError, match="cannot make the folder"),
+        pytest.raises(UserError, match="cannot create the folder"),
         locks.locked(tmp_path / "file" / "out"),
     ):
         pass

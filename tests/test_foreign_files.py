@@ -133,7 +133,7 @@ def test_files_of_others_beside_ours_stay(written, world, tmp_path, name):
     assert "Traceback" not in result.stderr
     if name in WHOLE:
         assert result.returncode == 2
-        assert "holds something else" in result.stderr
+        assert "contains other files" in result.stderr
     else:
         assert result.returncode == 0, result.stderr
 
@@ -176,7 +176,7 @@ def test_a_model_does_not_take_the_place_of_its_training(world):
     before = tree(world.run)
     result = start("export_model", *SCRIPTS["export_model"](world, world.run))
     assert result.returncode == 2
-    assert "holds what train wrote" in result.stderr
+    assert "contains output of train" in result.stderr
     assert holds(world.run, before)
 
 
@@ -212,9 +212,9 @@ def test_a_list_of_somebody_else_is_not_believed(tmp_path):
     path.write_text("{}")
     line = f"{ownership.sha256(path)}  a.json\n"
     (tmp_path / ownership.LIST).write_text(line)
-    with pytest.raises(UserError, match=r"a\.json: what is there was not"):
+    with pytest.raises(UserError, match=r"a\.json: this program did not write"):
         writing.write_text(path, "[]")
-    with pytest.raises(UserError, match="not a list of randrop's"):
+    with pytest.raises(UserError, match="not a file list of randrop"):
         writing.write_text(tmp_path / "b.json", "[]")
     assert (tmp_path / ownership.LIST).read_text() == line
 
@@ -225,7 +225,7 @@ def test_names_of_any_kind_are_listed(tmp_path):
         writing.write_text(path, "1")
         writing.write_text(path, "2")
         path.write_text("3")
-        with pytest.raises(UserError, match="was not written"):
+        with pytest.raises(UserError, match="did not write the existing file"):
             writing.write_text(path, "4")
         assert path.read_text() == "3"
 

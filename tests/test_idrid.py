@@ -72,7 +72,7 @@ def test_deeper_folders_underscores_and_what_macos_leaves(official_idrid, tmp_pa
     assert len(dataset.cases) == 81
     assert dataset.cases[0].masks(("MA", "EX")).any(axis=(1, 2)).all()
     shutil.copytree(deep, deep.with_name("copy"))
-    with pytest.raises(UserError, match=r"more than once: give one of .*copy"):
+    with pytest.raises(UserError, match=r"more than one data set: give one of .*copy"):
         read_dataset(tmp_path / "download")
 
 
@@ -91,7 +91,7 @@ def test_the_folder_to_give_is_named_where_a_part_is_given(official_idrid, part)
     for layout in ("idrid", None):
         with pytest.raises(UserError) as error:
             read_groups(official_idrid / part, layout)
-        assert f"It lies in {official_idrid}, which has them" in str(error.value)
+        assert f"Its parent {official_idrid} has them" in str(error.value)
 
 
 @pytest.mark.parametrize("part", PARTS[2:4])
@@ -107,13 +107,13 @@ def test_a_part_of_it_is_refused_with_the_folder_to_give(
     }
     result = script(name, *words[name])
     assert result.returncode == 2
-    assert f"It lies in {official_idrid}, which has them: give that" in result.stderr
+    assert f"Its parent {official_idrid} has them: give that folder" in result.stderr
     assert "Traceback" not in result.stderr
     assert not out.exists()
 
 
 def test_the_other_parts_of_idrid_have_no_masks(official_idrid):
-    with pytest.raises(UserError, match="has not the folders of a data set"):
+    with pytest.raises(UserError, match="does not have the folders of a data set"):
         read_groups(official_idrid.parent / "B. Disease Grading", "idrid")
 
 

@@ -91,7 +91,7 @@ def test_parameters_out_of_range(tmp_path, wrong):
 
 def test_a_full_disk_leaves_nothing(small_disk):
     disk = small_disk(200_000)
-    with pytest.raises(UserError, match="nothing was left there"):
+    with pytest.raises(UserError, match="No partial output was left"):
         write_organs(disk / "set", 128, 2, 4, 0.05, 20, 1)
     assert not list(disk.iterdir())
 
@@ -112,7 +112,7 @@ def test_a_damaged_set_is_named(folder):
     with pytest.raises(UserError, match="4 labels, but 1 frequencies"):
         read_labelled(folder)
     (folder / "manifest.json").write_text("{}")
-    with pytest.raises(UserError, match="a labelled set says there labels"):
+    with pytest.raises(UserError, match="a labelled set needs labels"):
         read_labelled(folder)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     (folder / "train.h5").write_bytes(b"no HDF5")

@@ -50,11 +50,11 @@ def test_right_labels_of_every_type(tmp_path, dtype):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (np.nan, "is nan.*replace what is NaN"),
-        (-1, "is -1.*no label to ignore"),
-        (200, "is 200.*0 to 2 are allowed.*no label to ignore"),
-        (255, "is 255.*no label to ignore"),
-        (3, "is 3.*name all of them"),
+        (np.nan, "is nan.*replace NaN"),
+        (-1, "is -1.*no ignore label"),
+        (200, "is 200.*it must be 0 to 2.*no ignore label"),
+        (255, "is 255.*no ignore label"),
+        (3, "is 3.*list all labels"),
         (0.5, "is 0.5.*whole numbers"),
         (np.inf, "is inf"),
     ],
@@ -77,18 +77,18 @@ def test_data_that_are_not_finite(tmp_path, value):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"data": 3.0}, r"data has shape \(\).*: write it with h5py"),
-        ({"label": np.uint8(3)}, r"label has shape \(\).*: write it with h5py"),
-        ({"data": "a text"}, "data holds .*not numbers"),
-        ({"data": np.array([b"a", b"b"])}, "data holds .*not numbers"),
-        ({"data": np.zeros((4, *SHAPE), complex)}, "data holds complex128"),
-        ({"data": np.zeros((4, *SHAPE), bool)}, "data holds bool"),
-        ({"data": np.zeros(4, [("a", "f4")])}, "not numbers that Caffe reads"),
-        ({"data": h5py.Empty("f4")}, "data is empty, without a shape: write it with"),
-        ({"data": None}, "has no array 'data', but \\['label'\\]"),
+        ({"data": 3.0}, r"data has shape \(\).*: write numbers with h5py"),
+        ({"label": np.uint8(3)}, r"label has shape \(\).*: write numbers with h5py"),
+        ({"data": "a text"}, "data has type .*cannot read"),
+        ({"data": np.array([b"a", b"b"])}, "data has type .*cannot read"),
+        ({"data": np.zeros((4, *SHAPE), complex)}, "data has type complex128"),
+        ({"data": np.zeros((4, *SHAPE), bool)}, "data has type bool"),
+        ({"data": np.zeros(4, [("a", "f4")])}, "which Caffe cannot read"),
+        ({"data": h5py.Empty("f4")}, "data is empty, without a shape: write numbers with"),
+        ({"data": None}, "has no array 'data', only \\['label'\\]"),
         (
             {"data": np.zeros((0, *SHAPE))},
-            r"data has shape \(0, 1, 6, 5\).*: write it .*, or correct shape",
+            r"data has shape \(0, 1, 6, 5\).*: write numbers .*, or correct shape",
         ),
         ({"data": np.zeros((4, 2, 6, 5))}, r"data has shape \(4, 2, 6, 5\)"),
         ({"data": h5py.SoftLink("/nowhere")}, "has no array 'data'"),
@@ -113,7 +113,7 @@ def test_data_that_are_a_group(tmp_path):
     folder = labelled_set(tmp_path / "set", data=None)
     with h5py.File(folder / "train.h5", "a") as file:
         file.create_group("data")
-    with pytest.raises(UserError, match=r"train\.h5: data is a group, no array"):
+    with pytest.raises(UserError, match=r"train\.h5: data is a group, not an array"):
         read_labelled(folder)
 
 

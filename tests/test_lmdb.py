@@ -48,7 +48,7 @@ def test_caffe_reads_the_patches_of_the_data_layer(caffe, phantom, tmp_path, cla
 
 def test_another_folder_is_left_alone(phantom, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="contains other files"):
         write_lmdb(read_dataset(phantom), OPTIONS, tmp_path, COUNTS)
     with pytest.raises(UserError, match="at least 1"):
         write_lmdb(read_dataset(phantom), OPTIONS, tmp_path / "new", {"train": 0})

@@ -128,7 +128,9 @@ def check_lesions(lesions: Sequence[str]) -> None:
         if lesion not in STRUCTURES:
             raise UserError(f"unknown lesion type {lesion!r}: choose from {known}")
     if len(set(lesions)) < len(lesions):
-        raise UserError(f"lesions {list(lesions)} names a type twice: name each once")
+        raise UserError(
+            f"lesions {list(lesions)} contains a type twice: give each type once"
+        )
 
 
 def _check_same_size(
@@ -137,5 +139,5 @@ def _check_same_size(
     if tuple(image_shape) != tuple(mask_shape):
         raise UserError(
             f"{image} is {image_shape[1]} x {image_shape[0]} pixels, but its mask "
-            f"{mask} is {mask_shape[1]} x {mask_shape[0]}: they must be of one size"
+            f"{mask} is {mask_shape[1]} x {mask_shape[0]}: give both the same size"
         )

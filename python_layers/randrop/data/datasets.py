@@ -63,7 +63,7 @@ class Dataset:
         if not self.splits[name]:
             raise UserError(
                 f"the subset '{name}' of {self.root} is empty ({len(self.cases)} "
-                "image(s) in all): name its images in a split.json"
+                "image(s) in total): list its images in split.json"
             )
         by_name = {case.name: case for case in self.cases}
         return tuple(by_name[case] for case in self.splits[name])
@@ -164,13 +164,13 @@ def check_looked_for(
             raise UserError(_all_ignored(name, dataset, lesions))
         if share:
             log.warning(
-                "%s: %.0f %% of the training pixels are ignored, since %s",
+                "%s: %.0f %% of the training pixels are ignored, because %s",
                 *(dataset.root, 100 * share),
-                f"not all of {', '.join(lesions)} were looked for in their photographs"
-                ", and a softmax has one label for all; a loss of a sigmoid uses them "
-                "(--activation SIGMOID)"
+                "some of their photographs were not annotated for all of "
+                f"{', '.join(lesions)}, and a softmax needs one label for all types; "
+                "a sigmoid loss uses these pixels (--activation SIGMOID)"
                 if softmax
-                else f"{name} was not looked for in their photographs",
+                else f"their photographs were not annotated for {name}",
             )
     return shares
 
@@ -178,15 +178,15 @@ def check_looked_for(
 def _all_ignored(name: str, dataset: Dataset, lesions: Sequence[str]) -> str:
     if name == "all":
         return (
-            f"a softmax over {', '.join(lesions)} would train on nothing: in none of "
-            f"the training photographs of {dataset.root} were all of them looked for, "
-            "and where one is unknown the pixel's class is: take a loss of a sigmoid "
-            "(random-drop, top-k, focal, ...; --activation SIGMOID), or --lesions that "
-            "were looked for together"
+            f"a softmax over {', '.join(lesions)} has nothing to train on: no "
+            f"training photograph of {dataset.root} was annotated for all of them, "
+            "and a pixel's class is unknown if one type is: use a sigmoid loss "
+            "(random-drop, top-k, focal, ...; --activation SIGMOID), or --lesions "
+            "that were annotated together"
         )
     return (
-        f"{name} was looked for in none of the training photographs of {dataset.root}: "
-        "its channel would learn nothing: leave it out of --lesions"
+        f"no training photograph of {dataset.root} was annotated for {name}, so its "
+        "channel has nothing to learn: remove it from --lesions"
     )
 
 

@@ -14,8 +14,7 @@ _AT_A_TIME = 2**22
 """Elements that are in memory at once."""
 
 _REMEDY = (
-    "write it with h5py as numbers, data N x channels x spatial and label N x 1 x "
-    "spatial"
+    "write numbers with h5py: data as N x channels x spatial, label as N x 1 x spatial"
 )
 _OR_SHAPE = ", or correct shape (channels x spatial) in manifest.json"
 
@@ -92,15 +91,15 @@ def numbers(group: h5py.Group, name: str, path: Path, remedy: str) -> h5py.Datas
     where = f"{group.name.strip('/')}/{name}".strip("/")
     if found is None:
         raise UserError(
-            f"{path} has no array {where!r}, but {list(group)[:5]}: {remedy}"
+            f"{path} has no array {where!r}, only {list(group)[:5]}: {remedy}"
         )
     if not isinstance(found, h5py.Dataset):
-        raise UserError(f"{path}: {where} is a group, no array: {remedy}")
+        raise UserError(f"{path}: {where} is a group, not an array: {remedy}")
     if found.shape is None:
         raise UserError(f"{path}: {where} is empty, without a shape: {remedy}")
     if found.dtype.kind not in "fiu":
         raise UserError(
-            f"{path}: {where} holds {found.dtype}, not numbers that Caffe reads: "
+            f"{path}: {where} has type {found.dtype}, which Caffe cannot read: "
             f"{remedy}"
         )
     return found
@@ -130,29 +129,29 @@ def check_values(path: Path, classes: int) -> None:
                 at, value = _first(place, part, bad)
                 raise UserError(
                     f"{path}: label{at} is {value:g}, but manifest.json has {classes} "
-                    f"labels, so that 0 to {classes - 1} are allowed: {_cause(value)}"
+                    f"labels, so it must be 0 to {classes - 1}: {_cause(value)}"
                 )
         for place, part in _parts(file["data"]):
             bad = ~np.isfinite(part)
             if bad.any():
                 at, value = _first(place, part, bad)
                 raise UserError(
-                    f"{path}: data{at} is {value:g}, with which the network would be "
-                    "NaN: replace what is not finite, or leave that image out"
+                    f"{path}: data{at} is {value:g}, which makes the network's output "
+                    "NaN: replace values that are not finite, or remove this image"
                 )
 
 
 def _cause(value: float) -> str:
     if value != value:
-        return "replace what is NaN by a label, or leave that image out"
+        return "replace NaN by a label, or remove this image"
     if value < 0 or value >= 200:
         return (
-            "a labelled set has no label to ignore: give such pixels a label of their "
-            "own, or the background's"
+            "a labelled set has no ignore label: give such pixels a label of their "
+            "own, or the background label"
         )
     if value != int(value):
-        return "labels are whole numbers: were they scaled with the images?"
-    return "name all of them in manifest.json, or number them from 0 on"
+        return "labels are whole numbers: do not scale them with the images"
+    return "list all labels in manifest.json, and number them from 0"
 
 
 def _first(

@@ -53,8 +53,8 @@ def read_image(path: Path) -> np.ndarray:
         return np.ascontiguousarray(pixels[..., :3])
     if mode != "RGB":
         raise UserError(
-            f"{path} has mode {mode} ({_channels(pixels)} channel(s)), but the network "
-            "takes colour photographs: give the RGB original"
+            f"{path} has mode {mode} ({_channels(pixels)} channel(s)), but the "
+            "network needs colour photographs: use the RGB original"
         )
     return pixels
 
@@ -93,8 +93,8 @@ def read_mask(path: Path) -> np.ndarray:
         values = np.unique(pixels)
         shown = ", ".join(map(str, values[:6])) + (", ..." if values.size > 6 else "")
         raise UserError(
-            f"{path} has the values {shown}: a mask holds 0 and 1, or 0 and 255; "
-            "save it losslessly (PNG), one file a lesion type"
+            f"{path} has the values {shown}, but a mask has 0 and 1, or 0 and 255: "
+            "save it losslessly (PNG), one file per lesion type"
         )
     return mask.astype(np.uint8)
 
@@ -105,7 +105,7 @@ def _decoded(path: Path) -> tuple[np.ndarray, str]:
             return np.asarray(image), image.mode
         except (OSError, SyntaxError, ValueError) as error:
             raise UserError(
-                f"{path} cannot be decoded ({error}): it is damaged or truncated; "
+                f"{path} cannot be decoded ({error}): it is damaged or truncated: "
                 "copy it again from its source"
             ) from error
 
@@ -118,17 +118,18 @@ def _opened(path: Path) -> Image.Image:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             return Image.open(path)
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: put it back, or leave it out") from error
+        raise UserError(
+            f"{path} is missing: restore it, or remove its entry"
+        ) from error
     except Image.DecompressionBombError as error:
         limit = 2 * Image.MAX_IMAGE_PIXELS
         raise UserError(
-            f"{path} has more than {limit:,} pixels, as no camera's photograph: make "
-            "it smaller, or leave it out"
+            f"{path} has more than {limit:,} pixels: make it smaller, or remove it"
         ) from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UserError(
-            f"{path} cannot be read as an image ({error}): "
-            "copy it again from its source, or leave it out"
+            f"{path} cannot be read as an image ({error}): copy it again from its "
+            "source, or remove it"
         ) from error
 
 

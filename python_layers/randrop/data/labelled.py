@@ -71,16 +71,17 @@ def read_labelled(folder: Path) -> LabelledSet:
     manifest = schema.read_json(
         path,
         LabelledManifest,
-        "a labelled set says there labels (names), shape (channels and spatial axes) "
-        "and frequency (share of each label)",
+        "a labelled set needs labels (names), shape (channels and spatial axes) and "
+        "frequency (share of each label) there",
     )
     labels, shape = tuple(manifest["labels"]), tuple(manifest["shape"])
     frequency = tuple(manifest["frequency"])
     if len(set(labels)) < len(labels):
-        raise UserError(f"{path} names a label twice in {list(labels)}: rename one")
+        raise UserError(f"{path} has a label twice in {list(labels)}: rename one")
     if len(frequency) != len(labels):
         raise UserError(
-            f"{path}: {len(labels)} labels, but {len(frequency)} frequencies"
+            f"{path} has {len(labels)} labels, but {len(frequency)} frequencies: give "
+            "one for each label"
         )
     for subset in SUBSETS:
         hdf5.check_shapes(folder / f"{subset}.h5", shape)
@@ -159,7 +160,7 @@ def write_organs(
         return known
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(
-            f"{folder} holds something else, or other organs: choose a new folder"
+            f"{folder} contains other files, or other organs: choose a new folder"
         )
     with building(folder, "make_organs") as temporary:
         manifest = settings | _draw(temporary, settings, labels)
@@ -171,7 +172,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
     path = folder / "manifest.json"
     found = schema.generated(path, "randrop organs")
     return found and schema.check(
-        found, OrganManifest, f"{path}", "it is damaged; choose a new folder"
+        found, OrganManifest, f"{path}", "it is damaged: choose a new folder"
     )
 
 

@@ -69,12 +69,13 @@ class LesionPatchDataLayer(PythonLayer):
         name = type(self).__name__
         options = parse_options(name, self.param_str, PatchParams, self.defaults)
         if bottom or len(top) != 2:
-            raise UserError(f"{name}: wanted are no bottoms, two tops")
+            raise UserError(f"{name}: this layer takes no bottoms and two tops")
         if not Path(options["root"]).is_dir():
             raise UserError(
-                f"{name}: root {options['root']!r} in param_str is no folder, seen "
-                f"from {Path.cwd()}: prepare the data there (scripts/prepare.py), "
-                "start from the folder that the prototxt counts from, or change root"
+                f"{name}: root {options['root']!r} in param_str is not a folder, "
+                f"relative to {Path.cwd()}: prepare the data there "
+                "(scripts/prepare.py), start caffe from the folder that the "
+                "prototxt's paths start from, or change root"
             )
         self.options = options
         # A fixed cycle of patches is cut once and kept; only endless patches need

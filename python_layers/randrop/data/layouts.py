@@ -69,8 +69,8 @@ def _read_idrid(root: Path) -> Groups:
         unknown = frozenset(lesion for lesion in folders if not folders[lesion])
         if unknown:
             log.warning(
-                "%s has no ground truth of %s for %s: unpack the data set whole, or "
-                "those pixels are left out",
+                "%s has no ground truth of %s for %s, and those pixels will be "
+                "ignored: to use them, unpack the complete data set",
                 *(truths, ", ".join(sorted(unknown)), images),
             )
         groups[subset] = [
@@ -121,7 +121,9 @@ def _read_eophtha(root: Path) -> Groups:
                 if name not in images and len(same) == 1:
                     name = same[0]
                 if name not in images:
-                    log.warning("%s belongs to no photograph and is left out", path)
+                    log.warning(
+                        "%s: no photograph matches this mask, which is skipped", path
+                    )
                     continue
                 masks.setdefault(name, {})[lesion] = path
         for kind in ill:
@@ -129,7 +131,7 @@ def _read_eophtha(root: Path) -> Groups:
                 for stem, path in files(patient, IMAGE_SUFFIXES).items():
                     if lesion not in masks.get(f"{patient.name}_{stem}", {}):
                         raise UserError(
-                            f"{path} has no mask below {truth}, but is not among the "
+                            f"{path} has no mask below {truth} and is not listed as "
                             "healthy: unpack the data set again"
                         )
     cases = [
@@ -184,7 +186,7 @@ def _read_plain(root: Path) -> Groups:
     for path in masks:
         if path.name not in STRUCTURES:
             log.warning(
-                "%s is left out: folders of masks are called %s",
+                "%s is skipped: name mask folders %s",
                 *(path, ", ".join(STRUCTURES)),
             )
     known = _manifest(root)
@@ -209,7 +211,7 @@ def _manifest(root: Path) -> dict:
     path = root / "manifest.json"
     if not path.exists():
         return {}
-    remedy = "prepare the set anew, or remove that file"
+    remedy = "prepare the set again, or remove this file"
     return schema.read_json(path, Manifest, remedy).get("cases", {})
 
 
@@ -226,8 +228,8 @@ LAYOUTS = {
         ),
         Layout(
             "ddr",
-            "train, valid and test with image/ and label/MA, HE, EX, SE, in "
-            "lesion_segmentation or not",
+            "train, valid and test with image/ and label/MA, HE, EX, SE, here or in "
+            "lesion_segmentation",
             _find_ddr,
             _read_ddr,
             lambda place: _find_ddr(place) == place,
@@ -235,7 +237,7 @@ LAYOUTS = {
         Layout(
             "eophtha",
             "MA, healthy and Annotation_MA, or EX, healthy and Annotation_EX, each "
-            "with a folder a patient, in e_optha_MA and e_optha_EX or not",
+            "with one folder per patient, here or in e_optha_MA and e_optha_EX",
             _find_eophtha,
             _read_eophtha,
             lambda place: bool(find_folder(place, "annotation_")),
@@ -261,7 +263,7 @@ def read_groups(root: Path, layout: str | None = None) -> Groups:
         If the folder does not have the layout, or any known one, or has no image.
     """
     if not root.is_dir():
-        raise UserError(f"{root} is no folder: give the folder of the data set")
+        raise UserError(f"{root} is not a folder: give the folder of the data set")
     tried = [LAYOUTS[layout]] if layout else list(LAYOUTS.values())
     for candidate in tried:
         place = candidate.find(root)
@@ -270,8 +272,8 @@ def read_groups(root: Path, layout: str | None = None) -> Groups:
         groups = candidate.read(place)
         if not any(groups.values()):
             raise UserError(
-                f"{place} has no image ({', '.join(IMAGE_SUFFIXES)}): "
-                "put the photographs into its images folder"
+                f"{place} contains no image ({', '.join(IMAGE_SUFFIXES)}): put the "
+                "photographs into its folder images"
             )
         check_unique((c.name, c.image_path) for cases in groups.values() for c in cases)
         return groups
@@ -279,12 +281,12 @@ def read_groups(root: Path, layout: str | None = None) -> Groups:
     parents = root.resolve().parents[:3]
     whole = next((p for p in parents if any(c.is_at(p) for c in tried)), None)
     raise UserError(
-        f"{root} has not the folders of a data set. Looked for: {wanted}. "
+        f"{root} does not have the folders of a data set. Expected: {wanted}. "
         + (
-            f"It lies in {whole}, which has them: give that"
+            f"Its parent {whole} has them: give that folder"
             if whole
-            else "Give the folder that has them, or put photographs into images/ and "
-            "masks into masks/MA, masks/HE, ..."
+            else "Give the folder that contains them, or put photographs into images/ "
+            "and masks into masks/MA, masks/HE, ..."
         )
     )
 
@@ -302,7 +304,7 @@ def _only(root: Path, fits: Callable[[Path], bool], depth: int = 2) -> Path | No
         found = [place for place in level if fits(place)]
         if len(found) > 1:
             raise UserError(
-                f"{root} has the data set more than once: give one of "
+                f"{root} contains more than one data set: give one of "
                 + ", ".join(map(str, found))
             )
         if found:
@@ -329,7 +331,7 @@ def _read_cases(images: Path, folders: dict[str, Path | None]) -> list[Case]:
         check_unique(found)
     if stray:
         log.warning(
-            "%d mask(s) belong to no image in %s and are left out, the first is %s",
+            "%d mask(s) match no image in %s and are skipped; the first is %s",
             len(stray),
             images,
             stray[0],
@@ -389,6 +391,7 @@ def check_unique(named: Iterable[tuple[str, Path]]) -> None:
     for name, path in named:
         if name in seen:
             raise UserError(
-                f"both {seen[name]} and {path} stand for '{name}': remove or rename one"
+                f"{seen[name]} and {path} both have the name '{name}': remove or "
+                "rename one"
             )
         seen[name] = path

@@ -95,9 +95,9 @@ class PatchSource:
         ]
         if not any(counts):
             raise UserError(
-                f"no lesion in any mask: {', '.join(options.lesions)} of the "
+                f"no mask has a lesion: {', '.join(options.lesions)} of the "
                 f"{len(cases)} image(s) in subset '{subset}' of {dataset.root} are "
-                "empty. Check the folders of the masks and --lesions"
+                "empty. Check the mask folders and --lesions"
             )
         self.present = [c for c, count in enumerate(counts) if count]
         self.chances = _chances(options, self.present)
@@ -203,8 +203,8 @@ def _chances(options: Options, present: Sequence[int]) -> np.ndarray | None:
     there = np.array([weights[c] for c in present], float)
     if not there.sum() > 0:
         raise UserError(
-            f"lesion_weights is {list(weights)}: no type with a lesion in any mask has "
-            "a weight above 0"
+            f"lesion_weights is {list(weights)}: no type that has lesions has a "
+            "weight above 0: raise one weight"
         )
     return there / there.sum()
 

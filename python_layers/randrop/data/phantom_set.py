@@ -63,7 +63,7 @@ def write_phantom(
     unknown = sorted(set(lesions) - set(LESIONS))
     if unknown or not lesions:
         raise UserError(
-            f"lesions {', '.join(unknown)}: choose from {', '.join(LESIONS)}"
+            f"unknown lesions {', '.join(unknown)}: choose from {', '.join(LESIONS)}"
         )
     if images < 2 or size < 128 or not 0 < validation_share < 1 or seed < 0:
         raise UserError(
@@ -92,7 +92,7 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
     path = folder / "manifest.json"
     found = schema.generated(path, "randrop phantom")
     return found and schema.check(
-        found, PhantomManifest, f"{path}", "it is damaged; choose a new folder"
+        found, PhantomManifest, f"{path}", "it is damaged: choose a new folder"
     )
 
 

@@ -1,4 +1,4 @@
-"""Preparing a data set as distributed: cropping, scaling, listing."""
+"""Preparing a data set as distributed: split, resumable work, manifest."""
 
 import hashlib
 import logging
@@ -7,14 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
 from tqdm import tqdm
 
 from randrop.data.cases import STRUCTURES, Case
+from randrop.data.cropping import prepare_case
 from randrop.data.layouts import Groups
-from randrop.data.preprocessing import field_of_view, rescale_masks
-from randrop.data.regions import regions
 from randrop.data.splits import split_by_chance, split_of
 from randrop.errors import UserError
 from randrop.files import (
@@ -22,10 +19,8 @@ from randrop.files import (
     ownership,
     reading,
     schema,
-    write_bytes,
     write_json,
 )
-from randrop.files.documents import Structure, Subset
 from randrop.files.locks import locked
 from randrop.pycaffe import processes
 
@@ -33,9 +28,6 @@ log = logging.getLogger("randrop")
 
 VERSION = 1
 """Rises when the same settings give other files."""
-
-MARGIN = 0.01
-"""Of the field's width, left around it."""
 
 
 class Settings(NamedTuple):
@@ -107,7 +99,9 @@ def prepare(
     half = out if known else out.parent / f".{out.name}.unfinished"
     with locked(half, out):
         if _check_out(out, wanted) != known:
-            raise UserError(f"{out} has just been prepared by another program")
+            raise UserError(
+                f"another program has just prepared {out}: run this again to check it"
+            )
         try:
             _begin(half, out, wanted)
             facts = _all_prepared(cases, half, settings, workers)
@@ -129,8 +123,8 @@ def prepare(
                 half.rename(out)
         except OSError as error:
             raise UserError(
-                f"cannot write {error.filename or out}: {error.strerror or error}; "
-                "free some space or choose another folder"
+                f"cannot write {error.filename or out}: {error.strerror or error}: "
+                "free some disk space, or choose another folder"
             ) from error
     return manifest
 
@@ -146,10 +140,10 @@ def _check_out(out: Path, wanted: Mapping[str, Any]) -> bool:
     known = _settings_of(out)
     if known is not None and known != wanted:
         raise UserError(
-            f"{out} was prepared with {known}, not {wanted}: choose a new folder"
+            f"{out} was prepared with {known}, not with {wanted}: choose a new folder"
         )
     if known is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} holds something else: choose a new folder")
+        raise UserError(f"{out} contains other files: choose a new folder")
     return known is not None
 
 
@@ -178,7 +172,7 @@ def _leave_out_others(half: Path, names: set[str]) -> None:
             if ownership.is_ours(path):
                 path.unlink()
             else:
-                log.warning("%s is not of this set, and stays", path)
+                log.warning("%s does not belong to this set and is kept", path)
     for folder in (half / "masks").iterdir():
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
@@ -196,8 +190,8 @@ def split(groups: Groups, settings: Settings) -> dict[str, list[str]]:
     wanted = "validation" not in groups and settings.validation_share > 0
     if wanted and len(owners) < 2:
         raise UserError(
-            f"there is {len(owners)} patient to train with: none can be held out for "
-            "validation; give --validation-share 0"
+            f"there is only {len(owners)} patient for training, so none can be held "
+            "out for validation: give --validation-share 0"
         )
     found = split_by_chance(groups, settings.validation_share, settings.seed)
     return {name: list(names) for name, names in found.items()}
@@ -241,8 +235,8 @@ def _all_prepared(
         raise UserError(
             f"{len(errors)} of {len(cases)} photographs cannot be used:\n"
             + "\n".join(errors)
-            + "\nThe others are kept: put these right, or take them out, and run the "
-            "same command again"
+            + "\nThe others are kept. Repair or remove these, and run the same "
+            "command again"
         )
     return facts
 
@@ -275,58 +269,6 @@ def _read_record(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
-    """Write one photograph and its masks below `folder`, and return its facts.
-
-    Raises
-    ------
-    UserError
-        If a file is damaged, or is not a mask at all.
-    """
-    image = case.image()
-    types = [name for name in STRUCTURES if name in case.mask_paths]
-    masks = case.masks(types) if types else np.zeros((0, *image.shape[:2]), np.uint8)
-    inside = field_of_view(image)
-    top, bottom, left, right = box = crop_box(inside)
-    outside = [int((mask > inside).sum()) for mask in masks]
-    whole = [int(mask.sum()) for mask in masks]
-    image, masks = image[top:bottom, left:right], masks[:, top:bottom, left:right]
-    height, wide = image.shape[:2]
-    scale = min(1.0, width / wide)
-    size = (max(1, round(height * scale)), max(1, round(wide * scale)))
-    if scale < 1:
-        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-    before, masks = masks, rescale_masks(masks, size)
-    # Read everything before writing: when a set is rebuilt and a source is damaged now,
-    # the existing files of that photograph stay.
-    old = [folder / "masks" / name / f"{case.name}.png" for name in STRUCTURES]
-    ownership.check(*old, folder / "images" / f"{case.name}.png")
-    for path in old:
-        path.unlink(missing_ok=True)
-    lesions = {}
-    for k, (name, old, mask) in enumerate(zip(types, before, masks, strict=True)):
-        pixels = int(mask.sum())
-        lesions[name] = {
-            "pixels": pixels,
-            "count": regions(mask)[1],
-            "source_pixels": int(old.sum()),
-            "outside_pixels": outside[k],
-            "cut_pixels": whole[k] - int(old.sum()),
-        }
-        if pixels:
-            _write_png(folder / "masks" / name / f"{case.name}.png", mask * 255)
-    _write_png(folder / "images" / f"{case.name}.png", image[..., ::-1])
-    return {
-        "source": case.image_path.name,
-        "patient": case.patient,
-        "unknown": sorted(case.unknown),
-        "box": [int(n) for n in box],
-        "scale": scale,
-        "size": list(size),
-        "lesions": lesions,
-    }
-
-
 def _tell_of_outside(facts: Mapping[str, Any]) -> None:
     """Report masks with pixels where the photograph shows no eye."""
     for name, own in facts.items():
@@ -334,89 +276,10 @@ def _tell_of_outside(facts: Mapping[str, Any]) -> None:
             # Sets started by an older version lack this.
             if line.get("outside_pixels"):
                 log.warning(
-                    "%s: %d pixel(s) of its mask of %s are outside the field of view, "
-                    "where nothing is learnt or measured; %d of them are cut off",
+                    "%s: %d pixel(s) of its %s mask are outside the field of view and "
+                    "are ignored; %d of them are cropped",
                     *(name, line["outside_pixels"], lesion, line["cut_pixels"]),
                 )
-
-
-def crop_box(field: np.ndarray) -> tuple[int, int, int, int]:
-    """Return top, bottom, left and right of a field of view with a margin."""
-    rows, columns = (np.flatnonzero(field.any(axis=axis)) for axis in (1, 0))
-    margin = round(MARGIN * (columns[-1] - columns[0]))
-    return (
-        max(0, rows[0] - margin),
-        min(field.shape[0], rows[-1] + 1 + margin),
-        max(0, columns[0] - margin),
-        min(field.shape[1], columns[-1] + 1 + margin),
-    )
-
-
-def statistics(manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Count photographs, lesions and pixels of each type in each subset.
-
-    `share` is relative to the pixels of photographs in which the type was looked for;
-    class weights derive from it.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    for case in manifest["cases"].values():
-        for name in STRUCTURES:
-            if name in case["unknown"]:
-                continue
-            own = case["lesions"].get(name, {"pixels": 0, "count": 0})
-            line = found.setdefault(name, {}).setdefault(
-                case["subset"],
-                {"photographs": 0, "with": 0, "lesions": 0, "pixels": 0, "of": 0},
-            )
-            line["photographs"] += 1
-            line["with"] += own["pixels"] > 0
-            line["lesions"] += own["count"]
-            line["pixels"] += own["pixels"]
-            line["of"] += case["size"][0] * case["size"][1]
-    for lines in found.values():
-        for line in lines.values():
-            line["share"] = line["pixels"] / line.pop("of")
-    return {
-        name: lines
-        for name, lines in found.items()
-        if any(line["pixels"] for line in lines.values())
-    }
-
-
-def frequency(folder: Path, lesions: Sequence[str]) -> list[float] | None:
-    """Return the share of background and of each type in a prepared training set.
-
-    None if scripts/prepare.py left no statistics.json.
-
-    Raises
-    ------
-    UserError
-        If the file is damaged, or lacks a type.
-    """
-    path = folder / "statistics.json"
-    if not path.exists():
-        return None
-    remedy = "prepare the set again"
-    found = schema.read_json(path, dict[Structure, dict[str, Subset]], remedy)
-    for lesion in lesions:
-        if "train" not in found.get(lesion, {}):
-            raise UserError(
-                f"{path} does not say the share of {lesion} in training: {remedy}"
-            )
-    shares = [found[lesion]["train"]["share"] for lesion in lesions]
-    if sum(shares) > 1:
-        raise UserError(
-            f"{path} gives {', '.join(lesions)} more than all pixels ({shares}): "
-            f"{remedy}"
-        )
-    return [1 - sum(shares), *shares]
-
-
-def _write_png(path: Path, pixels: np.ndarray) -> None:
-    done, content = cv2.imencode(".png", pixels)
-    if not done:
-        raise UserError(f"cannot encode {path}")
-    write_bytes(path, content.tobytes())
 
 
 def _sha256(path: Path) -> str:

@@ -76,7 +76,7 @@ def split_of(groups: Groups, path: Path) -> dict[str, tuple[str, ...]]:
     left = known - {name for names in splits.values() for name in names}
     if left:
         log.warning(
-            "%d of %d photograph(s) are in no subset of %s and are left out, the first "
+            "%d of %d photograph(s) are in no subset of %s and are skipped; the first "
             "is %s",
             *(len(left), len(known), path, min(left)),
         )
@@ -103,7 +103,7 @@ def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
         unknown name.
     """
     form = '{"train": [names], "validation": [names], "test": [names]}'
-    content = schema.read_json(path, Split, f"write it so, {form}", ("train",))
+    content = schema.read_json(path, Split, f"use the form {form}", ("train",))
     splits: dict[str, tuple[str, ...]] = {}
     owner: dict[str, str] = {}
     for subset, names in content.items():
@@ -111,18 +111,18 @@ def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
             raise UserError(f"the split {path} has a bad entry '{subset}': use {form}")
         if not names:
             raise UserError(
-                f"the subset '{subset}' in {path} is empty: name its images"
+                f"the subset '{subset}' in {path} is empty: list its images"
             )
         for name in names:
             if name not in known:
                 raise UserError(
-                    f"the split {path} names {name!r} in '{subset}', but there is no "
-                    f"such image among the {len(known)}: names go without suffix"
+                    f"the split {path} has {name!r} in '{subset}', but none of the "
+                    f"{len(known)} images has that name: give names without suffix"
                 )
             if name in owner:
                 raise UserError(
                     f"the split {path} has '{name}' in '{owner[name]}' and in "
-                    f"'{subset}': each image belongs to one subset, once"
+                    f"'{subset}': list each image once"
                 )
             owner[name] = subset
         splits[subset] = tuple(names)

@@ -54,8 +54,8 @@ def _weights(options: dict[str, Any]) -> tuple[float, ...] | None:
     lesions = options["lesions"]
     if not isinstance(given, dict) or set(given) - set(lesions):
         raise UserError(
-            f"lesion_weights is {given!r}: name types out of {', '.join(lesions)}, as "
-            f'{{"{lesions[0]}": 2}}; the others have 1'
+            f"lesion_weights is {given!r}: give types from {', '.join(lesions)}, as "
+            f'{{"{lesions[0]}": 2}}; the others have weight 1'
         )
     return tuple(float(given.get(lesion, 1)) for lesion in lesions)
 
@@ -119,8 +119,7 @@ class Workers:
         status = process.wait()
         self.close()
         raise UserError(
-            f"a worker process that cuts patches ended with status {status}; "
-            "what it said stands above"
+            f"a data worker ended with status {status}: see its message above"
         )
 
 
@@ -135,7 +134,7 @@ def _python() -> str:
     for path in candidates:
         if path and Path(path).exists():
             return path
-    raise UserError("no python3 for the data workers: name one in RANDROP_PYTHON")
+    raise UserError("found no python3 for the data workers: set RANDROP_PYTHON to one")
 
 
 def _write(options: dict[str, Any], pipe: BinaryIO) -> None:

@@ -220,8 +220,8 @@ def read_photograph_run(
     run = read_run(folder, remedy)
     if run.get("labels"):
         raise UserError(
-            f"{folder} is a training on a labelled set, not on photographs: "
-            "scripts/evaluate_labels.py predicts and measures those"
+            f"{folder} was trained on a labelled set, not on photographs: use "
+            "scripts/evaluate_labels.py"
         )
     return read_run(folder, remedy, ("lesions", *need))
 

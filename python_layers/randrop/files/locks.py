@@ -57,8 +57,8 @@ def locked(folder: Path, wanted: Path | None = None) -> Iterator[int | None]:
     except OSError as error:
         _remove(folder, made)
         raise UserError(
-            f"cannot make the folder {wanted or folder} ({why_not(folder, error)}): "
-            "choose another place"
+            f"cannot create the folder {wanted or folder} ({why_not(folder, error)}): "
+            "choose another folder"
         ) from error
     try:
         yield handle
@@ -99,7 +99,7 @@ def _taken(path: Path) -> int | None:
             if error.errno not in _NO_LOCKS:
                 raise
             log.warning(
-                "%s: this file system has no locks (%s): see to it yourself that no "
+                "%s: this file system does not support locks (%s): make sure that no "
                 "other program writes there",
                 *(path.parent, error.strerror),
             )
@@ -151,6 +151,6 @@ def _busy(folder: Path, holder: dict[str, Any]) -> str:
             f"{holder['since']})"
         )
     return (
-        f"{who} is writing into {folder}: wait until it has ended, end it, or choose "
+        f"{who} is writing into {folder}: wait until it ends, stop it, or choose "
         "another folder"
     )

@@ -81,14 +81,14 @@ def check(*paths: Path, maker: str | None = None) -> None:
         folder = _list_of(path.absolute()) if plain else None
         if folder is None and not (plain and _is_safe_in_git(path)):
             raise UserError(
-                f"cannot write {path}: what is there was not written by this program: "
-                "move it away, or choose another name or folder to write to"
+                f"cannot write {path}: this program did not write the existing file: "
+                "move it away, or choose another name or folder"
             )
         makers = [] if folder is None else _words(_read(folder), "by")
         if maker and makers and maker not in makers:
             raise UserError(
-                f"cannot write {path}: {' and '.join(makers)} wrote what is there: "
-                "choose another folder to write to"
+                f"cannot write {path}: {' and '.join(makers)} wrote the existing "
+                "file: choose another output folder"
             )
 
 
@@ -187,8 +187,8 @@ def claim(
             _append(folder, *lines)
     except OSError as error:
         raise UserError(
-            f"cannot make the folder {folder} ({why_not(folder, error)}): choose "
-            "another place"
+            f"cannot create the folder {folder} ({why_not(folder, error)}): choose "
+            "another folder"
         ) from error
 
 
@@ -220,7 +220,7 @@ def check_replaceable(folder: Path, maker: str) -> None:
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
-        raise UserError(f"{folder} is a file: choose another folder to write")
+        raise UserError(f"{folder} is a file: choose another output folder")
     others = [by for by in _words(_read(folder), "by") if by != maker]
     if not _read(folder):
         inside = (_list_of(path) for path in _files(folder.absolute()))
@@ -228,19 +228,19 @@ def check_replaceable(folder: Path, maker: str) -> None:
         if above is not None:
             by = " and ".join(_words(_read(above), "by")) or "another program"
             raise UserError(
-                f"{folder} is a part of {above}, which {by} wrote: choose a new folder"
+                f"{folder} is part of {above}, which {by} wrote: choose a new folder"
             )
     foreign = [path for path in _files(folder) if not is_ours(path, folder)]
     if foreign:
         names = [str(path.relative_to(folder)) for path in foreign[:_SHOWN]]
         more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
         raise UserError(
-            f"{folder} holds something else ({', '.join(names)}{more}): choose a new "
-            "folder, or move these away"
+            f"{folder} contains other files ({', '.join(names)}{more}): choose a new "
+            "folder, or move them away"
         )
     if others:
         raise UserError(
-            f"{folder} holds what {', '.join(others)} wrote: choose a new folder"
+            f"{folder} contains output of {', '.join(others)}: choose a new folder"
         )
 
 
@@ -272,7 +272,7 @@ def _append(folder: Path, *lines: str) -> None:
     path = folder / LIST
     known = path.exists()
     if known and not _read(folder):
-        raise UserError(f"{path} is not a list of randrop's: choose another folder")
+        raise UserError(f"{path} is not a file list of randrop: choose another folder")
     if not known:
         lines = (_HEAD, *lines)
     text = "".join(f"{line}\n" for line in lines)

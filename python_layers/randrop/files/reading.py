@@ -48,8 +48,8 @@ def read_bytes(path: str | os.PathLike[str], remedy: str = "") -> bytes:
             _check_mode(path, state.st_mode)
             if state.st_size > LARGEST:
                 raise UserError(
-                    f"{path} has {state.st_size:,} bytes, more than any such file of "
-                    f"ours{remedy}"
+                    f"{path} has {state.st_size:,} bytes, more than any file of this "
+                    f"kind that randrop writes{remedy}"
                 )
             with os.fdopen(handle, "rb", closefd=False) as file:
                 return file.read()
@@ -77,7 +77,7 @@ def read_text(path: str | os.PathLike[str], remedy: str = "") -> str:
         return content.decode()
     except UnicodeDecodeError as error:
         remedy = f": {remedy}" if remedy else ""
-        raise UserError(f"{path} is no text ({error}){remedy}") from error
+        raise UserError(f"{path} is not a text file ({error}){remedy}") from error
 
 
 def _check_mode(path: str | os.PathLike[str], mode: int) -> None:
@@ -88,4 +88,4 @@ def _check_mode(path: str | os.PathLike[str], mode: int) -> None:
             stat.S_IFSOCK: "a socket",
         }
         kind = kinds.get(stat.S_IFMT(mode), "a device")
-        raise UserError(f"{path} is {kind}, no file: name the file")
+        raise UserError(f"{path} is {kind}, not a file: give the path of a file")

@@ -96,7 +96,7 @@ def parse(text: str, where: str, remedy: str = "") -> Any:
         value = None
         deep = True
     except ValueError as error:
-        raise UserError(f"{where} is no JSON ({error}){remedy}") from error
+        raise UserError(f"{where} is not JSON ({error}){remedy}") from error
     else:
         deep = _is_deep(value)
     if deep:
@@ -125,10 +125,10 @@ def check(
         details = error.errors(include_url=False)
         shown = "; ".join(_sentence(one, model, value) for one in details[:3])
         more = f"; and {len(details) - 3} more" if len(details) > 3 else ""
-        raise UserError(f"{where} {shown}{more}{remedy}") from error
+        raise UserError(f"{where}: {shown}{more}{remedy}") from error
     missing = [key for key in need if value.get(key) is None]
     if missing:
-        raise UserError(f"{where} does not say {', '.join(map(repr, missing))}{remedy}")
+        raise UserError(f"{where}: missing {', '.join(map(repr, missing))}{remedy}")
     return value
 
 
@@ -178,27 +178,27 @@ _WORDS: dict[str, str] = {
     "bool_type": "true or false",
     "int_type": "a whole number",
     "float_type": "a number",
-    "string_type": "a text",
-    "string_unicode": "a text",
+    "string_type": "a string",
+    "string_unicode": "a string",
     "finite_number": "a number, not NaN or infinity",
 }
 
 
 def _sentence(detail: ErrorDetails, model: Any, value: Any) -> str:
-    """Return what is wrong with one value, starting at its key, without a subject."""
+    """Return what is wrong with one value, starting with its key."""
     kind, place = detail["type"], detail["loc"]
     path = _path(place)
     if kind == "missing":
-        return f"does not say {path!r}"
+        return f"missing {path!r}"
     if kind == "extra_forbidden":
         owner = _model_at(model, place[:-1])
-        known = f"; known are {', '.join(names(owner))}" if owner else ""
-        return f"names {path}{known}"
+        known = f", choose from {', '.join(names(owner))}" if owner else ""
+        return f"unknown key {path}{known}"
     if kind == "idle":
         return detail["msg"]
     wanted = f"be {_WORDS[kind]}" if kind in _WORDS else _wanted(detail["msg"])
     shown = _shown(detail["input"])
-    subject = f"says that {path} is {shown}" if place else f"is {shown}"
+    subject = f"{path} is {shown}" if place else f"the value is {shown}"
     return f"{subject}: it must {wanted}"
 
 

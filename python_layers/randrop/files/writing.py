@@ -54,8 +54,8 @@ def replacing(path: str | os.PathLike[str], edited: bool = False) -> Iterator[Pa
         temporary.replace(path)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror or error}; "
-            "nothing was changed there: free some space or choose another folder"
+            f"cannot write {path}: {error.strerror or error}. Nothing was changed. "
+            "Free some disk space, or choose another folder"
         ) from error
     finally:
         if temporary is not None:
@@ -74,8 +74,8 @@ def make_folder(folder: Path, wanted: Path | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot make the folder {wanted or folder} "
-            f"({ownership.why_not(folder, error)}): choose another place"
+            f"cannot create the folder {wanted or folder} "
+            f"({ownership.why_not(folder, error)}): choose another folder"
         ) from error
 
 
@@ -139,8 +139,8 @@ def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator
             ownership.check_replaceable(folder, maker)
             if _state(folder) != before:
                 raise UserError(
-                    f"another program wrote {folder} while this one was at work: that "
-                    "stays; run this again to replace it"
+                    f"another program wrote {folder} in the meantime, and its files "
+                    "were kept: run this again to replace them"
                 )
             if folder.exists():
                 folder.rename(old)
@@ -152,8 +152,8 @@ def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator
                 raise
     except OSError as error:
         raise UserError(
-            f"cannot write {folder}: {error.strerror or error}; nothing was left "
-            "there: free some space or choose another folder"
+            f"cannot write {folder}: {error.strerror or error}. No partial output was "
+            "left. Free some disk space, or choose another folder"
         ) from error
 
 

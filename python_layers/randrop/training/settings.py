@@ -6,7 +6,7 @@ from typing import Any
 from randrop.data import check_lesions, read_dataset
 from randrop.data.datasets import check_looked_for
 from randrop.data.labelled import check_values, is_labelled, read_labelled
-from randrop.data.prepare import frequency
+from randrop.data.set_statistics import frequency
 from randrop.errors import UserError
 from randrop.nets.losses import activation_of
 from randrop.training import prototxts, snapshots
@@ -46,10 +46,11 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         settings[name] = None if path is None else str(path.resolve())
     if options.weights and "," in str(options.weights):
         raise UserError(
-            f"--weights {options.weights}: to caffe a comma parts files: rename it"
+            f"--weights {options.weights}: caffe splits the path at commas: rename "
+            "the file"
         )
     if options.weights and not options.weights.exists():
-        raise UserError(f"--weights {options.weights}: no such file")
+        raise UserError(f"--weights {options.weights}: the file does not exist")
     if options.weights:
         snapshots.check_weights(options.weights)
     add = _labelled if labelled else _photographs
@@ -66,8 +67,8 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
         settings["stride"] = stride = 2 ** (settings["depth"] - 1)
         if options.patch < 1 or options.patch % stride:
             raise UserError(
-                f"--patch {options.patch} is no multiple of {stride}, which --depth "
-                f"{settings['depth']} wants"
+                f"--patch {options.patch} is not a multiple of {stride}, which "
+                f"--depth {settings['depth']} needs"
             )
     return settings
 
@@ -95,7 +96,9 @@ def check_loss(options: argparse.Namespace, settings: dict[str, Any]) -> None:
 def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     """Check the photographs and add their settings."""
     if options.net == "explog3d":
-        raise UserError("--net explog3d is for volumes; photographs want unet or lseg")
+        raise UserError(
+            "--net explog3d is for volumes: use unet or lseg for photographs"
+        )
     settings["net"] = options.net or "unet"
     settings["lesion_weights"] = _weights(options.lesion_weights, options.lesions)
     if options.activation is None:
@@ -129,7 +132,7 @@ def _weights(given: list[str] | None, lesions: list[str]) -> dict[str, float] | 
             found[lesion] = -1.0
         if lesion not in lesions or not 0 <= found[lesion] < float("inf"):
             raise UserError(
-                f"--lesion-weights {word}: give TYPE=W with a type out of "
+                f"--lesion-weights {word}: give TYPE=W with a type from "
                 f"{', '.join(lesions)} and a number of at least 0"
             )
     return found or None
@@ -140,8 +143,8 @@ def _labelled(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     for name, default in OF_PHOTOGRAPHS.items():
         if getattr(options, name) != default:
             raise UserError(
-                f"--{name.replace('_', '-')} is for photographs; {options.data} is a "
-                "labelled set"
+                f"--{name.replace('_', '-')} is for photographs, but {options.data} "
+                "is a labelled set: omit it"
             )
         del settings[name]
     data = read_labelled(options.data)
@@ -149,8 +152,8 @@ def _labelled(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     fitting = "unet" if len(data.shape) == 3 else "explog3d"
     if options.net not in (None, fitting):
         raise UserError(
-            f"--net {options.net}: {options.data} has {len(data.shape) - 1} axes, "
-            f"which want {fitting}"
+            f"--net {options.net}: {options.data} has {len(data.shape) - 1} axes: use "
+            f"{fitting}"
         )
     settings |= {"net": fitting, "labels": list(data.labels)}
     settings |= {"shape": list(data.shape), "frequency": list(data.frequency)}
