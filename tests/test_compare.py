@@ -209,10 +209,10 @@ def test_a_comparison_goes_on_after_a_failure(caffe, organs, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (["exp-log:gamma_dice=-1"], "exp-log:gamma_dice=-1 says that gamma_dice is -1"),
+        (["exp-log:gamma_dice=-1"], "exp-log:gamma_dice=-1: gamma_dice is -1"),
         (["dise"], "loss 'dise' is unknown: choose from cross-entropy"),
-        (["focal:alpha=0.3"], "no parameter 'alpha'"),
-        (["exp-log:label_frequency=1/2"], "2 values of label_frequency for 3 classes"),
+        (["focal:alpha=0.3"], "unknown parameter 'alpha'"),
+        (["exp-log:label_frequency=1/2"], "label_frequency has 2 values for 3 classes"),
         (["dice", "--", "--batch", "0"], "--batch must be at least 1"),
         (
             ["dice", "--", "--no-such-option"],
@@ -272,9 +272,9 @@ def test_bad_arguments_are_named(tmp_path):
     common = ("--losses", "dice", "--out", tmp_path / "o")
     result = compare("--data", tmp_path / "none", *common)
     assert result.returncode == 2
-    assert "no such folder" in result.stderr
+    assert "the folder does not exist" in result.stderr
     result = compare("--data", tmp_path, *common, "--jobs", 0)
     assert "--jobs must be at least 1" in result.stderr
     result = compare("--data", tmp_path, *common, "--reference", "focal")
-    assert "--reference focal is none of the --losses" in result.stderr
+    assert "--reference focal is not among the --losses" in result.stderr
     assert not (tmp_path / "o").exists()

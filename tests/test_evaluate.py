@@ -112,7 +112,7 @@ def test_lesions_come_from_the_prediction(evaluate, data, tmp_path):
     root, out = tmp_path / "maps", tmp_path / "out"
     write_maps(data, root)
     arguments = ("--probabilities", root, "--data", data, "--out", out)
-    with pytest.raises(UserError, match="name the --lesions"):
+    with pytest.raises(UserError, match="give the --lesions"):
         evaluate(*arguments)
     record = {
         "complete": True,
@@ -128,7 +128,7 @@ def test_lesions_come_from_the_prediction(evaluate, data, tmp_path):
     assert list(json.loads((out / "metrics.json").read_text())["lesions"]) == ["HE"]
     assert "aaaaaaaaaaaaaaaa…" in (out / "report.html").read_text()
     (root / "prediction.json").write_text("{")
-    with pytest.raises(UserError, match=r"prediction\.json is no JSON"):
+    with pytest.raises(UserError, match=r"prediction\.json is not JSON"):
         evaluate(*arguments)
 
 
@@ -166,7 +166,7 @@ def test_no_lesion_in_any_mask_is_refused(evaluate, data, tmp_path):
     root = tmp_path / "maps"
     write_maps(data, root, lesions=("EX",))
     arguments = ("--probabilities", root, "--data", data, "--out", tmp_path / "out")
-    with pytest.raises(UserError, match="no lesion of the types EX in any mask"):
+    with pytest.raises(UserError, match="has a lesion of the types EX"):
         evaluate(*arguments, "--lesions", "EX")
 
 
@@ -198,7 +198,7 @@ def test_eight_bit_maps_are_taken_and_the_report_says_so(evaluate, data, tmp_pat
     levels, truth = (np.concatenate([p[i].ravel() for p in pairs]) for i in (0, 1))
     expected = average_precision_score(truth, levels // 257)
     assert result["average_precision"] == pytest.approx(expected, abs=1e-9)
-    assert "8 bits a pixel" in (out / "report.html").read_text()
+    assert "8 bits per pixel" in (out / "report.html").read_text()
 
 
 def test_a_run_without_training_is_refused(evaluate, data, tmp_path):
@@ -216,5 +216,5 @@ def test_bad_input_ends_with_status_two_and_one_sentence(data, tmp_path):
     command += ["--out", tmp_path / "out"]
     child = subprocess.run(command, capture_output=True, text=True)
     assert child.returncode == 2
-    assert child.stderr.startswith(f"error: {tmp_path / 'none'} is no folder")
+    assert child.stderr.startswith(f"error: {tmp_path / 'none'} is not a folder")
     assert "Traceback" not in child.stderr

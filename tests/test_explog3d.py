@@ -153,7 +153,7 @@ def test_it_trains_on_volumes_and_is_measured(caffe, volumes, tmp_path):
         *("--run", tmp_path / "run", "--data", volumes, "--out", tmp_path / "maps"),
     )
     assert result.returncode == 2
-    assert "is a training on a labelled set, not on photographs" in result.stderr
+    assert "was trained on a labelled set, not on photographs" in result.stderr
 
     from randrop.data.labelled import write_organs
 
@@ -164,7 +164,8 @@ def test_it_trains_on_volumes_and_is_measured(caffe, volumes, tmp_path):
         *("--out", tmp_path / "eval2"),
     )
     assert result.returncode == 2
-    assert "is for 4 labels and images of (1, 16, 16, 16); these are" in result.stderr
+    said = "expects 4 labels and images of (1, 16, 16, 16), but the data has"
+    assert said in result.stderr
     assert not (tmp_path / "eval2").exists()
 
 
@@ -198,9 +199,12 @@ def test_native_and_python_layers_train_alike(caffe, tmp_path, loss):
     ("arguments", "message"),
     [
         (["--patch", "64"], "--patch is for photographs"),
-        (["--net", "unet"], "has 3 axes, which want explog3d"),
-        (["--loss", "random-drop"], "not for a softmax network"),
-        (["--watch-mask", "--loss", "dice"], "--watch-mask is for photographs"),
+        (["--net", "unet"], "has 3 axes: use explog3d"),
+        (["--loss", "random-drop"], "needs a softmax network"),
+        (
+            ["--watch-mask", "--loss", "dice"],
+            "--watch-mask works only with photographs: omit it",
+        ),
         (["--loss", "dice", "--depth", "6"], "three multiples of 32"),
     ],
 )

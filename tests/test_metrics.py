@@ -131,7 +131,7 @@ def test_no_lesion_is_undefined_and_says_why():
     assert result["average_precision"] is None
     assert result["aupr_challenge"] is None
     assert result["positives"] == 0
-    assert "no pixel" in result["undefined"]
+    assert "no mask has a pixel" in result["undefined"]
 
 
 def test_counts_beyond_float32_stay_exact():
@@ -214,7 +214,7 @@ def test_map_files_that_are_none_are_refused(tmp_path):
     with pytest.raises(UserError, match="not one grey channel"):
         maps.read_map(colour)
     for path in (junk, empty):
-        with pytest.raises(UserError, match="damaged or no image"):
+        with pytest.raises(UserError, match="damaged or not an image"):
             maps.read_map(path)
 
 

@@ -127,11 +127,11 @@ def test_nothing_is_written_when_it_fails(scripts, run, tmp_path):
         scripts[0]("--run", tmp_path, "--out", tmp_path / "out")
     # Photographs without a mask of one type.
     data = small_unet.write_data(tmp_path / "data", lesions=("MA",))
-    with pytest.raises(UserError, match="no HE in the photographs of train"):
+    with pytest.raises(UserError, match="no photograph of train has HE"):
         scripts[0]("--run", run, "--data", data, "--out", tmp_path / "out")
     bad = tmp_path / "bad.json"
     for text, said in (
-        ("{}", r"bad\.json does not say 'title'.*--help"),
+        ("{}", r"bad\.json: missing 'title'.*--help"),
         (json.dumps(ABOUT | {"limits": "none"}), r"bad\.json.*limits"),
     ):
         bad.write_text(text)
@@ -162,7 +162,7 @@ def test_the_field_of_view_decides_the_scale(scripts, exported, tmp_path, caplog
     predict("--run", exported, "--out", tmp_path / "out", *paths)
     record = json.loads((tmp_path / "out" / "prediction.json").read_text())
     assert record["scales"] == {"large": pytest.approx(0.5, rel=0.01), "small": 1}
-    said = r"small: the eye is 7\d pixels wide, in the training it was 250"
+    said = r"small: the field of view is 7\d pixels wide, against 250 in training"
     assert re.search(said, caplog.text)
 
 

@@ -101,7 +101,7 @@ def test_the_command_lists_its_commands(installed, tmp_path):
             assert f"\n  {name} " in child.stdout
     child = run(installed / "randrop", "trian", cwd=tmp_path)
     assert child.returncode != 0
-    assert "no command 'trian': choose from prepare, train" in child.stderr
+    assert "unknown command 'trian': choose from prepare, train" in child.stderr
 
 
 @pytest.mark.parametrize("name", command.NAMES)

@@ -114,7 +114,7 @@ def test_bad_photographs_are_named_and_the_others_done(run, data, tmp_path):
     command += ["--backend", "opencv", *TILES, torn, gone, good, grey]
     child = subprocess.run(command, capture_output=True, text=True)
     assert child.returncode == 2
-    assert "3 of 4 photograph(s) failed, 1 are done" in child.stderr
+    assert "3 of 4 photograph(s) failed; 1 are done" in child.stderr
     for path in (torn, gone, grey):
         assert str(path) in child.stderr
     record = json.loads((out / "prediction.json").read_text())
@@ -138,7 +138,7 @@ def test_lesions_choose_channels_by_name(predict, run, data, tmp_path):
 
 @pytest.mark.parametrize("lesions", [["MA"], ["MA", "HE", "EX"]])
 def test_one_lesion_type_a_channel(predict, run, data, tmp_path, lesions):
-    with pytest.raises(UserError, match=r"gives 2 channel\(s\)"):
+    with pytest.raises(UserError, match=r"has 2 output channel\(s\)"):
         predict(
             *("--deploy", run / "deploy.prototxt"),
             *("--weights", run / "final.caffemodel", "--lesions", *lesions),
@@ -177,12 +177,12 @@ def test_a_folder_without_training_is_refused(predict, tmp_path):
     with pytest.raises(UserError, match=r"run\.json is missing"):
         predict("--run", tmp_path, "--out", tmp_path / "out", "x.png")
     (tmp_path / "run.json").write_text("{")
-    with pytest.raises(UserError, match=r"run\.json is no JSON"):
+    with pytest.raises(UserError, match=r"run\.json is not JSON"):
         predict("--run", tmp_path, "--out", tmp_path / "out", "x.png")
 
 
 def test_nothing_to_predict_is_said(predict, run, tmp_path):
-    with pytest.raises(UserError, match="name photographs, or a data set"):
+    with pytest.raises(UserError, match="give photographs, or a data set"):
         predict("--run", run, "--out", tmp_path)
 
 

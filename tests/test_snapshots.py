@@ -94,10 +94,10 @@ def test_a_digest_that_is_damaged_vouches_for_nothing(copy):
 def test_a_snapshot_without_a_digest_comes_after_those_with(copy, caplog):
     state(copy, 12).with_suffix(".sha256").unlink()
     assert snapshots.newest(copy) == state(copy, 6)
-    assert "net_iter_12.solverstate has no digest beside it" in caplog.text
+    assert "net_iter_12.solverstate has no digest file" in caplog.text
     state(copy, 6).with_suffix(".sha256").unlink()
     assert snapshots.newest(copy) == state(copy, 12)
-    assert "taken as whole, since it can be read to its end" in caplog.text
+    assert "accepted, because it can be read completely" in caplog.text
 
 
 def test_a_digest_is_written_when_both_files_are_complete(copy):
@@ -152,10 +152,12 @@ def test_all_are_damaged_and_what_the_message_says_works(copy, phantom, tmp_path
     for iteration in (6, 12):
         flip(state(copy, iteration), 8000)
     stopped = run(phantom, copy, *MORE)
-    assert "--resume goes on with it, --force trains anew" in stopped.stderr
+    assert (
+        "continue with --resume, or train from scratch with --force" in stopped.stderr
+    )
     result = run(phantom, copy, *MORE, "--resume")
     assert result.returncode == 2
-    assert "move that folder away, or train anew with --force" in result.stderr
+    assert "move that folder away, or train from scratch with --force" in result.stderr
     other = shutil.copytree(copy, tmp_path / "other")
     done(run(phantom, copy, *MORE, "--force"))
     (other / "snapshots").rename(tmp_path / "away")
@@ -203,9 +205,9 @@ def test_a_model_knows_its_weights(copy, phantom, tmp_path):
     out = ("--data", phantom, "--out", tmp_path / "out")
     result = start("predict", "--run", copy, *out)
     assert result.returncode == 2
-    assert "not of this model" in result.stderr
+    assert "belongs to another model" in result.stderr
 
 
 def test_no_snapshot_at_all(tmp_path):
-    with pytest.raises(UserError, match="leave --resume out"):
+    with pytest.raises(UserError, match="omit --resume"):
         snapshots.newest(tmp_path)

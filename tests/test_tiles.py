@@ -127,10 +127,10 @@ def test_all_tiles_of_a_photograph_have_one_shape():
     ("answer", "words"),
     [
         (lambda x: x[:, :1] * np.nan, "training diverged"),
-        (lambda x: x[:, :1] + 1, "no probabilities"),
+        (lambda x: x[:, :1] + 1, "which are not probabilities"),
         (lambda x: x[:, :1] - 2, "must end in a Sigmoid"),
-        (lambda x: x[:, :1, ::2, ::2], "one probability a pixel"),
-        (lambda x: x[:, :2], "one probability a pixel"),
+        (lambda x: x[:, :1, ::2, ::2], "one probability per pixel"),
+        (lambda x: x[:, :2], "one probability per pixel"),
     ],
 )
 def test_answers_that_are_no_probabilities_are_refused(answer, words):
@@ -141,10 +141,10 @@ def test_answers_that_are_no_probabilities_are_refused(answer, words):
 @pytest.mark.parametrize(
     ("tile", "overlap", "words"),
     [
-        (500, 64, r"--tile 500 is no .* multiple of 16.* take 496"),
-        (0, 0, "--tile 0 is no positive"),
+        (500, 64, r"--tile 500 is not a .* multiple of 16.* use 496"),
+        (0, 0, "--tile 0 is not a positive"),
         (-16, 0, "--tile -16"),
-        (512, 48, r"--overlap 48 is no multiple of 32"),
+        (512, 48, r"--overlap 48 is not a multiple of 32"),
         (512, -32, "--overlap -32"),
         (512, 288, "more than half of --tile 512"),
     ],

@@ -82,10 +82,10 @@ def test_interrupted_it_snapshots_and_resumes(caffe, phantom, tmp_path):
     (state,) = (tmp_path / "snapshots").glob("*.solverstate")
     at = caffe_train.iteration_of(state)
     assert 20 <= at < 3000
-    assert f"The same command with --resume goes on from {at}" in said
+    assert f"Run the same command with --resume to continue from iteration {at}" in said
     result = run(phantom, tmp_path, **options)
     assert result.returncode == 2
-    assert "--resume goes on with it" in result.stderr
+    assert "continue with --resume" in result.stderr
     assert not (tmp_path / "final.caffemodel").exists()
 
     soon = f"Iteration {at // 10 * 10 + 20} "
@@ -117,8 +117,8 @@ def test_a_snapshot_that_fails_at_ctrl_c_is_no_clean_stop(caffe, phantom, tmp_pa
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 2, said
-    assert "the snapshot could not be written" in said
-    assert "goes on from" not in said
+    assert "caffe could not write the snapshot" in said
+    assert "to continue from" not in said
 
 
 def test_resume_passes_over_a_damaged_snapshot(caffe, phantom, tmp_path):
@@ -153,7 +153,7 @@ def test_a_training_from_weights_resumes(caffe, phantom, tmp_path):
 def test_resume_refusals(caffe, phantom, tmp_path):
     result = run(phantom, tmp_path, "--resume")
     assert result.returncode == 2
-    assert "no snapshot in" in result.stderr
+    assert "has no snapshot to resume from" in result.stderr
     assert run(phantom, tmp_path, "--snapshot", 6).returncode == 0
     forget(tmp_path, 12)
     result = run(phantom, tmp_path, "--snapshot", 6, "--resume", "--lr", 0.5)

@@ -80,7 +80,7 @@ PREFIX = "F20261121 01:17:40.553853 25220 "
                 "    @     0x56300a8d0241  _start",
             ],
             "Check failed: proto.Serialize",
-            "the disk is full, or its folder is gone",
+            "the disk is full, or its folder is missing",
         ),
         (
             -6,
@@ -93,11 +93,11 @@ PREFIX = "F20261121 01:17:40.553853 25220 "
             [
                 "Traceback (most recent call last):",
                 '  File "layer.py", line 56, in setup',
-                "randrop.errors.UserError: no lesion in any mask",
+                "randrop.errors.UserError: no mask has a lesion",
                 "of two images",
                 "terminate called after throwing an instance of 'boost'",
             ],
-            "status -6: no lesion in any mask\nof two images\nIts log",
+            "status -6: no mask has a lesion\nof two images\nIts log",
             "",
         ),
         (-9, ["I20261121 01:17:40.5 1 solver.cpp:1] Iteration 3"], "-9", "memory"),

@@ -48,7 +48,7 @@ def watch_net(caffe, folder, file, **options):
 def test_a_file_of_another_is_refused_and_stays(caffe, tmp_path, content):
     file = tmp_path / "thesis"
     file.write_bytes(content)
-    with pytest.raises(ValueError, match=r"KeptShareLayer: .*thesis.*not there yet"):
+    with pytest.raises(ValueError, match=r"KeptShareLayer: .*thesis.*give a new file"):
         watch_net(caffe, tmp_path, file)
     assert file.read_bytes() == content
 
@@ -56,7 +56,7 @@ def test_a_file_of_another_is_refused_and_stays(caffe, tmp_path, content):
 def test_folders_and_pipes_are_refused(caffe, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for file, kind in ((tmp_path, "a folder"), (tmp_path / "pipe", "a pipe")):
-        with pytest.raises(ValueError, match=f"is {kind}, no file"):
+        with pytest.raises(ValueError, match=f"is {kind}, not a file"):
             watch_net(caffe, tmp_path, file)
 
 
@@ -77,5 +77,5 @@ def test_a_record_of_ours_goes_on(caffe, tmp_path, cut):
 def test_reading_names_the_line(tmp_path):
     file = tmp_path / "kept.jsonl"
     file.write_text(LINE % 1 + "\n" + LINE.replace("9.0", '"9"') % 2 + "\n")
-    with pytest.raises(UserError, match="line 2, says that negatives is '9'"):
+    with pytest.raises(UserError, match="line 2: negatives is '9'"):
         kept_file.read(file)

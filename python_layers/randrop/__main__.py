@@ -21,15 +21,16 @@ USAGE = """\
 usage: randrop COMMAND [ARGUMENTS]
        randrop --version
 
-Loss layers for Caffe, and all around a training with them. 'randrop COMMAND --help'
-explains a command; 'randrop train' is 'python3 scripts/train.py' of the repository.
+Loss layers for Caffe, with tools for data, training and evaluation.
+'randrop COMMAND --help' explains a command; 'randrop train' is the same as
+'python3 scripts/train.py' in the repository.
 
 commands:
 """
 
 END = """
-Caffe itself is built by scripts/build_caffe.py of the repository; RANDROP_BUILD names
-the folder that it built in, or CAFFE_ROOT a built tree of your own.
+scripts/build_caffe.py in the repository builds Caffe. Set RANDROP_BUILD to its build
+folder, or CAFFE_ROOT to your own built tree.
 """
 
 
@@ -45,7 +46,7 @@ def main() -> None:
         return
     if name not in NAMES:
         print(
-            f"error: randrop has no command {name!r}: choose from {', '.join(NAMES)}",
+            f"error: unknown command {name!r}: choose from {', '.join(NAMES)}",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -63,8 +63,8 @@ def check_judges(package: str, otherwise: str) -> None:
     """
     if not (build_dir() / "judges" / package).exists():
         raise UserError(
-            f"there is no {package} in build/judges: run scripts/build_caffe.py "
-            f"--judges, or {otherwise}"
+            f"{package} is not in build/judges: run scripts/build_caffe.py --judges, "
+            f"or {otherwise}"
         )
 
 

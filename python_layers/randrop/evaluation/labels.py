@@ -70,9 +70,9 @@ def predict(
     known = net.blobs["prob"].data.shape[1]
     if wanted != images.shape[1:] or known != classes:
         raise UserError(
-            f"{deploy} is for {known} labels and images of {wanted}; these are "
-            f"{classes} labels and images of {images.shape[1:]}: give the run and the "
-            "data set that belong together"
+            f"{deploy} expects {known} labels and images of {wanted}, but the data "
+            f"has {classes} labels and images of {images.shape[1:]}: use the data set "
+            "that the run was trained on"
         )
     labels = np.empty((len(images), *images.shape[2:]), np.uint8)
     for k in tqdm(range(len(images)), "predict", unit="image", disable=None):
@@ -114,7 +114,7 @@ def measure(
     deploy, weights = run / "deploy.prototxt", run / "final.caffemodel"
     for path in (deploy, weights):
         if not path.exists():
-            raise UserError(f"{path} is missing: {run} holds no complete training")
+            raise UserError(f"{path} is missing: {run} has no finished training")
     check_weights(weights)
     check_values(data, (subset,))
     with opened(data.file(subset)) as file:

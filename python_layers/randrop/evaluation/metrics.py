@@ -59,9 +59,9 @@ def histogram(levels: NDArray[np.uint16], mask: NDArray) -> NDArray[np.int64]:
     """
     if levels.shape != mask.shape:
         raise UserError(
-            f"the probability map is {levels.shape[1]} x {levels.shape[0]} pixels, the "
-            f"mask {mask.shape[1]} x {mask.shape[0]}: predict from the photographs "
-            "that belong to the masks, at their size"
+            f"the probability map is {levels.shape[1]} x {levels.shape[0]} pixels, "
+            f"the mask {mask.shape[1]} x {mask.shape[0]}: predict from the "
+            "photographs of these masks, at the same size"
         )
     total = np.bincount(levels.ravel(), minlength=LEVELS)
     lesion = np.bincount(levels[mask != 0], minlength=LEVELS)
@@ -143,7 +143,7 @@ def summary(counts: NDArray[np.int64]) -> dict:
         return {
             **result,
             **dict.fromkeys(names),
-            "undefined": "no pixel of this lesion type in any mask",
+            "undefined": "no mask has a pixel of this lesion type",
         }
     level = best_f1_level(c)
     precision, recall = precision_recall(c.hits, c.alarms, c.positives)

@@ -78,14 +78,14 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
             }
     if not any(counts[1].any() for counts in pooled.values()):
         raise UserError(
-            f"no lesion of the types {' '.join(lesions)} in any mask of the "
-            f"{len(cases)} photograph(s): there is nothing to measure; check the "
-            "masks' folders and names, or choose another --subset"
+            f"no mask of the {len(cases)} photograph(s) has a lesion of the types "
+            f"{' '.join(lesions)}, so there is nothing to measure: check the folders "
+            "and names of the masks, or choose another --subset"
         )
     if 8 in bits:
         log.warning(
-            "Some maps have 8 bits a pixel: 256 levels make a coarse curve, on which "
-            "average precision may lose; scripts/predict.py writes 16"
+            "Some maps have 8 bits per pixel. Their 256 levels make a coarse curve, "
+            "which may lower average precision; scripts/predict.py writes 16 bits"
         )
     results = {}
     for lesion, counts in pooled.items():
@@ -210,7 +210,7 @@ def check_maps(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Non
     """
     if not root.is_dir():
         raise UserError(
-            f"{root} is no folder: name the one that scripts/predict.py wrote"
+            f"{root} is not a folder: give the output folder of scripts/predict.py"
         )
     paths = [maps.path_of(root, lesion, c.name) for lesion in lesions for c in cases]
     missing = [str(path) for path in paths if not path.is_file()]
@@ -218,8 +218,8 @@ def check_maps(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Non
         more = ", ..." if len(missing) > 5 else ""
         raise UserError(
             f"{len(missing)} of {len(paths)} probability maps are missing: "
-            f"{', '.join(missing[:5])}{more}; predict them with scripts/predict.py, or "
-            "choose --subset and --lesions that are there"
+            f"{', '.join(missing[:5])}{more}; predict them with scripts/predict.py, "
+            "or choose a --subset and --lesions that have maps"
         )
 
 

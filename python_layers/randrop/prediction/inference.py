@@ -24,7 +24,7 @@ TRAINING_LAYER = re.compile(
 )
 # A side that is a multiple of every stride that a network for photographs may have.
 PROBE = 256
-REMEDY = "give the deploy file and the weights of one and the same training"
+REMEDY = "give the deploy file and the weights of the same training"
 
 
 class Network(NamedTuple):
@@ -68,15 +68,15 @@ def load(
     for path, what in ((deploy, "network"), (weights, "weights")):
         if not path.is_file():
             raise UserError(
-                f"no {what} file {path}: name the folder of a finished training with "
-                "--run, or files with --deploy and --weights"
+                f"{what} file {path} does not exist: give the folder of a finished "
+                "training with --run, or files with --deploy and --weights"
             )
     check_deploy(deploy)
     check_weights(weights)
     if backend == "auto":
         backend = "caffe" if gpu or _caffe_is_built() else "opencv"
     if backend == "opencv" and gpu:
-        raise UserError("--gpu needs Caffe: leave it out, or pass --backend caffe")
+        raise UserError("--gpu needs Caffe: omit it, or pass --backend caffe")
     loader = {"caffe": _load_caffe, "opencv": _load_opencv}[backend]
     return loader(deploy, weights, gpu)
 
@@ -89,7 +89,7 @@ def check_deploy(deploy: Path) -> None:
     UserError
         Names the layer types; also raised if the file is not text.
     """
-    text = read_text(deploy, "did --deploy and --weights change places?")
+    text = read_text(deploy, "check that --deploy and --weights are not swapped")
     found = sorted(set(TRAINING_LAYER.findall(re.sub("#.*", "", text))))
     if found:
         raise UserError(
@@ -141,7 +141,7 @@ def _meaning(message: str) -> str:
     message = " ".join(message.split())
     if "blobs" in message or "matrices have different count" in message:
         return (
-            "the weights lack a layer of the network, or have one of another size "
+            "the weights lack a layer of the network, or a layer has another size "
             f"({message})"
         )
     return message
@@ -203,10 +203,10 @@ def _probe_caffe(deploy: Path, weights: Path, gpu: bool) -> dict:
     child = processes.run(command, capture_output=True, text=True, env=environment)
     if child.returncode == 0:
         return json.loads(child.stdout.splitlines()[-1])
-    words = _last_words(child.stderr) or f"it ended with status {child.returncode}"
-    remedy = (
-        "leave out --gpu, or build Caffe for the GPU of this machine" if gpu else REMEDY
+    words = (
+        _last_words(child.stderr) or f"the process ended with status {child.returncode}"
     )
+    remedy = "omit --gpu, or build Caffe for this machine's GPU" if gpu else REMEDY
     raise UserError(f"Caffe cannot run {deploy} with {weights}: {words}; {remedy}")
 
 
@@ -237,11 +237,11 @@ with open(weights, "rb") as file:
     try:
         stored.ParseFromString(file.read())
     except Exception:
-        sys.exit("the weights file is damaged or no caffemodel")
+        sys.exit("the weights file is damaged or not a caffemodel")
 names = {{layer.name for layer in [*stored.layer, *stored.layers] if layer.blobs}}
 missing = [name for name in net.params if name not in names]
 if missing:
-    sys.exit("the weights hold nothing for layer " + ", ".join(missing[:5])
+    sys.exit("the weights have no data for layer " + ", ".join(missing[:5])
              + f" ({{len(missing)}} of {{len(net.params)}} layers missing)")
 net.copy_from(weights)
 if len(net.inputs) != 1 or len(net.outputs) != 1:

@@ -42,17 +42,17 @@ def read_map(path: Path) -> tuple[NDArray[np.uint16], int]:
     UserError
         If the file does not exist, or is not a grey PNG of 8 or 16 bits.
     """
-    remedy = "move it away and write it again with scripts/predict.py"
+    remedy = "remove it, and run scripts/predict.py again"
     content = np.frombuffer(read_bytes(path, remedy), np.uint8)
     try:
         levels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
     except cv2.error:
         levels = None  # More pixels than OpenCV accepts.
     if levels is None:
-        raise UserError(f"{path} is damaged or no image: {remedy}")
+        raise UserError(f"{path} is damaged or not an image: {remedy}")
     if levels.ndim != 2 or levels.dtype not in (np.uint8, np.uint16):
         raise UserError(
-            f"{path} holds {levels.dtype} of shape {levels.shape}, not one grey "
+            f"{path} has type {levels.dtype} and shape {levels.shape}, not one grey "
             f"channel of 8 or 16 bits: {remedy}"
         )
     if levels.dtype == np.uint8:

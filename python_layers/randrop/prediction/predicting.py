@@ -91,7 +91,7 @@ def read_run(folder: Path, need: tuple[str, ...] = ()) -> dict[str, Any]:
     """
     return read_photograph_run(
         folder,
-        "name the folder that scripts/train.py wrote, or pass --deploy, --weights and "
+        "give the output folder of scripts/train.py, or pass --deploy, --weights and "
         "--lesions",
         need,
     )
@@ -142,8 +142,9 @@ def _check_digest(weights: Path, wanted: str) -> None:
     """
     if weights.is_file() and ownership.sha256(weights) != wanted:
         raise UserError(
-            f"{weights} is damaged, or not of this model: its SHA-256 is not the one "
-            "in run.json beside it; get the model anew, or name the file by --weights"
+            f"{weights} is damaged, or belongs to another model: its SHA-256 differs "
+            "from the one in run.json beside it: get the model again, or give the "
+            "file with --weights"
         )
 
 
@@ -169,8 +170,8 @@ def thresholds_of(
             number = -1.0
         if not 0 < number < 1 or (lesion and lesion not in found):
             raise UserError(
-                f"--threshold {word}: give a probability between 0 and 1 for all, or "
-                f"TYPE=PROBABILITY with a type out of {', '.join(lesions)}"
+                f"--threshold {word}: give a probability between 0 and 1 for all "
+                f"types, or TYPE=PROBABILITY with a type from {', '.join(lesions)}"
             )
         found |= {lesion: number} if lesion else dict.fromkeys(lesions, number)
     return found
@@ -206,9 +207,9 @@ def predict(
         loaded = _without_background(loaded)
     if loaded.channels != len(network.channels):
         raise UserError(
-            f"{network.deploy} gives {loaded.channels} channel(s), but the lesion "
-            f"types are {' '.join(network.channels)}: name one a channel, in their "
-            "order in training"
+            f"{network.deploy} has {loaded.channels} output channel(s), but the "
+            f"lesion types are {' '.join(network.channels)}: give one per channel, in "
+            "the order of the training"
         )
     tiles.check(options.tile, options.overlap, loaded.stride)
     if options.scale is not None and not 0 < options.scale <= 1:
@@ -216,7 +217,7 @@ def predict(
             f"--scale is {options.scale:g}: give a number above 0, at most 1"
         )
     log.info(
-        "%d photograph(s), %s through %s", len(cases), network.weights, loaded.backend
+        "%d photograph(s), %s with %s", len(cases), network.weights, loaded.backend
     )
     files = [
         "prediction.json",
@@ -227,8 +228,8 @@ def predict(
     twice = sorted({name for name in files if files.count(name) > 1})
     if twice:
         raise UserError(
-            f"{out / twice[0]} would be written twice: rename the photograph of that "
-            "name, prediction.json being the record of what was predicted"
+            f"{out / twice[0]} would be overwritten, because prediction.json records "
+            "the prediction: rename the photograph of that name"
         )
     with output(out, "predict", files):
         _write(cases, loaded, network, options, out)
@@ -286,8 +287,8 @@ def _write(
     if record["failed"]:
         done, names = len(record["seconds"]), "\n  ".join(record["failed"].values())
         raise UserError(
-            f"{len(record['failed'])} of {len(cases)} photograph(s) failed, {done} are "
-            f"done in {out}; mend or leave out:\n  {names}"
+            f"{len(record['failed'])} of {len(cases)} photograph(s) failed; {done} "
+            f"are done in {out}. Repair or remove:\n  {names}"
         )
 
 
@@ -331,8 +332,8 @@ def _scale(name: str, image: np.ndarray, options: Options, network: Trained) -> 
     width = field_width(image)
     if width < 0.67 * field:
         log.warning(
-            "%s: the eye is %d pixels wide, in the training it was %d: the smallest "
-            "lesions may not be seen in it",
+            "%s: the field of view is %d pixels wide, against %d in training: the "
+            "network may miss the smallest lesions",
             *(name, width, field),
         )
     return scale_for(width, field)

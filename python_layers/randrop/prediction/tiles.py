@@ -21,18 +21,18 @@ def check(tile: int, overlap: int, stride: int) -> None:
     """
     if tile % stride or tile <= 0:
         raise UserError(
-            f"--tile {tile} is no positive multiple of {stride}, the stride of the "
-            f"network: take {max(1, round(tile / stride)) * stride}"
+            f"--tile {tile} is not a positive multiple of {stride}, the stride of the "
+            f"network: use {max(1, round(tile / stride)) * stride}"
         )
     if overlap % (2 * stride) or overlap < 0:
         raise UserError(
-            f"--overlap {overlap} is no multiple of {2 * stride}, twice the stride of "
-            f"the network: take {max(0, round(overlap / stride / 2)) * stride * 2}"
+            f"--overlap {overlap} is not a multiple of {2 * stride}, twice the stride "
+            f"of the network: use {max(0, round(overlap / stride / 2)) * stride * 2}"
         )
     if 2 * overlap > tile:
         raise UserError(
-            f"--overlap {overlap} is more than half of --tile {tile}: neighbours of "
-            "neighbours would meet; enlarge the tile or reduce the overlap"
+            f"--overlap {overlap} is more than half of --tile {tile}: enlarge the "
+            "tile, or reduce the overlap"
         )
 
 
@@ -157,13 +157,14 @@ def _reflect(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:
 def _check_output(output: NDArray[np.float32], shape: tuple[int, int, int]) -> None:
     if output.shape != shape:
         raise UserError(
-            f"the network answers a tile with shape {output.shape}, not {shape}: "
-            "the deploy file must give one probability a pixel and lesion type"
+            f"the network's output for a tile has shape {output.shape}, not {shape}: "
+            "the deploy file must give one probability per pixel and lesion type"
         )
     low, high = float(output.min()), float(output.max())
     if not (low >= 0 and high <= 1):
         raise UserError(
-            f"the network's output reaches from {low:g} to {high:g}, no probabilities: "
-            "the deploy file must end in a Sigmoid, and NaN means that training "
-            "diverged (take an earlier snapshot, lower the learning rate)"
+            f"the network's output ranges from {low:g} to {high:g}, which are not "
+            "probabilities: the deploy file must end in a Sigmoid; NaN means that "
+            "the training diverged (use an earlier snapshot, or train with a lower "
+            "learning rate)"
         )

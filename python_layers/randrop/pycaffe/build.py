@@ -43,8 +43,8 @@ def caffe_binary() -> Path:
         if path.exists():
             return path
     raise UserError(
-        f"no caffe program below {caffe_root()}/build/tools: build it with "
-        "'python3 scripts/build_caffe.py', or set CAFFE_ROOT to your built tree"
+        f"found no program caffe in {caffe_root()}/build/tools: build it with "
+        "'python3 scripts/build_caffe.py', or set CAFFE_ROOT to your own built tree"
     )
 
 

@@ -50,9 +50,9 @@ def _hook(
 def _missing(error: ModuleNotFoundError) -> str:
     version = ".".join(map(str, sys.version_info[:2]))
     return (
-        f"{error}: the Python {version} inside caffe has PYTHONPATH="
-        f"{os.environ.get('PYTHONPATH', '')}. It must name randrop's python_layers, "
-        f"Caffe's folder python, and a site-packages of Python {version} with the "
-        "packages of pyproject.toml. From the root of the repository: "
-        f"PYTHONPATH={BUILT}"
+        f"{error}: the Python {version} inside caffe has "
+        f"PYTHONPATH={os.environ.get('PYTHONPATH', '')}. Set it to randrop's "
+        "python_layers, Caffe's folder python, and a site-packages of Python "
+        f"{version} with the packages of pyproject.toml. From the root of the "
+        f"repository: PYTHONPATH={BUILT}"
     )

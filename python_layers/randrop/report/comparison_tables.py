@@ -33,7 +33,7 @@ def markdown(content: Mapping[str, Any]) -> str:
         lines += [
             "",
             f"Difference to {content['reference']} with the same seed: mean, 95 % "
-            "interval (Student's t), and how many seeds are better.",
+            "interval (Student's t), and the number of seeds that are better.",
             "",
             _measure_table(content["differences"], _difference_text),
         ]
@@ -41,15 +41,15 @@ def markdown(content: Mapping[str, Any]) -> str:
         lines += [
             "",
             "Average precision, mean over seeds, with the 95 % interval over "
-            "photographs (bootstrap); and by how much it is above that of "
-            f"{content['reference']} on the same photographs.",
+            f"photographs (bootstrap); and the difference to {content['reference']} "
+            "on the same photographs.",
             "",
             _photograph_table(content["photographs"]),
         ]
     if content.get("costs"):
         lines += [
             "",
-            "A training iteration without the update, on one thread.",
+            "One training iteration without the update, on one thread.",
             "",
             table(
                 ["loss", "ms", "loss layer", "data layer"],
@@ -65,8 +65,8 @@ def markdown(content: Mapping[str, Any]) -> str:
     if content.get("search"):
         lines += [
             "",
-            "Mean average precision of each learning rate in the search, on training "
-            "photographs that were held out.",
+            "Mean average precision of each learning rate in the search, on held-out "
+            "training photographs.",
             "",
             table(
                 ["loss", *next(iter(content["search"].values())), "chosen"],

@@ -86,13 +86,13 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
         f"# {about['title']}",
         f"Finds {words} in colour photographs of the fundus. `deploy.prototxt` and "
         "`final.caffemodel` run in any Caffe and in OpenCV (`readNetFromCaffe`); "
-        "`run.json` holds the settings and thresholds, `metrics.json` every figure "
-        "below.",
+        "`run.json` contains the settings and thresholds, `metrics.json` every "
+        "figure below.",
         "```\nscripts/predict.py photo.jpg\n```",
-        "The network sees local contrast, not the photograph: "
-        "`randrop.data.network_input`. `predict.py` computes it, shrinks the "
-        f"photograph until its field of view is {run['field_of_view']} pixels wide, "
-        "as in the training, and enlarges the maps again.",
+        "The network's input is local contrast (`randrop.data.network_input`), not "
+        "the photograph. `predict.py` computes it. It also scales the photograph "
+        f"down until its field of view is {run['field_of_view']} pixels wide, as in "
+        "training, and scales the maps up again.",
         "## Data",
         f"{about['data']}\n\nLicence of the data: {about['licence']}",
         f"{len(trained['photographs'])} photographs for training, "
@@ -104,7 +104,11 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
                     f"{row}, {which}",
                     *(_fact(subset["lesions"][x], row) for x in lesions),
                 ]
-                for row in ("photographs with it", "lesions", "share of the pixels")
+                for row in (
+                    "photographs with the lesion",
+                    "lesions",
+                    "share of the pixels",
+                )
                 for which, subset in (("training", trained), ("held out", held_out))
             ],
         ),
@@ -112,9 +116,9 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
         _training(run),
         "## Measured on the held-out photographs",
         measured_table(measured["lesions"]),
-        "Intervals are of a bootstrap over the photographs (95 %). Thresholds are "
-        "those of the largest F1 score on the photographs of the training; the "
-        "held-out ones had no part in them.",
+        "Intervals are 95 % bootstrap intervals over photographs. The thresholds "
+        "maximise F1 on the training photographs; the held-out photographs were not "
+        "used for them.",
         "## Limits",
         "\n".join(f"- {limit}" for limit in about["limits"]),
     ]
@@ -124,7 +128,7 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
 def _fact(facts: Mapping[str, Any], row: str) -> str:
     if row == "lesions":
         return str(facts["lesions"])
-    if row == "photographs with it":
+    if row == "photographs with the lesion":
         return str(facts["photographs"])
     return f"{100 * facts['share']:.2g} %"
 
@@ -160,10 +164,12 @@ def measured_table(results: Mapping[str, Any]) -> str:
             ),
             "FROC score": f"{froc['score']:.3f}" + bounds(froc["score_95"]),
             "threshold": f"{fixed['threshold']:.3f}",
-            "sensitivity at it, pixels": f"{fixed['sensitivity']:.3f}",
-            "precision at it, pixels": f"{fixed['precision']:.3f}",
-            "lesions found at it": f"{100 * fixed['lesions_found']:.0f} %",
-            "false alarms a photograph at it": f"{fixed['alarms_per_photograph']:.1f}",
+            "sensitivity at threshold, pixels": f"{fixed['sensitivity']:.3f}",
+            "precision at threshold, pixels": f"{fixed['precision']:.3f}",
+            "lesions found at threshold": f"{100 * fixed['lesions_found']:.0f} %",
+            "false alarms per photograph at threshold": (
+                f"{fixed['alarms_per_photograph']:.1f}"
+            ),
         }
         for name, cell in cells.items():
             rows.setdefault(name, []).append(cell)

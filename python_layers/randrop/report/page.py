@@ -70,10 +70,10 @@ def write(
     html = environment.get_template("report.html").render(
         title=f"Finding {_list([row['full_name'].lower() for row in rows])}",
         opening=(
-            f"Measured: how well the probability maps “{metrics['probabilities']}” "
-            f"find {_list(full_names)}, pixel by pixel, in {count} "
-            f"photograph{'s' if count != 1 else ''}: "
-            f"the subset “{metrics['subset']}” of the data set “{metrics['data']}”."
+            f"How well the probability maps “{metrics['probabilities']}” find "
+            f"{_list(full_names)}, pixel by pixel, in {count} "
+            f"photograph{'s' if count != 1 else ''}: the subset “{metrics['subset']}” "
+            f"of the data set “{metrics['data']}”."
         ),
         warnings=_warnings(metrics),
         rows=rows,
@@ -146,14 +146,14 @@ def _warnings(metrics: Mapping[str, Any]) -> list[str]:
     found = []
     if metrics["subset"] in ("train", "all"):
         found.append(
-            f"The subset “{metrics['subset']}” holds photographs for training: if the "
-            "network was trained on them, these numbers say how well it remembers, "
-            "not how well it finds lesions in other eyes."
+            f"The subset “{metrics['subset']}” contains photographs for training. If "
+            "the network was trained on them, these numbers do not show how well it "
+            "finds lesions in other eyes."
         )
     if any(8 in result["map_bits"] for result in metrics["lesions"].values()):
         found.append(
-            "Some probability maps have 8 bits a pixel: their 256 levels make a coarse "
-            "curve, on which average precision may lose."
+            "Some probability maps have 8 bits per pixel. Their 256 levels make a "
+            "coarse curve, which may lower average precision."
         )
     few = [
         lesion
@@ -163,7 +163,7 @@ def _warnings(metrics: Mapping[str, Any]) -> list[str]:
     if few:
         found.append(
             f"Fewer than {FEWEST} photographs have {_list(few)}: the numbers describe "
-            "these photographs and nothing more."
+            "these photographs only."
         )
     return found
 
@@ -172,7 +172,7 @@ def _training(run: Path | None) -> list[tuple[str, Any]]:
     if run is None:
         return []
     settings = read_run(
-        run, "name the folder that scripts/train.py wrote, or leave --run out"
+        run, "give the output folder of scripts/train.py, or omit --run"
     )
     return [
         (name.replace("_", " "), settings[name])
@@ -201,14 +201,14 @@ def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
         facts += [
             ("weights", f"sha256 {prediction['weights_sha256'][:16]}…"),
             (
-                "predicted through",
+                "predicted with",
                 f"{prediction['backend']}, tiles of {prediction['tile']} pixels, "
                 f"overlap {prediction['overlap']}",
             ),
         ]
         if seconds:
             mean = sum(seconds) / len(seconds)
-            facts.append(("time a photograph", f"{mean:.2f} s"))
+            facts.append(("time per photograph", f"{mean:.2f} s"))
     return facts
 
 

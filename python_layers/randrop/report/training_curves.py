@@ -32,7 +32,7 @@ def _draw_curves(run: Path) -> Path:
     curves = schema.read_json(run / "curves.json", Curves, "train again")
     settings = read_run(run, "train again", ("loss",))
     dropping = settings["loss"].startswith("random-drop")
-    validation = "validation loss" + (" (nothing is dropped)" if dropping else "")
+    validation = "validation loss" + (" (no pixel dropped)" if dropping else "")
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     for name, style, label in (
         ("training_loss", "-", "training loss"),

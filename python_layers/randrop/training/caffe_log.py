@@ -25,9 +25,9 @@ _LOG = re.compile(r"^[IWEF]\d+ |^\*\*\* |^ *@ |^\w*Error: |^terminate called")
 
 _REMEDIES = {
     "Unknown layer type: Python": (
-        "this Caffe is built without Python layers, which read the data: build it with "
-        "WITH_PYTHON_LAYER := 1 (Makefile.config) or -DBUILD_python_layer=ON (CMake), "
-        "or with scripts/build_caffe.py"
+        "this Caffe was built without Python layers, which read the data: build it "
+        "with WITH_PYTHON_LAYER := 1 (Makefile.config) or -DBUILD_python_layer=ON "
+        "(CMake), or with scripts/build_caffe.py"
     ),
     "Unknown layer type: Sigmoid": (
         "this Caffe does not have the layer: patch it with scripts/patch_caffe.py and "
@@ -37,18 +37,18 @@ _REMEDIES = {
         "this Caffe does not know the field: patch it with scripts/patch_caffe.py and "
         "rebuild it, or use the Python layer (--python-layer)"
     ),
-    "No space left": "the disk is full: free some space, then train.py --resume",
+    "No space left": "the disk is full: free some space, then run train.py --resume",
     "SerializeToOstream": (
-        "the snapshot could not be written: the disk is full, or its folder is gone or "
-        "not writable"
+        "caffe could not write the snapshot: the disk is full, or its folder is "
+        "missing or not writable"
     ),
     "in CPU-only Caffe": (
-        "this Caffe is built without CUDA: build it with scripts/build_caffe.py --gpu, "
-        "or leave --gpu out"
+        "this Caffe was built without CUDA: build it with scripts/build_caffe.py "
+        "--gpu, or omit --gpu"
     ),
     "Cannot copy param": (
-        "the --weights are of another network: --lesions, --base-channels and --depth "
-        "must be those that they were trained with"
+        "the --weights belong to another network: use the --lesions, --base-channels "
+        "and --depth of their training"
     ),
     "out of memory": "use smaller --patch, --batch or --base-channels",
 }
@@ -141,7 +141,7 @@ def why_failed(tail: Sequence[str], status: int, log_path: Path) -> str:
     remedy = next((r for key, r in _REMEDIES.items() if key in text), "")
     if not remedy and status == -signal.SIGKILL:
         remedy = (
-            "something killed it, most likely the system for lack of memory: "
+            "it was killed, most likely by the system for lack of memory: "
             + _REMEDIES["out of memory"]
         )
     return (

@@ -73,8 +73,8 @@ def write_run(
         (run / "snapshots").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot write {run}: {error.strerror}; free some space or choose another "
-            "--out"
+            f"cannot write {run}: {error.strerror}: free some disk space, or choose "
+            "another --out"
         ) from error
     for name, text in texts.items():
         write_text(run / name, text)
@@ -165,14 +165,14 @@ def train(
     except OSError as error:
         raise UserError(
             f"cannot write {log_path}: {error.strerror}; caffe was stopped. Free some "
-            "space, then train.py --resume (or --force)"
+            "space, then run train.py --resume (or --force)"
         ) from error
     write_json(run / "curves.json", curves.to_json())
     if curves.diverged:
         raise UserError(
-            f"the loss is NaN by iteration {curves.training[-1][0]}, from which a "
-            "network does not recover, so caffe was stopped. It has diverged: lower "
-            f"--lr, with --force or another --out. Its log: {log_path}"
+            "the training diverged: the loss is NaN at iteration "
+            f"{curves.training[-1][0]}, and caffe was stopped. Lower --lr, and use "
+            f"--force or another --out. Log: {log_path}"
         )
     # Interrupted once, caffe exits with 0, or by the signal if it had not started. The
     # second time we kill it. Anything else is a failure, such as of the snapshot.
@@ -197,9 +197,9 @@ def finish(run: Path, iterations: int) -> Path:
     state = snapshots.newest(run)
     if iteration_of(state) != iterations:
         raise UserError(
-            f"caffe ended, but {state} is the newest whole snapshot, not one of "
-            f"iteration {iterations}: is the disk full? Free some space, then train.py "
-            "--resume"
+            f"caffe ended, but the newest complete snapshot is {state}, not one of "
+            f"iteration {iterations}: if the disk is full, free some space; then run "
+            "train.py --resume"
         )
     final = run / "final.caffemodel"
     net = import_caffe().proto.caffe_pb2.NetParameter()
@@ -259,7 +259,8 @@ def _started(
             return
         if len(came) == 1:
             log.warning(
-                "Stopping: caffe writes a snapshot. Ctrl-C again ends it at once."
+                "Stopping: caffe is writing a snapshot. Press Ctrl-C again to stop at "
+                "once."
             )
             caffe.send_signal(signal.SIGINT)
         else:
@@ -305,12 +306,12 @@ def same_settings(run: Path, settings: dict[str, Any]) -> bool:
     path = run / "run.json"
     if not path.exists():
         return False
-    old = read_run(run, "move it away and train anew with --force")
+    old = read_run(run, "move it away, and train from scratch with --force")
     changed = sorted(k for k in settings if k not in FREE and old.get(k) != settings[k])
     if changed:
         shown = ", ".join(f"{k} {old.get(k)!r} -> {settings[k]!r}" for k in changed)
         raise UserError(
-            f"{run} holds a run with other settings ({shown}): choose another --out, "
-            "or --force to train anew there"
+            f"{run} contains a run with other settings ({shown}): choose another "
+            "--out, or --force to train from scratch there"
         )
     return True

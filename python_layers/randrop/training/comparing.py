@@ -26,7 +26,7 @@ from randrop.report import comparison_tables
 from randrop.training import snapshots
 
 SCRIPTS = REPOSITORY / "scripts"
-ANEW = "remove it, and the same command makes it anew"
+ANEW = "remove it, and run the same command again to rebuild it"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,7 +221,7 @@ def search(
         if not found:
             raise UserError(
                 f"--learning-rates: the {len(cases)} training photographs of "
-                f"{plan.data} are of too few patients to hold some out ({name} "
+                f"{plan.data} come from too few patients to hold some out ({name} "
                 "would be empty): give --lr after -- instead"
             )
     folder = plan.out / "search"

@@ -31,17 +31,17 @@ def read(path: Path) -> list[dict[str, float]]:
     UserError
         If the file holds anything else.
     """
-    remedy = "name a file that is not there yet, or one that KeptShareLayer wrote"
+    remedy = "give a new file, or one that KeptShareLayer wrote"
     *whole, last = reading.read_text(path, remedy).split("\n")
     if not (last.startswith(_BEGIN) or _BEGIN.startswith(last)):
         raise UserError(
-            f"{path} is no record of what was kept (it ends with {last[:40]!r}): "
+            f"{path} was not written by KeptShareLayer (it ends with {last[:40]!r}): "
             f"{remedy}"
         )
     return [
         schema.check(schema.parse(text, where, remedy), Line, where, remedy)
         for k, text in enumerate(whole)
-        for where in [f"{path}, line {k + 1},"]
+        for where in [f"{path}, line {k + 1}"]
     ]
 
 

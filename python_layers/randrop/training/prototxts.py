@@ -76,7 +76,10 @@ def losses_of(
         settings["loss"], activation, settings.get("frequency"), python, classes
     )
     if python and not any(loss.python for loss in losses):
-        raise UserError(f"--python-layer: {settings['loss']} has no Python layer")
+        raise UserError(
+            f"--python-layer: {settings['loss']} has no Python layer: omit "
+            "--python-layer"
+        )
     return tuple(_starting(loss, iteration) for loss in losses)
 
 
@@ -113,7 +116,10 @@ def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, st
     if settings["watch_mask"]:
         watch = _watch(run, losses, iteration)
         if watch is None:
-            log.warning("--watch-mask: %s drops nothing to watch", settings["loss"])
+            log.warning(
+                "--watch-mask: %s drops nothing, so there is no share to record",
+                settings["loss"],
+            )
     shape = {
         # A softmax has a background class before the others.
         "channels": len(settings["lesions"]) + (activation == "SOFTMAX"),
@@ -147,13 +153,13 @@ def _watch(
 def _labelled(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]:
     losses = losses_of(settings, "SOFTMAX", iteration)
     if settings["watch_mask"]:
-        raise UserError("--watch-mask is for photographs")
+        raise UserError("--watch-mask works only with photographs: omit it")
     files = {f"{name}.txt": f"{settings['data']}/{name}.h5\n" for name in SUBSETS}
     for name, text in files.items():
         if len(text.split()) != 1:
             raise UserError(
-                f"{text.strip()}: Caffe reads no HDF5 file with a space in its path "
-                f"({name}): move the data, or give a link to them"
+                f"{text.strip()}: Caffe cannot read an HDF5 file with a space in its "
+                f"path ({name}): move the data, or use a link"
             )
     feed = nets.VolumeFeed(
         {name: str(run / f"{name}.txt") for name in SUBSETS}, settings["batch"]
@@ -175,7 +181,7 @@ def _net(settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     stride = 2 ** (depth - 1)
     if any(n % stride for n in shape[1:]):
         raise UserError(
-            f"images of {' x '.join(map(str, shape[1:]))}: --depth {depth} wants "
+            f"images of {' x '.join(map(str, shape[1:]))}: --depth {depth} needs "
             f"multiples of {stride}"
         )
     return nets.unet, options | {

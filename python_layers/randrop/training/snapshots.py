@@ -63,29 +63,26 @@ def newest(run: Path) -> Path:
         whole = is_sealed(state)
         if whole:
             for other in unknown:
-                log.warning(
-                    "%s has no digest beside it, as after a kill: left out", other
-                )
+                log.warning("%s has no digest file, as after a kill: skipped", other)
             return state
         if whole is None and is_whole(state):
             unknown.append(state)
         else:
-            log.warning("%s or its .caffemodel is damaged: left out", state)
+            log.warning("%s or its .caffemodel is damaged: skipped", state)
     if unknown:
         log.warning(
-            "%s has no digest beside it: taken as whole, since it can be read to its "
-            "end",
+            "%s has no digest file: accepted, because it can be read completely",
             unknown[0],
         )
         return unknown[0]
     if states(run):
         raise UserError(
             f"every snapshot in {run / 'snapshots'} is damaged: there is nothing to "
-            "resume from; move that folder away, or train anew with --force"
+            "resume from: move that folder away, or train from scratch with --force"
         )
     raise UserError(
-        f"no snapshot in {run / 'snapshots'} to resume from: leave --resume out to "
-        "train from the beginning"
+        f"{run / 'snapshots'} has no snapshot to resume from: omit --resume to train "
+        "from scratch"
     )
 
 
@@ -157,10 +154,10 @@ def check_weights(path: Path) -> None:
     if path.is_file() and is_sealed(path) is False:
         beside = path.with_suffix(".sha256")
         raise UserError(
-            f"{path} is damaged, or another file than it was: its SHA-256 is not the "
-            f"one in {beside.name} beside it. Take a copy that is whole; or move it "
-            "away, and the same training with --resume makes it again of its newest "
-            "whole snapshot"
+            f"{path} is damaged or was replaced: its SHA-256 differs from the one in "
+            f"{beside.name} beside it. Restore an intact copy; or move it away, and "
+            "run the same training with --resume to rebuild it from the newest "
+            "complete snapshot"
         )
 
 

@@ -19,7 +19,7 @@ log = logging.getLogger("randrop")
 Shapes = dict[str, list[tuple[int, ...]]]
 """Layer to the shapes of its blobs."""
 
-_REMEDY = "give the final.caffemodel of a training, or leave --weights out"
+_REMEDY = "give the final.caffemodel of a training, or omit --weights"
 
 
 class Fit(NamedTuple):
@@ -60,24 +60,22 @@ def check(path: Path, deploy: str) -> Fit:
     """
     stored = _stored_hdf5(path) if path.suffix == ".h5" else _stored(path)
     if not stored:
-        raise UserError(
-            f"--weights {path} has no layer of this network, nor any other: {_REMEDY}"
-        )
+        raise UserError(f"--weights {path} contains no layers: {_REMEDY}")
     wanted = _wanted(deploy)
     for name in wanted.keys() & stored.keys():
         if not _same(stored[name], wanted[name]):
             raise UserError(
-                f"the --weights are of another network: in {path} layer '{name}' has "
-                f"blobs of {_text(stored[name])}, this one's of {_text(wanted[name])}: "
-                "--lesions, --base-channels and --depth must be those that they were "
-                "trained with"
+                f"the --weights belong to another network: in {path} layer '{name}' "
+                f"has blobs of {_text(stored[name])}, but this network's has "
+                f"{_text(wanted[name])}: use the --lesions, --base-channels and "
+                "--depth of their training"
             )
     taken = tuple(name for name in wanted if name in stored)
     if not taken:
         raise UserError(
             f"--weights {path} has no layer of this network: its layers are "
-            f"{_list(tuple(stored))}, the network's {_list(tuple(wanted))}. It would "
-            f"be trained from scratch: {_REMEDY}"
+            f"{_list(tuple(stored))}, the network's {_list(tuple(wanted))}. Caffe "
+            f"would train from scratch: {_REMEDY}"
         )
     fit = Fit(
         taken,
@@ -89,7 +87,7 @@ def check(path: Path, deploy: str) -> Fit:
     if fit.missing or fit.unused:
         log.warning(
             "%d of %d layers start from %s (%d of %d parameters). From scratch: %s. "
-            "Not used of the file: %s",
+            "Unused in the file: %s",
             *(len(taken), len(wanted), path, fit.parameters, fit.of),
             *(_list(fit.missing) or "none", _list(fit.unused) or "none"),
         )
@@ -107,7 +105,7 @@ def _stored(path: Path) -> Shapes:
         net.ParseFromString(reading.read_bytes(path, _REMEDY))
     except DecodeError as error:
         raise UserError(
-            f"--weights {path} is no caffemodel, or damaged ({error}): {_REMEDY}"
+            f"--weights {path} is not a caffemodel, or damaged ({error}): {_REMEDY}"
         ) from error
     found: Shapes = {}
     # Old files have `layers`, which Caffe also reads.
@@ -117,15 +115,15 @@ def _stored(path: Path) -> Shapes:
         if not isinstance(layer.name, str):
             # Protobuf returns bytes if the text is not UTF-8.
             raise UserError(
-                f"--weights {path} is damaged: the name of a layer is {layer.name!r}: "
-                f"{_REMEDY}"
+                f"--weights {path} is damaged: it contains the layer name "
+                f"{layer.name!r}: {_REMEDY}"
             )
         for blob in layer.blobs:
             values = blob.double_data or blob.data
             if not np.isfinite(np.asarray(values, float)).all():
                 raise UserError(
                     f"--weights {path}: layer '{layer.name}' has a weight that is not "
-                    f"finite, as of a training that diverged: {_REMEDY}"
+                    f"finite, as after a diverged training: {_REMEDY}"
                 )
         found[layer.name] = [_shape(blob) for blob in layer.blobs]
     return found
