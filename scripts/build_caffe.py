@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fetch, patch and build a real Caffe on a machine of today."""
+"""Fetch, patch and build Caffe on a current system."""
 
 WANTED: str = "Python 3.10 or newer"
 
@@ -21,20 +21,20 @@ from caffe_tools.errors import ToolError
 from caffe_tools.planning import REPOSITORY, check_tree, engine_left_out
 
 EPILOG = """\
-It installs the Debian packages that are missing (as root or with sudo), takes Caffe's
-source, makes build/venv with the Python packages of pyproject.toml, patches the tree
-and builds library, program, pycaffe and tests in build/caffe/build. A second run does
-what changed and nothing else.
+It installs missing Debian packages (as root or with sudo), fetches Caffe's source,
+creates build/venv with the Python packages of pyproject.toml, patches the tree, and
+builds library, program, pycaffe and tests in build/caffe/build. A second run rebuilds
+only what changed.
 
-The source is, in this order: the tree of --caffe-root, the package of --source-package,
-what build/caffe was copied from before, the package in build/cache, Debian's signed
-source package of suite bullseye from the mirror in this machine's own apt configuration
-(which is left as it is).
+The source is the first of: the tree of --caffe-root, the package of --source-package,
+the previous source of build/caffe, the package in build/cache, and Debian's signed
+source package of suite bullseye from the mirror in this machine's apt configuration
+(which is not changed).
 
-A tree of --caffe-root is copied to build/caffe, without its own builds, history, data
-bases and weights, and never written to; after changes there, run this with it again and
-the copy is made anew. With --in-place it is patched and built itself, in its folder
-build/; scripts/patch_caffe.py --revert takes the patch out again.
+A tree of --caffe-root is copied to build/caffe, without its builds, history, databases
+and weights, and is never written to. After changes there, pass it again to renew the
+copy. With --in-place, the tree itself is patched and built, in its folder build/;
+scripts/patch_caffe.py --revert removes the patch.
 
 examples:
   python3 scripts/build_caffe.py
@@ -52,37 +52,51 @@ def arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--caffe-root", type=Path, metavar="DIR", help="a Caffe tree of yours")
+    add("--caffe-root", type=Path, metavar="DIR", help="your own Caffe tree")
     add(
-        "--source-package", type=Path, metavar="FILE", help="a .dsc, archives beside it"
+        "--source-package",
+        type=Path,
+        metavar="FILE",
+        help="a .dsc file with its archives beside it",
     )
-    add("--in-place", action="store_true", help="patch and build that tree itself")
+    add(
+        "--in-place",
+        action="store_true",
+        help="patch and build the tree of --caffe-root in place",
+    )
     add("--gpu", action="store_true", help="build with CUDA; needs nvcc")
     add(
         "--cuda-arch",
         metavar="LIST",
         help="GPU architectures, for example '75 90'; default: those of this machine's "
-        "GPUs, or without any the first of each generation that nvcc knows",
+        "GPUs, or without a GPU the first of each generation that nvcc knows",
     )
-    add("--fetch-nvcc", action="store_true", help="without nvcc, get PyPI's (300 MB)")
-    add("--no-tests", action="store_true", help="leave Caffe's test program out")
-    add("--unpatched", action="store_true", help="mends, but no layers of ours")
+    add(
+        "--fetch-nvcc",
+        action="store_true",
+        help="without nvcc, download it from PyPI (300 MB)",
+    )
+    add("--no-tests", action="store_true", help="do not build Caffe's test program")
+    add(
+        "--unpatched",
+        action="store_true",
+        help="apply the compatibility patches, but not our layers",
+    )
     add(
         "--sanitize",
         action="store_true",
-        help="build in build/caffe-sanitized, with gcc's checks of addresses and of "
-        "undefined behaviour (AddressSanitizer, UBSan)",
+        help="build with AddressSanitizer and UBSan, in build/caffe-sanitized",
     )
     add("--no-install", action="store_true", help="install no Debian packages")
-    add("--python", metavar="PATH", help="interpreter for build/venv")
+    add("--python", metavar="PATH", help="Python for build/venv")
     add("--venv-only", action="store_true", help="make build/venv and stop")
     add(
         "--judges",
         action="store_true",
-        help="get PyTorch, MONAI, nnU-Net and PyMIC for the tests, and stop",
+        help="download PyTorch, MONAI, nnU-Net and PyMIC for the tests, and stop",
     )
-    add("--jobs", type=int, metavar="N", help="compilers at a time")
-    add("--clean", action="store_true", help="throw the built tree away first")
+    add("--jobs", type=int, metavar="N", help="parallel compiler processes")
+    add("--clean", action="store_true", help="delete the built tree first")
     return parser.parse_args()
 
 
@@ -97,9 +111,9 @@ def find_compiler(root: Path) -> Path:
     nvcc = cuda.find_nvcc(root / "cuda")
     if nvcc is None:
         raise ToolError(
-            "--gpu needs nvcc, NVIDIA's CUDA compiler, and there is none on PATH or in "
-            "/usr/local/cuda: install NVIDIA's CUDA toolkit, have this script get the "
-            "compiler from PyPI with --fetch-nvcc, or build without --gpu"
+            "--gpu needs nvcc, NVIDIA's CUDA compiler, which is neither on PATH nor "
+            "in /usr/local/cuda: install NVIDIA's CUDA toolkit, download the compiler "
+            "from PyPI with --fetch-nvcc, or build without --gpu"
         )
     return nvcc
 
@@ -114,14 +128,17 @@ def choose_architectures(nvcc: Path, asked: str | None) -> list[str]:
     """
     known = cuda.gpu_architectures(nvcc)
     if not known:
-        raise ToolError(f"{nvcc} --list-gpu-arch names none: is this a CUDA compiler?")
+        raise ToolError(
+            f"{nvcc} --list-gpu-arch lists no architecture: use NVIDIA's CUDA compiler"
+        )
     if not asked:
         return cuda.choose_architectures(known, cuda.gpus_here())
     chosen = set(re.split(r"[\s,;]+", asked.strip()))
     unknown = sorted(chosen - set(known))
     if unknown:
         raise ToolError(
-            f"--cuda-arch {' '.join(unknown)}: this nvcc knows {' '.join(known)}"
+            f"--cuda-arch {' '.join(unknown)}: choose from what this nvcc supports, "
+            f"{' '.join(known)}"
         )
     return sorted(chosen, key=int)
 
@@ -176,26 +193,30 @@ def check_options(options: argparse.Namespace, root: Path) -> None:
         Names the options.
     """
     if options.in_place and not options.caffe_root:
-        raise ToolError("--in-place goes with --caffe-root")
+        raise ToolError("--in-place needs --caffe-root")
     if options.in_place and options.clean:
         raise ToolError(
-            "--clean is for the copy in build/caffe; with --in-place, delete "
+            "--clean is only for the copy in build/caffe: with --in-place, delete "
             f"{options.caffe_root / 'build'} yourself"
         )
     if options.sanitize and (options.gpu or options.in_place):
         raise ToolError("--sanitize builds for the CPU, in a folder of its own")
     if options.caffe_root and options.source_package:
-        raise ToolError("--caffe-root and --source-package: give one of the two")
+        raise ToolError(
+            "--caffe-root and --source-package exclude each other: give one of them"
+        )
     if options.jobs is not None and options.jobs < 1:
-        raise ToolError(f"--jobs {options.jobs}: at least one")
+        raise ToolError(f"--jobs is {options.jobs}: give at least 1")
     for option in ("cuda_arch", "fetch_nvcc"):
         if getattr(options, option) and not options.gpu:
-            raise ToolError(f"--{option.replace('_', '-')} goes with --gpu")
+            raise ToolError(f"--{option.replace('_', '-')} needs --gpu")
     if options.caffe_root:
         options.caffe_root = options.caffe_root.expanduser().resolve()
         check_tree(options.caffe_root)
     if options.source_package and not options.source_package.is_file():
-        raise ToolError(f"--source-package: {options.source_package} is no file")
+        raise ToolError(
+            f"--source-package {options.source_package}: the file does not exist"
+        )
     if options.gpu and not options.fetch_nvcc:
         choose_architectures(find_compiler(root), options.cuda_arch)
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Patch a Caffe tree with the layers of this project, or give it back."""
+"""Patch a Caffe tree with the layers of this project, or remove them."""
 
 WANTED: str = "Python 3.10 or newer"
 
@@ -20,20 +20,21 @@ WORDS = {
     State.PATCHED: "patched",
     State.NOT_PATCHED: "not patched",
     State.PARTLY: "partly patched: run this tool again to complete it, or --revert",
-    State.OTHER_VERSION: "patched by another version of this project: run this tool "
-    "again to bring it to the present one",
+    State.OTHER_VERSION: (
+        "patched by another version of this project: run this tool again to update it"
+    ),
 }
 
 EPILOG = """\
 examples:
   python3 scripts/patch_caffe.py ~/caffe --dry-run   see the diff, change nothing
   python3 scripts/patch_caffe.py ~/caffe             patch; then rebuild Caffe
-  python3 scripts/patch_caffe.py ~/caffe --check     ask
-  python3 scripts/patch_caffe.py ~/caffe --revert    give it back byte for byte
+  python3 scripts/patch_caffe.py ~/caffe --check     report
+  python3 scripts/patch_caffe.py ~/caffe --revert    restore it byte for byte
 
 It copies caffe_layers/ to the same paths, adds one marked block of messages and one of
-fields to src/caffe/proto/caffe.proto, and mends what this tree needs to build with the
-libraries of today. The originals are kept in CAFFE_ROOT/.randrop.
+fields to src/caffe/proto/caffe.proto, and applies the compatibility patches that this
+tree needs to build with current libraries. CAFFE_ROOT/.randrop keeps the originals.
 
 exit status: 0 done, or patched; with --check also 1 not patched, 3 partly patched,
 4 patched by another version; 2 an error, after which the tree is as it was.
@@ -49,14 +50,17 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("root", type=Path, metavar="CAFFE_ROOT")
     action = parser.add_mutually_exclusive_group()
-    action.add_argument("--check", action="store_true", help="say how the tree stands")
-    action.add_argument("--revert", action="store_true", help="give the tree back")
+    action.add_argument(
+        "--check", action="store_true", help="report the state of the tree"
+    )
+    action.add_argument("--revert", action="store_true", help="remove the patch")
     action.add_argument("--dry-run", action="store_true", help="print the diff only")
     parser.add_argument(
         "--number",
         action="append",
         metavar="FIELD=N",
-        help="number of one of our fields in LayerParameter, if the tree uses ours",
+        help="number of one of our fields in LayerParameter, if the tree already uses "
+        "our number",
     )
     return parser.parse_args()
 
@@ -75,7 +79,7 @@ def numbers(options: argparse.Namespace) -> dict[str, int] | None:
     for text in options.number:
         name, _, number = text.partition("=")
         if not number.isdecimal():
-            raise ToolError(f"--number {text}: write FIELD=N, with a whole number N")
+            raise ToolError(f"--number {text}: give FIELD=N, with a whole number N")
         chosen[name] = int(number)
     return chosen
 
@@ -90,7 +94,7 @@ def main() -> int:
         return state.value
     if options.revert:
         changed = patching.revert(root)
-        print(f"{root}: reverted, {len(changed)} files are as they were")
+        print(f"{root}: reverted, {len(changed)} files restored")
         return 0
     if options.dry_run:
         planning.check_tree(root)
@@ -102,19 +106,19 @@ def main() -> int:
         print(f"  {path}")
     for path, (name, file) in planning.second_names_taken(root).items():
         print(
-            f"{path} left out: {file} registers {name}, which stays that layer's name; "
-            "ours has another, in our documentation"
+            f"{path} skipped: {file} already registers {name}; proto/LAYERS.md lists "
+            "our layer's other name"
         )
     for path in planning.engine_left_out(root):
         print(
-            f"{path} is not as in BVLC's Caffe: this tree keeps Caffe's own "
-            "convolution, pooling and so on, without oneDNN"
+            f"{path} differs from BVLC's Caffe: this tree keeps Caffe's own layers, "
+            "without oneDNN"
         )
     print(
-        f"{root}: patched, {len(changed)} files changed. Now rebuild Caffe; with "
+        f"{root}: patched, {len(changed)} files changed. Now rebuild Caffe. With "
         "CMake, configure again first, so that it finds the new files"
         if changed
-        else f"{root}: patched already, nothing changed"
+        else f"{root}: already patched, nothing changed"
     )
     return 0
 

@@ -25,7 +25,7 @@ def test_somebodys_folder_with_a_name_of_ours_is_refused(tmp_path, name):
         text=True,
     )
     assert result.returncode == 2
-    assert f"holds {name}, not made by this script" in result.stderr
+    assert f"contains {name}, which this script did not create" in result.stderr
     assert holds(tmp_path, before)
 
 
@@ -42,14 +42,16 @@ def test_one_build_at_a_time_beside_what_others_have_there(tmp_path):
 def test_a_tree_of_somebody_is_not_replaced(tree, tmp_path):
     target = tmp_path / "build" / "caffe"
     before = occupy(target, ["src/mine.cpp"])
-    with pytest.raises(ToolError, match="is no copy that this script made"):
+    with pytest.raises(ToolError, match=r"this script did not create .*move it away"):
         origin.place_tree(tree, target, print)
     assert holds(target, before)
 
 
 def test_a_build_of_somebody_is_not_touched(tree):
     before = occupy(tree / "build", ["CMakeCache.txt"])
-    with pytest.raises(ToolError, match="not of this script: move it away"):
+    with pytest.raises(
+        ToolError, match=r"this script did not create the build in .*move it away"
+    ):
         place.check_build(tree)
     assert holds(tree / "build", before)
     (tree / "build").rename(tree / "mine")
@@ -77,6 +79,6 @@ def test_a_build_that_was_moved_says_so(tmp_path):
     (tmp_path / "caffe" / "src").mkdir()
     cache = build / "CMakeCache.txt"
     cache.write_text("CMAKE_CACHEFILE_DIR:INTERNAL=/elsewhere/caffe/build\n")
-    with pytest.raises(ToolError, match=r"moved or copied since.*--clean"):
+    with pytest.raises(ToolError, match=r"then moved or copied.*--clean"):
         building.configure(build.parent, sys.executable, [], tmp_path / "log")
     assert cache.exists()

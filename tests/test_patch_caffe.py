@@ -1,6 +1,5 @@
-"""The patch tool on the real Caffe tree, and on trees like those of forks."""
+"""The patch tool on the real Caffe tree: patch, check, revert, failures."""
 
-import hashlib
 import os
 import re
 import shutil
@@ -11,42 +10,11 @@ import textwrap
 
 import pytest
 from conftest import REPOSITORY
+from patched_tree import FIELD, PROTO, hashes, tool
 
 from caffe_tools import patching, planning, proto
 from caffe_tools.errors import ToolError
-from caffe_tools.mends import MENDS
 from caffe_tools.patching import State
-
-SCRIPT = REPOSITORY / "scripts" / "patch_caffe.py"
-PROTO = "src/caffe/proto/caffe.proto"
-FIELD = "randrop_loss_param"
-
-
-def hashes(root):
-    return {
-        p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in root.rglob("*")
-        if p.is_file() and not p.is_symlink()
-    }
-
-
-def tool(*arguments):
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def edit(root, path, old, new):
-    text = (root / path).read_text()
-    assert old in text
-    (root / path).write_text(text.replace(old, new, 1))
-
-
-def add_field(root, line):
-    edit(root, PROTO, "  optional TileParameter tile_param = 138;", f"  {line}\n")
 
 
 def test_patch_check_and_revert_by_the_command_line(tree):
@@ -59,7 +27,7 @@ def test_patch_check_and_revert_by_the_command_line(tree):
     result = tool(tree, "--check")
     assert (result.returncode, result.stdout.endswith(": patched\n")) == (0, True)
     patched = hashes(tree)
-    assert "patched already, nothing changed" in tool(tree).stdout
+    assert "already patched, nothing changed" in tool(tree).stdout
     assert hashes(tree) == patched
     assert tool(tree, "--revert").returncode == 0
     assert hashes(tree) == before
@@ -136,121 +104,6 @@ def test_file_modes_stay(tree):
 
 
 # Lines of existing forks: who uses which number.
-FORKS = {
-    "SSD": ("optional AnnotatedDataParameter annotated_data_param = 208;", "annotated"),
-    "a private fork": (
-        "optional float my_param = 208 [default = 1];",
-        "'float my_param'",
-    ),
-    "reserved": ("reserved 200 to 210;", "the reserved or extension range"),
-    "extensions": ("extensions 150 to max;", "the reserved or extension range"),
-    "oneof": ("oneof kind { int32 a_param = 208; int32 b = 209; }", "'int32 a_param'"),
-}
-
-
-@pytest.mark.parametrize("fork", FORKS)
-def test_a_taken_number_is_named_and_another_can_be_chosen(tree, fork):
-    line, who = FORKS[fork]
-    add_field(tree, line)
-    before = hashes(tree)
-    result = tool(tree)
-    assert result.returncode == 2
-    assert (
-        f"number 208 of LayerParameter, which our field '{FIELD}' wants"
-        in result.stderr
-    )
-    assert who in result.stderr
-    assert "Nothing was written" in result.stderr
-    assert hashes(tree) == before
-    advice = re.findall(r"--number (\S+=\d+)", result.stderr)
-    result = tool(tree, *(word for text in advice for word in ("--number", text)))
-    assert result.returncode == 0, result.stderr
-    for text in advice:
-        assert text.replace("=", " = ") + ";" in (tree / PROTO).read_text()
-    # The choice is remembered.
-    assert tool(tree).returncode == 0
-    assert tool(tree, "--check").returncode == 0
-
-
-def test_a_second_name_that_a_fork_has_is_left_to_it(tree):
-    fork = tree / "src/caffe/layers/dice_loss_layer.cpp"
-    fork.write_text("REGISTER_LAYER_CLASS(DiceLoss);\n")
-    before = hashes(tree)
-    result = tool(tree)
-    assert result.returncode == 0, result.stderr
-    assert f"dice_loss_name.cpp left out: {fork} registers DiceLoss" in result.stdout
-    assert not (tree / "src/caffe/layers/dice_loss_name.cpp").exists()
-    assert (tree / "src/caffe/layers/soft_dice_loss_layer.cpp").exists()
-    assert (tree / "src/caffe/layers/sigmoid_focal_loss_name.cpp").exists()
-    assert tool(tree, "--check").returncode == 0
-    patching.revert(tree)
-    assert hashes(tree) == before
-
-
-def test_other_forks_numbers_do_not_disturb(tree):
-    add_field(
-        tree,
-        "optional PermuteParameter permute_param = 202; // SSD\n"
-        "  map<string, int32> seen = 203;\n  repeated group Old = 204 { }",
-    )
-    patching.apply(tree)
-    assert patching.check(tree) is State.PATCHED
-
-
-def test_parameters_merged_by_hand_are_named(tree):
-    add_field(tree, f"optional SigmoidRandomDropCELossParameter {FIELD} = 208;")
-    with (tree / PROTO).open("a") as stream:
-        stream.write("message SigmoidRandomDropCELossParameter { }\n")
-    before = hashes(tree)
-    with pytest.raises(
-        ToolError, match="message SigmoidRandomDropCELossParameter in li"
-    ):
-        patching.apply(tree)
-    assert hashes(tree) == before
-
-
-def test_a_layer_type_registered_by_others_is_named(tree):
-    other = tree / "src/caffe/layers/sigmoid_randomdrop_layer.cpp"
-    other.write_text("REGISTER_LAYER_CLASS(SigmoidRandomDropCrossEntropyLoss);\n")
-    before = hashes(tree)
-    with pytest.raises(
-        ToolError,
-        match=r"sigmoid_randomdrop_layer\.cpp registers the layer type Sigmoid",
-    ):
-        patching.apply(tree)
-    assert hashes(tree) == before
-
-
-def test_a_file_of_the_users_in_our_place_is_kept(tree):
-    theirs = tree / "include/caffe/randrop/math/philox.hpp"
-    theirs.parent.mkdir(parents=True)
-    theirs.write_text("// mine\n")
-    before = hashes(tree)
-    with pytest.raises(ToolError, match=r"philox\.hpp is there already and not ours"):
-        patching.apply(tree)
-    assert hashes(tree) == before
-
-
-def test_an_edit_after_the_patch_is_not_lost(tree):
-    patching.apply(tree)
-    with (tree / PROTO).open("a") as stream:
-        stream.write("// my own line\n")
-    before = hashes(tree)
-    assert patching.check(tree) is State.PARTLY
-    for action in (patching.revert, patching.apply):
-        with pytest.raises(ToolError, match=r"caffe\.proto was edited since"):
-            action(tree)
-        assert hashes(tree) == before
-
-
-def test_a_patched_file_that_is_gone_is_named(tree):
-    patching.apply(tree)
-    (tree / "src/caffe/net.cpp").unlink()
-    assert patching.check(tree) is State.PARTLY
-    with pytest.raises(ToolError, match=r"net\.cpp is gone"):
-        patching.revert(tree)
-
-
 def test_another_version_is_told_and_updated(tree, monkeypatch, tmp_path):
     before = hashes(tree)
     older = tmp_path / "layers"
@@ -355,9 +208,9 @@ def test_a_read_only_tree_is_refused(tree):
 
 def test_paths_that_are_no_caffe_tree(tmp_path):
     result = tool(tmp_path / "nowhere")
-    assert (result.returncode, "is no folder" in result.stderr) == (2, True)
+    assert (result.returncode, "is not a folder" in result.stderr) == (2, True)
     result = tool(tmp_path)
-    assert (result.returncode, "is no Caffe tree" in result.stderr) == (2, True)
+    assert (result.returncode, "is not a Caffe tree" in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -386,67 +239,12 @@ def test_a_proto_that_cannot_be_parsed(tree, damage, message):
     [
         ("randrop=5", "our fields are"),
         (f"{FIELD}=0", "choose from 1 to"),
-        (f"{FIELD}=19500", "which protobuf keeps"),
-        (f"{FIELD}=x", "write FIELD=N"),
-        (f"{FIELD}=1", "is taken by 'string name'"),
+        (f"{FIELD}=19500", "which protobuf reserves"),
+        (f"{FIELD}=x", "give FIELD=N"),
+        (f"{FIELD}=1", "is used by 'string name'"),
     ],
 )
 def test_numbers_that_cannot_be(tree, number, message):
     result = tool(tree, "--number", number)
     assert result.returncode == 2
     assert message in result.stderr
-
-
-@pytest.mark.parametrize("mend", MENDS, ids=lambda mend: mend.name)
-def test_each_mend_is_needed_once(caffe_source, mend):
-    text = (caffe_source / mend.path).read_text()
-    mended = mend.apply(text)
-    assert mended != text
-    assert mend.apply(mended) == mended
-
-
-def part(path, kind, name):
-    """Return the text of a CMake function or macro."""
-    pattern = rf"^{kind}\({name}.*?^end{kind}\(\)\n"
-    return re.search(pattern, path.read_text(), re.MULTILINE | re.DOTALL)[0]
-
-
-@pytest.mark.parametrize("version", ["8.0", "9.0", "13.0"])
-def test_architectures_of_a_build_by_hand(tree, version):
-    """CMake keeps the request, except what the compiler no longer supports."""
-    patching.apply(tree, mends_only=True)
-    script = tree / "select.cmake"
-    script.write_text(
-        part(tree / "cmake/Utils.cmake", "macro", "caffe_list_unique")
-        + part(tree / "cmake/Cuda.cmake", "function", "caffe_select_nvcc_arch_flags")
-        # It marks cache entries, and script mode has no cache.
-        .replace("mark_as_advanced", "#")
-        + 'caffe_select_nvcc_arch_flags(flags)\nmessage("${flags}")\n'
-    )
-    options = {
-        "CUDA_VERSION": version,
-        "CUDA_ARCH_NAME": "Manual",
-        "CUDA_ARCH_BIN": "20 21(20) 75 120",
-        "CUDA_ARCH_PTX": "120",
-    }
-    given = (f"-D{name}={value}" for name, value in options.items())
-    told = subprocess.run(
-        ["cmake", *given, "-P", script],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found = re.findall(r"arch=compute_(\d+),code=(\w+)", told.stderr)
-    old = [("20", "sm_20"), ("20", "sm_21")] if version == "8.0" else []
-    new = [("75", "sm_75"), ("120", "sm_120"), ("120", "compute_120")]
-    assert found == old + new
-
-
-def test_mends_alone(tree):
-    before = hashes(tree)
-    patching.apply(tree, mends_only=True)
-    assert "SigmoidRandomDrop" not in (tree / PROTO).read_text()
-    assert not (tree / "include/caffe/randrop/math/philox.hpp").exists()
-    assert patching.check(tree) is State.PATCHED
-    patching.revert(tree)
-    assert hashes(tree) == before

@@ -28,7 +28,7 @@ def test_a_tree_without_one_place_gets_none(tree):
         text=True,
         check=True,
     )
-    assert "syncedmem.hpp is not as in BVLC's Caffe" in result.stdout
+    assert "syncedmem.hpp differs from BVLC's Caffe" in result.stdout
     assert (tree / "include/caffe/layer_factory.hpp").read_text() == factory
     # Patching does not change the answer: it depends on the original tree.
     assert planning.engine_left_out(tree) == ["include/caffe/syncedmem.hpp"]

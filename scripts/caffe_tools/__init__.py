@@ -7,6 +7,6 @@ import sys
 
 if sys.version_info < (3, 10):  # noqa: UP036 - checked before newer syntax is parsed
     sys.exit(
-        "error: Python 3.10 or newer is needed, and this is "
+        "error: this script needs Python 3.10 or newer, but this is "
         + ".".join(map(str, sys.version_info[:2]))
     )

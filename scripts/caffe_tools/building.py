@@ -86,8 +86,8 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
     )
     if made and Path(made[1]).resolve() != build.resolve():
         raise ToolError(
-            f"{build} was made in {made[1]} and moved or copied since: it runs, but "
-            "CMake cannot change it there. Build anew with 'python3 "
+            f"{build} was built in {made[1]} and then moved or copied: it runs, but "
+            "CMake cannot update it here. Rebuild with 'python3 "
             "scripts/build_caffe.py --clean', or move it back"
         )
     say("Configuring (CMake, 5 s)")
@@ -102,7 +102,11 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
     if result.returncode:
         _failed(log, "CMake cannot configure Caffe")
     if "CUDA is not detected" in result.stdout + result.stderr:
-        _failed(log, "CMake finds no CUDA toolkit, which --gpu asks for")
+        _failed(
+            log,
+            "CMake finds no CUDA toolkit, which --gpu needs: install it, or build "
+            "without --gpu",
+        )
     stamp.write_text(key)
 
 
@@ -156,8 +160,10 @@ def _failed(log: Path, what: str) -> None:
         first = lines.index(errors[0])
         errors = [line for line in lines[first : first + 12] if line.strip()]
     raise ToolError(
-        f"{what}:\n  " + "\n  ".join(errors) + f"\nThe whole log: {log}. If it names a "
-        "header or library that is missing, install that; --clean builds from nothing"
+        f"{what}:\n  "
+        + "\n  ".join(errors)
+        + f"\nFull log: {log}. If a header or library is missing, install it; "
+        "--clean rebuilds from scratch"
     )
 
 
@@ -191,9 +197,12 @@ def build(
     stamp.unlink(missing_ok=True)
     configure(tree, python, flags, logs / "cmake.log")
     if "test_engine.testbin" in targets and not has_onednn(tree):
-        say("oneDNN is not here (Debian: libdnnl-dev): Caffe keeps its own layers")
+        say("oneDNN is not installed (Debian: libdnnl-dev): Caffe uses its own layers")
         targets = [name for name in targets if name != "test_engine.testbin"]
-    say(f"Building {', '.join(targets)} with {jobs} jobs (some minutes the first time)")
+    say(
+        f"Building {', '.join(targets)} with {jobs} jobs (several minutes the first "
+        "time)"
+    )
     make(tree, targets, jobs, logs / "make.log")
     link_program(tree)
     link_python(tree)
@@ -301,8 +310,8 @@ def check_registered(tree: Path, python: Path) -> None:
     if result.returncode:
         reason = (result.stderr.strip() or "no reason given").splitlines()[-1]
         raise ToolError(
-            f"pycaffe of {tree} cannot be imported by {python}: {reason}\nIf that "
-            "Python changed since the build, run build_caffe.py --clean"
+            f"{python} cannot import pycaffe from {tree}: {reason}\nIf that Python "
+            "changed since the build, run build_caffe.py --clean"
         )
     missing = set(registered_types()) - set(result.stdout.split())
     library = tree / "build" / "lib" / "libcaffe.so"
@@ -314,6 +323,6 @@ def check_registered(tree: Path, python: Path) -> None:
     say(f"{library} knows {', '.join(registered_types())}")
     if "Python" not in result.stdout.split():
         raise ToolError(
-            f"{library} has no Python layers, which read the data: its CMake wants "
-            "-DBUILD_python_layer=ON, and Boost.Python for the Python in use"
+            f"{library} has no Python layers, which read the data: build it with "
+            "-DBUILD_python_layer=ON and with Boost.Python for the Python in use"
         )

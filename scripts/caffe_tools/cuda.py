@@ -31,7 +31,10 @@ def find_nvcc(folder: Path) -> Path | None:
     if home:
         named = Path(home, "bin", "nvcc")
         if not named.exists():
-            raise ToolError(f"CUDA_HOME is {home}, and there is no {named}")
+            raise ToolError(
+                f"CUDA_HOME is {home}, but {named} does not exist: correct or unset "
+                "CUDA_HOME"
+            )
         return named.resolve()
     fetched = sorted((folder / "compiler").glob("nvidia/*/bin/nvcc"))
     for path in (shutil.which("nvcc"), "/usr/local/cuda/bin/nvcc", *fetched):
@@ -48,7 +51,7 @@ def fetch_nvcc(folder: Path, python: Path, say: Callable[[str], None]) -> None:
     ToolError
         If it cannot be installed.
     """
-    say("Getting nvcc, NVIDIA's CUDA compiler, from PyPI (300 MB)")
+    say("Downloading nvcc, NVIDIA's CUDA compiler, from PyPI (300 MB)")
     _install(requirements(("nvcc",), own=False), folder / "compiler", python)
 
 
@@ -66,7 +69,7 @@ def compute_sanitizer(folder: Path, python: Path, say: Callable[[str], None]) ->
     target = folder / "sanitizer"
     wanted = requirements(("sanitizer",), own=False)
     if not all((target / _installed_as(pin)).exists() for pin in wanted):
-        say("Getting compute-sanitizer from PyPI (20 MB)")
+        say("Downloading compute-sanitizer from PyPI (20 MB)")
         _install(wanted, target, python)
     # The one beside its libraries; bin/ has a script that looks for it elsewhere.
     found = sorted(target.glob("nvidia/*/compute-sanitizer/compute-sanitizer"))
@@ -97,7 +100,7 @@ def cuda_toolkit(
         return root
     version = re.search(r"release ((\d+)\.\d+)", output_of([str(nvcc), "--version"]))
     if not version:
-        raise ToolError(f"{nvcc} does not tell its version: is this a CUDA compiler?")
+        raise ToolError(f"{nvcc} reports no CUDA version: use NVIDIA's CUDA compiler")
     names = ["nvidia-cublas", "nvidia-curand"]
     if int(version[2]) < 13:
         names = [f"{name}-cu{version[2]}" for name in names]
@@ -109,7 +112,7 @@ def cuda_toolkit(
         return toolkit
     packages = folder / "packages"
     if not all((packages / _installed_as(pin)).exists() for pin in wanted):
-        say(f"Getting cuBLAS and cuRAND for CUDA {version[2]} from PyPI (600 MB)")
+        say(f"Downloading cuBLAS and cuRAND for CUDA {version[2]} from PyPI (600 MB)")
         _install(wanted, packages, python)
     _assemble(toolkit, root, packages)
     stamp.write_text(record)
@@ -170,8 +173,9 @@ def _assemble(toolkit: Path, root: Path, packages: Path) -> None:
     new.rename(toolkit)
     if not _is_whole(toolkit):
         raise ToolError(
-            f"{toolkit}, made of {root} and {packages}, lacks cuBLAS, cuRAND or the "
-            "runtime's headers: install the whole CUDA toolkit, or set CUDA_HOME to one"
+            f"{toolkit}, built from {root} and {packages}, lacks cuBLAS, cuRAND or "
+            "the runtime's headers: install the complete CUDA toolkit, or set "
+            "CUDA_HOME to one"
         )
 
 
@@ -230,8 +234,8 @@ def choose_architectures(known: list[str], gpus: list[str]) -> list[str]:
         fitting = [a for a in known if int(a) <= int(gpu)]
         if not fitting:
             raise ToolError(
-                f"this nvcc compiles for architecture {known[0]} and newer, and a GPU "
-                f"of this machine has {gpu}: install an older CUDA toolkit, or build "
+                f"this nvcc supports architecture {known[0]} and newer, but a GPU of "
+                f"this machine has {gpu}: install an older CUDA toolkit, or build "
                 "without --gpu"
             )
         chosen.add(fitting[-1])

@@ -67,7 +67,8 @@ MENDS = (
     ),
     Mend(
         "numpy-2",
-        "NumPy 2 has no tostring and no binary fromstring, scikit-image no as_grey",
+        "NumPy 2 has neither tostring nor binary fromstring; scikit-image has no "
+        "as_grey",
         "python/caffe/io.py",
         (
             (r"\barr\.tostring\(\)", "arr.tobytes()"),
@@ -93,7 +94,7 @@ MENDS = (
     ),
     Mend(
         "without-hdf5",
-        "net.cpp asks the HDF5 library even where it is left out",
+        "net.cpp calls the HDF5 library even in a build without it",
         "src/caffe/net.cpp",
         (
             (
@@ -114,13 +115,13 @@ MENDS = (
     ),
     Mend(
         "cmake-4",
-        "CMake 4 refuses projects that ask for less than 3.5",
+        "CMake 4 rejects projects that require less than 3.5",
         "CMakeLists.txt",
         ((r"^(cmake_minimum_required\(VERSION 2\.8\.\d+)\)", r"\1...3.5)"),),
     ),
     Mend(
         "protobuf-version",
-        "protobuf's version has two-digit minors, and since 22 needs abseil and C++17",
+        "protobuf's minor version has two digits; since 22 it needs abseil and C++17",
         "cmake/ProtoBuf.cmake",
         (
             (
@@ -154,7 +155,7 @@ MENDS = (
     ),
     Mend(
         "boost-system",
-        "Boost 1.89 and newer have no library `system` to ask for",
+        "Boost 1.89 and newer have no library `system`",
         "cmake/Dependencies.cmake",
         (
             (
@@ -166,7 +167,7 @@ MENDS = (
     ),
     Mend(
         "glog-export",
-        "glog 0.7 and newer want GLOG_USE_GLOG_EXPORT where its target is not used",
+        "glog 0.7 and newer need GLOG_USE_GLOG_EXPORT unless its CMake target is used",
         "cmake/Modules/FindGlog.cmake",
         (
             (
@@ -220,7 +221,8 @@ MENDS = (
     ),
     Mend(
         "cuda-versions",
-        "versions and architectures were text: 13.0 was less than 9.0, and 120 was 1",
+        "versions and architectures were compared as text: 13.0 < 9.0, and 120 became "
+        "1",
         "cmake/Cuda.cmake",
         (
             (

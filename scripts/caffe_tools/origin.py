@@ -35,8 +35,9 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
         return
     if source in tree.parents:
         raise ToolError(
-            f"{tree} lies inside {source}, which is to be copied there: set "
-            "RANDROP_BUILD to a folder elsewhere, or build that tree with --in-place"
+            f"{tree} is inside {source}, and a folder cannot be copied into itself: "
+            "set RANDROP_BUILD to a folder elsewhere, or build that tree with "
+            "--in-place"
         )
     record = {"tree": str(source), "state": _state_of(source)}
     before = origin(tree)
@@ -44,12 +45,12 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
         return
     if tree.exists() and not before:
         raise ToolError(
-            f"{tree} is no copy that this script made, and would be replaced: move it "
+            f"this script did not create {tree} and will not replace it: move it "
             "away, or build it with --caffe-root and --in-place"
         )
     if tree.exists():
         what = "another tree" if before.get("tree") != str(source) else "an older state"
-        say(f"{tree} is a copy of {what}: it is replaced and built anew")
+        say(f"{tree} is a copy of {what}: replacing and rebuilding it")
     say(f"Copying Caffe's source from {source} to {tree}")
     temporary = tree.with_name(tree.name + ".new")
     shutil.rmtree(temporary, ignore_errors=True)

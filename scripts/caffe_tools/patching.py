@@ -130,7 +130,7 @@ def revert(root: Path) -> list[str]:
     check_tree(root)
     manifest = read_manifest(root)
     if not manifest:
-        raise ToolError(f"{root} is not patched: there is nothing to revert")
+        raise ToolError(f"{root} is not patched: nothing to revert")
     files = manifest["files"]
     for path, record in files.items():
         content = read_file(root / path)
@@ -216,9 +216,9 @@ def _write(
         _undo(root, staged, previous, first_time, old_manifest, folders)
         if isinstance(error, OSError):
             raise ToolError(
-                f"cannot write {error.filename or root}: {error.strerror}. The tree is "
-                "as it was. Free some space, or make the tree writable, and run this "
-                "again"
+                f"cannot write {error.filename or root}: {error.strerror}. The tree "
+                "is unchanged. Free some disk space, or make the tree writable, and "
+                "run this again"
             ) from error
         raise
 
@@ -265,11 +265,11 @@ def _refuse_edited(
     record = records.get(path)
     if record and _hash(content) in (record["before"], record["after"]):
         return
-    what = "is gone" if content is None else "was edited"
+    what = "was deleted" if content is None else "was edited"
     raise ToolError(
-        f"{root / path} {what} since the tree was patched. Nothing was written. Save "
-        f"your change elsewhere and put back the patched file, or, to give your change "
-        f"up, copy {root / STATE / 'originals' / path} over it"
+        f"{root / path} {what} after the tree was patched. Nothing was written. Save "
+        "your change elsewhere and restore the patched file; or, to discard your "
+        f"change, copy {root / STATE / 'originals' / path} over it"
     )
 
 
@@ -281,8 +281,8 @@ def _check_writable(root: Path, paths: list[str]) -> None:
         for place in {file, file if file.is_dir() else file.parent}:
             if not os.access(place, os.W_OK):
                 raise ToolError(
-                    f"{place} is not writable: make it so (chmod u+w), or copy the "
-                    "tree to a place of yours. Nothing was written"
+                    f"{place} is not writable. Nothing was written. Make it writable "
+                    "(chmod u+w), or copy the tree to your own folder"
                 )
 
 

@@ -36,8 +36,9 @@ def take(root: Path) -> IO[str]:
     known = mark.exists() or any((root / sign).exists() for sign in _SIGNS)
     if taken and not known:
         raise ToolError(
-            f"{root} holds {', '.join(taken)}, not made by this script, which would "
-            "replace them: set RANDROP_BUILD to another folder, or move them away"
+            f"{root} contains {', '.join(taken)}, which this script did not create "
+            "and would replace: set RANDROP_BUILD to another folder, or move them "
+            "away"
         )
     root.mkdir(parents=True, exist_ok=True)
     stream = mark.open("a+")
@@ -48,7 +49,7 @@ def take(root: Path) -> IO[str]:
         holder = stream.read().strip() or "another process"
         stream.close()
         raise ToolError(
-            f"{holder} is building in {root}: wait until it has ended, or set "
+            f"{holder} is building in {root}: wait until it ends, or set "
             "RANDROP_BUILD to another folder"
         ) from error
     except OSError:
@@ -72,8 +73,8 @@ def check_build(tree: Path) -> None:
     empty = build.is_dir() and not build.is_symlink() and not any(build.iterdir())
     if os.path.lexists(build) and not (ours or empty):
         raise ToolError(
-            f"{build} holds a build that is not of this script: move it away, or leave "
-            "--in-place out, which builds a copy"
+            f"this script did not create the build in {build}: move it away, or omit "
+            "--in-place to build a copy"
         )
     build.mkdir(exist_ok=True)
     (build / MARK).touch()

@@ -43,12 +43,12 @@ def check_tree(root: Path) -> None:
         Names what is missing.
     """
     if not root.is_dir():
-        raise ToolError(f"{root} is no folder: give the root of a Caffe tree")
+        raise ToolError(f"{root} is not a folder: give the root of a Caffe tree")
     for needed in (PROTO, "include/caffe", "src/caffe/layers"):
         if not (root / needed).exists():
             raise ToolError(
-                f"{root} is no Caffe tree, {needed} is missing: give the folder that "
-                "holds Caffe's Makefile and CMakeLists.txt"
+                f"{root} is not a Caffe tree, {needed} is missing: give the folder "
+                "that contains Caffe's Makefile and CMakeLists.txt"
             )
 
 
@@ -199,15 +199,15 @@ def _check_free(
             offered.add(free)
             taken.append(
                 f"number {number} of LayerParameter, which our field '{field.name}' "
-                f"wants, is taken by {user}"
+                f"needs, is used by {user}"
             )
             advice.append(f"--number {field.name}={free or 'N'}")
     if taken:
         raise ToolError(
             f"{PROTO}: {'; '.join(taken)}. Nothing was written. Choose other numbers, "
-            f"for example {' '.join(advice)}. Prototxt files store names and do not "
-            "change; caffemodel files store numbers, and those made with another do "
-            "not find this field"
+            f"for example {' '.join(advice)}. Prototxt files store names and stay "
+            "valid; caffemodel files store numbers, and those saved with another "
+            "number lose this field"
         )
 
 
@@ -223,11 +223,14 @@ def _check_numbers(numbers: dict[str, int], fields: list[proto.Field]) -> None:
         if not 1 <= number <= proto.MAX_NUMBER or number in proto.RESERVED_BY_PROTOBUF:
             raise ToolError(
                 f"--number {name}={number}: choose from 1 to {proto.MAX_NUMBER}, "
-                "without 19000 to 19999, which protobuf keeps for itself"
+                "except 19000 to 19999, which protobuf reserves"
             )
     chosen = [numbers.get(field.name, field.number) for field in fields]
     if len(set(chosen)) < len(chosen):
-        raise ToolError(f"--number gives one number to two of {', '.join(names)}")
+        raise ToolError(
+            f"--number gives the same number to two of {', '.join(names)}: choose "
+            "different numbers"
+        )
 
 
 def _check_names(
@@ -246,9 +249,9 @@ def _check_names(
     ]
     if taken:
         raise ToolError(
-            f"{PROTO} has names of ours already: {'; '.join(taken)}. Nothing was "
-            "written. Probably the paper's parameters were merged by hand: remove "
-            "these lines (prototxt files that use them still work), run this again"
+            f"{PROTO} already has our names: {'; '.join(taken)}. Nothing was written. "
+            "Probably the paper's parameters were merged by hand: remove these lines "
+            "(prototxt files that use them still work), and run this again"
         )
 
 
@@ -264,17 +267,17 @@ def _layer_changes(root: Path, before: Callable[[str], bytes | None]) -> list[Ch
         is_new = path not in known.get("files", {})
         if is_new and content not in (None, source.read_bytes()):
             raise ToolError(
-                f"{root / path} is there already and not ours. Nothing was written. "
-                "Move it away, then run this again"
+                f"{root / path} already exists and is not ours. Nothing was written. "
+                "Move it away, and run this again"
             )
         changes.append(Change(path, content, source.read_bytes(), "our layers"))
     needed = set(registered_types()) - {name for name, _ in left_out.values()}
     for name, file in _types_of_others(root).items():
         if name in needed:
             raise ToolError(
-                f"{file} registers the layer type {name} already, "
-                "and Caffe takes a type once. Nothing was written. Move that file (and "
-                "its .cu and .hpp) out of the tree, then run this again"
+                f"{file} already registers the layer type {name}, and Caffe allows "
+                "each type once. Nothing was written. Move that file (and its .cu "
+                "and .hpp) out of the tree, and run this again"
             )
     return changes
 
@@ -344,7 +347,7 @@ def read_manifest(root: Path) -> dict:
         return json.loads(path.read_text())
     except ValueError as error:
         raise ToolError(
-            f"{path} is damaged ({error}): take a fresh Caffe tree"
+            f"{path} is damaged ({error}): use a fresh Caffe tree"
         ) from error
 
 

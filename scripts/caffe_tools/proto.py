@@ -106,7 +106,7 @@ class _Parser:
             match = _TOKEN.match(text, offset)
             if not match:
                 self._fail(
-                    line, f"cannot be read from {text[offset : offset + 20]!r} on"
+                    line, f"cannot be parsed from {text[offset : offset + 20]!r} on"
                 )
             if match.lastgroup != "space":
                 yield Token(match.lastgroup, match[0], offset, line)
@@ -115,7 +115,8 @@ class _Parser:
 
     def _fail(self, line: int, what: str) -> None:
         raise ToolError(
-            f"{self.name}, line {line}: {what}. Is the file whole, and not half-merged?"
+            f"{self.name}, line {line}: {what}. Check that the file is complete and "
+            "has no unfinished merge"
         )
 
     def _next(self, *wanted: str) -> Token:
@@ -125,9 +126,7 @@ class _Parser:
         token = self.tokens[self.position]
         self.position += 1
         if wanted and token.text not in wanted and token.kind not in wanted:
-            self._fail(
-                token.line, f"'{token.text}' where {' or '.join(wanted)} belongs"
-            )
+            self._fail(token.line, f"'{token.text}', expected {' or '.join(wanted)}")
         return token
 
     def _peek(self) -> str:
@@ -174,7 +173,7 @@ class _Parser:
             ):
                 self._skip_statement()
             elif token.text != ";":
-                self._fail(token.line, f"'{token.text}' is no definition")
+                self._fail(token.line, f"'{token.text}' is not a definition")
         return File(messages, names)
 
     def _message(self) -> Message:

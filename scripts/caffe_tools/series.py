@@ -63,6 +63,6 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ToolError(
-            f"{path} is missing: copy the whole folder {path.parent.name} of this "
+            f"{path} is missing: copy the complete folder {path.parent.name} of this "
             "project"
         ) from error

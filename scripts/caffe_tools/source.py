@@ -62,13 +62,13 @@ def take_package(package: Path, cache: Path) -> Path:
         If a file is missing or differs from the .dsc; the cache stays unchanged.
     """
     if package.suffix != ".dsc" or not package.is_file():
-        raise ToolError(f"{package} is no .dsc file, the index of a source package")
+        raise ToolError(f"{package} is not a .dsc file, the index of a source package")
     files = [package.with_name(name) for name in listed_files(package)]
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
         raise ToolError(
-            f"{package} lists {', '.join(missing) or 'no files'}, and beside it there "
-            "is no such file: download the whole source package"
+            f"{package} lists {', '.join(missing) or 'no files'}, which must be "
+            "beside it: download the complete source package"
         )
     kept = cache / package.name
     same = kept.is_file() and kept.read_bytes() == package.read_bytes()
@@ -111,7 +111,7 @@ def _unpack(package: Path, tree: Path) -> None:
         result = _run(["dpkg-source", "-x", str(package), str(target)])
         if result.returncode:
             raise ToolError(
-                f"cannot unpack {package}, its files are not what it lists: "
+                f"cannot unpack {package}: its files differ from its list: "
                 f"{_last_words(result)}\nDelete {package.parent} and run this again"
             )
         target.rename(tree)
@@ -120,12 +120,14 @@ def _unpack(package: Path, tree: Path) -> None:
 def _download(cache: Path, configuration: Path) -> None:
     """Fetch Debian's source package; apt verifies it with the keys it trusts."""
     if not shutil.which("apt-get"):
-        raise ToolError(f"no apt-get here to fetch Debian's source package. {REMEDY}")
+        raise ToolError(
+            f"this machine has no apt-get to fetch Debian's source package. {REMEDY}"
+        )
     archives = apt_config.debian_archives(configuration)
     if not archives:
         raise ToolError(
-            f"no Debian archive in {configuration}, so its source package of Caffe "
-            f"cannot be fetched. {REMEDY}"
+            f"{configuration} has no Debian archive to fetch Caffe's source package "
+            f"from. {REMEDY}"
         )
     failures = []
     for uri, key in archives:
@@ -134,7 +136,7 @@ def _download(cache: Path, configuration: Path) -> None:
             return
         failures.append(f"{uri}: {failure}")
     raise ToolError(
-        f"the source of Caffe (Debian's suite {SUITE}) cannot be fetched.\n  "
+        f"cannot fetch Caffe's source (Debian's suite {SUITE}).\n  "
         + "\n  ".join(failures)
         + f"\n{REMEDY}"
     )
@@ -182,11 +184,11 @@ def _explain(result: subprocess.CompletedProcess, key: str) -> str:
     if "NO_PUBKEY" in said or "is not signed" in said or "EXPKEYSIG" in said:
         keyring = key.strip().splitlines()[0] if key.strip() else "apt's keyrings"
         return (
-            f"{keyring} does not vouch for suite {SUITE}; install the package "
+            f"{keyring} has no key for suite {SUITE}: install the package "
             f"debian-archive-keyring ({words})"
         )
     if "404" in said or "does not have a Release file" in said:
-        return f"this archive has no suite {SUITE} any more ({words})"
+        return f"this archive no longer has the suite {SUITE} ({words})"
     return words
 
 

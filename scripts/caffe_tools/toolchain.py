@@ -68,8 +68,8 @@ def install_packages(
         ):
             return
         raise ToolError(
-            "this machine has no dpkg. Install what Caffe needs (as Debian names it: "
-            f"{' '.join(needed)}), then run this again"
+            "this machine has no dpkg. Install Caffe's dependencies (Debian's names: "
+            f"{' '.join(needed)}), and run this again"
         )
     missing = [name for name in needed if not _is_installed(name)]
     if not missing:
@@ -96,7 +96,7 @@ def install_packages(
         raise ToolError(
             "apt-get cannot install what Caffe needs:\n  "
             + "\n  ".join(said[-5:])
-            + f"\nBy hand:\n  {by_hand}"
+            + f"\nInstall them by hand:\n  {by_hand}"
         )
 
 
@@ -220,10 +220,10 @@ def _check_interpreter(python: str, interpreter: Path) -> None:
     """Refuse an interpreter that is missing, too old, or not the one of the venv."""
     ask = "import sys; print(sys.version_info >= (3, 10), sys._base_executable)"
     if not shutil.which(python):
-        raise ToolError(f"--python {python}: there is no such program")
+        raise ToolError(f"--python {python}: the program does not exist")
     recent, _, base = output_of([python, "-I", "-c", ask]).strip().partition(" ")
     if recent != "True":
-        raise ToolError(f"--python {python}: Python 3.10 or newer is needed")
+        raise ToolError(f"--python {python}: give Python 3.10 or newer")
     if interpreter.exists():
         present = (
             output_of([str(interpreter), "-I", "-c", ask]).strip().partition(" ")[2]
@@ -231,8 +231,8 @@ def _check_interpreter(python: str, interpreter: Path) -> None:
         if not present or Path(present).resolve() != Path(base).resolve():
             venv = interpreter.parents[1]
             raise ToolError(
-                f"--python {python}: {venv} is made of {present or 'another'}; "
-                "delete that folder to have it made anew"
+                f"--python {python}: {venv} uses {present or 'another Python'}: "
+                "delete that folder, and run this again"
             )
 
 

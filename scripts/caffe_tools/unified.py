@@ -195,7 +195,7 @@ def parse(text: str, name: str) -> tuple[str, tuple[FileDiff, ...]]:
             raise ToolError(f"{name}, line {at + 1}: expected '@@ -'")
         diffs.append(FileDiff(path, tuple(hunks)))
     if not diffs:
-        raise ToolError(f"{name} is no unified diff: no line begins with '--- a/'")
+        raise ToolError(f"{name} is not a unified diff: no line begins with '--- a/'")
     return header, tuple(diffs)
 
 
@@ -235,9 +235,11 @@ def _hunk(lines: list[str], at: int, name: str) -> Hunk:
         old -= line[0] in " -"
         new -= line[0] in " +"
     if old or new or all(line[0] == " " for line in body):
-        raise ToolError(f"{where}: the hunk's lines and its '@@' line disagree")
+        raise ToolError(
+            f"{where}: the hunk does not match the line counts of its '@@' line"
+        )
     if all(line[0] == "+" for line in body):
-        raise ToolError(f"{where}: the hunk has no context to find its place by")
+        raise ToolError(f"{where}: the hunk has no context lines")
     return Hunk(where, tuple(body))
 
 
