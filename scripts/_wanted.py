@@ -19,8 +19,9 @@ def check():
     if is_old():
         found = (sys.version_info[0], sys.version_info[1], sys.executable)
         sys.exit(
-            "error: Python 3.10 or newer is needed, this is %d.%d (%s): call another, "
-            "for example python3.11 %s" % (found + (" ".join(sys.argv),))  # noqa: RUF005
+            "error: this script needs Python 3.10 or newer, but this is %d.%d (%s): "
+            "use a newer one, for example python3.11 %s"
+            % (found + (" ".join(sys.argv),))  # noqa: RUF005
         )
 
 

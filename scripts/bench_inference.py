@@ -134,9 +134,9 @@ def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.parser(
         f"{__doc__} Our Caffe through oneDNN, Caffe's own layers, OpenCV's dnn module "
-        "with the same files, onnxruntime and PyTorch with the same network (those of "
-        "build/judges: scripts/build_caffe.py --judges). What is timed is all of "
-        "randrop.prediction.tiles.predict.",
+        "with the same files, onnxruntime and PyTorch with the same network (those "
+        "of build/judges: scripts/build_caffe.py --judges). The times cover "
+        "randrop.prediction.tiles.predict as a whole.",
         "  scripts/bench_inference.py --out results/bench_inference.json",
     )
     add = parser.add_argument
@@ -145,9 +145,9 @@ def arguments() -> argparse.Namespace:
     add("--base", type=int, default=16, help="channels of the first level")
     add("--tile", type=int, default=512)
     add("--threads", type=int, nargs="+", default=[1, 2])
-    add("--repeats", type=int, default=1, help="photographs timed in each process")
-    add("--rounds", type=int, default=1, help="processes of each contender")
-    add("--out", type=Path, help="write the figures there as JSON")
+    add("--repeats", type=int, default=1, help="photographs timed per process")
+    add("--rounds", type=int, default=1, help="processes per contender")
+    add("--out", type=Path, help="write the figures to this JSON file")
     add("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -167,7 +167,7 @@ def main() -> None:
     tiles.check(options.tile, 64, STRIDE)
     for contender, package in (("pytorch", "torch"), ("onnxruntime", "onnxruntime")):
         if contender in options.contenders:
-            check_judges(package, "leave it out with --contenders")
+            check_judges(package, "exclude it with --contenders")
     runs = [
         (threads, contender)
         for threads in options.threads

@@ -32,12 +32,12 @@ EPILOG = """\
   scripts/bench_loaded.py --out results/bench_loaded.json
   scripts/bench_loaded.py --losses top-k --no-step
 
-A busy loop is a program that does nothing and never rests, as a compiler beside a
-training; they run at normal priority, in sessions of their own. With as many of them
-as processors, threads get half of each processor at best. Whether two threads are
-slower than one there tells whether they wait for each other: the ratio should not be
-above 1. The step is timed by `caffe time`, as a user starts it: none of the variables
-that our scripts set for OpenMP are set. Close other programs for the quiet figures."""
+A busy loop is a program that only uses processor time, as a compiler beside a training
+does. The loops run at normal priority, in sessions of their own. With as many loops as
+processors, threads get at most half of each processor. If two threads are slower there
+than one, they wait for each other: the ratio should not be above 1. `caffe time` times
+the step as a user starts it, without the OpenMP variables that our scripts set. Close
+other programs for the quiet figures."""
 
 
 @contextlib.contextmanager
@@ -175,18 +175,18 @@ def arguments() -> argparse.Namespace:
     parser = cli.parser(__doc__, EPILOG)
     add = parser.add_argument
     add("--threads", type=int, nargs="+", default=[1, 2], help="default: 1 2")
-    add("--loops", type=int, default=2, help="busy loops beside (default: 2)")
-    add("--rounds", type=int, default=3, help="processes of each (default: 3)")
-    add("--repeats", type=int, default=15, help="passes of a loss in each (15)")
-    add("--iterations", type=int, default=10, help="steps in each (10)")
-    add("--losses", nargs="+", metavar="LOSS", help="these alone")
+    add("--loops", type=int, default=2, help="busy loops in parallel (default: 2)")
+    add("--rounds", type=int, default=3, help="processes per measurement (default: 3)")
+    add("--repeats", type=int, default=15, help="passes of a loss per process (15)")
+    add("--iterations", type=int, default=10, help="steps per process (10)")
+    add("--losses", nargs="+", metavar="LOSS", help="time only these losses")
     add("--shape", type=int, nargs=4, default=[8, 4, 256, 256], metavar="SIZE",
-        help="of the logits (8 4 256 256)")  # fmt: skip
+        help="shape of the logits (8 4 256 256)")  # fmt: skip
     add("--base", type=int, default=16, help="channels of the U-Net (16)")
-    add("--batch", type=int, default=2, help="its images (2)")
-    add("--side", type=int, default=256, help="of its images (256)")
-    add("--no-step", action="store_true", help="time the losses alone")
-    add("--out", type=Path, help="write the figures there as JSON")
+    add("--batch", type=int, default=2, help="images per batch (2)")
+    add("--side", type=int, default=256, help="side of its images in pixels (256)")
+    add("--no-step", action="store_true", help="time only the losses")
+    add("--out", type=Path, help="write the figures to this JSON file")
     return parser.parse_args()
 
 
@@ -199,11 +199,15 @@ def main() -> None:
         if min(value if isinstance(value, list) else [value]) < 1:
             raise UserError(f"--{name} must be at least 1")
     if options.loops < 0 or options.side % 16:
-        raise UserError("--loops must not be negative, --side a multiple of 16")
+        raise UserError(
+            "--loops must not be negative, and --side must be a multiple of 16"
+        )
     wanted = options.losses or [n for names in LOSSES.values() for n in names]
     unknown = set(wanted) - {n for names in LOSSES.values() for n in names}
     if unknown:
-        raise UserError(f"--losses {' '.join(sorted(unknown))}: choose from {LOSSES}")
+        raise UserError(
+            f"--losses {' '.join(sorted(unknown))}: choose from {' '.join(LOSSES)}"
+        )
     if options.out:
         ownership.check(options.out)
     content: dict[str, Any] = {

@@ -24,17 +24,21 @@ def measure(**task: Any) -> dict[str, float]:
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.parser(
-        f"{__doc__} PyTorch, MONAI and nnU-Net are those of build/judges "
-        "(scripts/build_caffe.py --judges). The copy is of the bytes that a loss must "
-        "move.",
+        f"{__doc__} PyTorch, MONAI and nnU-Net come from build/judges "
+        "(scripts/build_caffe.py --judges). The copy moves the bytes that a loss "
+        "must move.",
         "  scripts/bench_losses.py --out results/bench_losses.json",
     )
     add = parser.add_argument
     add("--threads", type=int, nargs="+", default=[1, 2])
-    add("--repeats", type=int, default=15, help="passes timed in each process")
-    add("--rounds", type=int, default=2, help="processes of each contender")
-    add("--without-pytorch", action="store_true", help="time ours and Caffe's alone")
-    add("--out", type=Path, help="write the figures there as NAME.json, and NAME.png")
+    add("--repeats", type=int, default=15, help="passes timed per process")
+    add("--rounds", type=int, default=2, help="processes per contender")
+    add(
+        "--without-pytorch",
+        action="store_true",
+        help="time only our losses and Caffe's",
+    )
+    add("--out", type=Path, help="write the figures to NAME.json and NAME.png")
     add("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -53,7 +57,7 @@ def main() -> None:
     if options.without_pytorch:
         contenders = ["native", "copy"]
     else:
-        check_judges("torch", "give --without-pytorch")
+        check_judges("torch", "pass --without-pytorch")
     settings = (options.threads, options.rounds, options.repeats)
     content = {
         "shapes": losses.compare(measure, contenders, *settings),

@@ -116,16 +116,22 @@ def child(task: dict[str, Any]) -> dict[str, float]:
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.parser(
-        f"{__doc__} The limit is the time of a copy of as many bytes as a loss must "
-        "move: logits and labels read forward and backward, the gradient written.",
+        f"{__doc__} The limit is the time to copy the bytes that a loss must move: it "
+        "reads logits and labels forward and backward, and writes the gradient.",
         "  scripts/bench_losses_gpu.py --out results/bench_losses_gpu.json",
     )
     add = parser.add_argument
     add("--device", choices=("gpu", "cpu"), default="gpu")
-    add("--rounds", type=int, default=1, help="processes of each loss")
-    add("--losses", nargs="+", help="of these names alone")
-    add("--largest", type=int, default=2**26, metavar="PIXELS", help="leave out more")
-    add("--out", type=Path, help="write the figures there as JSON")
+    add("--rounds", type=int, default=1, help="processes per loss")
+    add("--losses", nargs="+", help="time only these losses")
+    add(
+        "--largest",
+        type=int,
+        default=2**26,
+        metavar="PIXELS",
+        help="skip shapes with more labels",
+    )
+    add("--out", type=Path, help="write the figures to this JSON file")
     add("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -141,8 +147,8 @@ def check_gpu() -> None:
     cache = caffe_root() / "build/CMakeCache.txt"
     if cache.exists() and "CPU_ONLY:BOOL=ON" in cache.read_text():
         raise UserError(
-            f"the Caffe of {caffe_root()} has no CUDA: build one with "
-            "scripts/build_caffe.py --gpu, or give --device cpu"
+            f"the Caffe in {caffe_root()} has no CUDA: build one with "
+            "scripts/build_caffe.py --gpu, or pass --device cpu"
         )
 
 
@@ -169,7 +175,7 @@ def main() -> None:
     ]
     if not cells:
         raise UserError(
-            f"no loss is left: choose from {', '.join(known)}, and a larger --largest"
+            f"no loss is selected: choose from {', '.join(known)}, or raise --largest"
         )
     rates: dict[int, float] = {}
     content = []

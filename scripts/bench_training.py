@@ -156,16 +156,16 @@ def child(task: dict[str, Any]) -> dict[str, float]:
 def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.parser(
-        f"{__doc__} PyTorch is that of build/judges (scripts/build_caffe.py --judges).",
+        f"{__doc__} PyTorch comes from build/judges (scripts/build_caffe.py --judges).",
         "  scripts/bench_training.py --out results/bench_training.json",
     )
     add = parser.add_argument
     add("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     add("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     add("--threads", type=int, nargs="+", default=[1, 2])
-    add("--repeats", type=int, default=7, help="iterations timed in each round")
-    add("--rounds", type=int, default=3, help="processes of each contender")
-    add("--out", type=Path, help="write the figures there as JSON")
+    add("--repeats", type=int, default=7, help="iterations timed per round")
+    add("--rounds", type=int, default=3, help="processes per contender")
+    add("--out", type=Path, help="write the figures to this JSON file")
     add("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -181,7 +181,7 @@ def main() -> None:
     if options.out:
         ownership.check(options.out)
     if "pytorch" in options.contenders:
-        check_judges("torch", "leave it out with --contenders oneDNN caffe")
+        check_judges("torch", "exclude PyTorch with --contenders oneDNN caffe")
     runs = [
         (name, threads, contender)
         for name in options.settings

@@ -11,14 +11,14 @@ usage() {
 usage: bash scripts/check_kernels.sh [--compiler CXX | --arm] [--help]
 
 Compiles the vector kernels of the losses with -fsanitize=undefined,float-cast-overflow
-and ASan, and runs their tests: any logits and labels, and ranges between whose elements
-nothing may be written. Then it checks that no function that was compiled for one
-instruction set can be linked into code for another. It takes gtest from the Caffe tree
-that scripts/build_caffe.py leaves in build/caffe (or $RANDROP_BUILD/caffe).
+and AddressSanitizer, and runs their tests: arbitrary logits and labels, and ranges
+outside which nothing may be written. Then it checks that the linker cannot mix functions
+for different instruction sets. It uses gtest from the Caffe tree of
+scripts/build_caffe.py in build/caffe (or $RANDROP_BUILD/caffe).
 
-  --compiler CXX  another compiler than g++, such as clang++
+  --compiler CXX  use another compiler than g++, such as clang++
   --arm           compile for 64-bit ARM (NEON), without sanitizers, and run the tests in
-                  QEMU. Debian and Ubuntu have both:
+                  QEMU. On Debian and Ubuntu install both with
                   apt-get install g++-aarch64-linux-gnu qemu-user
 EOT
 }

@@ -27,15 +27,15 @@ EXAMPLES = """\
   scripts/compare.py --data build/organs2d --losses cross-entropy cross-entropy+dice \\
       --seeds 1 2 3 --out build/compare-organs -- --iterations 1500 --batch 2
 
-Losses are those of scripts/train.py --help; what follows -- goes to train.py. The same
-command again goes on where it was stopped, and leaves alone what is done; when this
-ends, so do its trainings, after a snapshot if it was Ctrl-C or SIGTERM. OUT gets a
-folder a run, summary.json, summary.md (mean and spread over seeds, and differences to
-the first loss or the --reference, paired by seed) and summary.png.
+scripts/train.py --help lists the losses. Arguments after -- go to train.py. Run the
+same command again to continue after a stop; finished runs are kept. When this script
+ends, its trainings end too; after Ctrl-C or SIGTERM they write a snapshot first. OUT
+contains one folder per run, summary.json, summary.md (mean and spread over seeds, and
+differences to the first loss or --reference, paired by seed) and summary.png.
 
-With --learning-rates each loss gets the best of them by itself: it is trained with each
-on the first four fifths of the training photographs, and the mean average precision on
-the last fifth decides. The validation photographs have no part in it.
+With --learning-rates, each loss uses its own best rate: it is trained with every rate
+on the first four fifths of the training photographs, and the rate with the highest mean
+average precision on the last fifth wins. The validation photographs are not used.
 """
 
 
@@ -60,21 +60,38 @@ def arguments() -> argparse.Namespace:
     """Parse the command line; arguments after `--` go to train.py."""
     parser = cli.parser(__doc__, EXAMPLES)
     add = parser.add_argument
-    add("--data", type=Path, required=True, help="photographs or a labelled set")
-    add("--split", type=Path, help="of photographs, as in train.py")
-    add("--lesions", nargs="+", default=["MA", "HE"], help="of photographs")
+    add(
+        "--data",
+        type=Path,
+        required=True,
+        help="prepared photographs or a labelled set",
+    )
+    add("--split", type=Path, help="as --split of train.py; photographs only")
+    add(
+        "--lesions",
+        nargs="+",
+        default=["MA", "HE"],
+        help="lesion types; photographs only",
+    )
     add("--losses", nargs="+", required=True, help="as --loss of train.py")
     add("--learning-rates", type=float, nargs="+", default=[], metavar="LR",
-        help="each loss gets the best of these; photographs only")  # fmt: skip
-    add("--search-iterations", type=int, default=800, help="of each trial of a rate")
+        help="train each loss with the best of these; photographs only")  # fmt: skip
+    add(
+        "--search-iterations",
+        type=int,
+        default=800,
+        help="iterations per trial of a rate",
+    )
     add("--seeds", type=int, nargs="+", default=[1])
     add("--out", type=Path, required=True)
-    add("--reference", metavar="LOSS", help="differences are to it; default the first")
-    add("--costs", action="store_true", help="also time an iteration of each loss")
-    add("--jobs", type=int, default=os.cpu_count(), help="trainings at a time")
-    add("--results", type=Path, help="also write the summary here, as NAME.json, "
-        ".md and .png")  # fmt: skip
-    add("training", nargs="*", help="after --: arguments of train.py")
+    add(
+        "--reference", metavar="LOSS", help="compare with this loss; default: the first"
+    )
+    add("--costs", action="store_true", help="also time one iteration of each loss")
+    add("--jobs", type=int, default=os.cpu_count(), help="parallel trainings")
+    add("--results", type=Path,
+        help="also write the summary to NAME.json, NAME.md and NAME.png")  # fmt: skip
+    add("training", nargs="*", help="after --: arguments for train.py")
     return parser.parse_args()
 
 
@@ -82,14 +99,19 @@ def main() -> int:
     """Run all, continue after failures, write the summary and print its tables."""
     options = arguments()
     if not options.data.is_dir():
-        raise UserError(f"--data {options.data}: no such folder")
+        raise UserError(f"--data {options.data}: the folder does not exist")
     if options.reference not in (None, *options.losses):
-        raise UserError(f"--reference {options.reference} is none of the --losses")
+        raise UserError(
+            f"--reference {options.reference} is not among the --losses: add it, or "
+            "choose one of them"
+        )
     if options.jobs < 1:
         raise UserError("--jobs must be at least 1")
     if options.learning_rates:
         if is_labelled(options.data):
-            raise UserError("--learning-rates is for photographs")
+            raise UserError(
+                "--learning-rates works only with photographs: give --lr after --"
+            )
         if "--lr" in options.training:
             raise UserError("give --learning-rates, or --lr after --, not both")
     fields = [field.name for field in dataclasses.fields(comparing.Plan)]

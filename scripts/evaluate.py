@@ -26,7 +26,7 @@ DESCRIPTION = """\
 Measure probability maps against the masks of a data set.
 
 Writes into OUT:
-  metrics.json      per lesion type: AUPR as the IDRiD challenge has it, average
+  metrics.json      per lesion type: AUPR as in the IDRiD challenge, average
                     precision with a 95 % interval, largest F1 with threshold, IoU,
                     sensitivity and precision at it, prevalence; and by photograph.
                     By lesion: FROC score (mean sensitivity at 1/8 to 8 false alarms a
@@ -37,8 +37,8 @@ Writes into OUT:
   ranked_<LESION>.jpg   the best, the median and the worst photograph on one picture
   report.html       all of it on one page that needs no other file
 
-The maps are OUT of scripts/predict.py, or grey PNG files of 8 or 16 bits that another
-program wrote to <folder>/<LESION>/<name>.png.
+The maps are the OUT folder of scripts/predict.py, or grey PNG files with 8 or 16 bits
+from another program, as <folder>/<LESION>/<name>.png.
 """
 
 EXAMPLES = """\
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     prediction = _prediction(root)
     lesions = options.lesions or prediction.get("lesions")
     if not lesions:
-        raise UserError(f"{root} has no prediction.json: name the --lesions to measure")
+        raise UserError(f"{root} has no prediction.json: give the --lesions to measure")
     check_lesions(lesions)
     cases = read_dataset(options.data, options.split).subset(options.subset)
     files = ["metrics.json", "pr_curves.png", "report.html"]
@@ -158,9 +158,9 @@ def _prediction(root: Path) -> dict:
     path = root / "prediction.json"
     if not path.exists():
         return {}
-    prediction = schema.read_json(path, Prediction, "predict again, or remove it")
+    prediction = schema.read_json(path, Prediction, "predict again, or remove the file")
     if not prediction.get("complete"):
-        log.warning("%s: this prediction was interrupted, or photographs failed", root)
+        log.warning("%s: the prediction was interrupted, or photographs failed", root)
     return prediction
 
 
@@ -178,19 +178,19 @@ def _sentence(result: dict) -> str:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser(DESCRIPTION, EXAMPLES)
     add = parser.add_argument
-    add("--probabilities", type=Path, required=True, help="folder of the maps")
+    add("--probabilities", type=Path, required=True, help="folder with the maps")
     add("--data", type=Path, required=True, help="data set with the masks")
-    add("--split", type=Path, help="JSON file of the subsets")
+    add("--split", type=Path, help="JSON file with the subsets")
     add("--subset", default="validation", help="train, validation, all, ...")
-    add("--lesions", nargs="+", help="lesion types; by default those of the maps")
+    add("--lesions", nargs="+", help="lesion types; default: those of the maps")
     add("--against", type=Path, metavar="MAPS",
-        help="maps of another network for the same photographs: what is better, with "
-        "intervals of the difference")  # fmt: skip
-    add("--run", type=Path, help="folder of the training, to show it in the report")
+        help="maps of another network for the same photographs: report the difference, "
+            "with intervals")  # fmt: skip
+    add("--run", type=Path, help="folder of the training, for the report")
     add("--overlays", choices=("all", "telling"), default="all",
-        help="of all photographs, or of the best, median and worst")  # fmt: skip
-    add("--credit", default="", help="where the photographs are from, for the report")
-    add("--out", type=Path, required=True, help="folder to write")
+        help="draw all photographs, or the best, median and worst")  # fmt: skip
+    add("--credit", default="", help="source of the photographs, for the report")
+    add("--out", type=Path, required=True, help="output folder")
     return parser.parse_args(arguments)
 
 

@@ -19,8 +19,8 @@ EXAMPLES = """\
   scripts/evaluate_labels.py --run build/run-organs --data build/organs2d \\
       --out build/evaluation
 
-OUT gets metrics.json and predictions.png. Overlaps are taken image by image and
-averaged; the means leave the background out.
+Writes metrics.json and predictions.png into OUT. Overlaps are computed per image and
+averaged; the means exclude the background.
 """
 
 
@@ -28,10 +28,10 @@ def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.parser(__doc__, EXAMPLES)
     add = parser.add_argument
-    add("--run", type=Path, required=True, help="folder of a training by train.py")
+    add("--run", type=Path, required=True, help="output folder of scripts/train.py")
     add("--data", type=Path, required=True, help="the labelled set")
     add("--subset", choices=SUBSETS, default="validation")
-    add("--out", type=Path, required=True, help="folder to write")
+    add("--out", type=Path, required=True, help="output folder")
     return parser.parse_args()
 
 

@@ -20,12 +20,12 @@ from randrop.nets.losses import activation_of
 log = logging.getLogger("randrop")
 
 DESCRIPTION = """\
-Write patches into LMDB, for a Caffe that has no Python layers.
+Write patches into LMDB, for a Caffe without Python layers.
 
-OUT gets train_data, train_label, validation_data and validation_label, and for them
-train_val, solver and deploy.prototxt of a U-Net, with Data layers alone. The patches
-are those that the data layer of train.py cuts for the same seed, augmented, the first
---patches of them: training goes round and round in them.
+Writes into OUT the databases train_data, train_label, validation_data and
+validation_label, and train_val, solver and deploy.prototxt of a U-Net that reads them
+with Data layers. The patches are the first --patches augmented ones that the data layer
+of train.py cuts for the same seed; the training cycles through them.
 """
 
 EXAMPLES = """\
@@ -42,8 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     losses = nets.parse_losses(options.loss, activation)
     if min(options.patch, options.batch, options.iterations) < 1 or options.patch % 8:
         raise UserError(
-            f"--patch {options.patch} must be a multiple of 8; --batch and "
-            "--iterations must be at least 1"
+            "--patch must be a multiple of 8, --batch and --iterations at least 1"
         )
     own = Options(
         tuple(options.lesions),
@@ -80,15 +79,20 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser(DESCRIPTION, EXAMPLES)
     add = parser.add_argument
     add("--data", type=Path, required=True, help="data set with the masks")
-    add("--split", type=Path, help="JSON file of the subsets")
+    add("--split", type=Path, help="JSON file with the subsets")
     add("--lesions", nargs="+", default=["MA", "HE"], help="label channels, in order")
-    add("--out", type=Path, required=True, help="folder to write")
-    add("--patches", type=int, default=4000, help="for training")
+    add("--out", type=Path, required=True, help="output folder")
+    add("--patches", type=int, default=4000, help="patches for training")
     add("--validation-patches", type=int, default=100)
-    add("--patch", type=int, default=256, help="side in pixels")
-    add("--lesion-share", type=float, default=0.5, help="patches centred on a lesion")
+    add("--patch", type=int, default=256, help="side of a patch in pixels")
+    add(
+        "--lesion-share",
+        type=float,
+        default=0.5,
+        help="share of patches centred on a lesion",
+    )
     add("--seed", type=int, default=1)
-    add("--loss", default="random-drop", help="as for train.py; decides the labels")
+    add("--loss", default="random-drop", help="as for train.py; determines the labels")
     add("--batch", type=int, default=2)
     add("--base-channels", type=int, default=16)
     add("--iterations", type=int, default=4000)

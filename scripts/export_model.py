@@ -1,4 +1,4 @@
-"""Make a model to give away of a training: network, thresholds, figures and a card."""
+"""Export a training as a model to share: network, thresholds, figures and a card."""
 
 WANTED: str = "Python 3.10 or newer"
 
@@ -27,20 +27,20 @@ from randrop.training import snapshots
 log = logging.getLogger("randrop")
 
 DESCRIPTION = """\
-Make a model to give away of a finished training.
+Export a finished training as a model to share.
 
 Writes into OUT:
-  deploy.prototxt, final.caffemodel   the network, without the layers of the training
-                    and without any path of this machine
+  deploy.prototxt, final.caffemodel   the network, without training layers and
+                    without paths of this machine
   final.sha256      its SHA-256, as sha256sum -c reads it
-  run.json          settings, width of the field of view, a threshold a lesion type
-  metrics.json      what was measured, on which photographs
+  run.json          settings, width of the field of view, threshold per lesion type
+  metrics.json      measured figures, and the photographs used
   README.md         the model card
 
-The training's own photographs are predicted for the thresholds (largest F1), and the
-validation photographs for the figures: the thresholds know nothing of them. OUT is a
-run for scripts/predict.py --run. It is a new folder, or one that this script wrote and
-nobody added to.
+The thresholds (largest F1) come from predictions of the training photographs, the
+figures from the validation photographs, so that they are independent. Pass OUT to
+scripts/predict.py --run. OUT must be a new folder, or one that contains only files of
+this script.
 """
 
 EXAMPLES = """\
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     run = predicting.read_run(options.run, model_card.NEEDED)
     data = options.data or run.get("data")
     if not data:
-        raise UserError(f"{options.run} names no data: give --data")
+        raise UserError(f"{options.run} has no path of its data: give --data")
     split = None if options.data else run.get("split")
     dataset = read_dataset(data, split)
     subsets = {name: dataset.subset(name) for name in ("train", "validation")}
@@ -78,8 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
         for name, found in measured.items():
             if not found.lesions[lesion]["positives"]:
                 raise UserError(
-                    f"no {lesion} in the photographs of {name}: a model of it cannot "
-                    "be measured; train without it, or split otherwise"
+                    f"no photograph of {name} has {lesion}, so the model cannot be "
+                    "measured on it: train without it, or choose another split"
                 )
     thresholds = {
         lesion: result["threshold"]
@@ -119,7 +119,7 @@ def _write_network(run: Path, folder: Path) -> None:
 
 def _about(path: Path) -> dict:
     """Return the texts for the card."""
-    about = schema.read_json(path, About, "see the example of --help")
+    about = schema.read_json(path, About, "see the example in --help")
     return {key: about[key] for key in schema.names(About)}
 
 
@@ -151,16 +151,16 @@ def _metrics(
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser(DESCRIPTION, EXAMPLES)
     add = parser.add_argument
-    add("--run", type=Path, required=True, help="folder that scripts/train.py wrote")
-    add("--data", type=Path, help="data set, if it has moved since the training")
+    add("--run", type=Path, required=True, help="output folder of scripts/train.py")
+    add("--data", type=Path, help="data set, if it moved after the training")
     add(
         "--about",
         type=Path,
         required=True,
-        help="words for the card: JSON with "
-        "title, data (whose photographs), licence (theirs) and limits, a list",
+        help="text of the card: JSON with title, data (origin of the photographs), "
+        "licence (of the data) and limits (a list)",
     )
-    add("--out", type=Path, required=True, help="folder to write")
+    add("--out", type=Path, required=True, help="output folder")
     return parser.parse_args(arguments)
 
 

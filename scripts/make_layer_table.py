@@ -1,4 +1,4 @@
-"""Write proto/LAYERS.md anew: every layer, its parameters, bottoms and tops."""
+"""Write proto/LAYERS.md: every layer, its parameters, bottoms and tops."""
 
 WANTED: str = "Python 3.10 or newer"
 
@@ -133,7 +133,7 @@ def _descriptors() -> descriptor_pb2.FileDescriptorProto:
             )
         except FileNotFoundError as error:
             raise UserError(
-                "protoc is missing: 'python3 scripts/build_caffe.py' installs it"
+                "protoc is missing: install it with 'python3 scripts/build_caffe.py'"
             ) from error
         if done.returncode:
             raise UserError(f"protoc: {done.stderr.strip()}")

@@ -18,8 +18,8 @@ EXAMPLES = """\
   scripts/make_organs.py build/organs3d --dimensions 3 --size 32 --labels 20 \\
       --smallest 0.001
 
-The folder holds train.h5 and validation.h5 (data and label, as Caffe's HDF5Data reads
-them), manifest.json (names, shape, pixels of each label) and preview.png.
+The folder contains train.h5 and validation.h5 (data and label, as Caffe's HDF5Data
+reads them), manifest.json (names, shape, pixels of each label) and preview.png.
 """
 
 
@@ -27,10 +27,10 @@ def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.parser(__doc__, EXAMPLES)
     add = parser.add_argument
-    add("out", type=Path, metavar="OUT", help="folder to write")
+    add("out", type=Path, metavar="OUT", help="output folder")
     add("--dimensions", type=int, default=2, help="2 for images, 3 for volumes")
     add("--size", type=int, default=128, help="pixels along each axis")
-    add("--labels", type=int, default=9, help="organs, and the background")
+    add("--labels", type=int, default=9, help="labels: the organs and the background")
     add(
         "--smallest",
         type=float,

@@ -26,13 +26,13 @@ def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.parser(__doc__, EXAMPLES)
     add = parser.add_argument
-    add("out", type=Path, metavar="OUT", help="folder to write")
-    add("--images", type=int, default=32, help="how many photographs")
+    add("out", type=Path, metavar="OUT", help="output folder")
+    add("--images", type=int, default=32, help="number of photographs")
     add("--size", type=int, default=512, help="width in pixels")
     add("--seed", type=int, default=0)
     add("--lesions", nargs="+", choices=LESIONS, default=["MA", "HE"])
     add("--validation-share", type=float, default=0.25)
-    add("--workers", type=int, default=os.cpu_count(), help="processes that draw")
+    add("--workers", type=int, default=os.cpu_count(), help="parallel processes")
     return parser.parse_args()
 
 

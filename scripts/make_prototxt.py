@@ -1,4 +1,4 @@
-"""Write the networks in prototxt/ anew from their generators in randrop.nets."""
+"""Write the networks in prototxt/ with their generators in randrop.nets."""
 
 WANTED: str = "Python 3.10 or newer"
 
@@ -19,12 +19,12 @@ LESIONS = ("MA", "HE")
 HEADS = {
     "unet": {
         "train_val": """\
-# U-Net with one sigmoid channel a lesion type (here MA and HE), trained with the random
-# drop loss. Written by scripts/make_prototxt.py; scripts/train.py writes one like it
-# for your data, lesion types, width and depth. The data layer is in Python: PYTHONPATH
-# must hold python_layers, Caffe's folder python and the packages of build/venv, as
-# docs/how-to/train-by-caffe.md shows. "root" is where that page prepares the data, seen
-# from where caffe is started; for another loss change the last layer.
+# U-Net with one sigmoid channel per lesion type (here MA and HE), trained with the
+# random drop loss. Written by scripts/make_prototxt.py; scripts/train.py writes a
+# similar one for your data, lesion types, width and depth. The data layer is in Python:
+# PYTHONPATH must contain python_layers, Caffe's folder python and the packages of
+# build/venv, as docs/how-to/train-by-caffe.md shows. "root" is the data folder of that
+# page, relative to where you start caffe. For another loss, change the last layer.
 """,
         "solver": """\
 # caffe train -solver prototxt/unet/solver.prototxt, from the root of the repository,
@@ -32,41 +32,42 @@ HEADS = {
 # Adam from scratch; its steps do not depend on the size of the loss.
 """,
         "deploy": """\
-# The trained U-Net: network input -> probabilities, a channel a lesion type. Layers of
-# plain Caffe alone, so that OpenCV (cv2.dnn.readNetFromCaffe) reads it, too. Height and
-# width must be multiples of 8. The input is randrop.data.network_input of a photograph.
+# The trained U-Net: network input -> probabilities, one channel per lesion type. It has
+# only layers of plain Caffe, so OpenCV (cv2.dnn.readNetFromCaffe) reads it, too. Height
+# and width must be multiples of 8. The input is randrop.data.network_input of a
+# photograph.
 """,
     },
     "lseg": {
         "train_val": """\
-# A deeply supervised network with the stages of VGG-16 at a quarter of its widths, one
-# sigmoid channel a lesion type (here MA and HE), and the random drop loss on the fused
-# logits and on those of each stage. Written by scripts/make_prototxt.py; train.py
-# writes one for your data with --net lseg. Needs Python layers, as prototxt/unet.
+# A deeply supervised network with the stages of VGG-16 at a quarter of their widths,
+# one sigmoid channel per lesion type (here MA and HE), and the random drop loss on the
+# fused logits and on those of each stage. Written by scripts/make_prototxt.py;
+# train.py --net lseg writes one for your data. Needs Python layers, like prototxt/unet.
 """,
         "solver": """\
 # caffe train -solver prototxt/lseg/solver.prototxt, from the root of the repository,
 # with the PYTHONPATH of prototxt/unet/solver.prototxt and the data in build/idrid.
 """,
         "deploy": """\
-# The trained network: network input -> probabilities, a channel a lesion type. Plain
-# Caffe's layers alone. Height and width must be multiples of 16.
+# The trained network: network input -> probabilities, one channel per lesion type. It
+# has only layers of plain Caffe. Height and width must be multiples of 16.
 """,
     },
     "explog3d": {
         "train_val": """\
 # The network of the exponential logarithmic loss paper (Wong et al., MICCAI 2018) at a
 # reduced size: volumes of 32 x 32 x 32, 20 labels. Written by scripts/make_prototxt.py;
-# scripts/train.py writes one like it for your volumes. The .txt files beside it name
+# scripts/train.py writes a similar one for your volumes. The .txt files beside it list
 # the HDF5 files that 'scripts/make_organs.py build/organs3d --dimensions 3 --size 32
-# --labels 20 --smallest 0.0015' draws. Layers of plain Caffe but for the loss.
+# --labels 20 --smallest 0.0015' draws. All layers but the loss are plain Caffe.
 """,
         "solver": """\
 # caffe train -solver prototxt/explog3d/solver.prototxt, from the repository's root,
 # with the data in build/organs3d, as train_val.prototxt says. No Python is needed.
 """,
         "deploy": """\
-# The trained network: volume -> probabilities of 20 labels. Plain Caffe's layers alone.
+# The trained network: volume -> probabilities of 20 labels. Only layers of plain Caffe.
 """,
     },
 }

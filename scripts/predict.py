@@ -15,26 +15,26 @@ from randrop.errors import UserError
 from randrop.prediction import model, predicting
 
 DESCRIPTION = """\
-Predict lesions in photographs of the fundus, by a network of your own or by the model
+Predict lesions in photographs of the fundus, with your own network or with the model
 that comes with the project (models/idrid).
 
-Photographs of any size are computed in overlapping tiles. For each lesion type and
-photograph, OUT/<LESION>/<name>.png holds the probabilities as a 16-bit grey PNG that
-any viewer opens: value / 65535. OUT/prediction.json says what made them. Outside the
-field of view the probability is 0.
+Photographs of any size are processed in overlapping tiles. For each lesion type and
+photograph, OUT/<LESION>/<name>.png contains the probabilities as a 16-bit grey PNG for
+any viewer: value / 65535. OUT/prediction.json records the network and the settings.
+Outside the field of view the probability is 0.
 
-Of photographs that are named one by one (or with --list) OUT/<name>.json lists the
+For photographs given on the command line (or with --list), OUT/<name>.json lists the
 lesions that reach --threshold (type, place, size, probability), and OUT/<name>.png
 shows them.
 
-Needs Caffe or nothing but OpenCV: both backends compute the same (to 1e-4).
-A photograph that cannot be read is named at the end, with exit status 2; the others
-are done.
+Needs only Caffe or OpenCV; both backends give the same result (to 1e-4).
+If a photograph cannot be read, the others are still predicted; the script lists the
+failures at the end and exits with status 2.
 """
 
 EXAMPLES = """\
   predict.py photo.jpg
-      its lesions by our model: prediction/photo.png and prediction/photo.json
+      its lesions, with our model: prediction/photo.png and prediction/photo.json
   predict.py --run build/runs/log --out build/maps
       the validation photographs of the data that the run was trained on
   predict.py --run build/runs/log --data ~/IDRiD --subset test --out maps
@@ -55,8 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     if set(wanted) - set(network.channels):
         raise UserError(
             f"--lesions {' '.join(wanted)}: the network of {options.run} was trained "
-            f"for {' '.join(network.channels)}: name some of them, or leave --lesions "
-            "out"
+            f"for {' '.join(network.channels)}: choose from these, or omit --lesions"
         )
     cases = _cases(options, network.facts)
     own = predicting.Options(
@@ -81,13 +80,15 @@ def _cases(options: argparse.Namespace, run: Mapping[str, Any]) -> list[Case]:
             if path.stem in seen:
                 raise UserError(
                     f"{seen[path.stem]} and {path} would both be written as "
-                    f"{path.stem}.png: rename one, or predict them into two folders"
+                    f"{path.stem}.png: rename one, or use two output folders"
                 )
             seen[path.stem] = path
         return [Case(path.stem, path, {}) for path in paths]
     root = options.data or run.get("data")
     if not root:
-        raise UserError("nothing to predict: name photographs, or a data set by --data")
+        raise UserError(
+            "nothing to predict: give photographs, or a data set with --data"
+        )
     split = options.split or (None if options.data else run.get("split"))
     return list(read_dataset(root, split).subset(options.subset))
 
@@ -98,21 +99,21 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     network.add_argument(
         "--run",
         type=Path,
-        help="folder that scripts/train.py or scripts/export_model.py wrote; our model "
-        "where neither this nor --deploy is given",
+        help="output folder of scripts/train.py or scripts/export_model.py; default: "
+        "our model, unless --deploy is given",
     )
-    network.add_argument("--deploy", type=Path, help="network file, if not the run's")
-    network.add_argument("--weights", type=Path, help="caffemodel, if not the run's")
+    network.add_argument("--deploy", type=Path, help="network file; default: the run's")
+    network.add_argument("--weights", type=Path, help="caffemodel; default: the run's")
     network.add_argument(
         "--lesions",
         nargs="+",
-        help="its channels, in their order; with --run: those to write",
+        help="the network's channels, in order; with --run: those to write",
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("prediction"), help="folder to write"
+        "--out", type=Path, default=Path("prediction"), help="output folder"
     )
-    parser.add_argument("--data", type=Path, help="data set; by default the run's")
-    parser.add_argument("--split", type=Path, help="JSON file of the subsets")
+    parser.add_argument("--data", type=Path, help="data set; default: the run's")
+    parser.add_argument("--split", type=Path, help="JSON file with the subsets")
     parser.add_argument("--subset", default="validation", help="train, validation, all")
     parser.add_argument(
         "--backend",
@@ -125,21 +126,25 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="[TYPE=]P",
-        help="of the list of lesions; the model's, or 0.5, unless told otherwise; may "
-        "be repeated",
+        help="threshold of the lesion list; default: the model's, or 0.5; can be "
+        "repeated",
     )
     parser.add_argument(
-        "--list", action="store_true", help="list the lesions of a data set, too"
+        "--list", action="store_true", help="also list the lesions of a data set"
     )
     parser.add_argument("--gpu", action="store_true", help="compute on the GPU (Caffe)")
-    parser.add_argument("--tile", type=int, default=512, help="side of a tile, pixels")
-    parser.add_argument("--overlap", type=int, default=64, help="of tiles, in pixels")
+    parser.add_argument(
+        "--tile", type=int, default=512, help="side of a tile in pixels"
+    )
+    parser.add_argument(
+        "--overlap", type=int, default=64, help="overlap of tiles in pixels"
+    )
     parser.add_argument(
         "--scale",
         type=float,
-        help="shrink photographs by this before predicting, and enlarge the maps after "
-        "it: for photographs larger than those of the training; a model that was "
-        "exported knows by itself",
+        help="scale photographs by this factor before prediction, and scale the maps "
+        "back: for photographs larger than those of the training; an exported "
+        "model sets it by itself",
     )
     parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photographs")
     options = parser.parse_args(arguments)

@@ -8,18 +8,18 @@ usage() {
   cat <<'EOF'
 usage: bash scripts/quickstart.sh [--data DIR] [--caffe-root DIR] [--gpu] [--help]
 
-Installs what is missing, gets, patches and builds Caffe, makes a phantom data set
-(synthetic fundus photographs with lesions), trains a small U-Net with the random
-drop loss by `caffe train`, and writes build/quickstart/report.html.
+Installs missing packages, builds a patched Caffe, draws a phantom data set (synthetic
+fundus photographs with lesions), trains a small U-Net on it with `caffe train` and the
+random drop loss, and writes build/quickstart/report.html.
 
-  --data DIR  train on these photographs instead: the folders of IDRiD as
-              distributed, or images/ and masks/{MA,HE,...}/
+  --data DIR  train on these photographs instead: IDRiD as distributed, or
+              images/ and masks/{MA,HE,...}/
   --caffe-root DIR  copy this Caffe tree instead of fetching Debian's
   --gpu       build Caffe with CUDA and train on the GPU
 
-Running it again skips what is done. As root or with sudo, on Debian 12 and newer or
-Ubuntu 22.04 and newer; Ubuntu's archives do not have Debian's source of Caffe, so give
-a tree there with --caffe-root.
+A second run skips finished steps. Run it as root or with sudo, on Debian 12 or newer or
+Ubuntu 22.04 or newer. On Ubuntu, give a tree with --caffe-root, because Ubuntu's
+archives lack Debian's source package of Caffe.
 EOF
 }
 
@@ -30,10 +30,10 @@ gpu=()
 while [ $# -gt 0 ]; do
   case "$1" in
     --data)
-      if [ $# -lt 2 ]; then echo "error: --data wants a folder" >&2; exit 2; fi
+      if [ $# -lt 2 ]; then echo "error: --data needs a folder" >&2; exit 2; fi
       data="$2"; phantom=; shift 2 ;;
     --caffe-root)
-      if [ $# -lt 2 ]; then echo "error: --caffe-root wants a folder" >&2; exit 2; fi
+      if [ $# -lt 2 ]; then echo "error: --caffe-root needs a folder" >&2; exit 2; fi
       caffe=(--caffe-root "$2"); shift 2 ;;
     --gpu) gpu=(--gpu); shift ;;
     --help | -h) usage; exit 0 ;;
@@ -41,7 +41,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 if [ -z "$phantom" ] && [ ! -d "$data" ]; then
-  echo "error: --data $data is no folder" >&2
+  echo "error: --data $data is not a folder" >&2
   exit 2
 fi
 
@@ -86,11 +86,11 @@ step "5/5 Evaluation and report (10 seconds)"
 
 cat <<EOF
 
-Done. Look at
+Done. Results:
   $out/report.html          the report, one page
-  $out/run/curves.png       how the training went
+  $out/run/curves.png       the training and validation loss
   $out/run/kept.png         the share of negatives that random drop kept
-Go on with your own photographs:
+Next, use your own photographs:
   bash scripts/quickstart.sh --data DIR
   $python scripts/train.py --help
 EOF

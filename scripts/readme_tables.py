@@ -9,7 +9,7 @@ from typing import Any
 
 import _start  # noqa: F401
 
-from _tables import TABLES
+from figures import TABLES
 from randrop import cli
 from randrop.errors import UserError
 from randrop.files import replacing, schema
@@ -17,8 +17,8 @@ from randrop.pycaffe.build import REPOSITORY
 
 DESCRIPTION = """\
 Write the measured figures into README.md and the pages of docs/, from the files in
-results/ and models/. What stands between "<!-- table NAME -->" and "<!-- end -->" is
-made anew. With --check nothing is written, and a table that does not match its file is
+results/ and models/. The text between "<!-- table NAME -->" and "<!-- end -->" is
+replaced. With --check nothing is written, and a table that does not match its file is
 an error.
 """
 
@@ -45,9 +45,11 @@ def filled(text: str, repository: Path, page: str = "README.md") -> str:
     def made(found: re.Match[str]) -> str:
         name = found[1]
         if name not in TABLES:
-            raise UserError(f"{page}: no table {name!r}: there are {list(TABLES)}")
+            raise UserError(
+                f"{page}: unknown table {name!r}: choose from {', '.join(TABLES)}"
+            )
         path, make = TABLES[name]
-        content = schema.read_json(repository / path, Any, "make it anew")
+        content = schema.read_json(repository / path, Any, "write it again")
         return f"<!-- table {name} -->\n{make(content)}\n<!-- end -->"
 
     result, count = re.subn(
@@ -57,7 +59,7 @@ def filled(text: str, repository: Path, page: str = "README.md") -> str:
         flags=re.DOTALL | re.MULTILINE,
     )
     if count != len(re.findall(r"^<!-- table ", text, re.MULTILINE)):
-        raise UserError(f"{page}: a table lacks its <!-- end -->")
+        raise UserError(f"{page}: a table has no <!-- end -->: add it")
     return result
 
 
@@ -80,8 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         if options.check:
             raise UserError(
-                f"{page}: its tables are not those of results/: run "
-                "scripts/readme_tables.py"
+                f"{page}: its tables differ from results/: run scripts/readme_tables.py"
             )
         with replacing(page, edited=True) as temporary:
             temporary.write_text(after, encoding="utf-8")

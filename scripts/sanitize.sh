@@ -30,7 +30,7 @@ gtests() {
   fi
 }
 
-echo "==> Layer tests inside Caffe, addresses and undefined behaviour checked"
+echo "==> Layer tests inside Caffe, with AddressSanitizer and UBSan"
 tests="*Randrop*:SyncedMem*:BlobSimple*:NetTest*:-*GPU*"
 gtests "our layers' tests" build/test/test.testbin --gtest_filter="$tests"
 
@@ -42,7 +42,7 @@ if [ -e "$CAFFE_ROOT/build/test/test_engine.testbin" ]; then
   gtests "Caffe's tests over oneDNN" build/test/test_engine.testbin --gtest_filter="-*GPU*"
 fi
 
-echo "==> The GPU's side of the layers, CUDA emulated on the CPU"
+echo "==> The CUDA code of the layers, emulated on the CPU"
 "$RANDROP_BUILD/venv/bin/python" tests/cuda_on_cpu/run.py --sanitize
 
 echo "==> Random nets on both engines"

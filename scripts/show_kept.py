@@ -1,4 +1,4 @@
-"""Draw which negatives a loss keeps in one patch, as its training goes on."""
+"""Draw which negatives a loss keeps in one patch during training."""
 
 WANTED: str = "Python 3.10 or newer"
 
@@ -28,12 +28,12 @@ from randrop.training.snapshots import check_weights
 log = logging.getLogger("randrop")
 
 DESCRIPTION = """\
-Draw which negatives a loss keeps in one patch of a photograph, as its training goes on.
+Draw which negatives a loss keeps in one patch of a photograph during training.
 
-A column for each snapshot of RUN: above the probability of the first lesion type, below
-what takes part in the loss: lesions, negatives that are kept, and negatives that are
-not. It is the mask that the loss layer itself gives (its second top), for the patch and
-the weights of that snapshot. Wanted is a training with random drop, top-k or bin loss.
+Each snapshot of RUN gets one column: the probability of the first lesion type, and
+below it the pixels that take part in the loss: lesions, kept negatives and dropped
+negatives. The mask is the second top of the loss layer, for the patch and the weights
+of that snapshot. RUN must be a training with random drop, top-k or bin loss.
 """
 
 EXAMPLES = """\
@@ -76,7 +76,10 @@ def masked_net(caffe: Any, settings: dict[str, Any], size: int) -> str:
             layer.top.append("mask")
             layer.loss_weight.append(0)
             return text_format.MessageToString(net)
-    raise UserError(f"{settings['loss']} has no mask: it keeps all negatives")
+    raise UserError(
+        f"{settings['loss']} keeps all negatives: give a training with random drop, "
+        "top-k or bin loss"
+    )
 
 
 def moments(
@@ -143,11 +146,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     ownership.check(options.out)
     settings = read_photograph_run(
-        options.run, "name the folder that scripts/train.py wrote", NEEDED
+        options.run, "name the output folder of scripts/train.py", NEEDED
     )
     lesions = tuple(settings["lesions"])
     if settings.get("activation", "SIGMOID") != "SIGMOID":
-        raise UserError(f"{options.run} has a softmax, whose losses keep no negatives")
+        raise UserError(
+            f"{options.run} has a softmax, whose losses select no negatives: give a "
+            "training with a sigmoid loss"
+        )
     snapshots = {
         int(re.search(r"_iter_(\d+)", path.name)[1]): path
         for path in (options.run / "snapshots").glob("*_iter_*.caffemodel")
@@ -177,13 +183,18 @@ def main(arguments: list[str] | None = None) -> int:
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser(DESCRIPTION, EXAMPLES)
     add = parser.add_argument
-    add("--run", type=Path, required=True, help="folder that scripts/train.py wrote")
+    add("--run", type=Path, required=True, help="output folder of scripts/train.py")
     add("--out", type=Path, required=True, help="PNG to write")
-    add("--iterations", type=int, nargs="+", help="snapshots; by default the last five")
-    add("--subset", default="validation", help="that the patch is of")
-    add("--number", type=int, default=0, help="of the patch; all are near a lesion")
-    add("--seed", type=int, default=1, help="of the patch and of the mask")
-    add("--credit", default="", help="where the photograph is from, for the title")
+    add("--iterations", type=int, nargs="+", help="snapshots; default: the last five")
+    add("--subset", default="validation", help="photograph of the patch")
+    add(
+        "--number",
+        type=int,
+        default=0,
+        help="number of the patch; all are near a lesion",
+    )
+    add("--seed", type=int, default=1, help="seed of the patch and the mask")
+    add("--credit", default="", help="source of the photograph, for the title")
     return parser.parse_args(arguments)
 
 

@@ -15,37 +15,36 @@ usage: bash scripts/test.sh [--fast] [--gpu [--compute-sanitizer]] [--help]
        bash scripts/test.sh --fuzz N [--seed S]
        bash scripts/test.sh --nightly [--seed S]
 
-  --fast   leave out the slow tests (trainings end to end, second builds of Caffe) and
-           the comparison with PyTorch, MONAI, nnU-Net and PyMIC, which are downloaded
-           for it alone
-  --gpu    test the CUDA build, on a GPU; nobody has run this on one yet
+  --fast   skip the slow tests (end-to-end trainings, second builds of Caffe) and the
+           comparison with PyTorch, MONAI, nnU-Net and PyMIC, which needs a download
+  --gpu    test the CUDA build, on a GPU; not yet run on one
   --compute-sanitizer
-           with --gpu: our layers' tests under NVIDIA's compute-sanitizer, too (memcheck,
-           racecheck, initcheck and synccheck; its program comes from PyPI)
-  --sanitize
-           instead of all that: our layers' tests, Caffe's own over oneDNN, and random
-           nets on both engines in a build with gcc's checks of addresses and undefined
-           behaviour (20 minutes for the build, 5 for the tests, on 2 cores)
-  --faults
-           instead of all that, for N seconds (300): kill scripts at random times, fill
-           their disk, make it read-only, damage the files they read (tests/faults.py)
-  --fuzz N
-           instead of all that: N loss layers and files at random, and N/10 nets
-           (tests/fuzz.py, tests/engine_nets.py)
-  --nightly
-           instead of all that: faults, fuzz and nets, 20 minutes each
-  --seed S
-           of the first case of these (1; of a night: the date); each case that fails
-           prints the line that repeats it, and docs/tried.md counts them all
-  --gpu-build
-           instead of all that: build Caffe with its tests for a GPU in build/gpu-build,
-           by nvcc, to see that all of it compiles and links; needs no GPU, and some 20
-           minutes of a core
+           with --gpu: also run our layers' tests under NVIDIA's compute-sanitizer
+           (memcheck, racecheck, initcheck and synccheck; downloaded from PyPI)
 
-Builds Caffe with its test program if that is not done (some 6 minutes on 2 cores),
-then runs the layers' tests (gtest), those of the GPU's side with CUDA emulated on the
-CPU (tests/cuda_on_cpu/run.py, which has options of its own), the style check (ruff) and
-the Python tests (pytest).
+These options replace the tests above:
+  --sanitize
+           run our layers' tests, Caffe's own over oneDNN, and random nets on both
+           engines, in a build with gcc's AddressSanitizer and UBSan (20 minutes for the
+           build, 5 for the tests, on 2 cores)
+  --faults
+           for N seconds (300): kill scripts at random times, fill their disk, make it
+           read-only, damage the files they read (tests/faults.py)
+  --fuzz N
+           N random loss layers and files, and N/10 random nets (tests/fuzz.py,
+           tests/engine_nets.py)
+  --nightly
+           faults, fuzz and nets, 20 minutes each
+  --seed S
+           seed of the first case (1; with --nightly the date). Each failing case prints
+           the command that repeats it; docs/tried.md counts all cases
+  --gpu-build
+           build Caffe and its tests for a GPU with nvcc in build/gpu-build, to check
+           that everything compiles and links; needs no GPU (20 minutes on one core)
+
+Builds Caffe with its test program if necessary (6 minutes on 2 cores). Then it runs the
+layers' tests (gtest), the CUDA code emulated on the CPU (tests/cuda_on_cpu/run.py,
+which has its own options), the style check (ruff) and the Python tests (pytest).
 EOF
 }
 
@@ -68,7 +67,7 @@ while [ $# != 0 ]; do
     --faults | --nightly) try="$1" ;;
     --fuzz | --seconds | --seed)
       if ! [[ "${2:-}" =~ ^[0-9]+$ ]]; then
-        echo "error: $1 wants a whole number, as in '$1 100'" >&2
+        echo "error: $1 needs a whole number, as in '$1 100'" >&2
         exit 2
       fi
       case "$1" in
@@ -85,12 +84,12 @@ while [ $# != 0 ]; do
 done
 
 if [ -n "$sanitizer" ] && [ ${#gpu[@]} = 0 ]; then
-  echo "error: --compute-sanitizer goes with --gpu" >&2
+  echo "error: --compute-sanitizer needs --gpu" >&2
   exit 2
 fi
 if [ ${#gpu[@]} != 0 ] && ! nvidia-smi -L > /dev/null 2>&1; then
   echo "error: --gpu needs an NVIDIA GPU and its driver, and nvidia-smi finds none." \
-    "Without one, the tests run CUDA emulated on the CPU, and --gpu-build compiles" >&2
+    "Omit --gpu to test CUDA emulated on the CPU, or compile with --gpu-build" >&2
   exit 2
 fi
 
@@ -155,7 +154,7 @@ if [ -e "$RANDROP_BUILD/caffe/build/test/test_engine.testbin" ]; then
     grep -v "^\[ RUN \|^\[       OK \]\|^\[---\|^$")
 fi
 
-echo "==> The GPU's side of the layers, CUDA emulated on the CPU"
+echo "==> The CUDA code of the layers, emulated on the CPU"
 "$RANDROP_BUILD/venv/bin/python" tests/cuda_on_cpu/run.py
 
 if [ -n "$sanitizer" ]; then
@@ -171,7 +170,7 @@ python="$RANDROP_BUILD/venv/bin/python"
 if [ ${#marks[@]} = 0 ]; then
   # Without them, pytest skips their tests and says so.
   python3 scripts/build_caffe.py --judges ||
-    echo "warning: without these packages the tests against them are skipped" >&2
+    echo "warning: the tests that need these packages will be skipped" >&2
 fi
 
 echo "==> Python tests"

@@ -1,4 +1,4 @@
-"""Say where the time of a training iteration goes, layer by layer."""
+"""Time a training iteration layer by layer."""
 
 WANTED: str = "Python 3.10 or newer"
 
@@ -64,17 +64,20 @@ def main() -> None:
     """Load the network, time its layers, print and optionally write the times."""
     parser = cli.parser(__doc__, EXAMPLES)
     add = parser.add_argument
-    add("--run", type=Path, help="folder of a training by scripts/train.py")
-    add("--net", type=Path, help="or a prototxt for training")
-    add("--passes", type=int, default=5, help="timed, after one that is not")
+    add("--run", type=Path, help="output folder of scripts/train.py")
+    add("--net", type=Path, help="or a training prototxt")
+    add("--passes", type=int, default=5, help="timed passes, after one warm-up pass")
     add("--threads", type=int, default=1)
-    add("--out", type=Path, help="write the figures there as JSON")
+    add("--out", type=Path, help="write the figures to this JSON file")
     options: argparse.Namespace = parser.parse_args()
     if (options.run is None) == (options.net is None):
         parser.error("give --run or --net")
     path = options.net or options.run / "train_val.prototxt"
     if not path.is_file():
-        raise UserError(f"no network {path}: name a run of scripts/train.py, or a file")
+        raise UserError(
+            f"the network {path} does not exist: give a run of scripts/train.py, or a "
+            "prototxt"
+        )
     if options.passes < 1 or options.threads < 1:
         raise UserError("--passes and --threads must be at least 1")
     if options.out:

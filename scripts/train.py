@@ -1,4 +1,4 @@
-"""Train a network by `caffe train` with the loss of your choice."""
+"""Train a network with `caffe train` and the loss of your choice."""
 
 WANTED: str = "Python 3.10 or newer"
 
@@ -30,17 +30,18 @@ EXAMPLES = f"""\
   scripts/train.py --data build/organs2d --loss cross-entropy+top-k-dice:50 \\
       --batch 2 --out build/run-organs
 
-data: fundus photographs and masks (a U-Net on patches, a sigmoid channel a lesion type
-or a softmax), or a labelled set of scripts/make_organs.py (whole images, a softmax).
+data: fundus photographs with masks (a U-Net on patches, with one sigmoid channel per
+lesion type or a softmax), or a labelled set from scripts/make_organs.py (whole images,
+a softmax).
 
 losses: {GRAMMAR}
 {_LOSSES}
 
-Ctrl-C snapshots and stops; --resume goes on from there. The folder then holds
-train_val, solver and deploy.prototxt, log.txt, curves.json and .png, snapshots/ and
-final.caffemodel, with SHA-256 digests beside weights and snapshots (sha256sum -c).
-One training at a time writes into a folder, and nothing there that is not its own is
-replaced or removed.
+Ctrl-C writes a snapshot and stops; --resume continues from there. The folder then
+contains train_val, solver and deploy.prototxt, log.txt, curves.json and .png,
+snapshots/ and final.caffemodel, with SHA-256 digests beside weights and snapshots
+(sha256sum -c). Only one training at a time can write into a folder. It replaces and
+removes only its own files.
 """
 
 
@@ -55,46 +56,65 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     add("--out", type=Path, required=True, help="run folder")
     add("--net", choices=prototxts.NETS, help="unet or lseg; explog3d for volumes")
     add("--loss", default="random-drop", help="see below")
-    add("--python-layer", action="store_true", help="Python twins, for any Caffe")
+    add(
+        "--python-layer",
+        action="store_true",
+        help="use the Python twins, for any Caffe",
+    )
     add("--iterations", type=int, default=4000)
-    add("--batch", type=int, default=2, help="patches or images an iteration")
+    add("--batch", type=int, default=2, help="patches or images per iteration")
     add("--patch", type=int, help="side of a patch in pixels")
     add(
         "--base-channels",
         type=int,
-        help="of the first level; 16, explog3d 8",
+        help="channels of the first level; default: 16, explog3d 8",
     )
-    add("--depth", type=int, help="levels; by default unet 4, lseg 5, explog3d 3")
-    add("--prior", type=float, help="first probability of every pixel")
-    add("--lr", type=float, default=1e-3, help="first learning rate; falls to 0")
-    add("--activation", choices=ACTIVATIONS, help="of photographs: a sigmoid a lesion "
-        "type, or a softmax over them and background; by default a sigmoid if the loss "
-        "has one")  # fmt: skip
-    add("--lesion-share", type=float, help="patches centred on a lesion")
-    add("--lesion-weights", nargs="+", metavar="TYPE=W", help="how often those are on "
-        "each type, in proportion; 1 unless named")  # fmt: skip
-    add("--seed", type=int, default=1, help="of weights, patches and masks")
-    add("--workers", type=int, help="processes that cut patches")
-    add("--threads", type=int, help="of the BLAS library; by default all")
+    add("--depth", type=int, help="levels; default: unet 4, lseg 5, explog3d 3")
+    add("--prior", type=float, help="initial probability of every pixel")
+    add(
+        "--lr", type=float, default=1e-3, help="initial learning rate, which falls to 0"
+    )
+    add(
+        "--activation",
+        choices=ACTIVATIONS,
+        help="photographs: one sigmoid per lesion type, or a softmax over the types "
+        "and background; default: sigmoid if the loss supports it",
+    )
+    add("--lesion-share", type=float, help="share of patches centred on a lesion")
+    add(
+        "--lesion-weights",
+        nargs="+",
+        metavar="TYPE=W",
+        help="relative frequency of each type among these patches; default: 1",
+    )
+    add("--seed", type=int, default=1, help="seed of weights, patches and masks")
+    add("--workers", type=int, help="data workers")
+    add("--threads", type=int, help="threads of the BLAS library; default: all")
     add("--test-interval", type=int, default=200, help="iterations between validations")
-    add("--test-iterations", type=int, help="batches of a validation; by default 20, "
-        "or all images")  # fmt: skip
+    add(
+        "--test-iterations",
+        type=int,
+        help="batches per validation; default: 20, or all images",
+    )
     add("--snapshot", type=int, default=1000, help="iterations between snapshots")
-    add("--watch-mask", action="store_true", help="record the share of negatives kept")
-    add("--weights", type=Path, help="start from this caffemodel; it is said "
-        "which of its layers fit by name")  # fmt: skip
+    add("--watch-mask", action="store_true", help="record the share of kept negatives")
+    add(
+        "--weights",
+        type=Path,
+        help="start from this caffemodel; the log lists the layers that match by name",
+    )
     add("--gpu", action="store_true", help="train on the first visible GPU")
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
         "--resume",
         action="store_true",
-        help="go on from the newest snapshot; "
-        "--workers, --gpu, --snapshot and --test-interval may be others than before",
+        help="continue from the newest snapshot; --workers, --gpu, --snapshot and "
+        "--test-interval may change",
     )
     start.add_argument(
         "--force",
         action="store_true",
-        help="train anew, whatever training the folder holds",
+        help="train from scratch, even if the folder contains a training",
     )
     return parser.parse_args(given)
 
@@ -107,7 +127,7 @@ def main() -> int:
     known = not options.force and caffe_train.same_settings(run, settings)
     if known and (run / "final.caffemodel").exists():
         snapshots.check_weights(run / "final.caffemodel")
-        log.info("%s is trained already; --force trains anew", run)
+        log.info("%s is already trained; use --force to train from scratch", run)
         return 0
     with locked(run) as lock:
         # Another training may have run in the meantime.
@@ -127,17 +147,20 @@ def _train(
     if options.resume:
         snapshot = snapshots.newest(run)
         if not known:
-            raise UserError(f"{run} has no run.json: --resume cannot tell its settings")
+            raise UserError(
+                f"{run} has no run.json, which --resume needs: train from scratch "
+                "with --force"
+            )
     elif not options.force and snapshots.states(run):
         raise UserError(
-            f"{run} holds a run that was stopped: --resume goes on with it, --force "
-            "trains anew"
+            f"{run} contains an unfinished run: continue with --resume, or train from "
+            "scratch with --force"
         )
     if options.weights and snapshot is None:
         texts = prototxts.texts(run, settings, 0)
         weights.check(options.weights, texts["deploy.prototxt"])
     caffe_train.write_run(run, settings, snapshot)
-    log.info("Training in %s; its log is log.txt there", run)
+    log.info("Training in %s; the log is log.txt in that folder", run)
     complete = caffe_train.train(
         run, options.iterations, snapshot, options.weights, options.threads, lock
     )
@@ -148,9 +171,14 @@ def _train(
     try:
         at = snapshots.iteration_of(snapshots.newest(run))
     except UserError:
-        log.warning("Stopped before the first snapshot: the next start is from scratch")
+        log.warning(
+            "Stopped before the first snapshot: the next run starts from scratch"
+        )
     else:
-        log.warning("Stopped. The same command with --resume goes on from %d", at)
+        log.warning(
+            "Stopped. Run the same command with --resume to continue from iteration %d",
+            at,
+        )
     return 130
 
 

@@ -59,10 +59,9 @@ SMALL = (
 
 
 class Block(NamedTuple):
-    """A code block with its page and headings."""
+    """A code block with its page."""
 
     page: str
-    heading: str
     language: str
     text: str
     long: str = ""
@@ -89,15 +88,8 @@ def blocks(paths=PAGES) -> list[Block]:
         if path.is_relative_to(REPOSITORY):
             page = path.relative_to(REPOSITORY).as_posix()
         for match in FENCE.finditer(text):
-            headings = re.findall(r"^#+ (.*)$", text[: match.start()], re.MULTILINE)
             found.append(
-                Block(
-                    page,
-                    headings[-1] if headings else "",
-                    match["language"],
-                    match["text"],
-                    match["long"] or "",
-                )
+                Block(page, match["language"], match["text"], match["long"] or "")
             )
     return found
 

@@ -33,7 +33,7 @@ def test_losses_on_a_device(caffe, tmp_path):
 def test_a_caffe_without_cuda_is_told_before_anything_runs(caffe):
     result = bench("losses_gpu", "--losses", "none")
     assert result.returncode == 2
-    assert "--gpu" in result.stderr or "no loss is left" in result.stderr
+    assert "--gpu" in result.stderr or "no loss is selected" in result.stderr
 
 
 def test_inference(caffe, tmp_path):

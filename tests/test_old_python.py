@@ -47,7 +47,7 @@ def test_old_python_3_says_what_it_lacks(path, minor, monkeypatch, tmp_path, cap
         monkeypatch.delitem(sys.modules, name, raising=False)
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(path), run_name="__main__")
-    assert f"Python 3.10 or newer is needed, this is 3.{minor}" in str(end.value)
+    assert f"needs Python 3.10 or newer, but this is 3.{minor}" in str(end.value)
     assert not capsys.readouterr().out
 
 

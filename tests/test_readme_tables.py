@@ -26,7 +26,7 @@ def test_a_figure_that_was_never_measured_is_found(tmp_path, name):
     wrong, count = re.subn(pattern, r"\g<1>9\2\3", text, flags=re.DOTALL | re.M)
     assert count == 1
     changed.write_text(wrong)
-    with pytest.raises(UserError, match="are not those of results/"):
+    with pytest.raises(UserError, match="differ from results/"):
         readme_tables.main(["--check", "--pages", str(changed)])
     assert readme_tables.main(["--pages", str(changed)]) == 0
     assert changed.read_text() == text
@@ -55,7 +55,7 @@ def test_another_measurement_changes_the_table(tmp_path):
     ("text", "said"),
     [
         ("<!-- table nothing -->\n<!-- end -->", "no table 'nothing'"),
-        ("<!-- table idrid-model -->\n", "lacks its <!-- end -->"),
+        ("<!-- table idrid-model -->\n", "has no <!-- end -->"),
     ],
 )
 def test_what_cannot_be_filled_is_named(text, said):

@@ -125,14 +125,14 @@ def main() -> None:
     """Try all faults and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--jobs", type=int, metavar="N", help="compilers and tests at a time")
-    add("--only", type=int, nargs="+", metavar="NUMBER", help="these faults alone")
+    add("--jobs", type=int, metavar="N", help="parallel compilers and tests")
+    add("--only", type=int, nargs="+", metavar="NUMBER", help="try only these faults")
     add(
         "--limit",
         type=float,
         default=300,
         metavar="SECONDS",
-        help="a run that takes longer does not end; default: 300",
+        help="longest time of a run in seconds; default: 300",
     )
     add("--out", type=Path, default=RESULT, help="default: results/cuda_mutants.json")
     options = parser.parse_args()
@@ -184,7 +184,7 @@ def main() -> None:
     new.replace(options.out)
     gaps = [row for row in rows if not row["shown_by"] and not row["harmless"]]
     if gaps:
-        sys.exit(f"error: {len(gaps)} faults survive, and nobody has said why")
+        sys.exit(f"error: {len(gaps)} faults survive without a recorded reason")
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 from caffe_tools.toolchain import default_jobs  # noqa: E402
 
 EPILOG = """\
-It needs Caffe with its tests as scripts/build_caffe.py builds it, and builds, in some
-two minutes on two cores, what is not built yet.
+It needs Caffe with its tests from scripts/build_caffe.py. Missing parts are built first
+(two minutes on two cores).
 
 examples:
   python3 tests/cuda_on_cpu/run.py
@@ -86,7 +86,7 @@ def build(variant: str = "", jobs: int | None = None) -> Path:
                 lines = log.read_text(errors="replace").splitlines()
                 wrong = [x for x in lines if "rror" in x or "undefined" in x]
                 shown = "\n  ".join((wrong or lines)[:8])
-                sys.exit(f"error: it does not build:\n  {shown}\nThe whole log: {log}")
+                sys.exit(f"error: the build failed:\n  {shown}\nFull log: {log}")
     return folder / "test_cuda_on_cpu"
 
 
@@ -124,16 +124,21 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--seed", type=int, default=1, help="of the order of threads and blocks")
-    add("--seeds", type=int, default=1, metavar="N", help="so many seeds from there on")
-    add("--whole", action="store_true", help="the long tests, too")
+    add(
+        "--seed",
+        type=int,
+        default=1,
+        help="first seed for the order of threads and blocks",
+    )
+    add("--seeds", type=int, default=1, metavar="N", help="number of seeds")
+    add("--whole", action="store_true", help="also run the long tests")
     add("--filter", metavar="PATTERN", help="gtest's filter; default: all on the GPU")
     add(
         "--sanitize",
         action="store_true",
-        help="under AddressSanitizer and UBSan instead of the own checks",
+        help="use AddressSanitizer and UBSan instead of the emulation's own checks",
     )
-    add("--jobs", type=int, metavar="N", help="compilers at a time")
+    add("--jobs", type=int, metavar="N", help="parallel compiler processes")
     options = parser.parse_args()
     program = build("sanitize" if options.sanitize else "", options.jobs)
     left_out = [] if options.whole else [SLOW]

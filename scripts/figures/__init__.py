@@ -1,0 +1,63 @@
+"""The measured figures of README and docs in Markdown, one function per table or list.
+
+A function takes the content of one file of results/ or models/. Lists replace figures
+in prose, so that no sentence outlives its measurement.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from figures import comparisons, loss_speed, network_speed
+from randrop.report import model_card
+
+
+def quickstart(content: Mapping[str, Any]) -> str:
+    """Return the results of the quickstart's network."""
+    found = content["lesions"]["MA"]
+    return (
+        f"Microaneurysms are {100 * found['prevalence']:.2f} % of the phantom's "
+        "pixels; the network finds them with an average precision of "
+        f"{found['average_precision']:.2f}."
+    )
+
+
+def cuda_faults(content: Mapping[str, Any]) -> str:
+    """Return how many kernel faults the emulated tests catch."""
+    return f"The tests catch {content['caught']} of {content['faults']} such faults."
+
+
+_IDRID = "results/idrid_losses.json"
+_TRAINING = "results/bench_training.json"
+_INFERENCE = "results/bench_inference.json"
+_LOSSES = "results/bench_losses.json"
+_LOADED = "results/bench_loaded.json"
+
+TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "quickstart": ("results/quickstart_metrics.json", quickstart),
+    "idrid-losses": (_IDRID, comparisons.idrid_losses),
+    "idrid-verdict": (_IDRID, comparisons.idrid_verdict),
+    "idrid-model": (
+        "models/idrid/metrics.json",
+        lambda content: model_card.measured_table(content["lesions"]),
+    ),
+    "organs2d": ("results/organs2d.json", comparisons.organs("6", "7")),
+    "organs2d-differences": ("results/organs2d.json", comparisons.organs_differences),
+    "organs3d": ("results/organs3d.json", comparisons.organs("10")),
+    "organs3d-differences": ("results/organs3d.json", comparisons.organs_differences),
+    "cuda-faults": ("results/cuda_mutants.json", cuda_faults),
+    "training": (_TRAINING, network_speed.training),
+    "training-notes": (_TRAINING, network_speed.training_notes),
+    "training-brief": (_TRAINING, network_speed.training_brief),
+    "inference": (_INFERENCE, network_speed.inference),
+    "inference-notes": (_INFERENCE, network_speed.inference_notes),
+    "inference-brief": (_INFERENCE, network_speed.inference_brief),
+    "losses-sigmoid": (_LOSSES, loss_speed.loss_times("SIGMOID")),
+    "losses-softmax": (_LOSSES, loss_speed.loss_times("SOFTMAX")),
+    "losses-notes": (_LOSSES, loss_speed.loss_notes),
+    "losses-brief": (_LOSSES, loss_speed.loss_brief),
+    "loaded-losses": (_LOADED, loss_speed.loaded_losses),
+    "loaded-step": (_LOADED, loss_speed.loaded_step),
+    "loaded-notes": (_LOADED, loss_speed.loaded_notes),
+    "loaded-brief": (_LOADED, loss_speed.loaded_brief),
+}
+"""By the name of a table: the file that it is made from, and what makes it."""
