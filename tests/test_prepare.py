@@ -451,7 +451,7 @@ def test_a_folder_without_masks_is_for_prediction(tmp_path):
         out = tmp_path / f"out{masks}"
         result = run("folder", tmp_path / "in", out, "--workers", 1)
         assert result.returncode == 0, result.stderr
-        assert "no mask has a lesion" in result.stderr
+        assert "No mask has a lesion" in result.stderr
         assert "Train:" not in result.stderr
         assert ("name mask folders MA, HE" in result.stderr) == masks
         assert len(read_dataset(out).cases) == 2
