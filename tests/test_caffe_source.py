@@ -162,7 +162,7 @@ def test_a_suite_that_is_gone_is_named(tmp_path):
     (archive / "dists" / "bookworm").mkdir(parents=True)
     text = f"deb file:{archive} bookworm main\n"
     apt = write_apt(tmp_path / "apt", "debian.list", text)
-    with pytest.raises(ToolError, match="no suite bullseye any more") as error:
+    with pytest.raises(ToolError, match="no longer has the suite bullseye") as error:
         source.fetch(tmp_path / "cache", apt)
     assert f"file:{archive}" in str(error.value)
     assert "--caffe-root DIR" in str(error.value)

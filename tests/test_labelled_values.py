@@ -84,7 +84,10 @@ def test_data_that_are_not_finite(tmp_path, value):
         ({"data": np.zeros((4, *SHAPE), complex)}, "data has type complex128"),
         ({"data": np.zeros((4, *SHAPE), bool)}, "data has type bool"),
         ({"data": np.zeros(4, [("a", "f4")])}, "which Caffe cannot read"),
-        ({"data": h5py.Empty("f4")}, "data is empty, without a shape: write numbers with"),
+        (
+            {"data": h5py.Empty("f4")},
+            "data is empty, without a shape: write numbers with",
+        ),
         ({"data": None}, "has no array 'data', only \\['label'\\]"),
         (
             {"data": np.zeros((0, *SHAPE))},

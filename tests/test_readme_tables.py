@@ -54,7 +54,7 @@ def test_another_measurement_changes_the_table(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("<!-- table nothing -->\n<!-- end -->", "no table 'nothing'"),
+        ("<!-- table nothing -->\n<!-- end -->", "unknown table 'nothing'"),
         ("<!-- table idrid-model -->\n", "has no <!-- end -->"),
     ],
 )

@@ -142,7 +142,7 @@ def test_the_report_opens_with_what_was_measured(tmp_path):
     for word in ("microaneurysms (MA)", "1 photograph:", "validation", "set <1>"):
         assert word in lead
     text = " ".join("".join(root.itertext()).split())
-    assert "undefined: no pixel" in text
+    assert "undefined: no mask has a pixel" in text
     assert "<eye & 1>" in text
     assert "Fewer than 5 photographs have MA" in text
 

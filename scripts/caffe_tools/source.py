@@ -12,7 +12,7 @@ from caffe_tools.errors import ToolError
 SUITE = "bullseye"
 PACKAGE = "caffe"
 REMEDY = (
-    "Give a Caffe tree of your own with --caffe-root DIR, or a downloaded source "
+    "Give your own Caffe tree with --caffe-root DIR, or a downloaded source "
     "package with --source-package FILE.dsc (its archives beside it)"
 )
 

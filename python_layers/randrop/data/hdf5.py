@@ -99,8 +99,7 @@ def numbers(group: h5py.Group, name: str, path: Path, remedy: str) -> h5py.Datas
         raise UserError(f"{path}: {where} is empty, without a shape: {remedy}")
     if found.dtype.kind not in "fiu":
         raise UserError(
-            f"{path}: {where} has type {found.dtype}, which Caffe cannot read: "
-            f"{remedy}"
+            f"{path}: {where} has type {found.dtype}, which Caffe cannot read: {remedy}"
         )
     return found
 

@@ -143,8 +143,8 @@ def _stored_hdf5(path: Path) -> Shapes:
             group = layers.get(name)
             if not isinstance(group, h5py.Group) or not all(map(str.isdecimal, group)):
                 raise UserError(
-                    f"{path}: data/{name} is no layer as Caffe writes it, a group of "
-                    f"arrays 0, 1, ...: {_REMEDY}"
+                    f"{path}: data/{name} is not a layer as Caffe writes it, a group "
+                    f"of arrays 0, 1, ...: {_REMEDY}"
                 )
             keys = sorted(group, key=int)
             blobs = [numbers(group, key, path, _REMEDY) for key in keys]
