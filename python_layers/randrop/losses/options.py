@@ -46,9 +46,10 @@ class Options(Model):
         for fields, why in self.idle():
             found = [name for name in fields if name in given]
             if found:
+                has = "has" if len(found) == 1 else "have"
                 raise PydanticCustomError(
-                    "idle", "gives {fields}, without effect {why}",
-                    {"fields": " and ".join(found), "why": why},
+                    "idle", "{fields} {has} no effect {why}",
+                    {"fields": " and ".join(found), "has": has, "why": why},
                 )  # fmt: skip
         return self
 
@@ -73,7 +74,7 @@ class RandomDropOptions(NormalizedOptions):
         if self.schedule_type == "NONE":
             yield (
                 ("seed", "first_iteration", "drop_in_test"),
-                "with schedule_type NONE, which drops nothing: leave it out, or choose "
+                "with schedule_type NONE, which drops nothing: remove it, or choose "
                 "LINEAR, SQU or LOG",
             )
 
@@ -94,14 +95,13 @@ class SigmoidTopKOptions(NormalizedOptions):
         if self.selection == "PERCENT":
             yield (
                 ("negatives_per_positive", "positive_weight", "balance"),
-                "with selection PERCENT: leave it out, or choose selection EXACT or "
-                "BIN",
+                "with selection PERCENT: remove it, or choose selection EXACT or BIN",
             )
         else:
             yield (
                 ("k_percent",),
-                f"with selection {self.selection}: add selection PERCENT, or give "
-                "negatives_per_positive instead",
+                f"with selection {self.selection}: add selection PERCENT, or use "
+                "negatives_per_positive",
             )
 
 
@@ -123,8 +123,8 @@ class SigmoidFocalOptions(NormalizedOptions):
         if self.alpha_mode != "FIXED":
             yield (
                 ("alpha",),
-                f"with alpha_mode {self.alpha_mode}, which counts it: leave one of "
-                "them out",
+                f"with alpha_mode {self.alpha_mode}, which computes alpha from "
+                "counts: remove one of them",
             )
 
 
@@ -147,8 +147,7 @@ class OverlapOptions(Options):
         if self.activation == "SIGMOID":
             yield (
                 ("include_background",),
-                "with activation SIGMOID, where every channel is a foreground: leave "
-                "it out",
+                "with activation SIGMOID, where every channel is foreground: remove it",
             )
 
 
@@ -186,12 +185,12 @@ class ExpLogOptions(Options):
         if self.weight_dice == 0:
             yield (
                 ("gamma_dice", "epsilon", "batch"),
-                "with weight_dice 0: leave it out, or give the Dice term a weight",
+                "with weight_dice 0: remove it, or give the Dice term a weight",
             )
         if self.weight_cross == 0:
             yield (
                 ("gamma_cross", "label_frequency"),
-                "with weight_cross 0: leave it out, or give the cross term a weight",
+                "with weight_cross 0: remove it, or give the cross term a weight",
             )
 
 

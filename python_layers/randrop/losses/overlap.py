@@ -99,7 +99,10 @@ def elements(
     if activation == "SOFTMAX":
         pixels = softmax_pixels(logits, label, ignore_label)
         if not include_background and logits.shape[1] < 2:
-            raise UserError("include_background: false leaves nothing of one class")
+            raise UserError(
+                "include_background: false needs two classes or more: remove it, or "
+                "give the network a channel for each class"
+            )
         return Elements(
             softmax=True,
             p=pixels.probability,
@@ -110,8 +113,9 @@ def elements(
         )
     if not include_background:
         raise UserError(
-            "include_background: false leaves class 0 of a softmax out; with "
-            "activation SIGMOID every channel is a foreground"
+            "include_background: false is for a softmax, where class 0 is the "
+            "background; with activation SIGMOID every channel is foreground: remove "
+            "it"
         )
     positive, ignored = binary_label(logits, label, ignore_label)
     segments = (-1, int(np.prod(logits.shape[2:])))

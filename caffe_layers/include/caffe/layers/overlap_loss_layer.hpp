@@ -97,8 +97,9 @@ void OverlapLossLayer<Dtype, WriteTerm>::SetUpOverlap(const Message& options,
   this->RefuseNormalization();
   this->CheckRange("smooth", options.smooth(), 0);
   CHECK(softmax_ || include_background_) << this->Title()
-      << ": include_background: false leaves class 0 of a softmax out; with"
-      << " activation: SIGMOID every channel is a foreground.";
+      << ": include_background: false is for a softmax, where class 0 is the"
+      << " background; with activation: SIGMOID every channel is foreground;"
+      << " remove it.";
   this->WarnIfIdle(!softmax_ && options.has_include_background(),
       "include_background", "with activation: SIGMOID");
 }
@@ -108,8 +109,8 @@ void OverlapLossLayer<Dtype, WriteTerm>::Reshape(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
   PixelLossLayer<Dtype>::Reshape(bottom, top);
   CHECK(include_background_ || this->classes_ > 1) << this->Title()
-      << ": include_background: false leaves nothing of one class; leave it"
-      << " out, or give the network a channel for each class.";
+      << ": include_background: false needs two classes or more; remove it,"
+      << " or give the network a channel for each class.";
 }
 
 template <typename Dtype, typename WriteTerm>
