@@ -244,6 +244,37 @@ def test_dice_is_monais(shape, seed, spread, squared, batch, smooth):
 
 
 @few
+@given(
+    shapes,
+    seeds,
+    spreads,
+    st.sampled_from([(0.3, 0.7), (0.5, 0.5), (1.0, 0.1)]),
+    st.booleans(),
+    st.sampled_from([1e-3, 1.0]),
+)
+def test_tversky_is_monais(shape, seed, spread, weights, batch, smooth):
+    """Ours doubles all sums, as Dice does: half of its smooth is theirs."""
+    monai = pytest.importorskip("monai.losses")
+    alpha, beta = weights
+    common = {"alpha": alpha, "beta": beta, "batch": batch}
+    common |= {"smooth_nr": smooth / 2, "smooth_dr": smooth / 2}
+    options = {"alpha": alpha, "beta": beta, "smooth": smooth, "batch": batch}
+    for background in (True, False):
+        x, t = inputs("TverskyLoss", shape, seed, spread, {"activation": "SOFTMAX"})
+        y = tensor(x)
+        theirs = monai.TverskyLoss(
+            to_onehot_y=True, softmax=True, include_background=background, **common
+        )
+        result = losses.tversky(x, t, include_background=background, **options)
+        agree("softmax Tversky / MONAI", result, theirs(y, torch.tensor(t)), y, 1e-5)
+    x, t = inputs("TverskyLoss", shape, seed, spread, {"activation": "SIGMOID"})
+    y = tensor(x)
+    theirs = monai.TverskyLoss(sigmoid=True, **common)
+    result = losses.tversky(x, t, activation="SIGMOID", **options)
+    agree("sigmoid Tversky / MONAI", result, theirs(y, torch.tensor(t)), y, 1e-5)
+
+
+@few
 @given(shapes, seeds, spreads, st.booleans())
 def test_dice_is_nnunets_less_one(shape, seed, spread, background):
     """nnU-Net minimises minus Dice: the same gradient, a loss smaller by 1."""
