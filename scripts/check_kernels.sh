@@ -82,7 +82,7 @@ done
 # The linker keeps one copy of a function that several files define. It may be the one
 # for AVX-512. A vector in its type, which no other set has, keeps it apart.
 shared="$("$nm" -C --defined-only "$out"/kernels_avx*.o | grep ' [WVu] .*caffe::' |
-  grep -v '__vector(' || true)"
+  grep -v '__vector(\|typeinfo' || true)"
 if [ -n "$shared" ]; then
   echo "error: the linker may use these on processors without AVX; mark them" \
     "RANDROP_HOST_DEVICE, or put them in an unnamed namespace:" >&2
