@@ -20,8 +20,8 @@ namespace caffe {
  * The message of such a loss has the fields activation, smooth,
  * include_background and batch of RandropDiceParameter.
  *
- * WriteTerm is the arithmetic of the loss: it writes the OverlapTerm of a group,
- * which is one class of one image, from its OverlapSums. It has the members
+ * WriteTerm is the arithmetic of the loss: it writes a group's OverlapTerm from
+ * its OverlapSums; a group is one class of one image. It has the members
  * groups, tally, smooth and terms, and the loss's own options; see term_.
  *
  * @param bottom input Blob vector (length 2)

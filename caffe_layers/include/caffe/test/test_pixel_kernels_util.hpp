@@ -125,8 +125,10 @@ class KernelCases {
         &logits[0], &binary[0], true, kIgnore, gamma, &per_channel_[0], kArea};
     return input;
   }
-  randrop::OverlapInput<float> Dice(const randrop::LossInput<float>& input) const {
-    const randrop::OverlapInput<float> dice = {input, squared, true, &chosen[0]};
+  randrop::OverlapInput<float> Dice(const randrop::LossInput<float>& input)
+      const {
+    const randrop::OverlapInput<float> dice = {
+        input, squared, true, &chosen[0]};
     return dice;
   }
   const float* alpha() const { return &alpha_[0]; }

@@ -135,8 +135,8 @@ TEST(RandropPixelKernelsTest, TestAnyLogitsAndLabels) {
       EXPECT_TRUE(kernels.sum_sigmoid_overlap(sigmoid_dice, 0,
           KernelCases::kLogits, dice));
       const SumSoftmaxOverlap<float> softmax_dice = {in.Dice(in.Softmax())};
-      EXPECT_TRUE(kernels.sum_softmax_overlap(softmax_dice, 0, KernelCases::kArea,
-          dice));
+      EXPECT_TRUE(kernels.sum_softmax_overlap(softmax_dice, 0,
+          KernelCases::kArea, dice));
       EXPECT_TRUE(std::isnan(dice[0].false_positives));
       const SumExpLog<float> sum_exp_log = {in.Softmax(), in.gamma};
       EXPECT_TRUE(kernels.sum_exp_log(sum_exp_log, 0, KernelCases::kArea,

@@ -17,9 +17,9 @@ namespace randrop {
  * @param op op.Input(): logits and labels;
  *     op.Selected<Index>(j): a pixel's role, if the loss selects;
  *     op.OfPixel<Real>(pixel): a value of the pixel that each class gets;
- *     op.OfClass<Real>(p, complement, truth, selected, of_pixel): what the pixel
- *     adds to the sums of a class of which it has probability p. The complement
- *     is 1 - p of the true class.
+ *     op.OfClass<Real>(p, complement, truth, selected, of_pixel): what the
+ *     pixel adds to the sums of a class of which it has probability p. The
+ *     complement is 1 - p of the true class.
  */
 template <int most, typename Operation, typename Sums>
 RANDROP_HOST_DEVICE inline void AddPixelToClasses(const Operation& op, int j,

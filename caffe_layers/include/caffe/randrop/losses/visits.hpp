@@ -37,10 +37,6 @@ struct ByGroup {};
 ///        input is Input(), with a constant number of classes where possible.
 struct ByPixel {};
 
-/// @brief For OnCpu and OnGpu's ReduceClasses: Of(input, at, selected) and
-///        OfClass(...) in losses/classes.hpp.
-struct ByClass {};
-
 }  // namespace randrop
 }  // namespace caffe
 

@@ -9,9 +9,9 @@ namespace caffe {
 namespace randrop {
 
 /**
- * What the losses' arithmetic is written in. Code templated on Real works for a
- * single float or double, on the CPU and on the GPU, and for the float vectors of
- * simd/vector.hpp, which specialises the functions here:
+ * What the losses' arithmetic is written in. Code templated on Real works for
+ * a single float or double, on the CPU and on the GPU, and for the float
+ * vectors of simd/vector.hpp, which specialises the functions here:
  *
  *   template <typename Real>
  *   Real Hinge(const typename ScalarOf<Real>::Type* logits) {
@@ -19,9 +19,9 @@ namespace randrop {
  *     return Where(x < 1, 1 - x);
  *   }
  *
- * A comparison gives a mask of type IndexOf<Real>::Type: 0 or 1 for a scalar, 0 or
- * -1 for each number of a vector. Masks are combined by & and |, inverted by ~ (only
- * as an operand of &), and choose by ?: or Where().
+ * A comparison gives a mask of type IndexOf<Real>::Type: 0 or 1 for a scalar, 0
+ * or -1 for each number of a vector. Masks are combined by & and |, inverted by
+ * ~ (only as an operand of &), and choose by ?: or Where().
  */
 
 /// @brief The scalar type of a Real.

@@ -1,7 +1,7 @@
-// The kernels of one instruction set. simd/kernels_<set>.cpp includes this after
-// it has chosen the set, defined RANDROP_LANES, the number of floats in a
-// register, RANDROP_SET, its name, and RANDROP_TABLE, that of the table: hence no
-// include guard.
+// The kernels of one instruction set. simd/kernels_<set>.cpp includes this
+// after it has chosen the set, and defined RANDROP_LANES, the number of floats
+// in a register, RANDROP_SET, the name of the set, and RANDROP_TABLE, that of
+// the table: hence no include guard.
 
 #include "caffe/randrop/losses/balance.hpp"
 #include "caffe/randrop/losses/cross_entropy.hpp"

@@ -47,8 +47,8 @@ class LaneCount {
 
 /**
  * @brief Sums of type Sums, of vectors of elements: Add(part, inside) adds the
- *        elements inside a mask, AddTo(sums) the lanes. AnyBad() tells whether a
- *        label was invalid. Settle() is for LongSum.
+ *        elements inside a mask, AddTo(sums) the lanes. AnyBad() tells whether
+ *        a label was invalid. Settle() is for LongSum.
  */
 template <typename Sums>
 class LaneSums;

@@ -65,8 +65,8 @@ inline bool OverElements(int begin, int end, const Body& body) {
 }
 
 /// Calls body(input, at, inside) for vectors of softmax pixels, like OverAreas.
-/// It is compiled separately for each usual number of classes, to keep per-class
-/// values in registers.
+/// It is compiled separately for each usual number of classes, to keep the
+/// values of the classes in registers.
 template <typename Body>
 inline bool OverPixels(LossInput<float> input, int begin, int end,
     const Body& body) {

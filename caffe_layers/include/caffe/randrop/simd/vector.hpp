@@ -277,7 +277,8 @@ inline Floats Log1pOf(Floats x) {
 
 namespace {
 
-/// @brief KeyOf (loops/radix_cut.hpp) for elements that take part, 0 for others.
+/// @brief KeyOf (loops/radix_cut.hpp) for elements that take part, 0 for
+///        others.
 inline Words KeysOf(Floats values, Ints taking_part) {
   const Ints bits = (Ints)(values + 0);  // -0 becomes 0
   const Ints key = bits ^ ((bits >> 31) | INT32_MIN);
