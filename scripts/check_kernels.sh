@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build="${RANDROP_BUILD:-$PWD/build}"
-gtest="$build/caffe/src"
+gtest="${CAFFE_ROOT:-$build/caffe}/src"
 
 usage() {
   cat <<'EOT'
@@ -14,7 +14,7 @@ Compiles the vector kernels of the losses with -fsanitize=undefined,float-cast-o
 and AddressSanitizer, and runs their tests: arbitrary logits and labels, and ranges
 outside which nothing may be written. Then it checks that the linker cannot mix functions
 for different instruction sets. It uses gtest from the Caffe tree of
-scripts/build_caffe.py in build/caffe (or $RANDROP_BUILD/caffe).
+scripts/build_caffe.py in build/caffe (or $CAFFE_ROOT).
 
   --compiler CXX  use another compiler than g++, such as clang++
   --arm           compile for 64-bit ARM (NEON), without sanitizers, and run the tests in

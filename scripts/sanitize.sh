@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs our layers' tests, Caffe's own tests over oneDNN and random nets, in a build with
-# gcc's AddressSanitizer and UBSan; scripts/test.sh --sanitize calls it.
+# gcc's AddressSanitizer and UBSan, and the losses' tests with its ThreadSanitizer;
+# scripts/test.sh --sanitize calls it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export RANDROP_BUILD="${RANDROP_BUILD:-$PWD/build}"
@@ -24,7 +25,7 @@ gtests() {
   "$RANDROP_BUILD/venv/bin/python" tests/tried.py --add --what "sanitizers: $what" \
     --cases "$begun" --faults "$((begun - ok))" --seconds "$SECONDS"
   if [ "$status" != 0 ]; then
-    grep -n "runtime error\|ERROR: AddressSanitizer\|FAILED" "$log" >&2 || true
+    grep -n "runtime error\|: \(Address\|Thread\)Sanitizer\|FAILED" "$log" >&2 || true
     echo "error: see $log" >&2
     exit 1
   fi
@@ -36,6 +37,9 @@ gtests "our layers' tests" build/test/test.testbin --gtest_filter="$tests"
 
 echo "==> The vector kernels"
 gtests "the vector kernels" bash "$PWD/scripts/check_kernels.sh"
+
+echo "==> The losses on four threads, races checked"
+gtests "the losses on four threads" bash "$PWD/scripts/check_threads.sh"
 
 if [ -e "$CAFFE_ROOT/build/test/test_engine.testbin" ]; then
   echo "==> Caffe's own layer tests, over oneDNN"

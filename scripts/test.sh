@@ -25,8 +25,9 @@ usage: bash scripts/test.sh [--fast] [--gpu [--compute-sanitizer]] [--help]
 These options replace the tests above:
   --sanitize
            run our layers' tests, Caffe's own over oneDNN, and random nets on both
-           engines, in a build with gcc's AddressSanitizer and UBSan (20 minutes for the
-           build, 5 for the tests, on 2 cores)
+           engines, in a build with gcc's AddressSanitizer and UBSan, and the losses'
+           tests under its ThreadSanitizer (30 minutes for the builds, 7 for the tests,
+           on 2 cores)
   --faults
            for N seconds (300): kill scripts at random times, fill their disk, make it
            read-only, damage the files they read (tests/faults.py)
