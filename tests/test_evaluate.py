@@ -178,9 +178,9 @@ def test_one_type_without_lesions_is_undefined_with_a_reason(evaluate, data, tmp
     lesions = json.loads((out / "metrics.json").read_text())["lesions"]
     assert lesions["EX"]["average_precision"] is None
     assert lesions["EX"]["aupr_challenge"] is None
-    assert "no pixel" in lesions["EX"]["undefined"]
+    assert "no mask has a pixel" in lesions["EX"]["undefined"]
     assert 0 < lesions["MA"]["average_precision"] <= 1
-    assert "undefined: no pixel" in (out / "report.html").read_text()
+    assert "undefined: no mask has a pixel" in (out / "report.html").read_text()
     assert not (out / "overlays" / "EX").exists()
 
 

@@ -125,7 +125,7 @@ def test_names_and_comments_are_no_training_layers(tmp_path):
 def test_missing_and_swapped_files_are_named(run, tmp_path):
     with pytest.raises(UserError, match=r"network file .*none\S* does not exist"):
         inference.load(tmp_path / "none", run / "final.caffemodel")
-    with pytest.raises(UserError, match=r"no weights file .*none"):
+    with pytest.raises(UserError, match=r"weights file .*none\S* does not exist"):
         inference.load(run / "deploy.prototxt", tmp_path / "none")
     with pytest.raises(UserError, match="are not swapped"):
         inference.load(run / "final.caffemodel", run / "deploy.prototxt")

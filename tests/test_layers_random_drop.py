@@ -146,7 +146,7 @@ def python_loss(param_str, rest=""):
     ("param_str", "message"),
     [
         ("{", "param_str is not JSON"),
-        ("[1]", r"param_str is \[1\]: it must be a JSON object"),
+        ("[1]", r"param_str: the value is \[1\]: it must be a JSON object"),
         (
             '{"schedule": "LOG"}',
             "param_str: unknown key schedule, choose from schedule_type",
