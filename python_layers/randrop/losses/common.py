@@ -1,6 +1,6 @@
 """What the losses share: logistic functions, checks, groups, balance, normalisation."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,8 +13,16 @@ NORMALIZATIONS = ("FULL", "VALID", "BATCH_SIZE", "NONE")
 BALANCES = ("PER_CHANNEL", "PER_IMAGE", "BATCH")
 
 
-class LossResult(NamedTuple):
+class _Three(NamedTuple):
+    loss: float
+    grad: np.ndarray
+    mask: np.ndarray
+
+
+class LossResult(_Three):
     """A loss, its gradient, and which elements took part.
+
+    It unpacks to these three. Beside them it has the loss of each pixel.
 
     Attributes
     ----------
@@ -24,11 +32,39 @@ class LossResult(NamedTuple):
         Its derivative by the logits, in their dtype.
     mask : int8
         In the shape of the label: 1 used, 0 dropped or left out, -1 ignored.
+    per_pixel : float64 or None
+        In the shape of the label: each pixel's part of the loss. The parts are
+        normalised: they are at least 0, and their sum is the loss. A softmax's classes
+        are summed. Ignored and dropped pixels have 0, except dropped ones that are NaN
+        or infinite: they make the loss NaN, and have NaN.
+
+        No pixel has a Dice or a Tversky index of its own. There, the loss of a group is
+        spread in proportion to its pixels' errors. The parts say which pixels cause the
+        loss, not what a change of one pixel would gain. If a logit is NaN, so is all of
+        its group. A group without an error has no parts, although an exponent below 1
+        may leave it a small loss.
     """
 
-    loss: float
-    grad: np.ndarray
-    mask: np.ndarray
+    per_pixel: np.ndarray | None = None
+
+    def __new__(
+        cls,
+        loss: float,
+        grad: np.ndarray,
+        mask: np.ndarray,
+        *,
+        per_pixel: np.ndarray | None = None,
+    ) -> "LossResult":
+        """Make the tuple of three, and keep the parts as an attribute."""
+        self = super().__new__(cls, loss, grad, mask)
+        self.per_pixel = per_pixel
+        return self
+
+    def _replace(self, **fields: Any) -> "LossResult":
+        per_pixel = fields.pop("per_pixel", self.per_pixel)
+        return LossResult(*super()._replace(**fields), per_pixel=per_pixel)
+
+    __replace__ = _replace
 
 
 def softplus(x: np.ndarray) -> np.ndarray:
@@ -235,11 +271,13 @@ def weighted_cross_entropy(
     hidden = np.where(ignored | takes_part, 0, logits)
     cross_entropy = np.where(takes_part, softplus(z), 0)
     grad = np.where(takes_part, weight * sign * sigmoid(z), 0)
+    per_pixel = weight * cross_entropy.astype(np.float64)
+    per_pixel[~np.isfinite(hidden)] = np.nan
     return LossResult(
-        loss=float((weight * cross_entropy.astype(np.float64)).sum())
-        + (0.0 if np.isfinite(hidden).all() else np.nan),
+        loss=float(per_pixel.sum()),
         grad=grad.astype(logits.dtype),
         mask=np.where(ignored, -1, takes_part).astype(np.int8),
+        per_pixel=per_pixel,
     )
 
 

@@ -9,7 +9,12 @@ from randrop.losses.common import (
     hardest,
     share_of,
 )
-from randrop.losses.overlap import elements, group_axes, mean_of_groups
+from randrop.losses.overlap import (
+    elements,
+    group_axes,
+    in_proportion,
+    mean_of_groups,
+)
 
 REGIONS = ("ALL", "FOREGROUND")
 
@@ -106,7 +111,8 @@ def top_k_dice(
     -------
     LossResult
         The mask is 1 where selected, 0 where not (FOREGROUND: left out of the sums of
-        its own class only), -1 where ignored.
+        its own class only; its part of the loss is its error in the others), -1 where
+        ignored.
 
     Raises
     ------
@@ -154,7 +160,7 @@ def _dice(
     # pixels of the other classes.
     part = seen.spread(chosen) | (seen.spread(others) & ~seen.truth)
     wrong = np.where(seen.truth, seen.complement, seen.p).astype(np.float64)
-    loss, slope = _one_minus_dice(
+    loss, slope, parts = _one_minus_dice(
         seen.p.astype(np.float64),
         wrong,
         seen.truth,
@@ -164,7 +170,7 @@ def _dice(
         include_background,
         batch,
     )
-    return seen.result(loss, slope, chosen, logits, label)
+    return seen.result(loss, slope, parts, chosen, logits, label)
 
 
 def _selection(
@@ -211,24 +217,27 @@ def _one_minus_dice(
     squared: bool,
     include_background: bool,
     batch: bool,
-) -> tuple[float, np.ndarray]:
-    """Return 1 - mean D and its derivative by the probabilities, (N, C, M).
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Return 1 - mean D, its derivative by the probabilities, and its parts.
 
-    `wrong` is |p - truth| without the digits that a difference would lose. No sum or
-    slope subtracts numbers that become equal when all pixels are right, or all wrong.
+    The last two are (N, C, M). `wrong` is |p - truth| without the digits that a
+    difference would lose. No sum or slope subtracts numbers that become equal when all
+    pixels are right, or all wrong.
     """
     power = 2 if squared else 1
     # 1 - D = error / (size + smooth), D = (2 overlap + smooth) / (size + smooth).
+    error = np.where(part, wrong**power, 0)
     errors, sizes, overlaps = (
         np.where(part, terms, 0).sum(group_axes(batch), keepdims=True)
-        for terms in (wrong**power, p**power + truth, 2 * p * truth)
+        for terms in (error, p**power + truth, 2 * p * truth)
     )
     share, sizes = mean_of_groups(part, sizes + smooth, include_background, batch)
-    loss = float((share * errors / sizes).sum())
+    losses = share * errors / sizes
     by_error, by_size = share / sizes, -share * errors / sizes**2
     by_both = share * (overlaps + smooth) / sizes**2
     if squared:
         slope = np.where(truth, 2 * by_size - 2 * by_both * wrong, 2 * by_both * wrong)
     else:
         slope = np.where(truth, by_size - by_error, by_both)
-    return loss, np.where(part, slope, 0)
+    parts = in_proportion(losses, error, errors)
+    return float(losses.sum()), np.where(part, slope, 0), parts

@@ -6,6 +6,7 @@ import numpy as np
 
 from randrop.errors import UserError
 from randrop.losses.common import LossResult, check_range
+from randrop.losses.overlap import group_axes, in_proportion
 from randrop.losses.softmax import softmax_grad, softmax_pixels
 
 LEAST_LOG = 1e-7
@@ -94,15 +95,17 @@ def exp_log(
         )
 
     # -ln D = log1p(error / (2 overlap + epsilon)) is accurate where D is near 1.
-    axes = (0, 2) if batch else 2
+    axes = group_axes(batch)
     p = p.astype(np.float64)
     overlap = np.where(truth, p, 0).sum(axes, keepdims=True) * 2 + epsilon
-    error = np.where(truth, pixels.complement[:, None], np.where(valid, p, 0))
-    error = error.sum(axes, keepdims=True, dtype=np.float64)
+    wrong = np.where(truth, pixels.complement[:, None], np.where(valid, p, 0))
+    error = wrong.sum(axes, keepdims=True, dtype=np.float64)
     known = valid.any(axes, keepdims=True)
     share = np.where(known, weight_dice / classes / max(1, known.sum()), 0)
     value, by_value = power_and_slope(np.log1p(error / overlap), gamma_dice)
-    loss = float((share * value).sum())
+    losses = share * value
+    loss = float(losses.sum())
+    per_pixel = in_proportion(losses, wrong, error).sum(1)
     by_others = share * by_value / (overlap + error)
     by_own = by_others - 2 * share * by_value / overlap
     slope = np.where(valid, np.where(truth, by_own, by_others), 0)
@@ -117,12 +120,15 @@ def exp_log(
     value, by_value = power_and_slope(
         pixels.cross_entropy.astype(np.float64), gamma_cross
     )
-    loss += float((weight * value).sum())
+    cross = weight * value
+    loss += float(cross.sum())
+    per_pixel += cross
     grad = grad + (weight * by_value)[:, None] * pixels.cross_entropy_grad
     return LossResult(
         loss=loss,
         grad=grad.reshape(logits.shape).astype(logits.dtype),
         mask=np.where(pixels.valid, 1, -1).astype(np.int8).reshape(label.shape),
+        per_pixel=per_pixel.reshape(label.shape),
     )
 
 

@@ -87,10 +87,12 @@ def sigmoid_focal(
     z = np.where(ignored, 0, sign * without_infinity(logits))
     modulation = sigmoid(z) ** gamma
     slope = modulation * (sigmoid(z) + gamma * sigmoid(-z) * softplus(z))
+    per_pixel = factor * (modulation * softplus(z))
     return LossResult(
-        loss=float((factor * (modulation * softplus(z))).sum(dtype=np.float64)),
+        loss=float(per_pixel.sum(dtype=np.float64)),
         grad=(factor * sign * slope).astype(logits.dtype),
         mask=np.where(ignored, -1, 1).astype(np.int8),
+        per_pixel=per_pixel.astype(np.float64, copy=False),
     )
 
 
@@ -160,8 +162,10 @@ def softmax_focal(
     own = np.where(pixels.truth, pixels.probability, 0).sum(1)
     slope = factor * modulation * (1 + gamma * own * ratio)
     grad = slope[:, None] * pixels.cross_entropy_grad
+    per_pixel = factor * (modulation * pixels.cross_entropy)
     return LossResult(
-        loss=float((factor * (modulation * pixels.cross_entropy)).sum()),
+        loss=float(per_pixel.sum()),
         grad=grad.reshape(logits.shape).astype(logits.dtype),
         mask=np.where(valid, 1, -1).astype(np.int8).reshape(label.shape),
+        per_pixel=per_pixel.astype(np.float64, copy=False).reshape(label.shape),
     )

@@ -60,13 +60,15 @@ class Elements(NamedTuple):
         self,
         loss: float,
         slope: np.ndarray,
+        parts: np.ndarray,
         chosen: np.ndarray,
         logits: np.ndarray,
         label: np.ndarray,
     ) -> LossResult:
         """Return a loss whose derivative by `p` is `slope`, (N, C, M).
 
-        `chosen` says which pixels took part, bool (S, M).
+        `parts` are the parts of the loss, (N, C, M). `chosen` says which pixels took
+        part, bool (S, M).
         """
         if self.softmax:
             grad = softmax_grad(self.p, slope)
@@ -77,6 +79,7 @@ class Elements(NamedTuple):
             loss=loss,
             grad=grad.reshape(logits.shape).astype(logits.dtype),
             mask=mask.astype(np.int8).reshape(label.shape),
+            per_pixel=(parts.sum(1) if self.softmax else parts).reshape(label.shape),
         )
 
 
@@ -157,3 +160,20 @@ def mean_of_groups(
     counted[:, : 0 if include_background else 1] = False
     share = np.where(sizes == 0, 0, counted / max(1, counted.sum()))
     return share, np.where(sizes == 0, 1, sizes)
+
+
+def in_proportion(
+    loss: np.ndarray, error: np.ndarray, errors: np.ndarray
+) -> np.ndarray:
+    """Return the parts of the groups' losses that their elements cause.
+
+    Parameters
+    ----------
+    loss, errors : float64 (N or 1, C, 1)
+        The loss of each group, and its sum of errors.
+    error : float64 (N, C, M)
+        At least 0. An element without an error has no part.
+    """
+    parts = np.zeros(error.shape)
+    np.divide(error, errors, out=parts, where=error != 0)
+    return np.multiply(parts, loss, out=parts, where=error != 0)

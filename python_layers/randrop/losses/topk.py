@@ -170,8 +170,10 @@ def softmax_top_k(
     chosen = hardest(pixels.cross_entropy, pixels.valid, number)
     divisor = normalizer(normalization, label.shape, number)
     grad = np.where(chosen[:, None], pixels.cross_entropy_grad, 0) / divisor
+    per_pixel = np.where(chosen, pixels.cross_entropy, 0).astype(np.float64) / divisor
     return LossResult(
         loss=float(pixels.cross_entropy[chosen].sum(dtype=np.float64) / divisor),
         grad=grad.reshape(logits.shape).astype(logits.dtype),
         mask=np.where(pixels.valid, chosen, -1).astype(np.int8).reshape(label.shape),
+        per_pixel=per_pixel.reshape(label.shape),
     )

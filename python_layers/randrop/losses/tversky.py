@@ -4,7 +4,12 @@ import numpy as np
 
 from randrop.losses.common import LossResult, check_range
 from randrop.losses.explog import power_and_slope
-from randrop.losses.overlap import elements, group_axes, mean_of_groups
+from randrop.losses.overlap import (
+    elements,
+    group_axes,
+    in_proportion,
+    mean_of_groups,
+)
 
 
 def tversky(
@@ -77,5 +82,7 @@ def tversky(
     by_own = -factor * (beta * overlaps / sizes + wrong)
     by_others = factor * alpha * overlaps / sizes
     slope = np.where(valid, np.where(truth, by_own, by_others), 0)
-    loss = float((share * value).sum())
-    return seen.result(loss, slope, seen.valid, logits, label)
+    losses = share * value
+    error = 2 * np.where(valid, np.where(truth, beta * complement, alpha * p), 0)
+    parts = in_proportion(losses, error, errors)
+    return seen.result(float(losses.sum()), slope, parts, seen.valid, logits, label)
