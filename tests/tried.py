@@ -4,7 +4,7 @@
     build/venv/bin/python tests/tried.py --add --what "gtests" --cases 300 --faults 0 \\
       --seconds 40
 
-The first line writes the page anew; the second adds a run before, as test.sh does.
+The first command writes the page. The second adds a run first, as test.sh does.
 """
 
 import argparse
