@@ -57,8 +57,9 @@ class Crowding {
   // Seconds of loops that are judged together, and interruptions in them.
   static double Window() { return 0.05; }
   static int Often() { return 2; }
-  static double Shortest() { return 0.05; }
-  static double Longest() { return 1.6; }
+  // Seconds without helpers.
+  static double Shortest() { return 0.2; }
+  static double Longest() { return 5; }
 
   double until_, pause_;
   bool alone_;  // whether the loops of this window had no helpers
