@@ -64,12 +64,12 @@ HARMLESS = (
         "every thread has the sum",
     ),
     (
-        ("SelectHistogramGPU<<<",),
+        ("SelectHistogramGPU<<<", "ForEachGPU<<<"),
         ("half the threads",),
         "its loops take any number of them",
     ),
     (
-        ("ForEachGPU<<<", "BeginSelectGPU<<<", "NarrowGPU<<<", "ScanTiesGPU<<<"),
+        ("BeginSelectGPU<<<", "NarrowGPU<<<", "ScanTiesGPU<<<"),
         ("a block more", "half the threads"),
         "a loop over the grid takes any number of threads",
     ),
