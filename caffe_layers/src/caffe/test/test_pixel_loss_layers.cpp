@@ -265,7 +265,7 @@ TYPED_TEST(RandropPixelLossLayersTest, TestLabelsHaveNoGradient) {
     layer->SetUp(this->bottom_, this->top_);
     layer->Forward(this->bottom_, this->top_);
     EXPECT_DEATH(layer->Backward(this->top_, vector<bool>(2, true),
-        this->bottom_), "layer '.*': cannot backpropagate to label");
+        this->bottom_), "layer '.*': a loss cannot backpropagate to its label");
   }
 }
 

@@ -168,7 +168,7 @@ TYPED_TEST(RandropRandomDropUseTest, TestLabelsHaveNoGradient) {
   EXPECT_FALSE(layer.AllowForceBackward(1));
   layer.Forward(this->bottom_, this->top_);
   EXPECT_DEATH(layer.Backward(this->top_, vector<bool>(2, true),
-      this->bottom_), "cannot backpropagate to label");
+      this->bottom_), "a loss cannot backpropagate to its label");
 }
 
 }  // namespace caffe
