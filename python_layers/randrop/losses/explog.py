@@ -120,13 +120,16 @@ def exp_log(
     value, by_value = power_and_slope(
         pixels.cross_entropy.astype(np.float64), gamma_cross
     )
-    cross = weight * value
-    loss += float(cross.sum())
-    per_pixel += cross
-    grad = grad + (weight * by_value)[:, None] * pixels.cross_entropy_grad
+    with np.errstate(over="ignore"):
+        cross = weight * value
+        loss += float(cross.sum())
+        per_pixel += cross
+        slope = np.minimum(weight * by_value, np.finfo(np.float64).max)
+        grad = grad + slope[:, None] * pixels.cross_entropy_grad
+        grad = grad.reshape(logits.shape).astype(logits.dtype)
     return LossResult(
         loss=loss,
-        grad=grad.reshape(logits.shape).astype(logits.dtype),
+        grad=grad,
         mask=np.where(pixels.valid, 1, -1).astype(np.int8).reshape(label.shape),
         per_pixel=per_pixel.reshape(label.shape),
     )
@@ -135,7 +138,11 @@ def exp_log(
 def power_and_slope(value: np.ndarray, gamma: float) -> tuple[np.ndarray, np.ndarray]:
     """Return value^gamma and its derivative, clamped where that would be infinite."""
     if gamma >= 1:
-        return value**gamma, gamma * value ** (gamma - 1)
+        # The largest number instead of infinity: its product with 0 is 0.
+        with np.errstate(over="ignore"):
+            powers = value**gamma, gamma * value ** (gamma - 1)
+        most = np.finfo(np.float64).max
+        return np.minimum(powers[0], most), np.minimum(powers[1], most)
     held = np.maximum(value, LEAST_LOG)
     slope = gamma * held ** (gamma - 1)
     return held**gamma, np.where(value < LEAST_LOG, 0, slope)

@@ -96,7 +96,8 @@ void ExpLogLossLayer<Dtype>::ForwardOn(
   const randrop::ExpLogTotal found = Device::Read(total);
   this->CheckLabel(*bottom[1], found.bad_label);
   cross_ = param_.weight_cross() / std::max(1, found.pixels);
-  top[0]->mutable_cpu_data()[0] = found.dice + cross_ * found.cross;
+  top[0]->mutable_cpu_data()[0] =
+      found.dice + cross_ * randrop::AtMostFinite<double>(found.cross);
 }
 
 template <typename Dtype>

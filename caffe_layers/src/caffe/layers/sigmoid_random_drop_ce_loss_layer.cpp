@@ -56,12 +56,11 @@ void SelectPiece(const RandomDropPass<Dtype>& pass, int begin, int end,
   }
 }
 
-/// The same in vectors, if available.
+/// The same in vectors, if available and if single precision is enough.
 void Select(const RandomDropPass<float>& pass, int begin, int end,
     GroupSums* sums) {
-  if (const PixelKernels* kernels = FastestPixelKernels()) {
-    kernels->random_drop(pass, begin, end, sums);
-  } else {
+  const PixelKernels* kernels = FastestPixelKernels();
+  if (!kernels || !kernels->random_drop(pass, begin, end, sums)) {
     SelectPiece(pass, begin, end, sums);
   }
 }

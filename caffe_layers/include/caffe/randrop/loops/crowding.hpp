@@ -40,7 +40,8 @@ class Crowding {
     }
     const bool often = interruptions_ >= Often() * (seconds_ / Window());
     if (!alone) {
-      pause_ = !often ? 0 : std::min(Longest(), std::max(Shortest(), 2 * pause_));
+      pause_ = !often ? 0 :
+          std::min(Longest(), std::max(Shortest(), 2 * pause_));
     }
     if (often) {
       until_ = end + pause_;

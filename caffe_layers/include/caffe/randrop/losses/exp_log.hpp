@@ -237,7 +237,8 @@ struct SumExpLogTerms {
   RANDROP_HOST_DEVICE inline void operator()(int group, ExpLogTotal* total)
       const {
     total->dice += terms[group].loss;
-    total->cross += weights[group % classes] * sums[group].cross;
+    total->cross += weights[group % classes] *
+        AtMostFinite<double>(sums[group].cross);
     total->pixels += sums[group].own;
     total->bad_label = FirstIndex(total->bad_label, sums[group].bad_label);
   }
@@ -279,8 +280,10 @@ struct WriteExpLogDiff {
     const ExpLogSlopes<Real> slope = {terms + at.image * in.classes, own};
     const SoftmaxSlopes<Real> slopes(pixel, in.classes, slope);
     const typename ScalarOf<Wide>::Type each = cross;
-    const Real factor = each * OfOwnClass<Real>(weights, in.classes, own) *
-        ExpLogPowerDiff<Wide>(pixel.CrossEntropy(), gamma_cross);
+    const Real factor = AtMostFinite<Real>(
+        each * OfOwnClass<Real>(weights, in.classes, own) *
+        AtMostFinite<Wide>(
+            ExpLogPowerDiff<Wide>(pixel.CrossEntropy(), gamma_cross)));
     for (int c = 0, i = at.first; c < in.classes; ++c, i += in.area) {
       StoreAs(Where(own >= 0, scale * (slopes.Diff(pixel, c, slope(c)) +
           factor * pixel.CrossEntropyDiff(c))), diff + i);

@@ -1,6 +1,7 @@
 #ifndef CAFFE_RANDROP_MATH_NUMBER_HPP_
 #define CAFFE_RANDROP_MATH_NUMBER_HPP_
 
+#include <cfloat>
 #include <cmath>
 
 #include "caffe/randrop/math/host_device.hpp"
@@ -102,6 +103,14 @@ RANDROP_HOST_DEVICE inline Real Abs(Real x) {
 template <typename Real>
 RANDROP_HOST_DEVICE inline Real LargerOf(Real a, Real b) {
   return a > b ? a : b;
+}
+
+/// @brief The value, or the largest finite number: a product with 0 stays 0.
+template <typename Real>
+RANDROP_HOST_DEVICE inline Real AtMostFinite(Real value) {
+  typedef typename ScalarOf<Real>::Type Number;
+  const Number most = sizeof(Number) == 4 ? FLT_MAX : DBL_MAX;
+  return value > most ? Real() + most : value;
 }
 
 /// @brief exp(x) for x <= 0.

@@ -1,9 +1,6 @@
 #ifndef CAFFE_RANDROP_MATH_SOFTMAX_HPP_
 #define CAFFE_RANDROP_MATH_SOFTMAX_HPP_
 
-#include <cfloat>
-#include <cmath>
-
 #include "caffe/randrop/math/host_device.hpp"
 #include "caffe/randrop/math/label.hpp"
 #include "caffe/randrop/math/number.hpp"
@@ -87,10 +84,8 @@ class SoftmaxPixel {
   /// -log p of the true class. Finite even if the difference of two logits is
   /// not, so that its products with p = 0 are finite too.
   RANDROP_HOST_DEVICE inline Real CrossEntropy() const {
-    const Number most = sizeof(Number) == 4 ? FLT_MAX : DBL_MAX;
-    const Real value = own_x_ == max_ ? Log1pOf(others_) :
-        max_ - own_x_ + LogOf(total_);
-    return value > most ? Real() + most : value;
+    return AtMostFinite<Real>(own_x_ == max_ ? Log1pOf(others_) :
+        max_ - own_x_ + LogOf(total_));
   }
   /// Its derivative with respect to logit c, p_c - [c is the true class]
   RANDROP_HOST_DEVICE inline Real CrossEntropyDiff(int c) const {

@@ -54,6 +54,8 @@ class ClassTile {
 
 /// Adds pixels begin to end - 1 of an image to the sums of its classes, like
 /// AddPixelToClasses: softmax by softmax into a tile, then class by class.
+/// False if single precision is too short for the sums, which are then
+/// arbitrary.
 template <typename Operation, typename Sums>
 inline bool OverClasses(const Operation& op, int begin, int end, Sums* sums) {
   const LossInput<float>& input = op.Input();
@@ -61,6 +63,7 @@ inline bool OverClasses(const Operation& op, int begin, int end, Sums* sums) {
   if (!tile.IsUsable()) {
     return false;
   }
+  bool fits = true;
   const auto flush = [&]() {
     for (int c = 0; c < input.classes; ++c) {
       SettlingSums<Sums> sum;
@@ -70,6 +73,7 @@ inline bool OverClasses(const Operation& op, int begin, int end, Sums* sums) {
             tile.Own(v) >= 0);
       }
       sum.lanes().AddTo(sums + c);
+      fits = fits && sum.lanes().Fits();
     }
     tile.Clear();
   };
@@ -88,6 +92,9 @@ inline bool OverClasses(const Operation& op, int begin, int end, Sums* sums) {
   });
   if (done) {
     flush();
+  }
+  if (!fits) {
+    return false;
   }
   for (int j = begin; done && Any(bad) && j < end; ++j) {
     if (input.Class<float>(j) == PixelClass::BAD) {

@@ -48,7 +48,8 @@ inline bool Write(ByPixel, const Operation& op, int begin, int end) {
   });
 }
 
-// Adds up what an operation returns.
+// Adds up what an operation returns; false, too, if single precision is too
+// short for the sums, which the scalar loop then adds up in double.
 template <typename Operation, typename Sums>
 inline bool Sum(ByElement, const Operation& op, int begin, int end,
     SettlingSums<Sums>* sum) {
@@ -89,14 +90,15 @@ inline void FindBadLabel(const Operation&, int, int, CandidateSums*) {}
 template <typename Operation, typename Sums>
 inline bool SumUp(const Operation& op, int begin, int end, Sums* sums) {
   SettlingSums<Sums> sum;
-  const bool done = Sum(typename Operation::Visits(), op, begin, end, &sum);
-  if (done) {
-    sum.lanes().AddTo(sums);
+  if (!Sum(typename Operation::Visits(), op, begin, end, &sum) ||
+      !sum.lanes().Fits()) {
+    return false;
   }
-  if (done && sum.lanes().AnyBad()) {
+  sum.lanes().AddTo(sums);
+  if (sum.lanes().AnyBad()) {
     FindBadLabel(op, begin, end, sums);
   }
-  return done;
+  return true;
 }
 
 /// Keys of elements that take part, 0 for others.
@@ -109,9 +111,9 @@ inline Words KeysAt(const Operation& op, int i, Ints* taking_part) {
 
 // --- the kernels
 
-RANDROP_FLAT void RandomDropKernel(const RandomDropPass<float>& pass, int begin,
+RANDROP_FLAT bool RandomDropKernel(const RandomDropPass<float>& pass, int begin,
     int end, GroupSums* sums) {
-  RandomDropOf(pass, begin, end, sums);
+  return RandomDropOf(pass, begin, end, sums);
 }
 
 template <typename Operation>

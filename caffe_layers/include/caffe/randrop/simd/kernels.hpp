@@ -78,9 +78,10 @@ struct ExpLogSums;
  */
 struct PixelKernels {
   const char* name;  // of the instruction set
-  void (*random_drop)(const RandomDropPass<float>& pass, int begin, int end,
+  // This and all others return false if there are fewer elements than a vector
+  // holds (not random drop), or if the sums exceed single precision.
+  bool (*random_drop)(const RandomDropPass<float>& pass, int begin, int end,
       GroupSums* sums);
-  // Return false if there are fewer elements than a vector holds.
 #define RANDROP_KERNEL(Operation, kernel) \
   bool (*kernel)(const Operation<float>& op, int begin, int end);
   RANDROP_WRITING_KERNELS(RANDROP_KERNEL)

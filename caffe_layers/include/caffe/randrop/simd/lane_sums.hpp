@@ -26,6 +26,8 @@ class LongSum {
     part_ = Floats();
   }
   inline double Total() const { return total_ + SumOf(part_); }
+  /// Whether single precision was enough; NaN is what it should be.
+  inline bool Fits() const { return !(Total() > DBL_MAX); }
 
  private:
   Floats part_;
@@ -48,7 +50,8 @@ class LaneCount {
 /**
  * @brief Sums of type Sums, of vectors of elements: Add(part, inside) adds the
  *        elements inside a mask, AddTo(sums) the lanes. AnyBad() tells whether
- *        a label was invalid. Settle() is for LongSum.
+ *        a label was invalid, Fits() whether single precision was enough.
+ *        Settle() is for LongSum.
  */
 template <typename Sums>
 class LaneSums;
@@ -85,6 +88,7 @@ class LaneSums<PixelSums> {
   inline void Settle() {
     loss_.Settle();
   }
+  inline bool Fits() const { return loss_.Fits(); }
   inline void AddTo(PixelSums* sums) const {
     sums->loss += loss_.Total();
     sums->taking_part += taking_part_.Total();
@@ -113,6 +117,9 @@ class LaneSums<GroupSums> {
     positive_loss_.Settle();
     negative_loss_.Settle();
   }
+  inline bool Fits() const {
+    return positive_loss_.Fits() && negative_loss_.Fits();
+  }
   inline void AddTo(GroupSums* sums) const {
     sums->positive_loss += positive_loss_.Total();
     sums->negative_loss += negative_loss_.Total();
@@ -139,6 +146,7 @@ class LaneSums<CandidateSums> {
     }
   }
   inline void Settle() {}
+  inline bool Fits() const { return true; }
   inline void AddTo(CandidateSums* sums) const {
     CandidatePart<int> part = {positives_.Total(), negatives_.Total(), {0}};
     for (int b = 0; b < kHardnessBins - 1; ++b) {
@@ -184,6 +192,7 @@ class LaneSums<OverlapSums> {
     size_.Settle();
     overlap_.Settle();
   }
+  inline bool Fits() const { return true; }
   inline void AddTo(OverlapSums* sums) const {
     const double units = static_cast<double>(Unit()) * Unit();
     const double size = size_.Total();
@@ -225,6 +234,7 @@ class LaneSums<ExpLogSums> {
     error_.Settle();
     cross_.Settle();
   }
+  inline bool Fits() const { return cross_.Fits(); }
   inline void AddTo(ExpLogSums* sums) const {
     sums->overlap += overlap_.Total();
     sums->error += error_.Total();

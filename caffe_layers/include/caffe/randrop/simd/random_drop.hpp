@@ -76,7 +76,7 @@ inline void RandomDropVector(const RandomDropPass<float>& pass, int i,
 }
 
 template <int schedule>
-inline void RandomDrop(const RandomDropPass<float>& pass, int begin, int end,
+inline bool RandomDrop(const RandomDropPass<float>& pass, int begin, int end,
     GroupSums* sums) {
   LaneSums<GroupSums> lanes;
   for (int tile = begin / kPhiloxTile; tile * kPhiloxTile < end; ++tile) {
@@ -98,6 +98,9 @@ inline void RandomDrop(const RandomDropPass<float>& pass, int begin, int end,
       lanes.Settle();
     }
   }
+  if (!lanes.Fits()) {
+    return false;
+  }
   lanes.AddTo(sums);
   for (int i = begin; lanes.AnyBad() && i < end; ++i) {
     const BinaryLabel<float> label(pass.label[i], pass.has_ignore_label,
@@ -107,9 +110,10 @@ inline void RandomDrop(const RandomDropPass<float>& pass, int begin, int end,
       break;
     }
   }
+  return true;
 }
 
-inline void RandomDropOf(const RandomDropPass<float>& pass, int begin, int end,
+inline bool RandomDropOf(const RandomDropPass<float>& pass, int begin, int end,
     GroupSums* sums) {
   switch (pass.schedule) {
   case DropSchedule::LINEAR:

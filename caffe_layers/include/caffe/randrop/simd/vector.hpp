@@ -245,12 +245,15 @@ inline Floats LogOf(Floats x) {
   return k * 0.693359375f + (p * f - k * 2.12194440e-4f);
 }
 
-/// @brief x^y for x >= 0; 0 for x = 0; at most 1.6e38, the limit of Exp.
+/// @brief x^y for x >= 0; 0 for x = 0; infinite from 1.6e38 on, the limit of
+///        Exp.
 template <>
 inline Floats PowOf(Floats x, float y) {
   const float kMost = 88;
   const Floats power = LogOf(x) * y;
-  return x < FLT_MIN ? Floats() : Exp(power > kMost ? Floats() + kMost : power);
+  const Floats result = Exp(power > kMost ? Floats() + kMost : power);
+  return x < FLT_MIN ? Floats() :
+      power > kMost ? Floats() + HUGE_VALF : result;
 }
 
 /// @brief The degree-10 polynomial with the least relative error, 2e-7 with
