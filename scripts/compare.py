@@ -74,7 +74,7 @@ def arguments() -> argparse.Namespace:
         help="lesion types; photographs only",
     )
     add("--losses", nargs="+", required=True, help="as --loss of train.py")
-    add("--learning-rates", type=float, nargs="+", default=[], metavar="LR",
+    add("--learning-rates", type=cli.above_zero, nargs="+", default=[], metavar="LR",
         help="train each loss with the best of these; photographs only")  # fmt: skip
     add(
         "--search-iterations",

@@ -87,7 +87,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--patch", type=int, default=256, help="side of a patch in pixels")
     add(
         "--lesion-share",
-        type=float,
+        type=cli.finite,
         default=0.5,
         help="share of patches centred on a lesion",
     )

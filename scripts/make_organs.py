@@ -33,7 +33,7 @@ def arguments() -> argparse.Namespace:
     add("--labels", type=int, default=9, help="labels: the organs and the background")
     add(
         "--smallest",
-        type=float,
+        type=cli.finite,
         default=0.003,
         help="size of the smallest organ relative to the largest",
     )

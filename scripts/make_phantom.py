@@ -31,7 +31,7 @@ def arguments() -> argparse.Namespace:
     add("--size", type=int, default=512, help="width in pixels")
     add("--seed", type=int, default=0)
     add("--lesions", nargs="+", choices=LESIONS, default=["MA", "HE"])
-    add("--validation-share", type=float, default=0.25)
+    add("--validation-share", type=cli.finite, default=0.25)
     add("--workers", type=int, default=os.cpu_count(), help="parallel processes")
     return parser.parse_args()
 

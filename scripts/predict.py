@@ -141,7 +141,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--scale",
-        type=float,
+        type=cli.finite,
         help="scale photographs by this factor before prediction, and scale the maps "
         "back: for photographs larger than those of the training; an exported "
         "model sets it by itself",

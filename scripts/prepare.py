@@ -76,7 +76,11 @@ def main(arguments: list[str] | None = None) -> int:
             )
     log.info("Look at %s", out / "contact.png")
     if found:
-        log.info("Train: train.py --data %s --lesions %s", out, " ".join(found))
+        log.info(
+            "Train: train.py --data %s --lesions %s --out build/run",
+            out,
+            " ".join(found),
+        )
     else:
         log.warning(
             "No mask has a lesion: this set is good for prediction, not for training. "
@@ -131,7 +135,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     add(
         "--validation-share",
-        type=float,
+        type=cli.finite,
         default=SHARE,
         metavar="SHARE",
         help="share of the training set to hold out, if the data set has no validation "

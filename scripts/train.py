@@ -70,9 +70,12 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         help="channels of the first level; default: 16, explog3d 8",
     )
     add("--depth", type=int, help="levels; default: unet 4, lseg 5, explog3d 3")
-    add("--prior", type=float, help="initial probability of every pixel")
+    add("--prior", type=cli.finite, help="initial probability of every pixel")
     add(
-        "--lr", type=float, default=1e-3, help="initial learning rate, which falls to 0"
+        "--lr",
+        type=cli.above_zero,
+        default=1e-3,
+        help="initial learning rate, which falls to 0",
     )
     add(
         "--activation",
@@ -80,7 +83,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         help="photographs: one sigmoid per lesion type, or a softmax over the types "
         "and background; default: sigmoid if the loss supports it",
     )
-    add("--lesion-share", type=float, help="share of patches centred on a lesion")
+    add("--lesion-share", type=cli.finite, help="share of patches centred on a lesion")
     add(
         "--lesion-weights",
         nargs="+",

@@ -208,6 +208,9 @@ def test_bad_images_stop_caffe_with_their_names(caffe, phantom, tmp_path):
         (["--weights", "no.caffemodel"], "the file does not exist"),
         (["--resume", "--force"], "not allowed with argument"),
         (["--lesions", "MA", "XX"], "XX"),
+        (["--lr", "nan"], "'nan' is not a finite number"),
+        (["--lr", "0"], "'0' must be above 0"),
+        (["--lesion-share", "inf"], "'inf' is not a finite number"),
     ],
 )
 def test_settings_that_cannot_be(phantom, tmp_path, more, message):

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import sys
 from collections.abc import Callable
 
@@ -23,6 +24,25 @@ def parser(description: str, examples: str = "") -> argparse.ArgumentParser:
         epilog=f"examples:\n{examples}" if examples else None,
         formatter_class=Formatter,
     )
+
+
+def finite(text: str) -> float:
+    """Return a number of the command line; argparse shows the error."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a finite number")
+    return value
+
+
+def above_zero(text: str) -> float:
+    """Return a finite number above 0."""
+    value = finite(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} must be above 0")
+    return value
 
 
 def run(main: Callable[[], int | None]) -> None:

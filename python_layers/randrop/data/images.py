@@ -119,7 +119,7 @@ def _opened(path: Path) -> Image.Image:
             return Image.open(path)
     except FileNotFoundError as error:
         raise UserError(
-            f"{path} is missing: restore it, or remove its entry"
+            f"{path} is missing: check the path, or restore the file"
         ) from error
     except Image.DecompressionBombError as error:
         limit = 2 * Image.MAX_IMAGE_PIXELS

@@ -37,7 +37,8 @@ def tversky(
     alpha, beta : float
         The weights of false positives and of false negatives, at least 0.
     gamma : float
-        Above 0; the inverse of the gamma in the focal Tversky paper.
+        Above 0; the inverse of the gamma in the focal Tversky paper. Below 1, 1 - T is
+        clamped to at least 1e-7, with derivative 0 below that.
 
     Returns
     -------
