@@ -37,5 +37,5 @@ make -C "$out" -j"$(nproc)"
 export OMP_NUM_THREADS=4 OPENBLAS_NUM_THREADS=1 GLOG_minloglevel=2
 # One test forks, and its child starts threads.
 export TSAN_OPTIONS="halt_on_error=1:die_after_fork=0:${TSAN_OPTIONS:-}"
-left_out="*GPU*:*TestGradient*:*AreNamed:*BadInputStops:*PixelKernels*"
+left_out="*GPU*:*TestGradient*:*AreNamed:*BadInputStops:*BadOptions*:*PixelKernels*"
 "$out/test_on_threads" --gtest_filter="*Randrop*:-$left_out"
