@@ -46,10 +46,10 @@ def test_what_cannot_be_drawn_is_named(caffe, phantom, tmp_path):
     out = tmp_path / "kept.png"
     result = script("show_kept", "--run", tmp_path, "--out", out)
     assert result.returncode == 2
-    assert "run.json is missing: give the output folder" in result.stderr
+    assert "run.json is missing: name the output folder" in result.stderr
     run = train(phantom, tmp_path / "run", "cross-entropy")
     result = script("show_kept", "--run", run, "--out", out)
-    assert "has no mask" in result.stderr
+    assert "cross-entropy keeps all negatives" in result.stderr
     result = script("show_kept", "--run", run, "--out", out, "--iterations", 3)
     assert "no snapshot of iteration [3]: it has [2, 4]" in result.stderr
     assert not out.exists()
