@@ -148,7 +148,7 @@ def test_weights_that_fit_in_part_are_told(caffe, phantom, tmp_path):
     assert 0 < int(some) < int(every)
     assert re.search(r"From scratch: .*down2_", result.stderr)
     for content, message in (
-        (b"", "has no layer of this network"),
+        (b"", "contains no layers"),
         (b"no caffemodel", "is not a caffemodel"),
     ):
         (tmp_path / "other.caffemodel").write_bytes(content)
