@@ -10,7 +10,6 @@
 #include "gtest/gtest.h"
 
 #include "caffe/common.hpp"
-#include "caffe/randrop/loops/crowding.hpp"
 #include "caffe/randrop/loops/parallel.hpp"
 
 #include "caffe/test/test_caffe_main.hpp"
@@ -18,7 +17,6 @@
 
 namespace caffe {
 
-using randrop::Crowding;
 using randrop::ParallelFor;
 using randrop::ParallelThreads;
 
@@ -59,15 +57,10 @@ bool Reaches(const std::atomic<int>& number, int wanted) {
 TEST_P(RandropParallelTest, SoManyTasksAtTheSameTime) {
   const int threads = ParallelThreads();
   std::atomic<int> begun(0), met(0);
-  // A new caller has not been interrupted yet, so that it has its helpers.
-  std::thread caller([&, this]() {
-    const UseThreads use(GetParam());
-    ParallelFor(threads, [&](int) {
-      ++begun;
-      met += Reaches(begun, threads);
-    });
+  ParallelFor(threads, [&](int) {
+    ++begun;
+    met += Reaches(begun, threads);
   });
-  caller.join();
   EXPECT_EQ(threads, met);
 }
 
@@ -157,56 +150,6 @@ TEST_P(RandropParallelTest, AThreadOfOpenMPIsOneOfItsMany) {
   }
 }
 #endif
-
-/// Runs loops of 10 ms from `now` on, interrupted so often in a second; returns
-/// the share that had helpers.
-double HelpedShare(Crowding* crowding, double* now, double seconds,
-    double helped_rate, double alone_rate) {
-  double helped = 0, all = 0, due = 0;
-  for (const double end = *now + seconds; *now < end; *now += 0.01) {
-    const bool alone = crowding->IsCrowded(*now);
-    due += 0.01 * (alone ? alone_rate : helped_rate);
-    const int interruptions = static_cast<int>(due);
-    due -= interruptions;
-    crowding->Add(*now, *now + 0.01, interruptions);
-    helped += !alone;
-    ++all;
-  }
-  return helped / all;
-}
-
-TEST(RandropCrowdingTest, AQuietMachineHelpsAlways) {
-  Crowding crowding;
-  double now = 5;
-  EXPECT_EQ(1, HelpedShare(&crowding, &now, 60, 20, 20));
-}
-
-// A program for each processor: the caller alone is interrupted, too.
-TEST(RandropCrowdingTest, ABusyMachineIsNotTriedAgain) {
-  Crowding crowding;
-  double now = 5;
-  HelpedShare(&crowding, &now, 1, 200, 100);
-  EXPECT_EQ(0, HelpedShare(&crowding, &now, 60, 200, 100));
-}
-
-// A program for some processors: the caller alone has one to itself, so that
-// only trying tells.
-TEST(RandropCrowdingTest, ABusyHelperIsRarelyTriedAgain) {
-  Crowding crowding;
-  double now = 5;
-  HelpedShare(&crowding, &now, 20, 200, 0);
-  const double share = HelpedShare(&crowding, &now, 60, 200, 0);
-  EXPECT_GT(share, 0);
-  EXPECT_LT(share, 0.02);
-}
-
-TEST(RandropCrowdingTest, HelpReturnsWhenTheOthersEnd) {
-  Crowding crowding;
-  double now = 5;
-  HelpedShare(&crowding, &now, 60, 200, 100);
-  HelpedShare(&crowding, &now, 6, 0, 0);
-  EXPECT_EQ(1, HelpedShare(&crowding, &now, 10, 0, 0));
-}
 
 INSTANTIATE_TEST_CASE_P(
     Threads, RandropParallelTest, ::testing::Values(1, 2, 3, 7));

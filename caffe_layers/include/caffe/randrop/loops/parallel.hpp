@@ -14,9 +14,6 @@
  * depend on the thread that runs it: each task stores its own sums, and the
  * caller adds them up afterwards in task order.
  *
- * Where other programs keep the processors busy (crowding.hpp), the caller runs
- * its loops alone.
- *
  * Loops may be nested, and several threads may run loops at the same time; all
  * share one thread pool. Its threads start when they are first needed and sleep
  * between loops; a forked process starts its own. An exception thrown by a task

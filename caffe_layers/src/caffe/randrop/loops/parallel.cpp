@@ -5,11 +5,9 @@
 #endif
 #include <pthread.h>
 #include <sched.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstdlib>
 #include <exception>
@@ -17,8 +15,6 @@
 #include <system_error>
 #include <thread>
 #include <vector>
-
-#include "caffe/randrop/loops/crowding.hpp"
 
 namespace caffe {
 namespace randrop {
@@ -35,29 +31,11 @@ inline void Pause() {
 #endif
 }
 
-double Now() {
-  return std::chrono::duration<double>(
-      std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-/// How often the scheduler has taken the processor from this thread for
-/// another; 0 where the system does not tell.
-int Interruptions() {
-#ifdef RUSAGE_THREAD
-  rusage usage;
-  if (getrusage(RUSAGE_THREAD, &usage) == 0) {
-    return usage.ru_nivcsw;
-  }
-#endif
-  return 0;
-}
-
 /// A running loop, on its caller's stack.
 struct Loop {
   Loop(int tasks, void (*run)(const void* body, int task), const void* body,
       int room)
-      : tasks(tasks), run(run), body(body), next(0), room(room), helpers(0),
-        interruptions(0) {}
+      : tasks(tasks), run(run), body(body), next(0), room(room), helpers(0) {}
 
   bool IsTaken() const {
     return next.load(std::memory_order_relaxed) >= tasks;
@@ -86,7 +64,6 @@ struct Loop {
   // Changed while the pool is locked.
   int room;  // how many more helpers may join
   std::atomic<int> helpers;  // at work on it
-  int interruptions;  // of its helpers
   std::exception_ptr thrown;
   std::condition_variable left;
 };
@@ -117,12 +94,6 @@ class Pool {
   Pool() : news_(0), threads_(0), sleeping_(0), no_more_(false) {}
 
   void Run(Loop* loop) {
-    if (loop->room == 0) {
-      if (const std::exception_ptr thrown = loop->Work()) {
-        std::rethrow_exception(thrown);
-      }
-      return;
-    }
     {
       std::unique_lock<std::mutex> lock(mutex_);
       MakeThreads(loop->room);
@@ -187,11 +158,8 @@ class Pool {
         ++loop->helpers;
         Wake(*loop);
         lock.unlock();
-        const int before = Interruptions();
         const std::exception_ptr thrown = loop->Work();
-        const int interruptions = Interruptions() - before;
         lock.lock();
-        loop->interruptions += interruptions;
         if (thrown) {
           loop->thrown = thrown;
         }
@@ -273,20 +241,15 @@ int ParallelThreads() {
 
 void ParallelFor(int tasks, void (*run)(const void* body, int task),
     const void* body) {
-  static thread_local Crowding crowding;
   const int threads = tasks > 1 ? std::min(tasks, ParallelThreads()) : 1;
-  if (threads <= 1) {
-    for (int task = 0; task < tasks; ++task) {
-      run(body, task);
-    }
+  if (threads > 1) {
+    Loop loop(tasks, run, body, threads - 1);
+    GetPool()->Run(&loop);
     return;
   }
-  const double begin = Now();
-  const int before = Interruptions();
-  Loop loop(tasks, run, body, crowding.IsCrowded(begin) ? 0 : threads - 1);
-  GetPool()->Run(&loop);
-  crowding.Add(begin, Now(),
-      Interruptions() - before + loop.interruptions);
+  for (int task = 0; task < tasks; ++task) {
+    run(body, task);
+  }
 }
 
 }  // namespace randrop
