@@ -5,25 +5,31 @@ import logging
 import math
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from randrop.errors import UserError
 
 log = logging.getLogger("randrop")
 
 
+class _Formatter(
+    argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter
+):
+    pass
+
+
+def wording(description: str, examples: str = "") -> dict[str, Any]:
+    """Return what makes a parser show defaults and keep the example lines."""
+    return {
+        "description": description,
+        "epilog": f"examples:\n{examples}" if examples else None,
+        "formatter_class": _Formatter,
+    }
+
+
 def parser(description: str, examples: str = "") -> argparse.ArgumentParser:
-    """Return an argument parser that shows defaults and keeps the example lines."""
-
-    class Formatter(
-        argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter
-    ):
-        pass
-
-    return argparse.ArgumentParser(
-        description=description,
-        epilog=f"examples:\n{examples}" if examples else None,
-        formatter_class=Formatter,
-    )
+    """Return an argument parser with `wording`."""
+    return argparse.ArgumentParser(**wording(description, examples))
 
 
 def finite(text: str) -> float:

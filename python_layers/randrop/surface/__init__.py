@@ -1,0 +1,1 @@
+"""Loss surfaces: curves, maps of pixels through a training, and landscapes."""
