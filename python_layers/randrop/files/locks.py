@@ -70,6 +70,29 @@ def locked(folder: Path, wanted: Path | None = None) -> Iterator[int | None]:
             os.close(handle)
 
 
+def is_locked(folder: Path) -> bool:
+    """Return whether a program holds the lock of `folder`.
+
+    On a file system without locks, whether the last holder still runs.
+    """
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Released at once. Whoever wants the lock meanwhile tries again, because the
+        # file names a holder that has ended.
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        holder = _holder(folder / LOCK)
+        return bool(holder) and not _has_died(holder)
+    finally:
+        os.close(handle)
+    return False
+
+
 def _remove(folder: Path, made: list[Path]) -> None:
     """Remove folders that were created for the lock and hold nothing else."""
     with contextlib.suppress(OSError):

@@ -166,15 +166,15 @@ class Recording:
         return schema.check(schema.parse(text, where, _REMEDY), model, where, _REMEDY)
 
     def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
-        wanted = (len(self.names), *shape)
-        if self._file[name].shape != wanted or len(self.subsets) != len(self.names):
+        wanted, found = (len(self.names), *shape), self._file[name].shape
+        if found != wanted or len(self.subsets) != len(self.names):
             raise UserError(
-                f"{self.path}: {name} has shape {self._file[name].shape}, not {wanted}: "
-                f"the file is damaged: {_REMEDY}"
+                f"{self.path}: {name} has shape {found}, not {wanted}: the file is "
+                f"damaged: {_REMEDY}"
             )
 
 
-def open_hdf5(path: Path) -> h5py.File:
+def open_hdf5(path: Path, remedy: str = _REMEDY) -> h5py.File:
     """Open an HDF5 file to read it.
 
     Raises
@@ -184,13 +184,13 @@ def open_hdf5(path: Path) -> h5py.File:
     """
     check_regular(path)
     if not path.exists():
-        raise UserError(f"{path} does not exist: {_REMEDY}")
-    with clear_errors(path):
+        raise UserError(f"{path} does not exist: {remedy}")
+    with clear_errors(path, remedy):
         return h5py.File(path, "r")
 
 
 @contextlib.contextmanager
-def clear_errors(path: Path) -> Iterator[None]:
+def clear_errors(path: Path, remedy: str = _REMEDY) -> Iterator[None]:
     """Turn h5py's errors into one that names the file.
 
     Raises
@@ -205,11 +205,11 @@ def clear_errors(path: Path) -> Iterator[None]:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise UserError(
-            f"{path} is damaged, truncated or not a recording ({error}): {_REMEDY}"
+            f"{path} is damaged, truncated or not a recording ({error}): {remedy}"
         ) from error
 
 
-def facts_of(path: Path, file: h5py.File) -> dict[str, Any]:
+def facts_of(path: Path, file: h5py.File, remedy: str = _REMEDY) -> dict[str, Any]:
     """Return what an open recording is of.
 
     Raises
@@ -226,15 +226,15 @@ def facts_of(path: Path, file: h5py.File) -> dict[str, Any]:
     version = int(file.attrs["version"])
     if version != VERSION:
         newer = version > VERSION
-        remedy = "update randrop, or " if newer else ""
+        update = "update randrop, or " if newer else ""
         raise UserError(
             f"{path} is a recording of version {version}, which is "
             f"{'newer' if newer else 'older'} than this program's {VERSION}: "
-            f"{remedy}{_REMEDY}"
+            f"{update}{remedy}"
         )
     where = f"{path}, facts"
-    facts = schema.parse(file.attrs["facts"], where, _REMEDY)
-    return schema.check(facts, Facts, where, _REMEDY)
+    facts = schema.parse(file.attrs["facts"], where, remedy)
+    return schema.check(facts, Facts, where, remedy)
 
 
 def complete(file: h5py.File) -> list[int]:

@@ -63,11 +63,11 @@ def check(path: Path, deploy: str) -> Fit:
         raise UserError(f"--weights {path} contains no layers: {_REMEDY}")
     wanted = _wanted(deploy)
     for name in wanted.keys() & stored.keys():
-        if not _same(stored[name], wanted[name]):
+        if not same_shapes(stored[name], wanted[name]):
             raise UserError(
                 f"the --weights belong to another network: in {path} layer '{name}' "
-                f"has blobs of {_text(stored[name])}, but this network's has "
-                f"{_text(wanted[name])}: use the --lesions, --base-channels and "
+                f"has blobs of {shapes_text(stored[name])}, but this network's has "
+                f"{shapes_text(wanted[name])}: use the --lesions, --base-channels and "
                 "--depth of their training"
             )
     taken = tuple(name for name in wanted if name in stored)
@@ -125,11 +125,12 @@ def _stored(path: Path) -> Shapes:
                     f"--weights {path}: layer '{layer.name}' has a weight that is not "
                     f"finite, as after a diverged training: {_REMEDY}"
                 )
-        found[layer.name] = [_shape(blob) for blob in layer.blobs]
+        found[layer.name] = [shape_of(blob) for blob in layer.blobs]
     return found
 
 
-def _shape(blob: object) -> tuple[int, ...]:
+def shape_of(blob: object) -> tuple[int, ...]:
+    """Return the shape of a BlobProto, also of the old form with four axes."""
     if blob.HasField("shape"):
         return tuple(blob.shape.dim)
     return (blob.num, blob.channels, blob.height, blob.width)
@@ -171,7 +172,7 @@ def _wanted(deploy: str) -> Shapes:
     }
 
 
-def _same(stored: list[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> bool:
+def same_shapes(stored: list[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> bool:
     """Return whether shapes are equal to Caffe; old files always have four axes."""
     return len(stored) == len(wanted) and all(
         s == w or (len(s) == 4 and s == (1,) * (4 - len(w)) + w)
@@ -183,7 +184,8 @@ def _size(shapes: list[tuple[int, ...]]) -> int:
     return sum(int(np.prod(shape)) for shape in shapes)
 
 
-def _text(shapes: list[tuple[int, ...]]) -> str:
+def shapes_text(shapes: list[tuple[int, ...]]) -> str:
+    """Return shapes for a message."""
     return " and ".join("x".join(map(str, shape)) or "one number" for shape in shapes)
 
 
