@@ -70,7 +70,7 @@ class Channel:
         channel).
         """
         count, total, positives = self._bins
-        edges = np.linspace(0, 1, BINS + 1).tolist()
+        edges = [k / BINS for k in range(BINS + 1)]
         names = ("accuracy", "iou", "confidence_foreground", "confidence_background")
         found = dict.fromkeys((*names, "average_precision", "ece"))
         none = [None] * BINS

@@ -16,20 +16,14 @@ from randrop.data import IGNORE_LABEL
 from randrop.errors import UserError
 from randrop.files import ownership
 from randrop.files.locks import is_locked, locked
-from randrop.losses import registry
-from randrop.nets.losses import Loss, parse_losses
+from randrop.nets.losses import Loss
 from randrop.surface import numpy_losses, recording, scenes, step_files
+from randrop.surface.compared import activation_of, channels_of
 from randrop.surface.measures import Channel, mean
 from randrop.surface.network import DamagedError, Network
 from randrop.training import snapshots
 
 log = logging.getLogger("randrop")
-
-COMPARED = (
-    *("cross-entropy", "random-drop", "top-k", "focal", "dice", "top-k-dice"),
-    *("tversky", "exp-log"),
-)
-"""The losses that a recording compares by default: one of each family."""
 
 _POLL = 1.0
 """Seconds between two looks at a training in progress."""
@@ -69,60 +63,7 @@ class Plan:
     @property
     def channels(self) -> list[str]:
         """Return the names of the network's outputs."""
-        if self.settings.get("labels"):
-            return list(self.settings["labels"])
-        background = ["background"] if self.activation == "SOFTMAX" else []
-        return [*background, *self.settings["lesions"]]
-
-
-def activation_of(settings: dict[str, Any]) -> str:
-    """Return the activation of a run's network."""
-    default = "SOFTMAX" if settings.get("labels") else "SIGMOID"
-    return settings.get("activation") or default
-
-
-def losses_of(
-    settings: dict[str, Any], given: Sequence[str] | None
-) -> dict[str, tuple[Loss, ...]]:
-    """Return the loss of a run and those to compare with it, each once.
-
-    Parameters
-    ----------
-    settings : dict
-        run.json.
-    given : sequence of str or None
-        Losses in the form of the command line; by default `COMPARED`, as far as they
-        fit the activation.
-
-    Raises
-    ------
-    UserError
-        If one is unknown, or does not fit the activation.
-    """
-    activation = activation_of(settings)
-    names = given
-    if names is None:
-        names = [n for n in COMPARED if registry.NAMES[n].layer(activation)]
-    channels = settings.get("labels") or settings["lesions"]
-    classes = len(channels) + (activation == "SOFTMAX" and "labels" not in settings)
-    found: dict[str, tuple[Loss, ...]] = {}
-    known = []
-    for text in (settings["loss"], *names):
-        losses = parse_losses(
-            text, activation, settings.get("frequency"), classes=classes
-        )
-        meaning = [_meaning(loss) for loss in losses]
-        if meaning not in known:
-            known.append(meaning)
-            found[text] = losses
-    return found
-
-
-def _meaning(loss: Loss) -> tuple[Any, ...]:
-    """Return what a loss computes: `random-drop` and `random-drop:LOG` are the same."""
-    common = {} if loss.normalization is None else {"normalization": loss.normalization}
-    options = registry.options_of(loss.type)(**loss.params, **common)
-    return loss.type, loss.weight, options.model_dump()
+        return channels_of(self.settings)
 
 
 class Recorder:

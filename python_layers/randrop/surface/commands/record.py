@@ -126,6 +126,7 @@ def _wait_for(run_folder: Path) -> None:
 def _plan(options: argparse.Namespace) -> "recorder.Plan":  # noqa: F821
     from randrop.files.documents import read_run
     from randrop.surface import recorder
+    from randrop.surface.compared import losses_of
 
     settings = read_run(options.run, _REMEDY, NEEDED)
     if not settings.get("labels") and not settings.get("lesions"):
@@ -133,7 +134,7 @@ def _plan(options: argparse.Namespace) -> "recorder.Plan":  # noqa: F821
     return recorder.Plan(
         run=options.run,
         settings=settings,
-        losses=recorder.losses_of(settings, options.losses),
+        losses=losses_of(settings, options.losses),
         every=options.every,
         out=options.out or options.run / "surface" / "recording.h5",
     )
