@@ -27,8 +27,10 @@ class World:
 
 
 def start(name, *words, **options):
-    """Run a script and return its result."""
-    command = [sys.executable, str(REPOSITORY / f"scripts/{name}.py"), *map(str, words)]
+    """Run a script, or a command of one ("surface record"), and return its result."""
+    script, *commands = name.split()
+    path = str(REPOSITORY / f"scripts/{script}.py")
+    command = [sys.executable, path, *commands, *map(str, words)]
     # Python shows nothing of files and processes that are left open unless it is asked.
     variables = {**os.environ, **options.pop("env", {})}
     variables.setdefault("PYTHONWARNINGS", "always::ResourceWarning")
@@ -106,6 +108,10 @@ FOLDERS = {
 # The same for scripts that write one or two files.
 FILES = {
     "show_kept": lambda w, out: ("--run", w.run, "--out", out / "kept.png"),
+    "surface record": lambda w, out: (
+        *("--run", w.run, "--size", 32, "--measured", 1, "--losses", "dice"),
+        *("--out", out / "recording.h5"),
+    ),
     "time_layers": lambda w, out: (
         *("--run", w.run, "--passes", 1, "--out", out / "layers.json"),
     ),

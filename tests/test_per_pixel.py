@@ -94,6 +94,19 @@ def test_single_precision_gives_the_parts_in_double(kind, options):
 
 
 @every
+def test_a_label_of_bytes_equals_one_of_floats(kind, options):
+    function, x, t = make(kind, options | {"ignore_label": 255})
+    results = [
+        function(x, t.astype(dtype), **options, ignore_label=255)
+        for dtype in (np.float32, np.uint8, np.int64)
+    ]
+    for result in results[1:]:
+        assert result.loss == results[0].loss
+        np.testing.assert_array_equal(result.mask, results[0].mask)
+        np.testing.assert_array_equal(result.per_pixel, results[0].per_pixel)
+
+
+@every
 def test_a_label_without_a_channel_axis_gives_its_shape(kind, options):
     function, x, t = make(kind, options)
     if MEMBERS[kind].is_softmax(options):

@@ -109,7 +109,7 @@ def _classes(
     if ignore_label is not None:
         ignored = label == ignore_label
     with np.errstate(invalid="ignore"):
-        own = np.where(ignored | ~(abs(label) < 2**31), -1, label).astype(int)
+        own = np.where(ignored | ~(abs(label) < 2**31), -1.0, label).astype(int)
     bad = ~ignored & ((own != label) | (own < 0) | (own >= c))
     if bad.any():
         where = tuple(int(i) for i in np.unravel_index(bad.argmax(), bad.shape))

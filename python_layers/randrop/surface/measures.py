@@ -78,8 +78,8 @@ class Channel:
         if not self._finite or not self._pixels.sum():
             return found | {"reliability": {"edges": edges} | curve}
         back, fore = self._pixels
-        missed = fore - self._predicted[1]
-        found["accuracy"] = 1 - (self._predicted[0] + missed) / (back + fore)
+        right = back - self._predicted[0] + self._predicted[1]
+        found["accuracy"] = right / (back + fore)
         if fore:
             found["iou"] = self._sum[1] / (fore + self._sum[0])
             found["confidence_foreground"] = self._sum[1] / fore

@@ -47,7 +47,7 @@ class Facts(OpenModel):
     losses: Annotated[list[str], Field(min_length=1)]
     iterations: list[Count]
     network_sha256: str
-    data: Data
+    data: Data | str
     size: Annotated[list[Number], Field(min_length=2, max_length=2)]
     made_by: str
 
