@@ -103,6 +103,10 @@ FOLDERS = {
         *("--costs", "--", *SHORT),
     ),
     "make_prototxt": lambda w, out: ("--out", out),
+    "surface": lambda w, out: (
+        *("curves", "--out", out, "--losses", "focal", "--points", 3, "--seeds", 0),
+        *("--scenes", "one", "--against", "p", "--formats", "png", "--pixels", 1000),
+    ),
 }
 
 # The same for scripts that write one or two files.
