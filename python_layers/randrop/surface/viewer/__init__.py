@@ -1,0 +1,1 @@
+"""The page that `surface.py view` writes: what it holds, and how it is packed."""

@@ -1,0 +1,106 @@
+"use strict";
+// Unpacks what packing.py packed.
+
+(() => {
+  const { codes: CODES } = viewer.content.packing;
+
+  // The bytes of a part of the page, unpacked, as [Uint8Array, ...].
+  const parts = async (number) => {
+    const text = atob(document.getElementById(`blob-${number}`).textContent);
+    const bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i += 1) bytes[i] = text.charCodeAt(i);
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const buffer = await new Response(stream).arrayBuffer();
+    const head = new DataView(buffer);
+    const count = head.getUint32(0, true);
+    let begin = 4 * (count + 1);
+    const found = [];
+    for (let n = 1; n <= count; n += 1) {
+      const length = head.getUint32(4 * n, true);
+      found.push(new Uint8Array(buffer, begin, length));
+      begin += length;
+    }
+    return found;
+  };
+
+  // A number of the sequence 0, -1, 1, -2, ... from its low and its high byte.
+  const unfold = (low, high) => {
+    const folded = low | (high << 8);
+    return folded & 1 ? -((folded + 1) >> 1) : folded >> 1;
+  };
+
+  // Codes of a map: each is what left, above and above left predict, and a difference.
+  const grid = (part, height, width) => {
+    const size = height * width;
+    const out = new Uint16Array(size);
+    for (let row = 0, i = 0; row < height; row += 1) {
+      let left = 0;
+      let corner = 0;
+      for (let column = 0; column < width; column += 1, i += 1) {
+        const above = row ? out[i - width] : 0;
+        const low = left < above ? left : above;
+        const high = left < above ? above : left;
+        let guess = left + above - corner;
+        guess = guess < low ? low : guess > high ? high : guess;
+        left = guess + unfold(part[i], part[size + i]);
+        corner = above;
+        out[i] = left;
+      }
+    }
+    return out;
+  };
+
+  const scaleOf = (part) => {
+    const head = new DataView(part.buffer, part.byteOffset, 16);
+    return [head.getFloat64(0, true), head.getFloat64(8, true)];
+  };
+
+  const value = (code, unit, step) => (code ? Math.sinh((code - 1) * step) * unit : NaN);
+
+  // The values of a table, for the keys that occur, in an array over all keys.
+  const table = (part, keys, size, counted) => {
+    const [unit, step] = scaleOf(part);
+    const present = new Uint8Array(size);
+    for (let i = 0; i < keys.length; i += 1) present[keys[i]] = 1;
+    const out = new Float64Array(size).fill(NaN);
+    const count = (part.length - 16) / 2;
+    let n = 16;
+    let code = 0;
+    for (let key = 0; key < size; key += 1) {
+      if (!present[key] || !counted(key)) continue;
+      code += unfold(part[n], part[n + count]);
+      out[key] = value(code, unit, step);
+      n += 1;
+    }
+    if (n - 16 !== count) throw new Error("a table does not fit its map");
+    return out;
+  };
+
+  // A map that is packed itself: its keys, and the value of each.
+  const ownMap = (part, height, width) => {
+    const [unit, step] = scaleOf(part);
+    const keys = grid(part.subarray(16), height, width);
+    let largest = 0;
+    for (let i = 0; i < keys.length; i += 1) if (keys[i] > largest) largest = keys[i];
+    const values = new Float64Array(largest + 1);
+    for (let code = 0; code <= largest; code += 1) values[code] = value(code, unit, step);
+    return { keys, values };
+  };
+
+  // keys: class and probability; the same with an offset where a bit is set.
+  const withDropped = (keys, bits, offset) => {
+    const out = new Uint16Array(keys.length);
+    for (let i = 0; i < keys.length; i += 1) {
+      out[i] = keys[i] + ((bits[i >> 3] >> (i & 7)) & 1 ? offset : 0);
+    }
+    return out;
+  };
+
+  const combine = (state, code) => {
+    const out = new Uint16Array(code.length);
+    for (let i = 0; i < code.length; i += 1) out[i] = state[i] * CODES + code[i];
+    return out;
+  };
+
+  viewer.codec = { parts, grid, table, ownMap, withDropped, combine };
+})();

@@ -1,0 +1,147 @@
+"use strict";
+// A plane of weights as a surface: quadrilaterals, painted from the back to the front.
+
+(() => {
+  const [WIDTH, HEIGHT] = [960, 720];
+  const TALL = 0.75; // Height of the surface, in units of the side of its base.
+  const { isNumber, within, between } = viewer.contour;
+
+  // To the screen: turn by `turn` about the vertical, then tilt towards the viewer.
+  const projection = ({ turn, tilt }) => {
+    const [c, s, ct, st] = [Math.cos(turn), Math.sin(turn), Math.cos(tilt), Math.sin(tilt)];
+    const size = 0.56 * WIDTH;
+    return (x, y, z) => {
+      const [u, v] = [c * x - s * y, s * x + c * y];
+      return [WIDTH / 2 + size * u, HEIGHT * 0.53 - size * (z * ct + v * st), v * ct - z * st];
+    };
+  };
+
+  const unit = (values, x) => (x - values[0]) / (values[values.length - 1] - values[0]) - 0.5;
+
+  const draw = (canvas, land, { height, heightScale, shade, shadeScale, name, shown, angles }) => {
+    canvas.width = WIDTH;
+    canvas.height = HEIGHT;
+    const context = canvas.getContext("2d");
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, WIDTH, HEIGHT);
+    const project = projection(angles);
+    const up = (value) => TALL * (viewer.colour.position(value, heightScale) - 0.5);
+    const points = height.map((row, r) => row.map((value, c) => (isNumber(value)
+      ? project(unit(land.alpha, land.alpha[c]), unit(land.beta, land.beta[r]), up(value)) : null)));
+    base(context, land, project);
+    const items = [];
+    for (let r = 0; r + 1 < height.length; r += 1) {
+      for (let c = 0; c + 1 < height[0].length; c += 1) {
+        const corners = [points[r][c], points[r][c + 1], points[r + 1][c + 1], points[r + 1][c]];
+        if (corners.some((corner) => corner === null)) continue;
+        const values = [shade[r][c], shade[r][c + 1], shade[r + 1][c + 1], shade[r + 1][c]];
+        const mean = values.every(isNumber) ? values.reduce((a, b) => a + b) / 4 : NaN;
+        const depth = corners.reduce((sum, corner) => sum + corner[2], 0) / 4;
+        const slope = up(height[r][c]) - up(height[r + 1][c + 1]);
+        items.push({ depth, paint: () => quad(context, corners, colourOf(mean, shadeScale, name, slope)) });
+      }
+    }
+    track(land, heightScale, height, project, up).forEach((item) => items.push({
+      depth: item.depth - 0.03,
+      paint: () => item.paint(context, shown),
+    }));
+    items.sort((a, b) => b.depth - a.depth);
+    for (const item of items) item.paint();
+    labels(context, land, project);
+  };
+
+  const colourOf = (value, scale, name, slope) => {
+    const triple = Number.isNaN(value) ? viewer.colour.NONE
+      : viewer.colour.at(viewer.colour.position(value, scale), name);
+    const light = Math.min(1.12, Math.max(0.75, 1 + 1.5 * slope));
+    return viewer.colour.css(triple.map((x) => Math.round(Math.min(255, x * light))));
+  };
+
+  const quad = (context, corners, colour) => {
+    context.beginPath();
+    corners.forEach(([x, y], n) => (n ? context.lineTo(x, y) : context.moveTo(x, y)));
+    context.closePath();
+    context.fillStyle = colour;
+    context.strokeStyle = colour;
+    context.lineWidth = 0.8;
+    context.fill();
+    context.stroke();
+    context.strokeStyle = "#00000026";
+    context.lineWidth = 0.6;
+    context.stroke();
+  };
+
+  const base = (context, land, project) => {
+    const z = -TALL / 2;
+    context.strokeStyle = "#9aa5b1";
+    context.lineWidth = 1;
+    context.beginPath();
+    for (let n = 0; n <= 4; n += 1) {
+      const at = n / 4 - 0.5;
+      for (const [from, to] of [[[at, -0.5], [at, 0.5]], [[-0.5, at], [0.5, at]]]) {
+        context.moveTo(...project(...from, z).slice(0, 2));
+        context.lineTo(...project(...to, z).slice(0, 2));
+      }
+    }
+    context.stroke();
+  };
+
+  const labels = (context, land, project) => {
+    context.fillStyle = "#1d2329";
+    context.font = "20px system-ui, sans-serif";
+    context.textAlign = "center";
+    const z = -TALL / 2;
+    const write = (text, x, y) => context.fillText(text, ...project(x, y, z).slice(0, 2));
+    write("α", 0, -0.6);
+    write("β", -0.6, 0);
+    const ends = (values) => [values[0], values[values.length - 1]].map((v) => viewer.number(Number(v.toPrecision(3))));
+    const [a0, a1] = ends(land.alpha);
+    const [b0, b1] = ends(land.beta);
+    write(a0, -0.46, -0.58);
+    write(a1, 0.46, -0.58);
+    write(b0, -0.58, -0.46);
+    write(b1, -0.58, 0.46);
+  };
+
+  // The path of the training, on the surface.
+  const track = (land, scale, height, project, up) => {
+    const path = land.trajectory;
+    if (!path) return [];
+    const inside = (values, x) => x >= values[0] && x <= values[values.length - 1];
+    const points = path.alpha.map((alpha, n) => {
+      const beta = path.beta[n];
+      if (!inside(land.alpha, alpha) || !inside(land.beta, beta)) return null;
+      const value = between(height, within(land.alpha, alpha), within(land.beta, beta));
+      return value === null ? null : project(unit(land.alpha, alpha), unit(land.beta, beta), up(value) + 0.008);
+    });
+    const items = [];
+    points.forEach((point, n) => {
+      if (!point) return;
+      const next = points[n + 1];
+      if (next) {
+        items.push({ depth: (point[2] + next[2]) / 2, paint: (context) => {
+          for (const [colour, width] of [["#000", 5], ["#fff", 2.5]]) {
+            context.strokeStyle = colour;
+            context.lineWidth = width;
+            context.beginPath();
+            context.moveTo(point[0], point[1]);
+            context.lineTo(next[0], next[1]);
+            context.stroke();
+          }
+        } });
+      }
+      items.push({ depth: point[2] - 0.01, paint: (context, shown) => {
+        context.beginPath();
+        context.arc(point[0], point[1], n === shown ? 10 : 4.5, 0, 7);
+        context.fillStyle = n === shown ? "#d55e00" : "#fff";
+        context.fill();
+        context.lineWidth = 2;
+        context.strokeStyle = n === shown ? "#fff" : "#000";
+        context.stroke();
+      } });
+    });
+    return items;
+  };
+
+  viewer.surface3d = { draw };
+})();
