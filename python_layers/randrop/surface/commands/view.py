@@ -86,7 +86,9 @@ def run(options: argparse.Namespace) -> int:
         if recordings:
             contents.check_pair(recordings)
             names = contents.common_names(recordings, options.pictures)
-        runs = [contents.of_recording(r, blobs, names, options.every) for r in recordings]
+        runs = [
+            contents.of_recording(r, blobs, names, options.every) for r in recordings
+        ]
     shown = [contents.of_landscape(*landscape) for landscape in landscapes]
     subjects = dict.fromkeys(part["facts"]["run"] for part in runs or shown)
     title = options.title or f"What losses do: {' and '.join(subjects)}"
@@ -115,6 +117,6 @@ def _report(path: Path) -> None:
     log.info("%s (%.1f MB)", path, size / 1e6)
     if size > LARGE:
         log.warning(
-            "this page is large: show fewer snapshots with --every 2, or fewer pictures "
-            "with --pictures NAME"
+            "this page is large: show fewer snapshots with --every 2, or fewer "
+            "pictures with --pictures NAME"
         )

@@ -15,9 +15,6 @@ from randrop.surface.landscape_file import Landscape
 from randrop.surface.recording import Recording
 from randrop.surface.viewer import packing
 
-LARGEST_KEY = 0xFFFF
-"""The page keeps combinations of class, probability and kept in 16 bits."""
-
 _SMALLEST = 1e-7
 """The lowest end of a colour scale, in units of its upper end."""
 
@@ -54,12 +51,6 @@ def check_pair(recordings: Sequence[Recording]) -> None:
             raise UserError(
                 f"{recording.path} has no complete snapshot yet: run surface.py record "
                 "again, which continues"
-            )
-        classes = len(recording.facts["channels"])
-        if 2 * (classes + 1) * packing.CODES > LARGEST_KEY:
-            raise UserError(
-                f"{recording.path} has {classes} classes, and the page shows at most "
-                f"{LARGEST_KEY // (2 * packing.CODES) - 1}: record a network with fewer"
             )
     first = recordings[0]
     for other in recordings[1:]:
@@ -222,7 +213,10 @@ class _Range:
             return [_SMALLEST, 1.0]
         total = self.counts.cumsum()
         low = 10.0 ** self.EDGES[np.searchsorted(total, 0.02 * total[-1], "right")]
-        return [max(min(low, self.largest / 10), self.largest * _SMALLEST), self.largest]
+        return [
+            max(min(low, self.largest / 10), self.largest * _SMALLEST),
+            self.largest,
+        ]
 
 
 def of_landscape(landscape: Landscape, name: str) -> dict[str, Any]:

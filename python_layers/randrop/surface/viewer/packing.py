@@ -1,18 +1,19 @@
 """Maps as the page holds them: small, and within 1 % of what was recorded.
 
 The page shows many maps of each picture at each snapshot, and most of them say the same
-thing in other words: where a pixel's loss depends only on its probability, its class and
-whether it was kept, the map of the loss follows from the map of the probability and one
-short table. So a picture at a snapshot is packed as
+thing in other words: where a pixel's loss depends only on its probability, its class
+and whether it was kept, the map of the loss follows from the map of the probability and
+one short table. So a picture at a snapshot is packed as
 
 - the probability: its logit in steps of `STEP`, from -16 to 16;
 - what each selecting loss dropped: one bit a pixel;
 - for each loss, a table with the value of each combination that occurs.
 
 `loss_part` compares what the page will compute with the recorded map, pixel by pixel.
-If a value is off by more than `RELATIVE` of itself plus `FLOOR` of the largest value in
-the map, the map itself is packed instead. The steps are uneven: they are those of
-asinh(value / fine), which is linear near 0 and logarithmic above.
+Where a value is off by more than `RELATIVE` of itself plus `FLOOR` of the largest value
+in the map, the pixel gets an entry of its own in the table. If there are too many, the
+map itself is packed instead of a table. The steps of values are uneven: they are those
+of asinh(value / fine), which is linear near 0 and logarithmic above.
 
 The JavaScript in js/codec.js reads this.
 """
@@ -24,10 +25,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-STEP = 1 / 64
-"""Width of a step of the logit: half a step changes p and 1 - p by less than 0.8 %."""
+STEP = 1 / 128
+"""Width of a step of the logit: half a step changes p and 1 - p by less than 0.4 %."""
 
-HALF = 1024
+HALF = 2048
 """Number of steps on each side of p = 0.5, which is a border between two steps."""
 
 NOT_A_NUMBER = 2 * HALF
@@ -39,6 +40,9 @@ CODES = NOT_A_NUMBER + 1
 RELATIVE = 0.01
 FLOOR = 1e-4
 """The allowed error of a loss: of the value itself, and of the map's largest value."""
+
+MOST_EXCEPTIONS = 0.03
+"""Share of the pixels that may have entries of their own."""
 
 _TABLE = (1e-7, 0.002)
 _MAP = (1e-4, 0.015)
@@ -116,41 +120,86 @@ def loss_part(
     value = np.where(np.isfinite(value), value, np.nan)
     combined = key if dropped is None else key + dropped * (states * CODES)
     counts = key < (states - 1) * CODES
-    table = _table(value[counts], combined[counts])
+    table = _table(value.ravel(), np.where(counts, combined, -1).ravel())
     if table is not None:
         return "T", table
-    grid, head = _uneven(value, *_MAP)
+    grid, head = _uneven(value, float(np.nanmax(value, initial=0)), *_MAP)
     return "M", head + _planes(_differences(grid))
 
 
 def _table(value: NDArray[np.float64], key: NDArray[np.int64]) -> bytes | None:
-    """Return the packed table, or None if it would be off by too much."""
-    if not value.size:
-        return struct.pack("<dd", 1, 1)
-    order = np.argsort(key, kind="stable")
-    ordered = value[order]
-    first = np.flatnonzero(np.diff(key[order], prepend=-1))
-    # NaN wins in both, so a combination with NaN and numbers shows as a difference.
-    least = np.minimum.reduceat(ordered, first)
-    most = np.maximum.reduceat(ordered, first)
-    code, head = _uneven((least + most) / 2, *_TABLE)
-    shown = _even(code, head)
-    back = np.repeat(shown, np.diff(np.append(first, ordered.size)))
-    largest = np.nanmax(ordered, initial=0)
-    allowed = RELATIVE * ordered + FLOOR * largest
-    nan = np.isnan(ordered)
-    if (np.isnan(back) != nan).any():
+    """Return the packed table, or None if it would need too many exceptions.
+
+    Parameters
+    ----------
+    value, key : (H W,)
+        The key is -1 where the pixel does not count.
+    """
+    inside = np.flatnonzero(key >= 0)
+    if not inside.size:
+        return struct.pack("<ddI", 1, 1, 0)
+    # A stable sort of 16 bits is a radix sort.
+    small = key[inside] if key.max() > 0xFFFF else key[inside].astype(np.uint16)
+    order = inside[np.argsort(small, kind="stable")]
+    off = np.arange(0)
+    for middle in (_halfway, _median):
+        first = np.flatnonzero(np.diff(key[order], prepend=-1))
+        entries, order = middle(value, key, order, first)
+        largest = float(np.nanmax(value[inside], initial=0))
+        code, head = _uneven(entries, largest, *_TABLE)
+        shown = np.repeat(_even(code, head), np.diff(np.append(first, order.size)))
+        off = order[_differ(shown, value[order], largest)]
+        if not off.size:
+            break
+    if off.size > MOST_EXCEPTIONS * value.size:
         return None
-    if (np.abs(back - ordered)[~nan] > allowed[~nan]).any():
-        return None
+    off = np.sort(off).astype(np.uint32)
+    exceptions = _uneven(value[off], largest, *_TABLE)[0].astype(np.uint16)
+    head += struct.pack("<I", off.size) + off.tobytes() + exceptions.tobytes()
     return head + _planes(np.diff(code, prepend=0))
 
 
+_Middle = tuple[NDArray[np.float64], NDArray[np.int64]]
+
+
+def _halfway(
+    value: NDArray[np.float64],
+    key: NDArray[np.int64],
+    order: NDArray[np.int64],
+    first: NDArray[np.int64],
+) -> _Middle:
+    """Return the middle between the ends of each key's values, and the order."""
+    ordered = value[order]
+    least = np.minimum.reduceat(ordered, first)
+    return (least + np.maximum.reduceat(ordered, first)) / 2, order
+
+
+def _median(
+    value: NDArray[np.float64],
+    key: NDArray[np.int64],
+    order: NDArray[np.int64],
+    first: NDArray[np.int64],
+) -> _Middle:
+    """Return the median of each key's numbers, and an order that has NaN last."""
+    order = order[np.lexsort((value[order], key[order]))]
+    number = np.add.reduceat(~np.isnan(value[order]), first, dtype=np.int64)
+    return value[order][first + np.maximum(number - 1, 0) // 2], order
+
+
+def _differ(
+    shown: NDArray[np.float64], value: NDArray[np.float64], largest: float
+) -> NDArray[np.bool_]:
+    """Return where what is shown is off by too much."""
+    with np.errstate(invalid="ignore"):
+        far = np.abs(shown - value) > RELATIVE * value + FLOOR * largest
+    return far | (np.isnan(shown) != np.isnan(value))
+
+
 def _uneven(
-    value: NDArray[np.float64], fine: float, step: float
+    value: NDArray[np.float64], largest: float, fine: float, step: float
 ) -> tuple[NDArray[np.int64], bytes]:
-    """Return codes, 0 for NaN and from 1 for 0, and the two numbers that explain them."""
-    unit = fine * (float(np.nanmax(value, initial=0)) or 1.0)
+    """Return codes, 0 for NaN and from 1 for 0, and the numbers that explain them."""
+    unit = fine * (largest or 1.0)
     with np.errstate(invalid="ignore"):
         code = np.rint(np.arcsinh(np.maximum(value, 0) / unit) / step) + 1
     code = np.where(np.isnan(code), 0, code).astype(np.int64)

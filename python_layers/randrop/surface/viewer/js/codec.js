@@ -57,23 +57,36 @@
 
   const value = (code, unit, step) => (code ? Math.sinh((code - 1) * step) * unit : NaN);
 
-  // The values of a table, for the keys that occur, in an array over all keys.
+  // Keys need 16 bits, or with many classes 32.
+  const arrayFor = (count) => (count > 0xffff ? Uint32Array : Uint16Array);
+
+  // A map whose values follow from its keys, except for some pixels, which get keys of
+  // their own. size: how many keys there can be.
   const table = (part, keys, size, counted) => {
     const [unit, step] = scaleOf(part);
+    const head = new DataView(part.buffer, part.byteOffset);
+    const apart = head.getUint32(16, true);
     const present = new Uint8Array(size);
     for (let i = 0; i < keys.length; i += 1) present[keys[i]] = 1;
-    const out = new Float64Array(size).fill(NaN);
-    const count = (part.length - 16) / 2;
-    let n = 16;
+    const values = new Float64Array(size + apart).fill(NaN);
+    const start = 20 + 6 * apart;
+    const count = (part.length - start) / 2;
+    let n = start;
     let code = 0;
     for (let key = 0; key < size; key += 1) {
       if (!present[key] || !counted(key)) continue;
       code += unfold(part[n], part[n + count]);
-      out[key] = value(code, unit, step);
+      values[key] = value(code, unit, step);
       n += 1;
     }
-    if (n - 16 !== count) throw new Error("a table does not fit its map");
-    return out;
+    if (n - start !== count) throw new Error("a table does not fit its map");
+    if (!apart) return { keys, values };
+    const own = arrayFor(size + apart).from(keys);
+    for (let e = 0; e < apart; e += 1) {
+      own[head.getUint32(20 + 4 * e, true)] = size + e;
+      values[size + e] = value(head.getUint16(20 + 4 * apart + 2 * e, true), unit, step);
+    }
+    return { keys: own, values };
   };
 
   // A map that is packed itself: its keys, and the value of each.
@@ -89,15 +102,16 @@
 
   // keys: class and probability; the same with an offset where a bit is set.
   const withDropped = (keys, bits, offset) => {
-    const out = new Uint16Array(keys.length);
+    const out = new (arrayFor(2 * offset))(keys.length);
     for (let i = 0; i < keys.length; i += 1) {
       out[i] = keys[i] + ((bits[i >> 3] >> (i & 7)) & 1 ? offset : 0);
     }
     return out;
   };
 
-  const combine = (state, code) => {
-    const out = new Uint16Array(code.length);
+  // count: how many states there are.
+  const combine = (state, code, count) => {
+    const out = new (arrayFor(count * CODES))(code.length);
     for (let i = 0; i < code.length; i += 1) out[i] = state[i] * CODES + code[i];
     return out;
   };

@@ -60,7 +60,7 @@
   };
 
   const plane = (land, place) => {
-    const mine = { k: 0, shade: "height", log: true, angles: { turn: 0.65, tilt: 0.6 }, marked: null };
+    const mine = { k: 0, shade: "height", log: true, angles: { turn: 0.65, tilt: 0.8 }, marked: null };
     const top = el("canvas", { tabindex: 0, role: "img" });
     const solid = el("canvas", { tabindex: 0, role: "img", class: "turns" });
     const reading = el("p", { class: "reading", role: "status", "aria-live": "polite" });
@@ -176,8 +176,8 @@
     const figure = plot.make(title, viewer.iterations.length ? viewer.jump : null);
     const { iteration, relative_distance: y } = land.trajectory;
     const draw = () => plot.draw(figure, {
-      title, x: "iteration", y: "share of the distance from the centre", ...cursorOf(land),
-      series: [{ name: "outside of the plane", x: iteration, y, colour: COLOURS[2], marks: true }],
+      title, x: "iteration", y: "relative distance", ...cursorOf(land),
+      series: [{ name: "distance from the plane, divided by the distance from the centre", x: iteration, y, colour: COLOURS[2], marks: true }],
     });
     viewer.on("step", draw);
     draw();

@@ -17,11 +17,13 @@
     if (!viewer.runs.length) return;
     // Begin where the foreground is: the first channel that the first picture has.
     viewer.state.channel = viewer.isSoftmax(viewer.runs[0]) && viewer.runs[0].facts.channels.length > 1 ? 1 : 0;
+    viewer.state.joint = viewer.panels.alike();
     viewer.panels.build();
     viewer.controls.build();
     viewer.pointer.build();
     viewer.graphs.build();
     document.getElementById("channel").value = viewer.state.channel;
+    document.getElementById("joint").value = viewer.state.joint ? "joint" : "own";
     const redraw = () => viewer.panels.draw().catch(fail);
     viewer.on("step picture channel joint scale hidden", redraw);
     viewer.on("joint scale hidden", viewer.panels.explain);

@@ -73,9 +73,9 @@
       const own = new Uint16Array(size);
       const highest = codes.length - 1;
       for (let p = 0; p < size; p += 1) own[p] = codes[Math.min(truth[0][p], highest)][p];
-      keys = [codec.combine(truth[0], own)];
+      keys = [codec.combine(truth[0], own, count)];
     } else {
-      keys = codes.map((code, c) => codec.combine(truth[c], code));
+      keys = codes.map((code, c) => codec.combine(truth[c], code, count));
     }
     const counted = (key) => Math.floor(key / CODES) % count !== count - 1;
     const losses = kinds.map((kind, k) => {
@@ -85,8 +85,7 @@
       return [...kind].map((letter, l) => {
         if (letter === "M") return { ...codec.ownMap(take(), height, width), kept: maps[l] };
         const total = count * CODES * (run.selects[k] ? 2 : 1);
-        const values = codec.table(take(), maps[l], total, counted);
-        return { keys: maps[l], values, kept: maps[l] };
+        return { ...codec.table(take(), maps[l], total, counted), kept: maps[l] };
       });
     });
     return { codes, keys, truth, losses, binary: [], size, bytes: bytesOf(codes, keys, losses) };
@@ -158,7 +157,7 @@
     if (!maps.binary[channel]) {
       const ignored = run.facts.channels.length;
       const state = maps.truth[0].map((s) => (s === ignored ? 2 : Number(s === channel)));
-      maps.binary[channel] = codec.combine(state, maps.codes[channel]);
+      maps.binary[channel] = codec.combine(state, maps.codes[channel], 3);
     }
     return maps.binary[channel];
   };

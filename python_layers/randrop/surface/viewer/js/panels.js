@@ -55,6 +55,12 @@
     return scale === "log" ? { low, high, kind: "log" } : { low: 0, high, kind: "linear" };
   };
 
+  // One scale for all shows nothing of losses whose normalisations differ by far.
+  const alike = () => {
+    const highs = viewer.runs.flatMap((run) => run.ranges.map((ends) => ends[1]));
+    return Math.max(...highs) <= 1000 * Math.min(...highs);
+  };
+
   const panels = [];
 
   const makePanel = (sort, run) => {
@@ -208,5 +214,5 @@
     }
   };
 
-  viewer.panels = { list: panels, CATEGORIES, build, draw, read, explain, shown, styleOf, valueOf, wordsOf };
+  viewer.panels = { alike, list: panels, CATEGORIES, build, draw, read, explain, shown, styleOf, valueOf, wordsOf };
 })();

@@ -89,7 +89,7 @@
     ];
     if (options.diagonal) {
       parts.push(svg("line", { ...grid, x1: across.place(0), y1: down.place(0), x2: across.place(1), y2: down.place(1),
-        "stroke-dasharray": "2 3", stroke: "#59636e" }));
+        "stroke-dasharray": "3 3", class: "axis", stroke: "#59636e" }));
     }
     for (const one of series) {
       const line = path(one, across, down, isLog);
