@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import small_training
+import surface_files
 from conftest import REPOSITORY
 
 ABOUT = {"title": "Discs", "data": "Drawn.", "licence": "None.", "limits": ["Small."]}
@@ -24,6 +25,7 @@ class World:
     organs_run: Path
     maps: Path
     about: Path
+    recording: Path
 
 
 def start(name, *words, **options):
@@ -55,6 +57,7 @@ def make_world(phantom, folder):
     world = World(
         phantom,
         *(folder / name for name in ("organs", "run", "organs_run", "maps", "about")),
+        surface_files.write_recording(folder / "recording.h5", size=(16, 16)),
     )
     world.about.write_text(json.dumps(ABOUT))
     done(start("make_organs", world.organs, *ORGANS))
@@ -116,6 +119,7 @@ FILES = {
         *("--run", w.run, "--size", 32, "--measured", 1, "--losses", "dice"),
         *("--out", out / "recording.h5"),
     ),
+    "surface view": lambda w, out: (w.recording, "--out", out / "viewer.html"),
     "time_layers": lambda w, out: (
         *("--run", w.run, "--passes", 1, "--out", out / "layers.json"),
     ),
