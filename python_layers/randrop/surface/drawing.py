@@ -52,6 +52,11 @@ def lines(count: int) -> Iterator[dict[str, Any]]:
         }
 
 
+def plain(text: str) -> str:
+    """Return text in which matplotlib sees no mathematics."""
+    return text.replace("$", r"\$")
+
+
 def save(figure: Figure, paths: Iterable[Path], dpi: int = 200) -> None:
     """Write a figure to files, whose suffixes choose the formats.
 
