@@ -106,8 +106,8 @@ FOLDERS = {
         *("--costs", "--", *SHORT),
     ),
     "make_prototxt": lambda w, out: ("--out", out),
-    "surface": lambda w, out: (
-        *("curves", "--out", out, "--losses", "focal", "--points", 3, "--seeds", 0),
+    "surface curves": lambda w, out: (
+        *("--out", out, "--losses", "focal", "--points", 3, "--seeds", 0),
         *("--scenes", "one", "--against", "p", "--formats", "png", "--pixels", 1000),
     ),
 }
@@ -118,6 +118,9 @@ FILES = {
     "surface record": lambda w, out: (
         *("--run", w.run, "--size", 32, "--measured", 1, "--losses", "dice"),
         *("--out", out / "recording.h5"),
+    ),
+    "surface figure": lambda w, out: (
+        *("graphs", w.recording, "--out", out / "graphs.png"),
     ),
     "surface view": lambda w, out: (w.recording, "--out", out / "viewer.html"),
     "time_layers": lambda w, out: (

@@ -136,7 +136,7 @@ def test_the_command_writes_numbers_and_figures(tmp_path):
     words = ("--points", 5, "--pixels", 400, "--share", 0.01, "--seeds", 2)
     specs = ("random-drop:LOG", "focal:2", "exp-log", "focal:2+dice")
     given = ("--losses", *specs, *words, "--against", "logit")
-    every_script.done(every_script.start("surface", "curves", "--out", out, *given))
+    every_script.done(every_script.start("surface curves", "--out", out, *given))
     for scene in ("all", "one"):
         document = json.loads((out / f"curves-{scene}.json").read_text())
         assert [entry["loss"] for entry in document["losses"]] == list(specs)
@@ -158,7 +158,7 @@ def test_one_figure_has_the_numbers_beside_it_and_is_the_same_again(tmp_path):
     words += ("--against", "p", "--out", tmp_path / "focal.svg")
     contents = []
     for _ in range(2):
-        every_script.done(every_script.start("surface", "curves", *words))
+        every_script.done(every_script.start("surface curves", *words))
         contents.append((tmp_path / "focal.svg").read_bytes())
         names = {path.name for path in tmp_path.iterdir() if path.name[0] != "."}
         assert names == {"focal.svg", "focal.json"}
@@ -177,7 +177,7 @@ def test_one_figure_has_the_numbers_beside_it_and_is_the_same_again(tmp_path):
 )
 def test_what_cannot_be_drawn_is_named(tmp_path, words, message):
     out = tmp_path / "curves"
-    result = every_script.start("surface", "curves", "--out", out, *words)
+    result = every_script.start("surface curves", "--out", out, *words)
     assert result.returncode == 2
     assert message in result.stderr
     assert not out.exists()
@@ -188,7 +188,7 @@ def test_one_file_is_one_figure(tmp_path):
         (tmp_path / "a.pdf", "choose an --activation, or give a folder"),
         (tmp_path / "a.jpg", "figures have the suffix png, pdf, svg"),
     ):
-        result = every_script.start("surface", "curves", "--out", out)
+        result = every_script.start("surface curves", "--out", out)
         assert result.returncode == 2
         assert message in result.stderr
     assert not list(tmp_path.iterdir())
@@ -197,7 +197,7 @@ def test_one_file_is_one_figure(tmp_path):
 def test_somebody_elses_file_stays(tmp_path):
     path = tmp_path / "curves-all.json"
     path.write_text("mine")
-    result = every_script.start("surface", "curves", "--out", tmp_path)
+    result = every_script.start("surface curves", "--out", tmp_path)
     assert result.returncode == 2
     assert "this program did not write the existing file" in result.stderr
     assert path.read_text() == "mine"

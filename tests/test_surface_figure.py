@@ -61,14 +61,14 @@ def test_each_kind_is_one_command(files, tmp_path):
     assert set(COMMANDS) == set(figure.KINDS)
     kind, formats = "contour", ("pdf", "svg")
     out = tmp_path / "figures"
-    words = ("figure", kind, files / COMMANDS[kind], "--out", out, "--formats")
-    done(start("surface", *words, *formats))
+    words = (kind, files / COMMANDS[kind], "--out", out, "--formats")
+    done(start("surface figure", *words, *formats))
     names = {path.name for path in out.iterdir() if path.name[0] != "."}
     assert names == {f"contour.{form}" for form in formats}
     assert (out / "contour.pdf").read_bytes().startswith(b"%PDF")
     assert "first principal component (81.0%)" in (out / "contour.svg").read_text()
     (out / "contour.svg").write_text("mine")
-    result = start("surface", *words, "svg")
+    result = start("surface figure", *words, "svg")
     assert result.returncode == 2
     assert "did not write the existing file" in result.stderr
 
