@@ -81,3 +81,24 @@ def official_idrid(tmp_path_factory):
     from official_idrid import write_official_idrid
 
     return write_official_idrid(tmp_path_factory.mktemp("IDRiD download"))
+
+
+@pytest.fixture(scope="session")
+def surface_run(caffe, phantom, tmp_path_factory):
+    """A training with five snapshots, which tests only read."""
+    import small_training
+
+    run = tmp_path_factory.mktemp("surface") / "run"
+    result = small_training.run(phantom, run, "--snapshot", 3, iterations=15)
+    assert result.returncode == 0, result.stderr
+    return run
+
+
+@pytest.fixture(scope="session")
+def surface_recording(surface_run, tmp_path_factory):
+    """Its recording, which tests only read."""
+    import recording_runs
+
+    out = tmp_path_factory.mktemp("recorded") / "recording.h5"
+    recording_runs.whole(surface_run, out)
+    return out
