@@ -4,7 +4,8 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import json
-import time
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,55 +14,14 @@ import _start  # noqa: F401
 import numpy as np
 from tqdm import tqdm
 
+import randrop
 from randrop import cli
-from randrop.benchmarks.timing import Pass, in_a_process, loss_net, made_net, median
+from randrop.benchmarks.gpu import SHAPES, arrays, must_move, seconds
+from randrop.benchmarks.timing import in_a_process, loss_net, made_net, median
 from randrop.errors import UserError
 from randrop.files import ownership, write_json
 from randrop.losses.registry import timed
 from randrop.pycaffe.build import caffe_root, import_caffe
-
-SHAPES = {
-    "SIGMOID": ([1, 1, 1024, 1024], [8, 4, 256, 256], [1, 1, 8192, 8192]),
-    "SOFTMAX": ([1, 4, 1024, 1024], [8, 4, 256, 256], [1, 4, 8192, 8192]),
-}
-LEAST_SECONDS = 0.3
-
-
-def arrays(activation: str, shape: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return logits and labels: one repeated tile, as drawing all takes minutes."""
-    rng = np.random.default_rng(0)
-    size = (shape[0], shape[1] if activation == "SIGMOID" else 1, *shape[2:])
-    repeats = [1, 1, max(1, shape[2] // 512), max(1, shape[3] // 512)]
-    tile = [n // r for n, r in zip(shape, repeats, strict=True)]
-    logits = np.tile(rng.normal(-2, 2, tile).astype(np.float32), repeats)
-    tile[1] = size[1]
-    label = (rng.random(tile) < 0.001) * rng.integers(1, max(2, shape[1]), tile)
-    label = label if activation == "SOFTMAX" else label > 0
-    return logits, np.tile(label.astype(np.float32), repeats)
-
-
-def must_move(logits: int, labels: int) -> int:
-    """Return the bytes that a pass must move.
-
-    Forward reads both; backward reads both again and writes the gradient.
-    """
-    return 4 * (2 * (logits + labels) + logits)
-
-
-def seconds(run: Pass, wait: Pass = int) -> float:
-    """Return the time of one `run`; `wait` returns once all earlier runs are done."""
-    run()
-    wait()
-    count = 1
-    while True:
-        start = time.perf_counter()
-        for _ in range(count):
-            run()
-        wait()
-        spent = time.perf_counter() - start
-        if spent > LEAST_SECONDS:
-            return spent / count
-        count = max(2 * count, int(1.2 * count * LEAST_SECONDS / max(spent, 1e-6)))
 
 
 def loss_seconds(name: str, activation: str, shape: list[int]) -> dict[str, float]:
@@ -102,15 +62,63 @@ def copy_rate(size: int) -> float:
     return 2 * size / seconds(lambda: made._forward(copy, copy), wait)
 
 
-def child(task: dict[str, Any]) -> dict[str, float]:
-    """Time the copy, or one loss at one shape, in this process."""
+def child(task: dict[str, Any]) -> dict[str, Any]:
+    """Time the copy and some losses at one shape, in this process."""
     caffe = import_caffe()
     if task["device"] == "gpu":
         caffe.set_mode_gpu()
         caffe.set_device(0)
-    if "copy" in task:
-        return {"bytes_per_second": copy_rate(task["copy"])}
-    return loss_seconds(task["loss"], task["activation"], task["shape"])
+    activation, shape = task["activation"], task["shape"]
+    return {
+        "bytes_per_second": copy_rate(bytes_of(activation, shape) // 2),
+        "losses": {
+            loss: loss_seconds(loss, activation, shape) for loss in task["losses"]
+        },
+    }
+
+
+def bytes_of(activation: str, shape: list[int]) -> int:
+    """Return the bytes that a loss must move at a shape."""
+    logits = int(np.prod(shape))
+    return must_move(logits, labels_of(activation, shape))
+
+
+def labels_of(activation: str, shape: list[int]) -> int:
+    """Return the number of labels at a shape."""
+    return int(np.prod(shape)) // (1 if activation == "SIGMOID" else shape[1])
+
+
+def torch_seconds(
+    python: str, device: str, activation: str, shape: list[int]
+) -> dict[str, Any]:
+    """Return the seconds of PyTorch's losses, in a process of another Python.
+
+    Raises
+    ------
+    UserError
+        If it fails; shows its last message.
+    """
+    task = {
+        "device": "cuda" if device == "gpu" else device,
+        "activation": activation,
+        "shape": shape,
+        "losses": timed(activation),
+    }
+    result = subprocess.run(
+        [python, "-m", "randrop.benchmarks.torch_gpu", json.dumps(task)],
+        # Without what the first Python needs to find its own libraries.
+        env={
+            **{k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"},
+            "PYTHONPATH": str(Path(randrop.__file__).parents[1]),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        last = "\n".join(result.stderr.strip().splitlines()[-3:])
+        raise UserError(f"--pytorch {python} failed: {last}")
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def arguments() -> argparse.Namespace:
@@ -131,9 +139,25 @@ def arguments() -> argparse.Namespace:
         metavar="PIXELS",
         help="skip shapes with more labels",
     )
+    add(
+        "--pytorch",
+        metavar="PYTHON",
+        help="also time PyTorch's losses, by this Python with PyTorch and CUDA",
+    )
     add("--out", type=Path, help="write the figures to this JSON file")
     add("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def gpu_here() -> dict[str, str]:
+    """Return the name of the first GPU and its driver; {} without nvidia-smi."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, check=True)
+        name, driver = found.stdout.splitlines()[0].split(", ")
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return {}
+    return {"gpu": name, "driver": driver}
 
 
 def check_gpu() -> None:
@@ -166,50 +190,75 @@ def main() -> None:
         check_gpu()
     known = dict.fromkeys(loss for name in SHAPES for loss in timed(name))
     cells = [
-        (activation, shape, loss)
+        (activation, shape, losses)
         for activation, shapes in SHAPES.items()
         for shape in shapes
-        for loss in timed(activation)
-        if not options.losses or loss in options.losses
-        if shape[0] * shape[2] * shape[3] <= options.largest
+        if labels_of(activation, shape) <= options.largest
+        if (losses := [n for n in timed(activation) if n in (options.losses or known)])
     ]
     if not cells:
         raise UserError(
             f"no loss is selected: choose from {', '.join(known)}, or raise --largest"
         )
-    rates: dict[int, float] = {}
-    content = []
-    for activation, shape, loss in tqdm(cells, unit="loss"):
-        logits = int(np.prod(shape))
-        labels = logits if activation == "SIGMOID" else logits // shape[1]
-        bytes_ = must_move(logits, labels)
-        if bytes_ not in rates:
-            task = {"device": options.device, "copy": bytes_ // 2}
-            rates[bytes_] = in_a_process(__file__, task, 1)["bytes_per_second"]
-        task = {
-            "device": options.device,
-            "loss": loss,
-            "activation": activation,
-            "shape": shape,
-        }
-        rounds = [in_a_process(__file__, task, 1) for _ in range(options.rounds)]
-        spent = median(rounds, 9)
+    content: dict[str, Any] = {"device": options.device, "losses": []}
+    if options.device == "gpu":
+        content |= gpu_here()
+    for activation, shape, losses in tqdm(cells, unit="shape"):
+        content["losses"] += time_cell(activation, shape, losses, options, content)
+        if options.out:
+            write_json(options.out, content)
+
+
+def time_cell(
+    activation: str,
+    shape: list[int],
+    losses: list[str],
+    options: argparse.Namespace,
+    content: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """Time some losses at one shape, print a line for each and return the figures."""
+    task = {
+        "device": options.device,
+        "losses": losses,
+        "activation": activation,
+        "shape": shape,
+    }
+    rounds = [in_a_process(__file__, task, 1) for _ in range(options.rounds)]
+    rate = float(np.median([turn["bytes_per_second"] for turn in rounds]))
+    theirs: dict[str, list[float]] = {}
+    if options.pytorch:
+        found = torch_seconds(options.pytorch, options.device, activation, shape)
+        content["pytorch"], theirs = found["version"], found["losses"]
+    labels = labels_of(activation, shape)
+    entries = []
+    for loss in losses:
+        spent = median([turn["losses"][loss] for turn in rounds], 9)
         entry = {
             "activation": activation,
             "shape": shape,
             "loss": loss,
-            "ns_per_label": round(1e9 * spent["both"] / labels, 4),
-            "forward_ns_per_label": round(1e9 * spent["forward"] / labels, 4),
-            "copy_GB_per_second": round(rates[bytes_] / 1e9, 1),
-            "share_of_copy": round(bytes_ / rates[bytes_] / spent["both"], 3),
+            "ns_per_label": round(1e9 * spent["both"] / labels, 5),
+            "forward_ns_per_label": round(1e9 * spent["forward"] / labels, 5),
+            "copy_GB_per_second": round(rate / 1e9, 1),
+            "share_of_copy": round(
+                bytes_of(activation, shape) / rate / spent["both"], 3
+            ),
         }
-        content.append(entry)
-        print(
+        if loss in theirs:
+            entry["pytorch_ns_per_label"], entry["pytorch_read_ns_per_label"] = (
+                round(1e9 * value / labels, 5) for value in theirs[loss]
+            )
+        entries.append(entry)
+        tqdm.write(
             f"{activation.lower():8} {'x'.join(map(str, shape)):14} {loss:26} "
-            f"{entry['ns_per_label']:9.4f} ns  {entry['share_of_copy']:6.1%} of copy"
+            f"{entry['ns_per_label']:9.5f} ns  {entry['share_of_copy']:6.1%} of copy"
+            + (
+                f"  PyTorch {entry['pytorch_ns_per_label']:9.5f} ns"
+                if loss in theirs
+                else ""
+            )
         )
-    if options.out:
-        write_json(options.out, {"device": options.device, "losses": content})
+    return entries
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ which has its own options), the style check (ruff) and the Python tests (pytest)
 EOF
 }
 
-marks=()
+marks=
 gpu=()
 sanitize=""
 sanitizer=
@@ -60,7 +60,7 @@ seed=
 seconds=300
 while [ $# != 0 ]; do
   case "$1" in
-    --fast) marks=(-m "not slow") ;;
+    --fast) marks="and not slow" ;;
     --gpu) gpu=(--gpu) ;;
     --sanitize) sanitize=yes ;;
     --compute-sanitizer) sanitizer=1 ;;
@@ -135,7 +135,7 @@ python3 scripts/build_caffe.py "${gpu[@]}"
 # own tests, and Caffe's tests of the files that the patch and the mends touch.
 tests="*Randrop*:SigmoidCrossEntropyLoss*:NetTest*:IOTest*:HDF5*:ProtoTest*:LayerFactoryTest*"
 tests+=":PlatformTest*:CommonTest*:SolverTest*:SGDSolverTest*:SyncedMem*:BlobSimple*"
-if [ ${#marks[@]} = 0 ]; then
+if [ -z "$marks" ]; then
   tests="*"
 fi
 if ! nvidia-smi -L > /dev/null 2>&1; then
@@ -160,7 +160,8 @@ echo "==> The CUDA code of the layers, emulated on the CPU"
 
 if [ -n "$sanitizer" ]; then
   echo "==> Our layers' tests under compute-sanitizer"
-  "$RANDROP_BUILD/venv/bin/python" tests/cuda_on_cpu/compute_sanitizer.py
+  "$RANDROP_BUILD/venv/bin/python" tests/on_gpu.py \
+    --stages memcheck racecheck initcheck synccheck --processes 4
 fi
 
 echo "==> Style"
@@ -168,11 +169,18 @@ python="$RANDROP_BUILD/venv/bin/python"
 "$python" -m ruff check .
 "$python" -m ruff format --check .
 
-if [ ${#marks[@]} = 0 ]; then
+if [ -z "$marks" ]; then
   # Without them, pytest skips their tests and says so.
   python3 scripts/build_caffe.py --judges ||
     echo "warning: the tests that need these packages will be skipped" >&2
 fi
 
 echo "==> Python tests"
-"$python" -m pytest "${marks[@]}"
+# Two at a time, because most of them wait for one thread of another program. The tests of
+# a file stay together: they share what they prepare.
+"$python" -m pytest -m "not builds $marks" -n 2 --dist loadfile
+"$python" -m pytest -m "builds $marks"
+if [ ${#gpu[@]} != 0 ]; then
+  "$python" -m pytest --gpu tests/test_layers.py tests/test_layers_random_drop.py \
+    tests/test_nonfinite.py tests/test_large_logits.py
+fi

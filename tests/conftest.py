@@ -15,12 +15,25 @@ os.environ.setdefault("GLOG_minloglevel", "2")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 
+def pytest_addoption(parser):
+    """Add an option to run nets on a GPU."""
+    parser.addoption(
+        "--gpu",
+        action="store_true",
+        help="tests that run a net in this process run it on the first GPU",
+    )
+
+
 @pytest.fixture(scope="session")
-def caffe():
+def caffe(request):
     """Pycaffe from the patched build; a missing build is a failure, not a skip."""
     from randrop.pycaffe.build import import_caffe
 
-    return import_caffe()
+    module = import_caffe()
+    if request.config.getoption("--gpu"):
+        module.set_mode_gpu()
+        module.set_device(0)
+    return module
 
 
 @pytest.fixture(scope="session")

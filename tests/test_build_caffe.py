@@ -15,6 +15,8 @@ from caffe_tools import building, cuda, toolchain
 from caffe_tools.errors import ToolError
 from randrop.pycaffe.build import build_dir
 
+pytestmark = pytest.mark.builds
+
 SCRIPT = REPOSITORY / "scripts" / "build_caffe.py"
 
 

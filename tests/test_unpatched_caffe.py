@@ -10,6 +10,8 @@ from conftest import REPOSITORY
 
 from randrop.pycaffe.build import build_dir
 
+pytestmark = pytest.mark.builds
+
 
 @pytest.fixture(scope="module")
 def unpatched():
