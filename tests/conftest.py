@@ -20,20 +20,22 @@ def pytest_addoption(parser):
     parser.addoption(
         "--gpu",
         action="store_true",
-        help="tests that run a net in this process run it on the first GPU",
+        help="the tests of loss layers run them on the first GPU",
     )
 
 
+def pytest_configure(config):
+    """Tell it to the processes that tests start, too."""
+    if config.getoption("--gpu"):
+        os.environ["RANDROP_TEST_GPU"] = "1"
+
+
 @pytest.fixture(scope="session")
-def caffe(request):
+def caffe():
     """Pycaffe from the patched build; a missing build is a failure, not a skip."""
     from randrop.pycaffe.build import import_caffe
 
-    module = import_caffe()
-    if request.config.getoption("--gpu"):
-        module.set_mode_gpu()
-        module.set_device(0)
-    return module
+    return import_caffe()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import typing
 from collections.abc import Callable
 
@@ -129,7 +130,13 @@ def fields(options, chosen):
 
 
 def loss_net(caffe, folder, x_shape, t_shape, text, phase="TRAIN"):
-    """A net with blobs x, t and, after a learnable factor of 1, score."""
+    """A net with blobs x, t and, after a learnable factor of 1, score.
+
+    With pytest's --gpu it is on the first GPU.
+    """
+    if os.environ.get("RANDROP_TEST_GPU"):
+        caffe.set_mode_gpu()
+        caffe.set_device(0)
     path = folder / "net.prototxt"
     inputs = ""
     for name, shape in (("x", x_shape), ("t", t_shape)):
