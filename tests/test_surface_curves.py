@@ -5,10 +5,12 @@ import every_script
 import numpy as np
 import pytest
 
+from randrop import cli
 from randrop.errors import UserError
 from randrop.losses import drop_probability
 from randrop.losses.registry import LAYERS, NAMES
 from randrop.surface import curves
+from randrop.surface.commands import curves as command
 from randrop.surface.curve_scenes import Scene
 from randrop.surface.expected_drop import expected_random_drop
 
@@ -177,10 +179,15 @@ def test_one_figure_has_the_numbers_beside_it_and_is_the_same_again(tmp_path):
 )
 def test_what_cannot_be_drawn_is_named(tmp_path, words, message):
     out = tmp_path / "curves"
-    result = every_script.start("surface curves", "--out", out, *words)
-    assert result.returncode == 2
-    assert message in result.stderr
+    with pytest.raises(UserError, match=message):
+        run("--out", out, *words)
     assert not out.exists()
+
+
+def run(*words):
+    parser = cli.parser("")
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(word) for word in words]))
 
 
 def test_one_file_is_one_figure(tmp_path):
@@ -188,10 +195,16 @@ def test_one_file_is_one_figure(tmp_path):
         (tmp_path / "a.pdf", "choose an --activation, or give a folder"),
         (tmp_path / "a.jpg", "figures have the suffix png, pdf, svg"),
     ):
-        result = every_script.start("surface curves", "--out", out)
-        assert result.returncode == 2
-        assert message in result.stderr
+        with pytest.raises(UserError, match=message):
+            run("--out", out)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_without_bound_has_gaps(tmp_path):
+    words = ("--losses", "exp-log:gamma_dice=1e30", "--points", 5, "--pixels", 100)
+    assert run(*words, "--share", 0.1, "--out", tmp_path / "a.png") == 0
+    document = json.loads((tmp_path / "a.json").read_text())
+    assert any(None in values for values in document["losses"][0]["curve"].values())
 
 
 def test_somebody_elses_file_stays(tmp_path):

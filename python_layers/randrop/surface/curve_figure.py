@@ -85,7 +85,7 @@ def draw(document: Mapping[str, Any], activation: str, against: str) -> Figure:
     reference = next((e for e in entries if e["loss"] == "cross-entropy"), None)
     columns = len(document["quantities"])
     width = 2.35 * columns + 2.3
-    with mpl.rc_context(drawing.RC):
+    with mpl.rc_context(drawing.RC), np.errstate(over="ignore"):
         heights = [*[2.5] * len(families), 0.75]
         figure = Figure(figsize=(width, sum(heights)))
         rows = figure.subfigures(len(heights), 1, height_ratios=heights)
@@ -148,7 +148,8 @@ def _points(
 
 def _sizes(values: Any) -> np.ndarray:
     # All gradients are at most 0: they are derivatives by the logit of the own class.
-    return np.abs(np.array(values, float))
+    # Matplotlib multiplies limits, which must stay finite.
+    return np.minimum(np.abs(np.array(values, float)), 1e300)
 
 
 def _scale(axes: Axes, name: str, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -117,6 +117,7 @@ def _per_pixel(loss: Loss) -> Loss:
     return dataclasses.replace(loss, normalization="VALID")
 
 
+@np.errstate(over="ignore")
 def forward(
     terms: Sequence[Loss], activation: str, scene: Scene, x: float, seed: int = 0
 ) -> dict[str, float]:
@@ -146,7 +147,8 @@ def forward(
     logits = np.where(scene.truth, own, -own)[None, None]
     if activation == "SOFTMAX":
         logits = np.concatenate([np.zeros_like(logits), logits], axis=1)
-    result = evaluate(terms, logits, scene.truth[None, None].astype(float), seed=seed)
+    label = scene.truth[None, None].astype(float)
+    result = evaluate(terms, logits, label, seed=seed)
     # The softmax's classes have opposite derivatives: one says all.
     grad = result.grad[0, -1] * np.where(scene.truth, scene.pixels, -scene.pixels)
     parts = result.per_pixel[0, 0] * scene.pixels
@@ -161,18 +163,20 @@ def forward(
     }
 
 
-def curve(one: Spec, scene: Scene, logits: Sequence[float]) -> dict[str, list[float]]:
+def curve(
+    one: Spec, scene: Scene, logits: Sequence[float]
+) -> dict[str, list[float | None]]:
     """Return the values of a loss at each logit, and the expectation of random drop's.
 
     Returns
     -------
     dict of str to list of float
-        By the scene's `QUANTITIES`.
+        By the scene's `QUANTITIES`; None where a value is not finite.
     """
     dropping = [term for term in one.terms if term.drops]
     fixed = [term for term in one.terms if not term.drops]
     names = QUANTITIES[scene.name]
-    columns: dict[str, list[float]] = {name: [] for name in names}
+    columns: dict[str, list[float | None]] = {name: [] for name in names}
     for x in logits:
         parts = [expected_random_drop(term, scene, x) for term in dropping]
         if fixed:
@@ -180,13 +184,19 @@ def curve(one: Spec, scene: Scene, logits: Sequence[float]) -> dict[str, list[fl
         for name in names:
             # The mask of a sum is that of its first term that selects.
             values = [part[name] for part in parts]
-            columns[name].append(values[0] if name.startswith("used") else sum(values))
+            value = values[0] if name.startswith("used") else sum(values)
+            columns[name].append(_or_none(value))
     return columns
+
+
+def _or_none(value: float) -> float | None:
+    # JSON has no infinity; it shows as a gap.
+    return value if np.isfinite(value) else None
 
 
 def sampled(
     one: Spec, scene: Scene, logits: Sequence[float], seeds: Sequence[int]
-) -> dict[str, list[list[float]]]:
+) -> dict[str, list[list[float | None]]]:
     """Return the values of a loss with random drop for the mask of each seed.
 
     Returns
@@ -195,11 +205,11 @@ def sampled(
         By the scene's `QUANTITIES`; a list for each logit, a number for each seed.
     """
     names = QUANTITIES[scene.name]
-    columns: dict[str, list[list[float]]] = {name: [] for name in names}
+    columns: dict[str, list[list[float | None]]] = {name: [] for name in names}
     for x in logits:
         runs = [forward(one.terms, one.activation, scene, x, seed) for seed in seeds]
         for name in names:
-            columns[name].append([values[name] for values in runs])
+            columns[name].append([_or_none(values[name]) for values in runs])
     return columns
 
 

@@ -180,7 +180,8 @@ def surface(
         path = landscape.trajectory
         if with_trajectory and path is not None:
             on_plane = path.plane_loss[k]
-            on_plane = np.log10(on_plane) if log else on_plane
+            if log:
+                on_plane = np.log10(np.where(on_plane > 0, on_plane, np.nan))
             # Slightly above the surface, which would hide parts of the line.
             lift = 0.01 * np.subtract(*_range(z)[::-1])
             axes.plot(
