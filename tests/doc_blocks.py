@@ -51,6 +51,7 @@ SMALL = (
     ),
     (r"(scripts/predict\.py .*)", r"\1 --tile 128 --overlap 16"),
     (r"(scripts/time_layers\.py .*)", r"\1 --passes 1"),
+    (r"(scripts/surface\.py curves .*)", r"\1 --points 3 --pixels 1000 --formats png"),
     # Their output is committed, or belongs to the user's build.
     (r"(scripts/readme_tables\.py)", r"\1 --check"),
     (r"(mkdocs build)", r"\1 --site-dir build/site"),

@@ -174,7 +174,7 @@ def test_one_figure_has_the_numbers_beside_it_and_is_the_same_again(tmp_path):
         (("--losses", "exp-log", "--activation", "sigmoid"), "needs a sigmoid network"),
         (("--share", 0.00001), "0 lesion pixels: both classes need at least one"),
         (("--points", 1), "--points is 1: give at least 2"),
-        (("--background", 5, -1), "standard deviation -1"),
+        (("--other-background", 5, -1), "standard deviation -1"),
     ],
 )
 def test_what_cannot_be_drawn_is_named(tmp_path, words, message):

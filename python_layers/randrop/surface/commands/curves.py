@@ -64,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default: both, for a file all",
     )
     add(
-        "--background",
+        "--other-background",
         type=cli.finite,
         nargs=2,
         default=[5.0, 2.0],
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "background",
     )
     add(
-        "--lesions",
+        "--other-lesions",
         type=cli.finite,
         nargs=2,
         default=[0.0, 2.0],
@@ -154,7 +154,7 @@ def _write(
     logits = np.linspace(-10, 10, options.points)
     drawn = np.linspace(-10, 10, 21)
     for scene, path in numbers.items():
-        others = (tuple(options.background), tuple(options.lesions))
+        others = (tuple(options.other_background), tuple(options.other_lesions))
         image = Scene.of_share(
             options.pixels, options.share, others=others if scene == "one" else None
         )
@@ -178,10 +178,11 @@ def _check(options: argparse.Namespace) -> None:
         if value < least:
             raise UserError(f"--{name} is {value}: give at least {least}")
     for name in ("background", "lesions"):
-        if getattr(options, name)[1] < 0:
+        deviation = getattr(options, f"other_{name}")[1]
+        if deviation < 0:
             raise UserError(
-                f"--{name} has the standard deviation {getattr(options, name)[1]:g}: "
-                "it must be at least 0"
+                f"--other-{name} has the standard deviation {deviation:g}: it must be "
+                "at least 0"
             )
     Scene.of_share(options.pixels, options.share)
 
