@@ -282,7 +282,9 @@ def test_a_click_in_a_graph_jumps(page):
     assert page.run("viewer.iteration()") == 200
     label = page.run(f"document.querySelector('{place}').getAttribute('aria-label')")
     assert "at iteration 200" in label
-    cursors = page.run("document.querySelectorAll('#graphs .cursor').length")
+    cursors = page.run(
+        "document.querySelectorAll('#graphs .cursor[visibility=visible]').length"
+    )
     assert cursors == 8
 
 

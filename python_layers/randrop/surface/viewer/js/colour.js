@@ -59,6 +59,16 @@
     return Uint32Array.from(values, (v) => (v < packed.length ? packed[v] : none));
   };
 
+  // The colours of a table, made once for each scale: make() makes them.
+  const known = new WeakMap();
+  const cached = (values, name, make) => {
+    const last = known.get(values);
+    if (last && last.name === name) return last.colours;
+    const colours = make();
+    known.set(values, { name, colours });
+    return colours;
+  };
+
   const css = (triple) => `rgb(${triple.join(" ")})`;
 
   const gradient = (name) => {
@@ -69,5 +79,5 @@
 
   const at = (x, name) => tables[name].triples[Math.round(255 * Math.min(1, Math.max(0, x)))];
 
-  viewer.colour = { position, valueAt, ofValues, ofCategories, css, gradient, at, NONE };
+  viewer.colour = { position, valueAt, ofValues, ofCategories, cached, css, gradient, at, NONE };
 })();

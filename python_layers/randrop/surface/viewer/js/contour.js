@@ -136,22 +136,26 @@
       points.forEach(([x, y], n) => (n ? context.lineTo(x, y) : context.moveTo(x, y)));
       context.stroke();
     }
-    points.forEach(([x, y], n) => {
-      context.beginPath();
-      context.arc(x, y, n === shown ? 10 : 4.5, 0, 7);
-      context.fillStyle = n === shown ? "#d55e00" : "#fff";
-      context.fill();
-      context.lineWidth = 2;
-      context.strokeStyle = n === shown ? "#fff" : "#000";
-      context.stroke();
-    });
+    for (const point of points) dot(context, point, false);
+    if (points[shown]) dot(context, points[shown], true);
     context.restore();
   };
 
-  // height: what the lines are of; shade: what the colours are of, with the name of a map.
-  const draw = (canvas, land, { height, heightScale, shade, shadeScale, name, shown, marked }) => {
-    canvas.width = WIDTH;
-    canvas.height = HEIGHT;
+  // A snapshot of the path; the shown one is larger.
+  const dot = (context, [x, y], large) => {
+    context.beginPath();
+    context.arc(x, y, large ? 10 : 4.5, 0, 7);
+    context.fillStyle = large ? "#d55e00" : "#fff";
+    context.fill();
+    context.lineWidth = 2;
+    context.strokeStyle = large ? "#fff" : "#000";
+    context.stroke();
+  };
+
+  // All but what moves. height: what the lines are of; shade: what the colours are of,
+  // with the name of a colour map.
+  const base = (land, { height, heightScale, shade, shadeScale, name }) => {
+    const canvas = viewer.el("canvas", { width: WIDTH, height: HEIGHT });
     const context = canvas.getContext("2d");
     context.fillStyle = "#fff";
     context.fillRect(0, 0, WIDTH, HEIGHT);
@@ -171,6 +175,16 @@
     }
     axes(context, land);
     bar(context, shadeScale, name);
+    return canvas;
+  };
+
+  // Draw a base, and on it the path with its shown snapshot, and the marked point.
+  const draw = (canvas, land, below, { shown, marked }) => {
+    canvas.width = WIDTH;
+    canvas.height = HEIGHT;
+    const context = canvas.getContext("2d");
+    context.drawImage(below, 0, 0);
+    const place = placing(land);
     track(context, land, shown);
     if (marked) {
       const [x, y] = [place.x(land.alpha[marked[1]]), place.y(land.beta[marked[0]])];
@@ -200,5 +214,5 @@
     return { point: [closest(land.beta, place.beta(y)), closest(land.alpha, place.alpha(x))], snapshot };
   };
 
-  viewer.contour = { draw, nearest, scaleOf, within, between, pieces, isNumber };
+  viewer.contour = { base, draw, dot, nearest, scaleOf, within, between, pieces, isNumber };
 })();

@@ -88,12 +88,14 @@
     return all.length > 1 ? [all[0], all[all.length - 1]] : undefined;
   };
 
-  const draw = () => {
+  const draw = (changed = []) => {
+    const onlyStep = changed.length === 1 && changed[0] === "step";
     for (const { figure, series, options } of figures) {
       const more = options.cursor ? {
         cursor: viewer.iteration(), domain: domain(), at: (one) => viewer.snapshot(one.run),
       } : {};
-      plot.draw(figure, { ...options, ...more, series: series() });
+      if (onlyStep && options.cursor) plot.move(figure, { ...options, ...more });
+      else plot.draw(figure, { ...options, ...more, series: series() });
     }
   };
 

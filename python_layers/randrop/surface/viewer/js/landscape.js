@@ -80,9 +80,20 @@
         name: byPrecision ? "confidence" : "sequential",
       };
     };
+    // Made anew only when the choices or the angles change.
+    let flat = null;
+    let turned = null;
+    const drawTop = () => {
+      flat = flat || contour.base(land, settings());
+      contour.draw(top, land, flat, settings());
+    };
+    const drawSolid = () => {
+      turned = turned || viewer.surface3d.base(land, settings());
+      viewer.surface3d.draw(solid, turned, settings());
+    };
     const draw = () => {
-      contour.draw(top, land, settings());
-      viewer.surface3d.draw(solid, land, settings());
+      drawTop();
+      drawSolid();
       top.setAttribute("aria-label", `Contours of ${name()} over the plane. Arrow keys move the marked point.`);
       solid.setAttribute("aria-label", `Surface of ${name()} over the plane. Arrow keys turn it.`);
       read();
@@ -94,14 +105,21 @@
       values.push(`average precision ${viewer.number(land.average_precision[r][c])}`);
       reading.textContent = `α ${viewer.number(land.alpha[c])}, β ${viewer.number(land.beta[r])}: ${values.join("; ")}`;
     };
-    const change = (part) => { Object.assign(mine, part); draw(); };
+    const change = (part) => {
+      Object.assign(mine, part);
+      [flat, turned] = [null, null];
+      draw();
+    };
+    const mark = (point) => {
+      mine.marked = point;
+      drawTop();
+      read();
+    };
 
     top.addEventListener("pointermove", (event) => {
       const { point } = contour.nearest(top, land, event.clientX, event.clientY);
       if (!mine.marked || point.some((x, n) => x !== mine.marked[n])) {
-        mine.marked = point;
-        contour.draw(top, land, settings());
-        read();
+        mark(point);
       }
     });
     top.addEventListener("click", (event) => {
@@ -115,11 +133,12 @@
       event.preventDefault();
       const [r, c] = mine.marked || [land.beta.length >> 1, land.alpha.length >> 1];
       const inside = (x, count) => Math.min(count - 1, Math.max(0, x));
-      change({ marked: [inside(r + step[0], land.beta.length), inside(c + step[1], land.alpha.length)] });
+      mark([inside(r + step[0], land.beta.length), inside(c + step[1], land.alpha.length)]);
     });
     const turn = (dx, dy) => {
       mine.angles = { turn: mine.angles.turn + dx, tilt: Math.min(1.5, Math.max(0.05, mine.angles.tilt + dy)) };
-      viewer.surface3d.draw(solid, land, settings());
+      turned = null;
+      drawSolid();
     };
     solid.addEventListener("keydown", (event) => {
       const step = ARROWS[event.key];
@@ -142,7 +161,6 @@
         el("figure", { class: "scape" }, el("figcaption", {}, el("span", {}, "Surface"), save(solid, "surface")), solid, hint),
         land.trajectory ? [pathGraph(land, mine), distanceGraph(land)] : []));
     viewer.on("step", draw);
-    mine.redraw = draw;
     draw();
     place.querySelector("select").addEventListener("change", () => mine.pathChanged && mine.pathChanged());
   };
@@ -175,12 +193,12 @@
     const title = "Distance of the snapshots from the plane";
     const figure = plot.make(title, viewer.iterations.length ? viewer.jump : null);
     const { iteration, relative_distance: y } = land.trajectory;
-    const draw = () => plot.draw(figure, {
-      title, x: "iteration", y: "relative distance", ...cursorOf(land),
+    const options = {
+      title, x: "iteration", y: "relative distance",
       series: [{ name: "distance from the plane, divided by the distance from the centre", x: iteration, y, colour: COLOURS[2], marks: true }],
-    });
-    viewer.on("step", draw);
-    draw();
+    };
+    plot.draw(figure, { ...options, ...cursorOf(land) });
+    viewer.on("step", () => plot.move(figure, { ...options, ...cursorOf(land) }));
     return figure;
   };
 

@@ -24,7 +24,7 @@
     viewer.graphs.build();
     document.getElementById("channel").value = viewer.state.channel;
     document.getElementById("joint").value = viewer.state.joint ? "joint" : "own";
-    const redraw = () => viewer.panels.draw().catch(fail);
+    const redraw = () => { viewer.drawn = viewer.panels.draw().catch(fail); };
     viewer.on("step picture channel joint scale hidden", redraw);
     viewer.on("joint scale hidden", viewer.panels.explain);
     viewer.on("step channel hidden", viewer.graphs.draw);

@@ -79,7 +79,7 @@
     const panel = { ...sort, k, run, canvas, view, reading, below, height, width };
     const note = [sort.note, both ? viewer.runName(run) : null].filter(Boolean).join(" · ");
     panel.label = [sort.title, note].filter(Boolean).join(", ");
-    panel.context = canvas.getContext("2d");
+    panel.context = canvas.getContext("2d", { alpha: false });
     if (sort.kind !== "picture") {
       panel.image = panel.context.createImageData(width, height);
       panel.pixels = new Uint32Array(panel.image.data.buffer);
@@ -127,9 +127,10 @@
   const drawMap = (panel, maps) => {
     const map = viewer.maps.ofPanel(panel, maps, viewer.state.channel);
     const categories = CATEGORIES[panel.kind];
-    const colours = categories
+    const style = categories ? [] : styleOf(panel);
+    const colours = colour.cached(map.values, JSON.stringify(style), () => (categories
       ? colour.ofCategories(map.values, categories.colours)
-      : colour.ofValues(map.values, ...styleOf(panel));
+      : colour.ofValues(map.values, ...style)));
     const { pixels } = panel;
     const { keys } = map;
     for (let i = 0; i < pixels.length; i += 1) pixels[i] = colours[keys[i]];

@@ -103,26 +103,44 @@
         }
       });
     }
-    if (isNumber(options.cursor)) {
-      const x = across.place(Math.min(right, Math.max(left, options.cursor)));
-      parts.push(svg("line", { class: "cursor", stroke: "#1d2329", x1: x, x2: x, y1: EDGE.top, y2: bottom, "stroke-width": 1.2 }));
-      for (const one of series) {
-        const y = one.y[options.at === undefined ? one.x.indexOf(options.cursor) : options.at(one)];
-        if (isNumber(y) && (!isLog || y > 0)) {
-          parts.push(svg("circle", { cx: x, cy: down.place(y), r: 3.6, fill: one.colour, stroke: "#fff", "stroke-width": 1 }));
-        }
-      }
-    }
+    const line = svg("line", { class: "cursor", stroke: "#1d2329", y1: EDGE.top, y2: bottom, "stroke-width": 1.2 });
+    const dots = series.map((one) => svg("circle", { r: 3.6, fill: one.colour, stroke: "#fff", "stroke-width": 1 }));
+    parts.push(line, ...dots);
+    figure.mark = () => {
+      const { cursor } = figure.options;
+      const away = !isNumber(cursor);
+      line.setAttribute("visibility", away ? "hidden" : "visible");
+      const x = away ? left : across.place(Math.min(right, Math.max(left, cursor)));
+      line.setAttribute("x1", x);
+      line.setAttribute("x2", x);
+      series.forEach((one, n) => {
+        const y = valueOf(one, figure.options);
+        const seen = !away && isNumber(y) && (!isLog || y > 0);
+        dots[n].setAttribute("visibility", seen ? "visible" : "hidden");
+        dots[n].setAttribute("cx", x);
+        if (seen) dots[n].setAttribute("cy", down.place(y));
+      });
+    };
     const picture = figure.querySelector("svg.plot");
     picture.replaceChildren(svg("title", {}, options.title), ...parts);
-    picture.setAttribute("aria-label", spoken(options));
     figure.inverse = (clientX) => {
       const box = picture.getBoundingClientRect();
       const x = ((clientX - box.left) / box.width) * WIDTH;
       return left + ((x - EDGE.left) / INNER) * (right - left);
     };
-    figure.options = options;
     legend(figure, options);
+    move(figure, options);
+  };
+
+  // Move the cursor of a graph that is drawn: only what depends on it changes.
+  const move = (figure, options) => {
+    figure.options = { ...options, series: options.series || figure.options.series };
+    figure.mark();
+    figure.options.series.forEach((one, n) => {
+      const value = valueOf(one, figure.options);
+      figure.outputs[n].textContent = value === undefined ? "" : viewer.number(value);
+    });
+    figure.querySelector("svg.plot").setAttribute("aria-label", spoken(figure.options));
   };
 
   const tick = (x) => {
@@ -146,14 +164,11 @@
   };
 
   const legend = (figure, options) => {
-    figure.querySelector(".legend").replaceChildren(...options.series.map((one) => {
-      const value = valueOf(one, options);
-      return el("span", {},
-        svg("svg", { viewBox: "0 0 28 10", "aria-hidden": "true" },
-          svg("line", { x1: 0, x2: 28, y1: 5, y2: 5, stroke: one.colour, "stroke-width": 2.4, "stroke-dasharray": one.dash || "none" })),
-        one.name,
-        value === undefined ? null : el("output", {}, viewer.number(value)));
-    }));
+    figure.outputs = options.series.map(() => el("output", {}));
+    figure.querySelector(".legend").replaceChildren(...options.series.map((one, n) => el("span", {},
+      svg("svg", { viewBox: "0 0 28 10", "aria-hidden": "true" },
+        svg("line", { x1: 0, x2: 28, y1: 5, y2: 5, stroke: one.colour, "stroke-width": 2.4, "stroke-dasharray": one.dash || "none" })),
+      one.name, figure.outputs[n])));
   };
 
   // A figure for a graph, with its title, a button to save it, and a legend.
@@ -168,5 +183,5 @@
     return figure;
   };
 
-  viewer.plot = { make, draw, isNumber, WIDTH, HEIGHT };
+  viewer.plot = { make, draw, move, isNumber, WIDTH, HEIGHT };
 })();

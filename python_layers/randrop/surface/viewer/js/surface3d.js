@@ -4,7 +4,7 @@
 (() => {
   const [WIDTH, HEIGHT] = [960, 720];
   const TALL = 0.75; // Height of the surface, in units of the side of its base.
-  const { isNumber, within, between } = viewer.contour;
+  const { isNumber, within, between, dot } = viewer.contour;
 
   // To the screen: turn by `turn` about the vertical, then tilt towards the viewer.
   const projection = ({ turn, tilt }) => {
@@ -18,9 +18,9 @@
 
   const unit = (values, x) => (x - values[0]) / (values[values.length - 1] - values[0]) - 0.5;
 
-  const draw = (canvas, land, { height, heightScale, shade, shadeScale, name, shown, angles }) => {
-    canvas.width = WIDTH;
-    canvas.height = HEIGHT;
+  // All but the shown snapshot: { canvas, points }, the path's points on it.
+  const base = (land, { height, heightScale, shade, shadeScale, name, angles }) => {
+    const canvas = viewer.el("canvas", { width: WIDTH, height: HEIGHT });
     const context = canvas.getContext("2d");
     context.fillStyle = "#fff";
     context.fillRect(0, 0, WIDTH, HEIGHT);
@@ -28,7 +28,7 @@
     const up = (value) => TALL * (viewer.colour.position(value, heightScale) - 0.5);
     const points = height.map((row, r) => row.map((value, c) => (isNumber(value)
       ? project(unit(land.alpha, land.alpha[c]), unit(land.beta, land.beta[r]), up(value)) : null)));
-    base(context, land, project);
+    floor(context, project);
     const items = [];
     for (let r = 0; r + 1 < height.length; r += 1) {
       for (let c = 0; c + 1 < height[0].length; c += 1) {
@@ -41,13 +41,24 @@
         items.push({ depth, paint: () => quad(context, corners, colourOf(mean, shadeScale, name, slope)) });
       }
     }
-    track(land, heightScale, height, project, up).forEach((item) => items.push({
-      depth: item.depth - 0.03,
-      paint: () => item.paint(context, shown),
-    }));
+    const path = track(land, height, project, up);
+    // A little in front of the surface on which it lies.
+    for (const { depth, paint } of pieces(path)) {
+      items.push({ depth: depth - 0.03, paint: () => paint(context) });
+    }
     items.sort((a, b) => b.depth - a.depth);
     for (const item of items) item.paint();
     labels(context, land, project);
+    return { canvas, points: path };
+  };
+
+  // Draw a base, and on it the shown snapshot, even where the surface hides it.
+  const draw = (canvas, below, { shown }) => {
+    canvas.width = WIDTH;
+    canvas.height = HEIGHT;
+    const context = canvas.getContext("2d");
+    context.drawImage(below.canvas, 0, 0);
+    if (below.points[shown]) dot(context, below.points[shown], true);
   };
 
   const colourOf = (value, scale, name, slope) => {
@@ -71,7 +82,7 @@
     context.stroke();
   };
 
-  const base = (context, land, project) => {
+  const floor = (context, project) => {
     const z = -TALL / 2;
     context.strokeStyle = "#9aa5b1";
     context.lineWidth = 1;
@@ -103,45 +114,38 @@
     write(b1, -0.58, 0.46);
   };
 
-  // The path of the training, on the surface.
-  const track = (land, scale, height, project, up) => {
+  // The points of the path on the surface; null where it is outside or a hole.
+  const track = (land, height, project, up) => {
     const path = land.trajectory;
     if (!path) return [];
     const inside = (values, x) => x >= values[0] && x <= values[values.length - 1];
-    const points = path.alpha.map((alpha, n) => {
+    return path.alpha.map((alpha, n) => {
       const beta = path.beta[n];
       if (!inside(land.alpha, alpha) || !inside(land.beta, beta)) return null;
       const value = between(height, within(land.alpha, alpha), within(land.beta, beta));
       return value === null ? null : project(unit(land.alpha, alpha), unit(land.beta, beta), up(value) + 0.008);
     });
-    const items = [];
-    points.forEach((point, n) => {
-      if (!point) return;
-      const next = points[n + 1];
-      if (next) {
-        items.push({ depth: (point[2] + next[2]) / 2, paint: (context) => {
-          for (const [colour, width] of [["#000", 5], ["#fff", 2.5]]) {
-            context.strokeStyle = colour;
-            context.lineWidth = width;
-            context.beginPath();
-            context.moveTo(point[0], point[1]);
-            context.lineTo(next[0], next[1]);
-            context.stroke();
-          }
-        } });
-      }
-      items.push({ depth: point[2] - 0.01, paint: (context, shown) => {
-        context.beginPath();
-        context.arc(point[0], point[1], n === shown ? 10 : 4.5, 0, 7);
-        context.fillStyle = n === shown ? "#d55e00" : "#fff";
-        context.fill();
-        context.lineWidth = 2;
-        context.strokeStyle = n === shown ? "#fff" : "#000";
-        context.stroke();
-      } });
-    });
-    return items;
   };
 
-  viewer.surface3d = { draw };
+  // The path's dots, and its lines between them.
+  const pieces = (points) => points.flatMap((point, n) => {
+    if (!point) return [];
+    const found = [{ depth: point[2] - 0.01, paint: (context) => dot(context, point, false) }];
+    const next = points[n + 1];
+    if (next) found.push({ depth: (point[2] + next[2]) / 2, paint: (context) => segment(context, point, next) });
+    return found;
+  });
+
+  const segment = (context, from, to) => {
+    for (const [colour, width] of [["#000", 5], ["#fff", 2.5]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = width;
+      context.beginPath();
+      context.moveTo(from[0], from[1]);
+      context.lineTo(to[0], to[1]);
+      context.stroke();
+    }
+  };
+
+  viewer.surface3d = { base, draw };
 })();
