@@ -52,6 +52,11 @@
     const last = viewer.iterations[viewer.iterations.length - 1];
     byId("iteration").textContent = `${now} of ${last}`;
     slider.setAttribute("aria-valuetext", `iteration ${now} of ${last}`);
+    // Runs with other snapshots than the slider's show their last one before it.
+    const places = viewer.runs.map((run) => run.iterations[viewer.snapshot(run)]);
+    const line = byId("snapshots");
+    line.hidden = places.every((iteration) => iteration === now);
+    line.textContent = viewer.runs.map((run, r) => `${viewer.runName(run)} is at iteration ${places[r]}`).join(", ");
   };
 
   const onKey = (event) => {

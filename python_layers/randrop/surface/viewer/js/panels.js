@@ -29,9 +29,7 @@
     const found = ["picture", "truth", "probability", "confidence", "outcome"]
       .map((kind) => ({ id: kind, kind, title: NAMES[kind] }));
     for (const spec of viewer.losses) {
-      const trained = viewer.runs.some((run) => run.facts.losses[0] === spec);
-      found.push({ id: `loss ${spec}`, kind: "loss", spec, title: spec,
-        note: trained ? "loss, trained with" : "loss" });
+      found.push({ id: `loss ${spec}`, kind: "loss", spec, title: spec, note: "loss" });
     }
     for (const spec of viewer.losses) {
       const selects = viewer.runs.some((run) => run.selects[run.facts.losses.indexOf(spec)]);
@@ -77,7 +75,9 @@
       style: `aspect-ratio: ${width} / ${height}; --pixel-width: ${100 / width}; --pixel-height: ${100 / height}`,
     }, canvas, el("div", { class: "mark" }));
     const panel = { ...sort, k, run, canvas, view, reading, below, height, width };
-    const note = [sort.note, both ? viewer.runName(run) : null].filter(Boolean).join(" · ");
+    const trained = sort.kind === "loss" && k === 0 ? "of the training" : null;
+    const note = [[sort.note, trained].filter(Boolean).join(" "), both ? viewer.runName(run) : null]
+      .filter(Boolean).join(" · ");
     panel.label = [sort.title, note].filter(Boolean).join(", ");
     panel.context = canvas.getContext("2d", { alpha: false });
     if (sort.kind !== "picture") {

@@ -67,7 +67,8 @@
     } else if (one.kind !== "picture") {
       const [scale, name] = viewer.panels.styleOf(one);
       const [low, high] = [viewer.short(scale.low), viewer.short(scale.high)];
-      const [from, to] = [context.measureText(low).width + 18, width - context.measureText(high).width + 2];
+      const from = Math.ceil(context.measureText(low).width) + 18;
+      const to = width - Math.ceil(context.measureText(high).width) + 2;
       for (let x = from; x < to; x += 1) {
         context.fillStyle = viewer.colour.css(viewer.colour.at((x - from) / (to - from), name));
         context.fillRect(x, y, 1, 13);

@@ -9,10 +9,10 @@
   // To the screen: turn by `turn` about the vertical, then tilt towards the viewer.
   const projection = ({ turn, tilt }) => {
     const [c, s, ct, st] = [Math.cos(turn), Math.sin(turn), Math.cos(tilt), Math.sin(tilt)];
-    const size = 0.5 * WIDTH;
+    const size = 0.45 * WIDTH;
     return (x, y, z) => {
       const [u, v] = [c * x - s * y, s * x + c * y];
-      return [WIDTH / 2 + size * u, HEIGHT * 0.5 - size * (z * ct + v * st), v * ct - z * st];
+      return [WIDTH / 2 + size * u, HEIGHT * 0.48 - size * (z * ct + v * st), v * ct - z * st];
     };
   };
 
