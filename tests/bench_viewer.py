@@ -5,7 +5,6 @@ the browser has painted all panels and graphs. Every snapshot is unpacked before
 it is in use after some seconds; the first look at a snapshot is timed apart.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -14,14 +13,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "python_layers")]
 
-import browser
-import numpy as np
-import surface_files
-from every_script import done, start
+import browser  # noqa: E402
+import numpy as np  # noqa: E402
+import surface_files  # noqa: E402
+from every_script import done, start  # noqa: E402
 
-from randrop import cli
-from randrop.errors import UserError
-from randrop.files import write_json
+from randrop import cli  # noqa: E402
+from randrop.errors import UserError  # noqa: E402
+from randrop.files import write_json  # noqa: E402
 
 DESCRIPTION = __doc__
 

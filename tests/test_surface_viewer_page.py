@@ -4,6 +4,7 @@ import json
 import re
 import xml.etree.ElementTree as ET
 
+import bench_viewer
 import browser
 import cv2
 import h5py
@@ -453,3 +454,10 @@ def test_landscapes_need_no_recording(driven, tmp_path):
     page = opened(driven, path)
     assert page.run("document.querySelectorAll('#landscapes canvas').length") == 2
     clean(page, path)
+
+
+def test_a_step_is_fast():
+    """`tests/bench_viewer.py` measures it at full size; here, whether it is sane."""
+    found = bench_viewer.measure(size=128, snapshots=3, rounds=3)
+    assert found["panels"] == 12
+    assert np.median(np.array(found["later"])[:, 1]) < 200
