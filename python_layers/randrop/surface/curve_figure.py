@@ -84,7 +84,7 @@ def draw(document: Mapping[str, Any], activation: str, against: str) -> Figure:
     families = list(dict.fromkeys(entry["family"] for entry in entries))
     reference = next((e for e in entries if e["loss"] == "cross-entropy"), None)
     columns = len(document["quantities"])
-    width = 2.35 * columns + 2.3
+    width = 2.35 * columns + 2.5
     with mpl.rc_context(drawing.RC), np.errstate(over="ignore"):
         heights = [*[2.5] * len(families), 0.75]
         figure = Figure(figsize=(width, sum(heights)))
@@ -92,7 +92,7 @@ def draw(document: Mapping[str, Any], activation: str, against: str) -> Figure:
         for row, family in zip(rows, families, strict=False):
             members = [e for e in entries if e["family"] == family]
             shown = [reference] if reference and reference not in members else []
-            right = 1 - 2.1 / width
+            right = 1 - 2.3 / width
             panels = row.subplots(1, columns)
             row.subplots_adjust(0.5 / width, 0.2, right, 0.8, wspace=0.36)
             row.suptitle(family, x=0.1 / width, y=0.98, ha="left", weight="bold")
