@@ -204,13 +204,13 @@ def _probe_caffe(deploy: Path, weights: Path, gpu: bool) -> dict:
     if child.returncode == 0:
         return json.loads(child.stdout.splitlines()[-1])
     words = (
-        _last_words(child.stderr) or f"the process ended with status {child.returncode}"
+        last_words(child.stderr) or f"the process ended with status {child.returncode}"
     )
     remedy = "omit --gpu, or build Caffe for this machine's GPU" if gpu else REMEDY
     raise UserError(f"Caffe cannot run {deploy} with {weights}: {words}; {remedy}")
 
 
-def _last_words(stderr: str) -> str:
+def last_words(stderr: str) -> str:
     """Return the message of glog's fatal line or of the last exception."""
     fatal = re.findall(r"^F\d{4,8} .*?\] (.*)$", stderr, re.MULTILINE)
     parsing = re.findall(r"Error parsing .*$", stderr, re.MULTILINE)

@@ -1,0 +1,121 @@
+"""Evaluating what a plan lacks, and writing the landscape."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from randrop.errors import UserError
+from randrop.files import ownership
+from randrop.surface.landscape import points
+from randrop.surface.landscape.planning import Plan
+from randrop.surface.landscape.ranks import Ranks
+from randrop.surface.landscape_file import Landscape
+
+log = logging.getLogger("randrop")
+
+_HESSIAN = -1
+"""The job in the journal that stands for the eigenvalues."""
+
+
+def run(plan: Plan, out: Path, workers: int, ranks: Ranks, force: bool = False) -> None:
+    """Compute a landscape, or what an earlier call left of it, and write it.
+
+    Parameters
+    ----------
+    plan : Plan
+    out : Path
+        The file, beside which the results so far are in OUT.points.
+    workers : int
+        Processes of this rank.
+    ranks : Ranks
+        This is rank 0.
+    force : bool
+        Begin anew, whatever landscape is there.
+
+    Raises
+    ------
+    UserError
+        If another landscape or somebody else's file is there, a job raises, or the
+        system refuses.
+    """
+    if force:
+        old = (out, points.path_of(out))
+        ownership.check(*old, maker=points.MAKER)
+        for path in old:
+            path.unlink(missing_ok=True)
+    if out.exists():
+        found = Landscape.open(out)
+        points.check_plan(out, found.facts.get("plan", {}), plan.facts["plan"])
+        log.info("%s is already there: %s", out, _summary(found))
+        ranks.shared([])
+        for _ in ranks.gathered(()):
+            pass
+        return
+    journal = points.Journal(out, plan.facts["plan"])
+    try:
+        _evaluate(plan, journal, workers, ranks)
+        landscape = plan.landscape(journal.done, _spectrum(plan, journal))
+        landscape.write(out)
+        journal.remove()
+    finally:
+        journal.close()
+    log.info("%s: %s", out, _summary(landscape))
+
+
+def help_out(plan: Plan, workers: int, ranks: Ranks) -> None:
+    """Evaluate the share of a rank other than 0."""
+    jobs = ranks.share(ranks.shared(None))
+    ranks.send(points.computed(jobs, workers, plan.prepare))
+
+
+def _evaluate(plan: Plan, journal: points.Journal, workers: int, ranks: Ranks) -> None:
+    every = range(plan.place.jobs)
+    jobs = ranks.shared([job for job in every if job not in journal.done])
+    done = len(every) - len(jobs)
+    if done:
+        log.info("%s: continued, %d of %d are there", journal.path, done, len(every))
+    results = points.computed(ranks.share(jobs), workers, plan.prepare)
+    options: dict[str, Any] = {"unit": "point", "dynamic_ncols": True}
+    with tqdm(total=len(every), initial=done, **options) as bar:
+        holes = 0
+        for job, result in ranks.gathered(results):
+            journal.add(job, result)
+            holes += not result or None in result["losses"]
+            if holes:
+                bar.set_postfix({"holes": holes}, refresh=False)
+            bar.update()
+
+
+def _spectrum(plan: Plan, journal: points.Journal) -> dict[str, Any] | None:
+    if not plan.hessian.number:
+        return None
+    if _HESSIAN not in journal.done:
+        for job, result in points.computed([_HESSIAN], 1, plan.prepare_hessian):
+            if not result:
+                raise UserError(
+                    "the process that computed the Hessian was ended, perhaps for lack "
+                    "of memory: use fewer --images, or omit --hessian"
+                )
+            journal.add(job, result)
+    return journal.done[_HESSIAN]
+
+
+def _summary(found: Landscape) -> str:
+    parts = []
+    for name, height in zip(found.facts["losses"], found.heights, strict=True):
+        finite = height[np.isfinite(height)]
+        extent = f"{finite.min():.4g} to {finite.max():.4g}" if finite.size else "none"
+        parts.append(f"{name} {extent}")
+    if found.facts["explained_variance"]:
+        shares = " and ".join(f"{v:.1%}" for v in found.facts["explained_variance"])
+        parts.append(f"the two directions explain {shares} of the snapshots' way")
+    if found.hessian:
+        values, residuals = found.hessian["eigenvalues"], found.hessian["residuals"]
+        pairs = zip(values, residuals, strict=True)
+        shown = ", ".join(f"{value:.4g} ± {error:.1g}" for value, error in pairs)
+        parts.append(f"largest eigenvalues {shown}")
+    parts.append(f"{found.holes} holes of {found.state.size} points")
+    return "; ".join(parts)
