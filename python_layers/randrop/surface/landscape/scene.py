@@ -94,6 +94,8 @@ def read(
         If there are too few images, they do not fit the network, or an option does not
         fit the data.
     """
+    if not data.is_dir():
+        raise UserError(f"{data} is not a folder: name the data set with --data")
     if bool(run.get("labels")) != is_labelled(data):
         kinds = ("photographs", "a labelled set")
         raise UserError(
