@@ -271,7 +271,7 @@ def test_other_weights_are_named(caffe, small, linear, tmp_path):
     wide = network.define(
         write(tmp_path, nets.unet(2, base_channels=3, depth=2, shape=(3, 8, 8)))
     )
-    with pytest.raises(UserError, match="layer 'down0_conv1' has a blob of 2 x 3"):
+    with pytest.raises(UserError, match="layer 'down0_conv1' has a blob of 2x3"):
         parameters.read(path, wide.layout)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match=r"truncated|another network"):

@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     add("--run", type=Path, required=True, help="output folder of scripts/train.py")
-    add("--out", type=Path, help="file to write; default: RUN/landscape.h5")
+    add("--out", type=Path, help="file to write; default: RUN/surface/landscape.h5")
     add("--kind", choices=("plane", "line"), help="default: plane")
     add("--directions", choices=("random", "pca"), help="default: random")
     add(
@@ -104,7 +104,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Plan, evaluate what is missing, and write; return 0."""
     workers = _check(options)
-    out = options.out or options.run / "landscape.h5"
+    out = options.out or options.run / "surface" / "landscape.h5"
     # Before Caffe and its libraries are loaded.
     cpus = len(os.sched_getaffinity(0))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -161,13 +161,14 @@ def _plan(options: argparse.Namespace) -> "Plan":
     """Read everything that the landscape depends on."""
     from randrop import nets
     from randrop.files.documents import read_run
+    from randrop.surface.compared import channels_of
     from randrop.surface.landscape import network, planning, scene
 
     settings = read_run(options.run, "name the output folder of train.py", _NEEDED)
     settings = _as_trained(settings)
     definition = network.define(options.run / "deploy.prototxt")
     layout = definition.layout
-    channels = scene.channels_of(settings)
+    channels = channels_of(settings)
     names = options.losses or [settings["loss"]]
     losses = tuple(
         nets.parse_losses(

@@ -14,6 +14,7 @@ from randrop.errors import UserError
 from randrop.files import reading
 from randrop.pycaffe.build import import_caffe
 from randrop.training.snapshots import check_weights
+from randrop.training.weights import same_shapes, shape_of, shapes_text
 
 FILTER, OTHER, STATISTICS = "filter", "other", "statistics"
 """The kinds: kernels; biases and factors of normalisation; its averages."""
@@ -175,7 +176,9 @@ def read(path: Path, layout: Layout) -> NDArray[np.float64]:
         raise UserError(
             f"{path} is truncated, or not a caffemodel ({error}): {_REMEDY}"
         ) from error
-    stored = {layer.name: layer.blobs for layer in net.layer if layer.blobs}
+    # Old files have `layers`, which Caffe also reads.
+    layers = (*net.layer, *net.layers)
+    stored = {layer.name: layer.blobs for layer in layers if layer.blobs}
     vector = np.empty(layout.size)
     for part in layout.parts:
         blobs = stored.get(part.layer, ())
@@ -185,14 +188,20 @@ def read(path: Path, layout: Layout) -> NDArray[np.float64]:
                 f"layer '{part.layer}': {_REMEDY}"
             )
         blob = blobs[part.number]
-        shape = tuple(blob.shape.dim)
-        if shape != part.shape:
+        shape = shape_of(blob)
+        if not same_shapes([shape], [part.shape]):
             raise UserError(
                 f"{path} belongs to another network: layer '{part.layer}' has a blob "
-                f"of {_text(shape)} there, and {_text(part.shape)} in the network: "
+                f"of {shapes_text([shape])} there, and {shapes_text([part.shape])} in "
+                f"the network: {_REMEDY}"
+            )
+        values = blob.double_data or blob.data
+        if len(values) != part.size:
+            raise UserError(
+                f"{path} is truncated: it lacks values of layer '{part.layer}': "
                 f"{_REMEDY}"
             )
-        vector[part.place] = blob.double_data or blob.data
+        vector[part.place] = values
     more = set(stored) - {part.layer for part in layout.parts}
     if more:
         raise UserError(
@@ -217,7 +226,3 @@ def _weighed(vector: NDArray[np.float64], layout: Layout) -> NDArray[np.float64]
                     vector[other.place] *= 1 / weight if weight else 0
             vector[part.place] = 1
     return vector
-
-
-def _text(shape: tuple[int, ...]) -> str:
-    return " x ".join(map(str, shape)) or "one number"

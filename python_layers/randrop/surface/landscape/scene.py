@@ -14,6 +14,7 @@ from randrop.data.labelled import is_labelled, read_labelled
 from randrop.data.patches import class_map
 from randrop.data.worker import source_of
 from randrop.errors import UserError
+from randrop.surface.compared import activation_of
 
 
 class Scene(NamedTuple):
@@ -48,15 +49,6 @@ class Scene(NamedTuple):
         for array in (self.images, self.labels):
             found.update(np.ascontiguousarray(array).tobytes())
         return found.hexdigest()
-
-
-def channels_of(run: dict[str, Any]) -> list[str]:
-    """Return the names of the channels: of a softmax, all classes."""
-    if run.get("labels"):
-        return list(run["labels"])
-    if run.get("activation") == "SOFTMAX":
-        return ["background", *run["lesions"]]
-    return list(run["lesions"])
 
 
 def read(
@@ -115,7 +107,6 @@ def read(
         raise UserError(
             f"--size {size} is not a multiple of {stride}, which the network needs"
         )
-    softmax = run.get("activation") == "SOFTMAX"
     if whole:
         pairs = _whole(data, split, subset, number, run["lesions"], stride)
     else:
@@ -135,7 +126,7 @@ def read(
         )
         pairs = [source.patch(k) for k in range(number)]
     images, labels = (np.stack(side) for side in zip(*pairs, strict=True))
-    if softmax:
+    if activation_of(run) == "SOFTMAX":
         labels = np.stack([class_map(label, IGNORE_LABEL) for label in labels])
     return Scene(images, labels, IGNORE_LABEL, min(run["batch"], number))
 
