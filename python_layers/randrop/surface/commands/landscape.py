@@ -161,12 +161,18 @@ def _plan(options: argparse.Namespace) -> "Plan":
     """Read everything that the landscape depends on."""
     from randrop import nets
     from randrop.files.documents import read_run
-    from randrop.surface.compared import channels_of
+    from randrop.surface.compared import activation_of, channels_of
     from randrop.surface.landscape import network, planning, scene
 
     settings = read_run(options.run, "name the output folder of train.py", _NEEDED)
     settings = _as_trained(settings)
     definition = network.define(options.run / "deploy.prototxt")
+    if definition.activation != activation_of(settings):
+        raise UserError(
+            f"{options.run / 'deploy.prototxt'} ends in a "
+            f"{definition.activation.lower()}, but run.json says "
+            f"{activation_of(settings).lower()}: they belong to different trainings"
+        )
     layout = definition.layout
     channels = channels_of(settings)
     names = options.losses or [settings["loss"]]
