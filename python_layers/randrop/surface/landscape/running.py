@@ -60,6 +60,9 @@ def run(plan: Plan, out: Path, workers: int, ranks: Ranks, force: bool = False) 
         landscape = plan.landscape(journal.done, _spectrum(plan, journal))
         landscape.write(out)
         journal.remove()
+    except KeyboardInterrupt:
+        log.warning("Stopped. Run the same command again to continue")
+        raise
     finally:
         journal.close()
     log.info("%s: %s", out, _summary(landscape))
