@@ -39,15 +39,16 @@ def write(folder, text, name="deploy.prototxt"):
     return path
 
 
-@pytest.fixture
-def linear(caffe, tmp_path):
-    return network.define(write(tmp_path, LINEAR))
+@pytest.fixture(scope="module")
+def linear(caffe, tmp_path_factory):
+    return network.define(write(tmp_path_factory.mktemp("linear"), LINEAR))
 
 
-@pytest.fixture
-def small(caffe, tmp_path):
+@pytest.fixture(scope="module")
+def small(caffe, tmp_path_factory):
     """A U-Net with batch normalisation and a deconvolution, and random weights."""
-    deploy = write(tmp_path, nets.unet(2, base_channels=2, depth=2, shape=(3, 8, 8)))
+    folder = tmp_path_factory.mktemp("small")
+    deploy = write(folder, nets.unet(2, base_channels=2, depth=2, shape=(3, 8, 8)))
     definition = network.define(deploy)
     rng = np.random.default_rng(4)
     weights = rng.normal(0, 0.5, definition.layout.size)
@@ -266,7 +267,12 @@ def test_other_weights_are_named(caffe, small, linear, tmp_path):
     definition, weights = small
     path = saved(caffe, tmp_path, definition, weights)
     layout = definition.layout
+    other = network.define(
+        write(tmp_path, LINEAR.replace('name: "score"', 'name: "x"'))
+    )
     with pytest.raises(UserError, match="another network: it has no blob 0 of layer"):
+        parameters.read(path, other.layout)
+    with pytest.raises(UserError, match="another network: layer 'score'"):
         parameters.read(path, linear.layout)
     wide = network.define(
         write(tmp_path, nets.unet(2, base_channels=3, depth=2, shape=(3, 8, 8)))
@@ -278,7 +284,7 @@ def test_other_weights_are_named(caffe, small, linear, tmp_path):
         parameters.read(path, layout)
     with pytest.raises(UserError, match="does not exist"):
         parameters.read(tmp_path / "none.caffemodel", layout)
-    weights[3] = np.nan
+    weights = np.where(np.arange(weights.size) == 3, np.nan, weights)
     with pytest.raises(UserError, match="not finite"):
         parameters.read(saved(caffe, tmp_path, definition, weights), layout)
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,7 +39,8 @@ def landscape(run, out, *words, **options):
 def evaluator(run, *names, recompute=False):
     settings = json.loads((run / "run.json").read_text())
     definition = network.define(run / "deploy.prototxt")
-    images = scene.read(settings, settings["data"], None, "train", 2, None, False, 1)
+    data = Path(settings["data"])
+    images = scene.read(settings, data, None, "train", 2, None, False, 1)
     losses = [nets.parse_losses(name, "SIGMOID") for name in names]
     return definition, network.Evaluator(
         definition, images, losses, 1, recompute=recompute
