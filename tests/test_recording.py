@@ -168,6 +168,22 @@ def test_each_loss_is_compared_once():
         losses_of(softmax, ["bin"])
 
 
+@pytest.mark.parametrize(
+    ("step", "iterations", "every"),
+    [
+        (1000, 4000, 1000),
+        (200, 4000, 200),
+        (100, 4000, 200),
+        (100, 4100, 300),
+        (3, 15, 3),
+    ],
+)
+def test_twenty_snapshots_suffice(step, iterations, every):
+    settings = {"snapshot": step, "iterations": iterations}
+    assert recorder.every_of(settings) == every
+    assert len(range(every, iterations + 1, every)) <= 20
+
+
 # Images
 
 

@@ -25,6 +25,10 @@ from randrop.training import snapshots
 
 log = logging.getLogger("randrop")
 
+MOST = 20
+"""Snapshots that a recording has by default; more would take more than a tenth of the
+time of the training."""
+
 _POLL = 1.0
 """Seconds between two looks at a training in progress."""
 
@@ -64,6 +68,12 @@ class Plan:
     def channels(self) -> list[str]:
         """Return the names of the network's outputs."""
         return channels_of(self.settings)
+
+
+def every_of(settings: dict[str, Any]) -> int:
+    """Return the iterations between two recorded snapshots, so that `MOST` suffice."""
+    step = settings.get("snapshot", 1)
+    return step * -(-settings["iterations"] // (step * MOST))
 
 
 class Recorder:

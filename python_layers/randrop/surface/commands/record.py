@@ -31,7 +31,7 @@ EXAMPLES = """\
       --out build/focal.h5
   scripts/surface.py record --run build/run --while-training   # beside train.py
 
-Take many snapshots for a smooth film: train.py --snapshot 100. Losses have the form of
+Take many snapshots for a smooth film: train.py --snapshot 200. Losses have the form of
 train.py --loss.
 """
 
@@ -64,8 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--every",
         type=int,
-        default=1,
-        help="record snapshots whose iteration is a multiple of this, and the last",
+        metavar="N",
+        help="record snapshots whose iteration is a multiple of N, and the last; "
+        "default: such that they are at most 20",
     )
     add(
         "--out",
@@ -91,7 +92,7 @@ def run(options: argparse.Namespace) -> int:
 
     for name, least in (("every", 1), ("size", 1), ("measured", 0)):
         value = getattr(options, name)
-        if value < least:
+        if value is not None and value < least:
             raise UserError(f"--{name} is {value}: give {least} or more")
     plan = _plan(options)
     data = options.data or Path(plan.settings["data"])
@@ -135,7 +136,7 @@ def _plan(options: argparse.Namespace) -> "recorder.Plan":  # noqa: F821
         run=options.run,
         settings=settings,
         losses=losses_of(settings, options.losses),
-        every=options.every,
+        every=options.every or recorder.every_of(settings),
         out=options.out or options.run / "surface" / "recording.h5",
     )
 
