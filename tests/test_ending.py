@@ -215,6 +215,16 @@ def test_one_training_at_a_time(caffe, phantom, tmp_path, started):
     assert second.poll() is None
 
 
+def test_a_folder_is_locked_as_long_as_its_holder_lives(tmp_path):
+    assert not locks.is_locked(tmp_path)
+    with locks.locked(tmp_path):
+        assert locks.is_locked(tmp_path)
+    assert not locks.is_locked(tmp_path)
+    # Looking does not take the lock.
+    with locks.locked(tmp_path):
+        pass
+
+
 @pytest.mark.parametrize("name", ["compare", "predict", "evaluate", "prepare"])
 def test_every_script_looks_whether_another_writes(phantom, organs, tmp_path, name):
     out = tmp_path / "out"
