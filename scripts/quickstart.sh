@@ -50,37 +50,42 @@ step() { echo; echo "==> $*"; }
 # shellcheck source=scripts/need_python.sh
 . scripts/need_python.sh
 
-step "1/5 Caffe: packages, source, patch, build (about 8 minutes on 2 cores, once)"
+step "1/6 Caffe: packages, source, patch, build (about 8 minutes on 2 cores, once)"
 python3 scripts/build_caffe.py --no-tests "${caffe[@]}" "${gpu[@]}"
 python="$RANDROP_BUILD/venv/bin/python"
 
 out="$RANDROP_BUILD/quickstart"
 settings=(--lesions MA HE)
 if [ -n "$phantom" ]; then
-  step "2/5 Data: synthetic fundus photographs with lesions (10 seconds)"
+  step "2/6 Data: synthetic fundus photographs with lesions (10 seconds)"
   "$python" scripts/make_phantom.py "$data" --images 32 --size 512 --seed 0
   # Small enough for a minute or two on two cores.
   settings+=(--iterations 1200 --patch 128 --batch 4 --base-channels 8 --depth 3)
-  settings+=(--test-interval 200 --test-iterations 8)
+  settings+=(--test-interval 200 --test-iterations 8 --snapshot 60)
 else
-  step "2/5 Data: $data"
+  step "2/6 Data: $data"
   out="$RANDROP_BUILD/quickstart-data"
+  settings+=(--snapshot 400)
 fi
 
-step "3/5 Training: caffe train with the random drop loss (1 to 2 minutes on 2 cores)"
+step "3/6 Training: caffe train with the random drop loss (1 to 2 minutes on 2 cores)"
 resume=()
 if compgen -G "$out/run/snapshots/*.solverstate" > /dev/null &&
     [ ! -e "$out/run/final.caffemodel" ]; then
   resume=(--resume)
 fi
 "$python" scripts/train.py --data "$data" "${settings[@]}" --loss random-drop \
-  --watch-mask --snapshot 400 --out "$out/run" "${gpu[@]}" "${resume[@]}"
+  --watch-mask --out "$out/run" "${gpu[@]}" "${resume[@]}"
 
-step "4/5 Prediction: the validation photographs at full resolution (10 seconds)"
+step "4/6 Prediction: the validation photographs at full resolution (10 seconds)"
 "$python" scripts/predict.py --run "$out/run" --data "$data" --subset validation \
   --out "$out/prediction" "${gpu[@]}"
 
-step "5/5 Evaluation and report (10 seconds)"
+step "5/6 Loss maps of some photographs through the training (30 seconds)"
+"$python" scripts/surface.py record --run "$out/run" --data "$data"
+"$python" scripts/surface.py view "$out/run/surface/recording.h5"
+
+step "6/6 Evaluation and report (10 seconds)"
 "$python" scripts/evaluate.py --run "$out/run" --data "$data" --subset validation \
   --probabilities "$out/prediction" --out "$out"
 
@@ -88,6 +93,8 @@ cat <<EOF
 
 Done. Results:
   $out/report.html          the report, one page
+  $out/run/surface/viewer.html
+                            the loss of each pixel, with a slider through the training
   $out/run/curves.png       the training and validation loss
   $out/run/kept.png         the share of negatives that random drop kept
 Next, use your own photographs:

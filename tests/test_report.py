@@ -175,6 +175,15 @@ def test_a_report_that_cannot_be_written_is_named(tmp_path):
         write(tmp_path)
 
 
+def test_the_report_links_the_viewer_of_its_run(tmp_path):
+    run = tmp_path / "a run"
+    (run / "surface").mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"loss": "focal"}))
+    assert "viewer.html" not in write(tmp_path, run=run).read_text()
+    (run / "surface" / "viewer.html").touch()
+    assert 'href="a%20run/surface/viewer.html"' in write(tmp_path, run=run).read_text()
+
+
 def test_a_browser_shows_the_report(tmp_path):
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:

@@ -131,6 +131,12 @@ def test_snapshots_and_pictures_are_chosen(recording, tmp_path):
     assert "--every 0" in refused(recording, "--every", 0, "--out", page)
 
 
+def test_the_page_goes_beside_the_recording(tmp_path):
+    recording = surface_files.write_recording(tmp_path / "r.h5", size=(16, 16))
+    assert view(recording).returncode == 0
+    assert (tmp_path / "viewer.html").exists()
+
+
 def test_nothing_to_show_is_refused(recording, tmp_path):
     page = tmp_path / "viewer.html"
     assert "nothing to show" in refused("--out", page)

@@ -449,6 +449,37 @@ def test_a_softmax_is_shown(driven, tmp_path):
     clean(page, path)
 
 
+@pytest.mark.parametrize("what", ["one snapshot", "no numbers", "no measures"])
+def test_odd_recordings_are_shown(driven, tmp_path, what):
+    iterations = (0,) if what == "one snapshot" else (0, 5)
+    size = (1, 7) if what == "one snapshot" else (9, 8)
+    file = surface_files.write_recording(
+        tmp_path / "a.h5", channels=("MA",), iterations=iterations, size=size
+    )
+    with h5py.File(file, "a") as content:
+        for group in content["steps"].values():
+            if what == "no numbers":
+                group["probability"][...] = np.nan
+                for loss in group["loss"].values():
+                    loss[...] = np.nan
+            elif what == "no measures":
+                empty = {"photographs": 0, "loss": {}, "channels": {}}
+                group.attrs["measures"] = json.dumps(
+                    {"training": empty, "validation": empty}
+                )
+    path = make_page(tmp_path, file)
+    page = opened(driven, path)
+    page.run("viewer.set({pixel: [0, 3]})")
+    for key in (",", " ", ".", "+", "n"):
+        page.key(key)
+    settled(page)
+    texts = page.run("viewer.panels.list.map(p => p.reading.textContent)")
+    assert all(texts[1:])
+    if what == "no numbers":
+        assert "ignored, or not a number" in texts
+    clean(page, path)
+
+
 def test_landscapes_need_no_recording(driven, tmp_path):
     path = make_page(tmp_path, landscapes=[write_landscape(tmp_path, "plane")])
     page = opened(driven, path)

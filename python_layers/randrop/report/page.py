@@ -1,9 +1,11 @@
 """The report on an evaluation: one HTML file with embedded pictures."""
 
 import base64
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import cv2
 import jinja2
@@ -88,6 +90,7 @@ def write(
         names=metrics["images"],
         training=_training(run),
         curves=_curves(run),
+        viewer=_viewer(path, run),
         facts=_facts(metrics),
         credit=credit,
     )
@@ -185,6 +188,14 @@ def _curves(run: Path | None) -> list[tuple[str, str]]:
     if run is None:
         return []
     return [(_png(run / n), text) for n, text in CURVES.items() if (run / n).is_file()]
+
+
+def _viewer(path: Path, run: Path | None) -> str:
+    """Return the link to the page of `surface.py view`, if the run has one."""
+    found = run and run / "surface" / "viewer.html"
+    if not (found and found.is_file()):
+        return ""
+    return quote(Path(os.path.relpath(found, path.parent)).as_posix())
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -20,9 +20,9 @@ stand side by side. Landscapes are shown as contours and as surfaces.
 The page is one file. It opens from disk, and loads nothing from any address.
 """
 EXAMPLES = """\
-  surface.py view build/run/recording.h5 --out viewer.html
-  surface.py view ce/recording.h5 focal/recording.h5 --out both.html
-  surface.py view run/recording.h5 --landscapes run/plane.h5 --out viewer.html
+  surface.py view build/run/surface/recording.h5
+  surface.py view ce/surface/recording.h5 focal/surface/recording.h5 --out both.html
+  surface.py view build/run/surface/recording.h5 --landscapes build/plane.h5
 """
 
 LARGE = 20e6
@@ -49,7 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="files of surface.py landscape",
     )
-    add("--out", type=Path, required=True, help="HTML file to write")
+    add(
+        "--out",
+        type=Path,
+        help="HTML file to write; default: viewer.html beside the first file",
+    )
     add("--title", help="default: the names of the runs")
     add(
         "--pictures",
@@ -75,7 +79,9 @@ def run(options: argparse.Namespace) -> int:
     from randrop.surface.viewer import contents, page
 
     _check(options)
-    ownership.check(options.out)
+    beside = (*options.recordings, *options.landscapes)[0]
+    out = options.out or beside.with_name("viewer.html")
+    ownership.check(out)
     landscapes = [(Landscape.open(path), path.name) for path in options.landscapes]
     blobs = contents.Blobs()
     with contextlib.ExitStack() as stack:
@@ -92,8 +98,8 @@ def run(options: argparse.Namespace) -> int:
     shown = [contents.of_landscape(*landscape) for landscape in landscapes]
     subjects = dict.fromkeys(part["facts"]["run"] for part in runs or shown)
     title = options.title or f"What losses do: {' and '.join(subjects)}"
-    page.write(options.out, title, runs, shown, blobs)
-    _report(options.out)
+    page.write(out, title, runs, shown, blobs)
+    _report(out)
     return 0
 
 
