@@ -119,15 +119,15 @@ def test_numbers_that_json_lacks_become_null(recording, tmp_path):
     assert found["validation"]["loss"]["dice"] > 0
 
 
-def test_snapshots_and_pictures_are_chosen(recording, tmp_path):
+def test_snapshots_and_images_are_chosen(recording, tmp_path):
     page = tmp_path / "viewer.html"
-    result = view(recording, "--every", 2, "--pictures", "b", "--out", page)
+    result = view(recording, "--every", 2, "--images", "b", "--out", page)
     assert result.returncode == 0, result.stderr
     run = content_of(page)["runs"][0]
     assert run["iterations"] == [100, 400]
     assert run["names"] == ["b"]
     assert run["subsets"] == ["validation"]
-    assert "'c'" in refused(recording, "--pictures", "c", "--out", page)
+    assert "'c'" in refused(recording, "--images", "c", "--out", page)
     assert "--every 0" in refused(recording, "--every", 0, "--out", page)
 
 
@@ -156,7 +156,7 @@ def test_nothing_to_show_is_refused(recording, tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"names": ("x", "y")}, "no picture in common"),
+        ({"names": ("x", "y")}, "no image in common"),
         ({"size": (32, 64)}, "has size 48 × 64"),
         ({"channels": ("MA", "SE")}, "has channels"),
         (
@@ -165,7 +165,7 @@ def test_nothing_to_show_is_refused(recording, tmp_path):
         ),
     ],
 )
-def test_two_runs_need_the_same_pictures(recording, tmp_path, options, words):
+def test_two_runs_need_the_same_images(recording, tmp_path, options, words):
     other = surface_files.write_recording(tmp_path / "b.h5", **options)
     page = tmp_path / "viewer.html"
     error = refused(recording, other, "--out", page)

@@ -13,8 +13,8 @@ DESCRIPTION = """\
 Write one HTML page that shows recordings and landscapes.
 
 The page has all maps of a recording, at each snapshot and with a slider through the
-training: the picture, the truth, the prediction, the loss of each pixel, and which
-pixels a loss keeps; and graphs of the measures. Two recordings of the same pictures
+training: the image, the truth, the prediction, the loss of each pixel, and which
+pixels a loss keeps; and graphs of the measures. Two recordings of the same images
 stand side by side. Landscapes are shown as contours and as surfaces.
 
 The page is one file. It opens from disk, and loads nothing from any address.
@@ -56,11 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--title", help="default: the names of the runs")
     add(
-        "--pictures",
+        "--images",
         nargs="+",
         default=[],
         metavar="NAME",
-        help="show only these pictures of the recordings",
+        help="show only these images of the recordings",
     )
     add(
         "--every",
@@ -91,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
         names: list[str] = []
         if recordings:
             contents.check_pair(recordings)
-            names = contents.common_names(recordings, options.pictures)
+            names = contents.common_names(recordings, options.images)
         runs = [
             contents.of_recording(r, blobs, names, options.every) for r in recordings
         ]
@@ -124,5 +124,5 @@ def _report(path: Path) -> None:
     if size > LARGE:
         log.warning(
             "this page is large: show fewer snapshots with --every 2, or fewer "
-            "pictures with --pictures NAME"
+            "images with --images NAME"
         )

@@ -43,7 +43,7 @@ def check_pair(recordings: Sequence[Recording]) -> None:
     Raises
     ------
     UserError
-        If they have no picture in common, other channels or another size, or nothing
+        If they have no image in common, other channels or another size, or nothing
         was recorded.
     """
     for recording in recordings:
@@ -59,12 +59,12 @@ def check_pair(recordings: Sequence[Recording]) -> None:
                 raise UserError(
                     f"{first.path} has {what} {_words(first.facts[what])}, and "
                     f"{other.path} {_words(other.facts[what])}: record both with the "
-                    "same pictures, size and kind of network, or view each for itself"
+                    "same images, size and kind of network, or view each for itself"
                 )
         if not set(first.names) & set(other.names):
             raise UserError(
-                f"{first.path} and {other.path} have no picture in common: record both "
-                "with the same pictures, or view each for itself"
+                f"{first.path} and {other.path} have no image in common: record both "
+                "with the same images, or view each for itself"
             )
 
 
@@ -83,7 +83,7 @@ def of_recording(
     blobs : Blobs
         Gets the maps.
     names : sequence of str
-        The pictures to show.
+        The images to show.
     every : int
         Take each n-th snapshot, and the last.
 
@@ -125,7 +125,7 @@ def _taken(count: int, every: int) -> list[int]:
 
 
 class _Picture:
-    """A picture, and the class of each of its pixels.
+    """An image, and the class of each of its pixels.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ def _pack(
     picture: _Picture,
     ranges: Sequence["_Range"],
 ) -> dict[str, Any]:
-    """Pack all maps of a picture at a snapshot; return where they are and of what kind.
+    """Pack all maps of an image at a snapshot; return where they are and of what kind.
 
     The parts are the probability of each channel; then, for each loss, what it dropped
     in each of its maps if it selects, and its values in each of its maps.
@@ -282,7 +282,7 @@ def _finite(value: Any) -> Any:
 
 
 def common_names(recordings: Sequence[Recording], wanted: Sequence[str]) -> list[str]:
-    """Return the pictures that all recordings have, or those of them that are wanted.
+    """Return the images that all recordings have, or those of them that are wanted.
 
     Raises
     ------
@@ -299,7 +299,7 @@ def common_names(recordings: Sequence[Recording], wanted: Sequence[str]) -> list
     missing = [name for name in wanted if name not in names]
     if missing:
         raise UserError(
-            f"no picture {', '.join(map(repr, missing))}: the recording has "
+            f"no image {', '.join(map(repr, missing))}: the recording has "
             f"{', '.join(map(repr, names))}"
         )
     return [name for name in names if name in wanted] if wanted else names

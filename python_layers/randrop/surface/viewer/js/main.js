@@ -15,8 +15,8 @@
   const start = async () => {
     viewer.landscape.build();
     if (!viewer.runs.length) return;
-    // Begin where the foreground is: the first channel that the first picture has.
-    viewer.state.channel = viewer.isSoftmax(viewer.runs[0]) && viewer.runs[0].facts.channels.length > 1 ? 1 : 0;
+    // Begin with foreground: the first class of a softmax is the background.
+    viewer.state.channel = viewer.isSoftmax(viewer.runs[0]) ? 1 : 0;
     viewer.state.joint = viewer.panels.alike();
     viewer.panels.build();
     viewer.controls.build();

@@ -16,7 +16,7 @@
     },
   };
   const NAMES = {
-    picture: "Picture",
+    picture: "Image",
     truth: "Truth",
     probability: "Prediction",
     confidence: "Confidence in the true class",
