@@ -16,7 +16,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "python_layers")]
 import browser  # noqa: E402
 import numpy as np  # noqa: E402
 import surface_files  # noqa: E402
-from every_script import done, start  # noqa: E402
 
 from randrop import cli  # noqa: E402
 from randrop.errors import UserError  # noqa: E402
@@ -71,7 +70,7 @@ def measure(size: int, snapshots: int, rounds: int) -> dict:
             losses=LOSSES,
         )
         page = folder / "viewer.html"
-        done(start("surface", "view", file, "--out", page))
+        surface_files.view(file, "--out", page)
         with browser.browser(folder) as driven:
             driven.size(1280, 3000)
             driven.open(page)

@@ -1,5 +1,6 @@
 """Recordings and landscapes as `surface.py` writes them, of a network that is drawn."""
 
+import argparse
 import json
 
 import h5py
@@ -7,9 +8,17 @@ import numpy as np
 
 from randrop.nets.losses import parse_losses
 from randrop.surface import measures, numpy_losses
+from randrop.surface.commands import view as command
 from randrop.surface.landscape_file import DONE, FAILED, Landscape, Trajectory
 
 LOSSES = ("random-drop:LOG", "cross-entropy", "focal:gamma=2", "top-k", "dice")
+
+
+def view(*words):
+    """Run `surface.py view` in this process."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([str(word) for word in words]))
 
 
 def truth_of(rng, size, channels, ignored=True):

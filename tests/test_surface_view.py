@@ -7,22 +7,19 @@ import h5py
 import numpy as np
 import pytest
 import surface_files
-from every_script import start
+from every_script import done, start
+from surface_files import view
 
+from randrop.errors import UserError
 from randrop.surface.viewer import packing
 
 SIZE = (48, 64)
 
 
-def view(*words):
-    return start("surface", "view", *words)
-
-
 def refused(*words):
-    result = view(*words)
-    assert result.returncode == 2, result.stderr
-    assert result.stderr.startswith("error: ")
-    return result.stderr
+    with pytest.raises(UserError) as found:
+        view(*words)
+    return str(found.value)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +75,7 @@ def test_a_loss_of_the_probability_is_a_table_and_another_is_a_map():
 
 def test_the_page_is_one_small_file(recording, tmp_path):
     page = tmp_path / "viewer.html"
-    result = view(recording, "--out", page)
-    assert result.returncode == 0, result.stderr
+    result = done(start("surface", "view", recording, "--out", page))
     assert str(page) in result.stderr
     text = page.read_text()
     assert not re.search(r'(?:src|href)="(?!data:|#)', text)
@@ -97,7 +93,7 @@ def test_names_do_not_become_markup(tmp_path):
         tmp_path / "r.h5", run=name, names=(name, "b"), channels=("<i>", "HE")
     )
     page = tmp_path / "viewer.html"
-    assert view(recording, "--out", page).returncode == 0
+    view(recording, "--out", page)
     text = page.read_text()
     assert "<b>" not in text.replace("</b>", "")
     assert text.count("</script>") == text.count("<script")
@@ -113,7 +109,7 @@ def test_numbers_that_json_lacks_become_null(recording, tmp_path):
         measures["training"]["loss"]["dice"] = float("nan")
         group.attrs["measures"] = json.dumps(measures)
     page = tmp_path / "viewer.html"
-    assert view(changed, "--out", page).returncode == 0
+    view(changed, "--out", page)
     found = content_of(page)["runs"][0]["measures"][0]
     assert found["training"]["loss"]["dice"] is None
     assert found["validation"]["loss"]["dice"] > 0
@@ -121,8 +117,7 @@ def test_numbers_that_json_lacks_become_null(recording, tmp_path):
 
 def test_snapshots_and_images_are_chosen(recording, tmp_path):
     page = tmp_path / "viewer.html"
-    result = view(recording, "--every", 2, "--images", "b", "--out", page)
-    assert result.returncode == 0, result.stderr
+    view(recording, "--every", 2, "--images", "b", "--out", page)
     run = content_of(page)["runs"][0]
     assert run["iterations"] == [100, 400]
     assert run["names"] == ["b"]
@@ -133,7 +128,7 @@ def test_snapshots_and_images_are_chosen(recording, tmp_path):
 
 def test_the_page_goes_beside_the_recording(tmp_path):
     recording = surface_files.write_recording(tmp_path / "r.h5", size=(16, 16))
-    assert view(recording).returncode == 0
+    view(recording)
     assert (tmp_path / "viewer.html").exists()
 
 

@@ -12,7 +12,6 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import surface_files
-from every_script import done, start
 
 from randrop.surface import recording as recordings
 
@@ -28,7 +27,7 @@ def make_page(folder, *files, **words):
     page = folder / "viewer.html"
     landscapes = words.get("landscapes", ())
     more = ("--landscapes", *landscapes) if landscapes else ()
-    done(start("surface", "view", *files, *more, "--out", page))
+    surface_files.view(*files, *more, "--out", page)
     return page
 
 
