@@ -5,7 +5,7 @@ thing in other words: where a pixel's loss depends only on its probability, its 
 and whether it was kept, the map of the loss follows from the map of the probability and
 one short table. So a picture at a snapshot is packed as
 
-- the probability: its logit in steps of `STEP`, from -16 to 16;
+- the probability: the step of its logit, from -16 to 16 (`BORDERS`);
 - what each selecting loss dropped: one bit a pixel;
 - for each loss, a table with the value of each combination that occurs.
 
@@ -25,11 +25,25 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-STEP = 1 / 128
-"""Width of a step of the logit: half a step changes p and 1 - p by less than 0.4 %."""
 
-HALF = 2048
-"""Number of steps on each side of p = 0.5, which is a border between two steps."""
+def _borders() -> NDArray[np.float64]:
+    """Return the logits where the code of a probability changes.
+
+    The steps are 1/128 around 0: half a step changes p and 1 - p by 0.4 %. From a logit
+    of 5 on they grow like 1 / p, so that the change stays the same in itself, up to
+    1/16, which is 3 %. The noise of the background, which is most of a map, costs less
+    so.
+    """
+    border = [0.0]
+    while border[-1] < 16:
+        border.append(border[-1] + min(1 / 16, np.exp(max(border[-1] - 5, 0)) / 128))
+    return np.array([*(-b for b in reversed(border[1:])), *border])
+
+
+BORDERS = _borders()
+
+HALF = BORDERS.size // 2 + 1
+"""The first code of p >= 0.5."""
 
 NOT_A_NUMBER = 2 * HALF
 """The code of a probability that is not a number."""
@@ -62,17 +76,14 @@ def codes(probability: NDArray[np.floating]) -> NDArray[np.int64]:
     p = np.asarray(probability, np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         logit = np.log(p) - np.log1p(-p)
-    steps = np.floor(np.nan_to_num(logit / STEP, nan=0, posinf=HALF, neginf=-HALF))
-    code = np.clip(steps + HALF, 0, NOT_A_NUMBER - 1).astype(np.int64)
+    code = np.searchsorted(BORDERS, logit, side="right")
     return np.where(np.isfinite(p), code, NOT_A_NUMBER)
 
 
 def probabilities() -> NDArray[np.float64]:
     """Return the probability that each code stands for (CODES,)."""
-    logit = (np.arange(NOT_A_NUMBER) - HALF + 0.5) * STEP
-    p = 1 / (1 + np.exp(-logit))
-    p[[0, -1]] = 0, 1
-    return np.append(p, np.nan)
+    logit = (BORDERS[1:] + BORDERS[:-1]) / 2
+    return np.array([0, *(1 / (1 + np.exp(-logit))), 1, np.nan])
 
 
 def keys(

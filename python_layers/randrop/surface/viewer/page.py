@@ -65,9 +65,8 @@ def write(
         "runs": runs,
         "landscapes": landscapes,
         "packing": {
-            "codes": packing.CODES,
             "half": packing.HALF,
-            "step": packing.STEP,
+            "probabilities": packing.probabilities()[:-1].tolist(),
         },
         "palette": PALETTE,
         "colours": {name: _table(mapped) for name, mapped in MAPS.items()},

@@ -2,7 +2,7 @@
 // Unpacks what packing.py packed.
 
 (() => {
-  const { codes: CODES } = viewer.content.packing;
+  const CODES = 2 * viewer.content.packing.half + 1;
 
   // The bytes of a part of the page, unpacked, as [Uint8Array, ...].
   const parts = async (number) => {

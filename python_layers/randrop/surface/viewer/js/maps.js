@@ -3,16 +3,13 @@
 // with the value or the category of each key.
 
 (() => {
-  const { codes: CODES, half: HALF, step: STEP } = viewer.content.packing;
+  const { half: HALF, probabilities } = viewer.content.packing;
   const { codec } = viewer;
   const LAST = 2 * HALF - 1;
+  const CODES = LAST + 2; // The last one is not a number.
   const BYTES = 400e6; // Of unpacked maps that are kept.
 
-  const chance = Float64Array.from({ length: CODES }, (_, code) => {
-    if (code === 0) return 0;
-    if (code === LAST) return 1;
-    return code > LAST ? NaN : 1 / (1 + Math.exp(-(code - HALF + 0.5) * STEP));
-  });
+  const chance = Float64Array.from([...probabilities, NaN]);
   const opposite = (code) => (code > LAST ? NaN : chance[LAST - code]);
 
   const states = (run) => (viewer.isSoftmax(run) ? run.facts.channels.length + 1 : 3);
