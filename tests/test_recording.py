@@ -141,6 +141,18 @@ def test_rounding_keeps_twelve_bits():
     assert not (found[:9999].view(np.uint32) & 0x7FF).any()
 
 
+def test_rounding_keeps_both_ends_of_probabilities():
+    logit = np.random.default_rng(0).uniform(-16, 16, 9999)
+    p = (1 / (1 + np.exp(-logit))).astype(np.float32)
+    found = step_files.rounded_probability(np.append(p, np.float32(np.nan)))
+    assert found.dtype == np.float32
+    assert np.isnan(found[-1])
+    found = found[:-1]
+    np.testing.assert_allclose(found, p, rtol=2.0**-13)
+    np.testing.assert_allclose(1 - found, 1 - p, rtol=2.0**-13, atol=2.0**-24)
+    np.testing.assert_array_equal(found >= 0.5, p >= 0.5)
+
+
 def test_confidence_and_outcomes():
     p = np.array([[0.2, 0.8, 0.5, 0.4, 0.9, np.nan]], np.float32)
     truth = np.array([[0, 1, 0, 1, 255, 1]], np.uint8)

@@ -300,7 +300,9 @@ class Recorder:
                     arrays.setdefault(f"kept/{k}", []).append(result.mask[0])
         whole = {name: np.stack(parts) for name, parts in arrays.items()}
         for name, array in whole.items():
-            if array.dtype == np.float32:
+            if name == "probability":
+                whole[name] = step_files.rounded_probability(array)
+            elif array.dtype == np.float32:
                 whole[name] = step_files.rounded(array)
         measures = {
             subset: {

@@ -56,6 +56,14 @@ def rounded(
     return np.where(np.isfinite(array), kept.view(np.float32), array)
 
 
+def rounded_probability(p: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return probabilities of which p and 1 - p are rounded as `rounded` does.
+
+    The losses of a confident mistake depend on 1 - p.
+    """
+    return np.where(p > 0.5, 1 - rounded(1 - p), rounded(p))
+
+
 def write_step(
     path: Path, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]
 ) -> None:
