@@ -61,7 +61,7 @@ if [ -n "$phantom" ]; then
   "$python" scripts/make_phantom.py "$data" --images 32 --size 512 --seed 0
   # Small enough for a minute or two on two cores.
   settings+=(--iterations 1200 --patch 128 --batch 4 --base-channels 8 --depth 3)
-  settings+=(--test-interval 200 --test-iterations 8 --snapshot 60)
+  settings+=(--test-interval 200 --test-iterations 8 --snapshot 100)
 else
   step "2/6 Data: $data"
   out="$RANDROP_BUILD/quickstart-data"
@@ -81,7 +81,7 @@ step "4/6 Prediction: the validation photographs at full resolution (10 seconds)
 "$python" scripts/predict.py --run "$out/run" --data "$data" --subset validation \
   --out "$out/prediction" "${gpu[@]}"
 
-step "5/6 Loss maps of some photographs through the training (30 seconds)"
+step "5/6 Loss maps of some photographs through the training (40 seconds)"
 "$python" scripts/surface.py record --run "$out/run" --data "$data"
 "$python" scripts/surface.py view "$out/run/surface/recording.h5"
 
