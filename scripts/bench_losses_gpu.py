@@ -5,6 +5,7 @@ WANTED: str = "Python 3.10 or newer"
 import argparse
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,15 @@ def torch_seconds(
         # Without what the first Python needs to find its own libraries.
         env={
             **{k: v for k, v in os.environ.items() if k != "LD_LIBRARY_PATH"},
-            "PYTHONPATH": str(Path(randrop.__file__).parents[1]),
+            "PYTHONPATH": os.pathsep.join(
+                filter(
+                    None,
+                    [
+                        str(Path(randrop.__file__).parents[1]),
+                        os.environ.get("PYTHONPATH"),
+                    ],
+                )
+            ),
         },
         capture_output=True,
         text=True,
@@ -137,7 +146,7 @@ def arguments() -> argparse.Namespace:
         type=int,
         default=2**26,
         metavar="PIXELS",
-        help="skip shapes with more labels",
+        help="skip larger shapes",
     )
     add(
         "--pytorch",
@@ -186,6 +195,8 @@ def main() -> None:
         ownership.check(options.out)
     if options.rounds < 1:
         raise UserError("--rounds must be at least 1")
+    if options.pytorch and not shutil.which(options.pytorch):
+        raise UserError(f"--pytorch {options.pytorch}: there is no such program")
     if options.device == "gpu":
         check_gpu()
     known = dict.fromkeys(loss for name in SHAPES for loss in timed(name))
@@ -193,7 +204,7 @@ def main() -> None:
         (activation, shape, losses)
         for activation, shapes in SHAPES.items()
         for shape in shapes
-        if labels_of(activation, shape) <= options.largest
+        if shape[0] * shape[2] * shape[3] <= options.largest
         if (losses := [n for n in timed(activation) if n in (options.losses or known)])
     ]
     if not cells:

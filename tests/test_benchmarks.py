@@ -1,18 +1,22 @@
 """The benchmarks run and write their results; the times are not tested."""
 
 import json
+import os
 import subprocess
 import sys
 
-from randrop.pycaffe.build import REPOSITORY
+import pytest
+
+from randrop.pycaffe.build import REPOSITORY, build_dir
 
 
-def bench(name, *options):
+def bench(name, *options, env=None):
     return subprocess.run(
         [sys.executable, REPOSITORY / "scripts" / f"bench_{name}.py", *options],
         capture_output=True,
         text=True,
         check=False,
+        env=env,
     )
 
 
@@ -28,6 +32,33 @@ def test_losses_on_a_device(caffe, tmp_path):
     for cell in content["losses"]:
         assert 0 < cell["forward_ns_per_label"] < cell["ns_per_label"]
         assert 0 < cell["share_of_copy"] < 1
+
+
+def test_losses_on_a_device_beside_pytorch(caffe, tmp_path):
+    judges = build_dir() / "judges"
+    if not (judges / "torch").exists():
+        pytest.skip("build_caffe.py --judges was not run")
+    out = tmp_path / "losses.json"
+    result = bench(
+        *("losses_gpu", "--device", "cpu", "--losses", "focal"),
+        *("--largest", str(2**19), "--pytorch", sys.executable, "--out", str(out)),
+        env={**os.environ, "PYTHONPATH": str(judges)},
+    )
+    assert result.returncode == 0, result.stderr
+    content = json.loads(out.read_text())
+    assert content["pytorch"]
+    for cell in content["losses"]:
+        assert cell["pytorch_ns_per_label"] > 0
+        assert cell["pytorch_read_ns_per_label"] > 0
+
+
+def test_a_python_without_pytorch_is_named(caffe):
+    result = bench(
+        *("losses_gpu", "--device", "cpu", "--losses", "focal"),
+        *("--largest", str(2**19), "--pytorch", "/nowhere/python"),
+    )
+    assert result.returncode == 2
+    assert "--pytorch /nowhere/python" in result.stderr
 
 
 def test_a_caffe_without_cuda_is_told_before_anything_runs(caffe):
