@@ -77,6 +77,8 @@ def _cases(options: argparse.Namespace, run: Mapping[str, Any]) -> list[Case]:
         paths = [Path(photo) for photo in options.photos]
         seen: dict[str, Path] = {}
         for path in paths:
+            if seen.get(path.stem) == path:
+                raise UserError(f"{path} is given twice: give it once")
             if path.stem in seen:
                 raise UserError(
                     f"{seen[path.stem]} and {path} would both be written as "

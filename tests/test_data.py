@@ -67,6 +67,8 @@ def test_phantom_set_is_written_once_and_never_over_something_else(tmp_path):
     assert (folder / "manifest.json").stat().st_mtime_ns == time
     write_phantom(folder, images=3, size=128, workers=1)
     assert len(list((folder / "images").iterdir())) == 3
+    with pytest.raises(UserError, match=f"{tmp_path} contains {folder}, which "):
+        write_phantom(tmp_path, images=2, size=128)
     theirs = tmp_path / "theirs"
     theirs.mkdir()
     (theirs / "thesis.txt").write_text("mine")

@@ -78,3 +78,9 @@ def test_thresholds_that_are_none_are_named(caffe, predict, tmp_path, word):
     folder = small_unet.write_run(caffe, tmp_path / "run")
     with pytest.raises(UserError, match=f"--threshold {word}"):
         predict("--run", folder, "--out", tmp_path / "o", "--threshold", word, "x.jpg")
+
+
+def test_a_photograph_that_is_given_twice_is_named(caffe, predict, tmp_path):
+    folder = small_unet.write_run(caffe, tmp_path / "run")
+    with pytest.raises(UserError, match=r"x\.jpg is given twice: give it once"):
+        predict("--run", folder, "--out", tmp_path / "o", "x.jpg", "x.jpg")

@@ -227,8 +227,10 @@ def check_replaceable(folder: Path, maker: str) -> None:
         above = next((top for top in inside if top is not None), None)
         if above is not None:
             by = " and ".join(_words(_read(above), "by")) or "another program"
+            below = folder.absolute() in above.absolute().parents
             raise UserError(
-                f"{folder} is part of {above}, which {by} wrote: choose a new folder"
+                f"{folder} {'contains' if below else 'is part of'} {above}, which {by} "
+                "wrote: choose a new folder"
             )
     foreign = [path for path in _files(folder) if not is_ours(path, folder)]
     if foreign:
