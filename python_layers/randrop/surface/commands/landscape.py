@@ -47,13 +47,13 @@ EXAMPLES = """\
   mpiexec -n 4 build/venv/bin/python scripts/surface.py landscape --run build/run
 """
 
-_NEEDED = ("loss", "data", "batch", "depth")
+_NEEDED = ("loss", "batch", "depth")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    add("--run", type=Path, required=True, help="output folder of scripts/train.py")
+    add("--run", type=Path, required=True, help="folder of a training or a model")
     add("--out", type=Path, help="file to write; default: RUN/surface/landscape.h5")
     add("--kind", choices=("plane", "line"), help="default: plane")
     add("--directions", choices=("random", "pca"), help="default: random")
@@ -164,7 +164,7 @@ def _plan(options: argparse.Namespace) -> "Plan":
     from randrop.surface.compared import activation_of, channels_of
     from randrop.surface.landscape import network, planning, scene
 
-    settings = read_run(options.run, "name the output folder of train.py", _NEEDED)
+    settings = read_run(options.run, "name the folder of a training", _NEEDED)
     settings = _as_trained(settings)
     definition = network.define(options.run / "deploy.prototxt")
     if definition.activation != activation_of(settings):
@@ -182,6 +182,8 @@ def _plan(options: argparse.Namespace) -> "Plan":
         )
         for name in names
     )
+    if options.data is None and not settings.get("data"):
+        raise UserError(f"{options.run / 'run.json'} names no data set: add --data")
     data = options.data or Path(settings["data"])
     split = options.split or (settings.get("split") if options.data is None else None)
     images = scene.read(

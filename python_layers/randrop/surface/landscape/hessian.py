@@ -166,18 +166,35 @@ def largest(
                 "no eigenvalue of the Hessian converged: the loss is too rough there, "
                 "or its gradient is 0; use more images, or a loss without a selection"
             ) from error
-    order = np.argsort(-values)
-    values, vectors = values[order], vectors[:, order]
-    residuals = [
-        float(np.linalg.norm(product(v, step) - e * v))
-        for e, v in zip(values, vectors.T, strict=True)
-    ]
+    values, vectors, residuals = _refined(product, vectors, step)
     first = vectors[:, 0]
     own, half = (first @ product(first, s) for s in (step, step / 2))
     error = abs(own - half) / max(abs(own), np.finfo(float).tiny)
     return Spectrum(
-        tuple(map(float, values)), tuple(residuals), step, float(error), product.count
+        tuple(map(float, values)),
+        tuple(map(float, residuals)),
+        step,
+        float(error),
+        product.count,
     )
+
+
+def _refined(
+    product: Product, vectors: Vector, step: float
+) -> tuple[Vector, Vector, Vector]:
+    """Return values, vectors and residuals in the space of some vectors (P, k).
+
+    Products with an error are not those of a symmetric matrix, and Lanczos, which takes
+    them for that, finds values that are too large. An error that is random has little
+    of the few directions of the vectors: the matrix of H in them has less of it.
+    """
+    basis, _ = np.linalg.qr(vectors)
+    images = np.stack([product(v, step) for v in basis.T], axis=1)
+    inside = basis.T @ images
+    values, turn = np.linalg.eigh((inside + inside.T) / 2)
+    values, turn = values[::-1], turn[:, ::-1]
+    vectors, images = basis @ turn, images @ turn
+    return values, vectors, np.linalg.norm(images - values * vectors, axis=0)
 
 
 def _best_step(product: Product, vector: Vector) -> tuple[float, Vector]:
