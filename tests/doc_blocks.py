@@ -34,6 +34,8 @@ SMALL = (
         r"(scripts/train\.py (?!.*organs).*)",
         rf"\1 {SHORT} {PATCHES} --snapshot 2 --threads 1",
     ),
+    # A trajectory needs three snapshots.
+    (r"(scripts/train\.py .*run-film.*)", r"\1 --snapshot 1"),
     (r"(scripts/compare\.py .*organs.*) -- .*", rf"\1 {COMPARED} {SHORT}"),
     (
         r"(scripts/compare\.py (?!.*organs).*) -- .*",
@@ -51,6 +53,10 @@ SMALL = (
     ),
     (r"(scripts/predict\.py .*)", r"\1 --tile 128 --overlap 16"),
     (r"(scripts/time_layers\.py .*)", r"\1 --passes 1"),
+    (
+        r"(scripts/surface\.py landscape .*)",
+        r"\1 --points 2 --images 1 --workers 1",
+    ),
     (r"(scripts/surface\.py curves .*)", r"\1 --points 3 --pixels 1000 --formats png"),
     # Their output is committed, or belongs to the user's build.
     (r"(scripts/readme_tables\.py)", r"\1 --check"),

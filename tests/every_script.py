@@ -122,6 +122,10 @@ FILES = {
     "surface figure": lambda w, out: (
         *("graphs", w.recording, "--out", out / "graphs.png"),
     ),
+    "surface landscape": lambda w, out: (
+        *("--run", w.run, "--kind", "line", "--points", 2, "--images", 1),
+        *("--workers", 1, "--out", out / "landscape.h5"),
+    ),
     "surface view": lambda w, out: (w.recording, "--out", out / "viewer.html"),
     "time_layers": lambda w, out: (
         *("--run", w.run, "--passes", 1, "--out", out / "layers.json"),

@@ -163,6 +163,7 @@ def _plan(options: argparse.Namespace) -> "Plan":
     from randrop.files.documents import read_run
     from randrop.surface.compared import activation_of, channels_of
     from randrop.surface.landscape import network, planning, scene
+    from randrop.surface.landscape.hessian import check_number
 
     settings = read_run(options.run, "name the folder of a training", _NEEDED)
     settings = _as_trained(settings)
@@ -174,6 +175,8 @@ def _plan(options: argparse.Namespace) -> "Plan":
             f"{activation_of(settings).lower()}: they belong to different trainings"
         )
     layout = definition.layout
+    if options.hessian:
+        check_number(options.hessian, int(layout.learned().sum()))
     channels = channels_of(settings)
     names = options.losses or [settings["loss"]]
     losses = tuple(

@@ -27,8 +27,8 @@ class Spectrum(NamedTuple):
     eigenvalues : tuple of float
         The largest first.
     residuals : tuple of float
-        |H v - e v| of each, with v of length 1: an eigenvalue of a symmetric H is at
-        most that far away.
+        |H v - e v| of each, with v of length 1, by the same differences. A symmetric H
+        has an eigenvalue at most that far away, but for the error of the differences.
     step : float
         Of the differences, relative to the length of the weights.
     step_error : float
@@ -137,11 +137,7 @@ def largest(
     UserError
         If there are too few weights, the gradient is not finite, or nothing converges.
     """
-    if not 1 <= number < size:
-        raise UserError(
-            f"--hessian {number}: the network has {size} learned weights: ask for 1 to "
-            f"{size - 1} eigenvalues"
-        )
+    check_number(number, size)
     start = np.random.default_rng(seed).standard_normal(size)
     start /= np.linalg.norm(start)
     if step is None:
@@ -195,6 +191,20 @@ def _refined(
     values, turn = values[::-1], turn[:, ::-1]
     vectors, images = basis @ turn, images @ turn
     return values, vectors, np.linalg.norm(images - values * vectors, axis=0)
+
+
+def check_number(number: int, size: int) -> None:
+    """Refuse a number of eigenvalues that Lanczos cannot find.
+
+    Raises
+    ------
+    UserError
+    """
+    if not 1 <= number < size:
+        raise UserError(
+            f"--hessian {number}: the network has {size} learned weights: ask for 1 to "
+            f"{size - 1} eigenvalues"
+        )
 
 
 def _best_step(product: Product, vector: Vector) -> tuple[float, Vector]:
