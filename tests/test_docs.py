@@ -77,7 +77,7 @@ def parsed(monkeypatch):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_understood(command, parsed):
     program, *rest = words(
-        re.sub(r"^PYTHONPATH=\S+( \S+/site-packages\))? ", "", command)
+        re.sub(r"^(PYTHONPATH=\S+( \S+/site-packages\))?|mpiexec -n \d+) ", "", command)
     )
     for word in rest:
         if word.startswith(("results/", "prototxt/", "models/", "scripts/", "tests/")):
