@@ -163,6 +163,7 @@ def test_a_labelled_set(caffe, tmp_path, out):
     assert "gone is missing" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_recording_beside_a_training_equals_one_after_it(
     caffe, phantom, tmp_path, out
 ):

@@ -85,6 +85,14 @@ def test_what_differs_from_the_recording_is_named(
         assert result.returncode == 2
         assert words in result.stderr
         assert out.read_bytes() == surface_recording.read_bytes()
+
+
+@pytest.mark.slow
+def test_a_network_that_was_trained_again_is_noticed(
+    run, surface_recording, phantom, tmp_path
+):
+    folder = shutil.copytree(surface_recording.parent, tmp_path / "copy")
+    out = folder / "recording.h5"
     done(small_training.run(phantom, run, "--snapshot", 3, "--force", "--seed", 2))
     result = record(run, out)
     assert result.returncode == 2
@@ -161,6 +169,7 @@ def test_a_full_disk_is_named_and_the_recording_goes_on(
     assert out.read_bytes() == surface_recording.read_bytes()
 
 
+@pytest.mark.slow
 def test_names_with_quotes_and_angle_brackets(caffe, phantom, tmp_path):
     """Of photographs, of the data set and of the run."""
     data = shutil.copytree(phantom, tmp_path / 'da"ta <b>')
