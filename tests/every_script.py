@@ -127,6 +127,7 @@ FILES = {
         *("--workers", 1, "--out", out / "landscape.h5"),
     ),
     "surface view": lambda w, out: (w.recording, "--out", out / "viewer.html"),
+    "surface measures": lambda w, out: (w.recording, "--out", out / "measures.json"),
     "time_layers": lambda w, out: (
         *("--run", w.run, "--passes", 1, "--out", out / "layers.json"),
     ),

@@ -165,6 +165,23 @@ def test_graphs_are_the_measures_of_the_file(files):
             np.testing.assert_array_equal(loss.get_lines()[n].get_ydata(), wanted)
 
 
+def test_graphs_of_one_subset_have_one_named_line_for_each_recording(files, tmp_path):
+    with Recording.open(files / "a.h5") as a:
+        many = [a] * 7
+        names = [f"loss {n} <$>" for n in range(7)]
+        drawn = graphs.graphs(many, ["MA"], ["ece"], subsets=["training"], names=names)
+        lines = drawn.axes[0].get_lines()
+        labels = [line.get_label().replace("\\$", "$") for line in lines]
+        assert labels == [f"{name}, training" for name in names]
+        looks = {(x.get_color(), x.get_linestyle(), x.get_marker()) for x in lines}
+        assert len(looks) == 7
+        steps = range(len(a.iterations))
+        found = [a.measures(t)["training"]["channels"]["MA"]["ece"] for t in steps]
+        np.testing.assert_array_equal(lines[6].get_ydata(), found)
+    words = ("graphs", files / "a.h5", "--out", tmp_path / "a.png")
+    assert run(*words, "--subset", "training", "--names", "mine") == 0
+
+
 def test_reliability_is_that_of_the_file(files):
     with Recording.open(files / "a.h5") as recording:
         drawn = graphs.reliability([recording], ["MA", "HE"], [[0, 2]], "validation")
@@ -236,6 +253,7 @@ def test_a_logarithm_needs_positive_heights():
         (("maps", "plane.h5"), "plane.h5 is not a recording"),
         (("graphs", "a.h5", "missing.h5"), "missing.h5 does not exist"),
         (("graphs", "a.h5", "--channels", "background"), "'background' is not in it"),
+        (("graphs", "a.h5", "--names", "a", "b"), "2 names for 1 recordings"),
         (("contour", "line.h5"), "line.h5: this landscape is a line"),
         (("trajectory", "line.h5"), "line.h5: this landscape has no trajectory"),
         (("contour", "a.h5"), "not a landscape"),

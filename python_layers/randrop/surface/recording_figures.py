@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from randrop.report.precision_recall import STYLES
 from randrop.surface import drawing
 from randrop.surface.recording import Recording
 
@@ -22,12 +21,17 @@ MEASURES = {
     "ece": "calibration error (ECE)",
 }
 
+SUBSETS = ("validation", "training")
+_LINES = {"validation": "-", "training": "--"}
+
 
 def graphs(
     recordings: Sequence[Recording],
     channels: Sequence[str],
     measures: Sequence[str],
     width: float = 7.0,
+    subsets: Sequence[str] = SUBSETS,
+    names: Sequence[str] | None = None,
 ) -> Figure:
     """Draw measures over the iterations, a colour for each recording.
 
@@ -43,7 +47,12 @@ def graphs(
         Of `MEASURES`; a panel for each.
     width : float
         Inches.
+    subsets : sequence of {"validation", "training"}
+        Lines of a recording. Where there is one, lines differ without colour, too.
+    names : sequence of str, optional
+        Of the recordings; by default their runs and losses.
     """
+    names = names or [_name(recording) for recording in recordings]
     panels = [
         (channel, measure)
         for channel in channels
@@ -60,36 +69,44 @@ def graphs(
         for panel in axes[len(panels) :]:
             panel.set_axis_off()
         for panel, (channel, measure) in zip(axes, panels, strict=False):
-            _graph(panel, recordings, channel, measure)
+            _graph(panel, recordings, (channel, measure), subsets, names)
             title = MEASURES[measure]
             if measure != "loss":
                 title = f"{drawing.plain(channel)}: {title}"
             panel.set_title(title)
             panel.set_xlabel("iteration", fontsize=8)
-        handles, names = axes[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=2, fontsize=8)
+        lines, labels = axes[0].get_legend_handles_labels()
+        figure.legend(
+            *(lines, labels), loc="outside lower center", ncols=columns, fontsize=8
+        )
     return figure
 
 
 def _graph(
-    panel: Axes, recordings: Sequence[Recording], channel: str, measure: str
+    panel: Axes,
+    recordings: Sequence[Recording],
+    of: tuple[str, str],
+    subsets: Sequence[str],
+    names: Sequence[str],
 ) -> None:
-    for recording, (colour, _) in zip(recordings, _cycled(recordings), strict=True):
-        name = drawing.plain(_name(recording))
-        for subset, line in (("validation", "-"), ("training", "--")):
+    channel, measure = of
+    styles = drawing.lines(len(recordings))
+    for recording, name, style in zip(recordings, names, styles, strict=True):
+        for subset in subsets:
             if subset not in recording.subsets:
                 continue
             values = [
                 _measure(recording.measures(t)[subset], recording, channel, measure)
                 for t in range(len(recording.iterations))
             ]
+            if len(subsets) > 1:
+                style |= {"linestyle": _LINES[subset], "markevery": 1}
+                style |= {"marker": style["marker"] or "o", "markersize": 2}
             panel.plot(
-                *(recording.iterations, values, line),
-                color=colour,
-                lw=1.4 if subset == "validation" else 0.9,
-                marker="o",
-                ms=2,
-                label=f"{name}, {subset}",
+                *(recording.iterations, values),
+                **style,
+                lw=1.4 if subset == subsets[0] else 0.9,
+                label=f"{drawing.plain(name)}, {subset}",
             )
     if measure == "loss":
         panel.set_ylim(bottom=0)
@@ -103,10 +120,6 @@ def _measure(
     else:
         value = found["channels"][channel][measure]
     return np.nan if value is None else value
-
-
-def _cycled(items: Sequence[Any]) -> list[tuple[str, Any]]:
-    return [STYLES[n % len(STYLES)] for n in range(len(items))]
 
 
 def _name(recording: Recording) -> str:

@@ -7,6 +7,20 @@ modules are imported for each command, so `run` imports what takes long to load.
 
 from types import ModuleType
 
-from randrop.surface.commands import curves, figure, landscape, record, view
+from randrop.surface.commands import (
+    curves,
+    figure,
+    landscape,
+    measures,
+    record,
+    view,
+)
 
-COMMANDS: tuple[ModuleType, ...] = (curves, record, landscape, view, figure)
+COMMANDS: tuple[ModuleType, ...] = (
+    curves,
+    record,
+    landscape,
+    view,
+    figure,
+    measures,
+)

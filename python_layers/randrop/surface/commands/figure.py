@@ -105,6 +105,17 @@ def _maps_options(add: Any) -> None:
 def _graphs_options(add: Any) -> None:
     _channels(add)
     add("--measures", nargs="+", choices=_MEASURES, default=list(_MEASURES))
+    add(
+        "--subset",
+        choices=("training", "validation"),
+        help="default: both",
+    )
+    add(
+        "--names",
+        nargs="+",
+        metavar="NAME",
+        help="of the recordings in the legend; default: their runs and losses",
+    )
 
 
 def _reliability_options(add: Any) -> None:
@@ -235,8 +246,19 @@ def _draw_graphs(
     from randrop.surface import recording_figures
 
     channels = _channels_of(recordings, options.channels)
+    if options.names and len(options.names) != len(recordings):
+        raise UserError(
+            f"--names has {len(options.names)} names for {len(recordings)} recordings: "
+            "give one for each"
+        )
+    _check_subset(recordings, options.subset)
     return recording_figures.graphs(
-        recordings, channels, list(dict.fromkeys(options.measures)), options.width
+        recordings,
+        channels,
+        list(dict.fromkeys(options.measures)),
+        options.width,
+        subsets=(options.subset,) if options.subset else recording_figures.SUBSETS,
+        names=options.names,
     )
 
 
@@ -245,12 +267,7 @@ def _draw_reliability(
 ) -> "Figure":
     from randrop.surface import recording_figures
 
-    for recording in recordings:
-        if options.subset not in recording.subsets:
-            raise UserError(
-                f"{recording.path} has no {options.subset} images: choose the other "
-                "--subset"
-            )
+    _check_subset(recordings, options.subset)
     steps = [
         _steps(recording, options.iterations)
         if options.iterations or len(recordings) == 1
@@ -264,6 +281,14 @@ def _draw_reliability(
         options.subset,
         options.width,
     )
+
+
+def _check_subset(recordings: Sequence["Recording"], subset: str | None) -> None:
+    for recording in recordings:
+        if subset and subset not in recording.subsets:
+            raise UserError(
+                f"{recording.path} has no {subset} images: choose the other --subset"
+            )
 
 
 def _draw_plane(options: argparse.Namespace, landscape: "Landscape") -> "Figure":

@@ -1,0 +1,96 @@
+"""What recordings measured, side by side."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from randrop import __version__
+from randrop.errors import UserError
+from randrop.surface.recording import Recording
+
+MEASURES = (
+    *("accuracy", "iou", "confidence_foreground", "confidence_background"),
+    *("average_precision", "ece"),
+)
+_DIGITS = 6
+
+
+def summary(recordings: Sequence[Recording], subset: str) -> dict[str, Any]:
+    """Return the measures of recordings of the same images, for a JSON file.
+
+    Parameters
+    ----------
+    recordings : sequence of Recording
+    subset : {"training", "validation"}
+
+    Returns
+    -------
+    dict
+        made_by, subset, and recordings: of each its run, loss, images (number), data,
+        size, iterations, training_loss (one value per iteration) and channels. A
+        channel has the share of foreground among its pixels, a list for each of
+        `MEASURES`, and the reliability curve of the last snapshot. Values are rounded
+        to six decimals.
+
+    Raises
+    ------
+    UserError
+        If a recording has no snapshot, or is not of the images of the first.
+    """
+    first = recordings[0]
+    for recording in recordings:
+        if not recording.iterations:
+            raise UserError(
+                f"{recording.path} has no recorded snapshot yet: continue it with "
+                "surface.py record"
+            )
+        for what in ("data", "size", "channels"):
+            if recording.facts[what] != first.facts[what]:
+                raise UserError(
+                    f"{recording.path} is not of the images of {first.path}: its "
+                    f"{what} is {recording.facts[what]}, not {first.facts[what]}: "
+                    "record both with the same --data, --images, --measured and --size"
+                )
+    return {
+        "made_by": f"randrop {__version__}",
+        "subset": subset,
+        "recordings": [_one(recording, subset) for recording in recordings],
+    }
+
+
+def _one(recording: Recording, subset: str) -> dict[str, Any]:
+    facts = recording.facts
+    steps = [recording.measures(t)[subset] for t in range(len(recording.iterations))]
+    return {
+        "run": facts["run"],
+        "loss": facts["loss"],
+        "data": facts["data"],
+        "size": facts["size"],
+        "images": steps[-1]["photographs"],
+        "iterations": list(recording.iterations),
+        "training_loss": [_rounded(step["loss"].get(facts["loss"])) for step in steps],
+        "channels": {
+            name: _channel([step["channels"][name] for step in steps])
+            for name in facts["channels"]
+        },
+    }
+
+
+def _channel(steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    curve = steps[-1]["reliability"]
+    positives = sum(
+        (frequency or 0) * count
+        for frequency, count in zip(curve["frequency"], curve["count"], strict=True)
+    )
+    pixels = sum(curve["count"])
+    return {
+        "foreground_share": _rounded(positives / pixels if pixels else None),
+        **{name: [_rounded(step[name]) for step in steps] for name in MEASURES},
+        "reliability": {
+            name: [_rounded(value) for value in values]
+            for name, values in curve.items()
+        },
+    }
+
+
+def _rounded(value: float | None) -> float | None:
+    return value if value is None else round(value, _DIGITS)
