@@ -204,6 +204,13 @@ def test_a_coarse_step_shows_in_its_error():
     assert fine.eigenvalues[0] == pytest.approx(3, rel=1e-3)
 
 
+@pytest.mark.parametrize("step", [None, 1e-3])
+def test_a_loss_that_is_flat_has_eigenvalues_of_zero(step):
+    product = hessian.Product(np.zeros_like, np.ones(30), np.ones(30, bool))
+    found = hessian.largest(product, 30, 3, step=step)
+    assert found.eigenvalues == found.residuals == (0, 0, 0)
+
+
 def test_a_gradient_that_is_not_finite_is_named():
     product = hessian.Product(lambda w: w * np.nan, np.ones(9), np.ones(9, bool))
     with pytest.raises(UserError, match="not finite"):

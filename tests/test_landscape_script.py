@@ -139,6 +139,16 @@ def test_eigenvalues_come_with_their_errors(run, tmp_path):
     assert found["step_error"] < 0.2
 
 
+def test_points_stay_where_there_is_no_hessian(run, tmp_path):
+    out = tmp_path / "a.h5"
+    words = ("--kind", "line", "--points", 2, "--hessian", 2, "--hessian-step", 1e30)
+    result = done(landscape(run, out, *words))
+    assert "written without eigenvalues: the gradient" in result.stderr
+    found = Landscape.open(out)
+    assert found.hessian is None
+    assert (found.state == 1).all()
+
+
 def test_holes_are_counted(run, tmp_path):
     out = tmp_path / "a.h5"
     words = ("--kind", "line", "--points", 3, "--range", 0, 1e38)

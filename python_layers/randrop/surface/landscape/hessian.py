@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+from scipy.sparse.linalg import ArpackError, LinearOperator, eigsh
 
 from randrop.errors import UserError
 
@@ -14,6 +14,8 @@ Gradient = Callable[[Vector], Vector]
 
 STEPS = tuple(10.0**-k for k in range(1, 6))
 """Steps to try, relative to the length of the weights."""
+
+_MIDDLE = STEPS[len(STEPS) // 2]
 
 _WARM_UP = 3
 """Products by which a random vector turns to the large eigenvalues."""
@@ -140,13 +142,18 @@ def largest(
     check_number(number, size)
     start = np.random.default_rng(seed).standard_normal(size)
     start /= np.linalg.norm(start)
+    first = step or _MIDDLE
+    if not product(start, first).any():
+        # A loss that is 0 around these weights: ARPACK refuses a matrix of zeros.
+        nothing = (0.0,) * number
+        return Spectrum(nothing, nothing, first, 0.0, product.count)
     if step is None:
         step, start = _best_step(product, start)
     operator = LinearOperator(
         (size, size), matvec=lambda v: product(v.ravel(), step), dtype=np.float64
     )
     try:
-        values, vectors = eigsh(
+        _, vectors = eigsh(
             operator,
             k=number,
             which="LA",
@@ -155,12 +162,12 @@ def largest(
             tol=tolerance,
             maxiter=20,
         )
-    except ArpackNoConvergence as error:
-        values, vectors = error.eigenvalues, error.eigenvectors
-        if not len(values):
+    except ArpackError as error:
+        vectors = getattr(error, "eigenvectors", np.zeros((size, 0)))
+        if not vectors.size:
             raise UserError(
-                "no eigenvalue of the Hessian converged: the loss is too rough there, "
-                "or its gradient is 0; use more images, or a loss without a selection"
+                f"no eigenvalue of the Hessian was found ({error}): the loss is too "
+                "rough there; use more images, or a loss without a selection"
             ) from error
     values, vectors, residuals = _refined(product, vectors, step)
     first = vectors[:, 0]
@@ -209,12 +216,11 @@ def check_number(number: int, size: int) -> None:
 
 def _best_step(product: Product, vector: Vector) -> tuple[float, Vector]:
     """Return the step with the smallest error, and a vector of large eigenvalues."""
-    middle = STEPS[len(STEPS) // 2]
     for _ in range(_WARM_UP):
-        turned = product(vector, middle)
+        turned = product(vector, _MIDDLE)
         norm = np.linalg.norm(turned)
         if norm == 0:
-            return middle, vector
+            return _MIDDLE, vector
         vector = turned / norm
     differences = []
     for step in STEPS:

@@ -96,13 +96,19 @@ def _spectrum(plan: Plan, journal: points.Journal) -> dict[str, Any] | None:
     if not plan.hessian.number:
         return None
     if _HESSIAN not in journal.done:
-        for job, result in points.computed([_HESSIAN], 1, plan.prepare_hessian):
-            if not result:
-                raise UserError(
-                    "the process that computed the Hessian was ended, perhaps for lack "
-                    "of memory: use fewer --images, or omit --hessian"
-                )
-            journal.add(job, result)
+        # The points are there: what goes wrong now must not cost them.
+        try:
+            ((_, result),) = points.computed([_HESSIAN], 1, plan.prepare_hessian)
+        except UserError as error:
+            log.warning("The landscape is written without eigenvalues: %s", error)
+            return None
+        if not result:
+            log.warning(
+                "The landscape is written without eigenvalues: their process ended, "
+                "perhaps for lack of memory; use fewer --images"
+            )
+            return None
+        journal.add(_HESSIAN, result)
     return journal.done[_HESSIAN]
 
 
