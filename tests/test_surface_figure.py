@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from randrop.errors import UserError
 from randrop.losses.registry import ACTIVATIONS
-from randrop.surface import curves, drawing, landscape_figures, map_figures
+from randrop.surface import compared, curves, drawing, landscape_figures, map_figures
 from randrop.surface import recording_figures as graphs
 from randrop.surface.commands import figure
 from randrop.surface.landscape_file import Landscape
@@ -107,7 +107,7 @@ def test_maps_are_those_of_the_file_on_one_scale(files):
             for column, t in enumerate((0, 2)):
                 raw = recording.loss(t, k, 0)
                 wanted = raw[1]
-                if map_figures.is_sum(name, "sigmoid"):
+                if compared.is_sum(name, "sigmoid"):
                     wanted = wanted / np.isfinite(raw).sum()
                 values = shown(of_losses[2 * k + column])
                 np.testing.assert_allclose(values.filled(np.nan), wanted, rtol=1e-6)
@@ -130,11 +130,11 @@ def test_which_losses_are_sums():
             curves.evaluate(terms, np.tile(x, n), np.tile(label, n)).loss
             for n in ((1, 1, 1, 1), (1, 1, 1, 2))
         )
-        is_sum = map_figures.is_sum(one.text, one.activation.lower())
+        is_sum = compared.is_sum(one.text, one.activation.lower())
         assert (double > 1.9 * single) == is_sum, one.text
     assert {one.activation for one in curves.every_loss()} == set(ACTIVATIONS)
-    assert not map_figures.is_sum("cross-entropy:normalization=VALID", "sigmoid")
-    assert not map_figures.is_sum("cross-entropy+dice", "sigmoid")
+    assert not compared.is_sum("cross-entropy:normalization=VALID", "sigmoid")
+    assert not compared.is_sum("cross-entropy+dice", "sigmoid")
 
 
 def test_kept_pixels_are_drawn_for_losses_that_leave_some_out(files):

@@ -1,9 +1,14 @@
 """The losses that a recording compares, and what they are computed on."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from randrop.losses import registry
+from randrop.losses.registry import LAYERS
 from randrop.nets.losses import Loss, parse_losses
 
 COMPARED = (
@@ -67,3 +72,38 @@ def _meaning(loss: Loss) -> tuple[Any, ...]:
     common = {} if loss.normalization is None else {"normalization": loss.normalization}
     options = registry.options_of(loss.type)(**loss.params, **common)
     return loss.type, loss.weight, options.model_dump()
+
+
+def is_sum(text: str, activation: str) -> bool:
+    """Return whether a loss is a sum over pixels, whatever their number.
+
+    Parameters
+    ----------
+    text : str
+        In the form of `nets.losses.GRAMMAR`.
+    activation : {"sigmoid", "softmax"}
+    """
+    # The frequencies have no influence on the answer.
+    return all(
+        (loss.normalization or _own_divisor(loss)) in ("BATCH_SIZE", "NONE")
+        for loss in parse_losses(text, activation.upper(), ())
+    )
+
+
+def _own_divisor(loss: Loss) -> str:
+    if loss.type not in LAYERS:
+        return "BATCH_SIZE" if loss.type.startswith("Sigmoid") else "VALID"
+    names = inspect.signature(LAYERS[loss.type].function).parameters
+    if "normalization" not in names:
+        return ""
+    if loss.params.get("selection") == "PERCENT":
+        return "VALID"
+    return names["normalization"].default or "BATCH_SIZE"
+
+
+def over_pixels(maps: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the loss maps of an image (L, H, W) over the number of pixels that count.
+
+    A loss that is a sum over pixels then has values like those of one that is a mean.
+    """
+    return maps / max(1, np.count_nonzero(np.isfinite(maps)))

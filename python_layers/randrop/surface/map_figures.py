@@ -1,6 +1,5 @@
 """Figures of the maps of a recording: losses, predictions and errors of pixels."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,9 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from randrop.losses.registry import LAYERS
-from randrop.nets.losses import Loss, parse_losses
 from randrop.surface import drawing
+from randrop.surface.compared import is_sum, over_pixels
 from randrop.surface.recording import (
     FALSE_NEGATIVE,
     FALSE_POSITIVE,
@@ -127,33 +125,6 @@ def maps(
     return figure
 
 
-def is_sum(text: str, activation: str) -> bool:
-    """Return whether a loss is a sum over pixels, whatever their number.
-
-    Parameters
-    ----------
-    text : str
-        In the form of `nets.losses.GRAMMAR`.
-    activation : {"sigmoid", "softmax"}
-    """
-    # The frequencies have no influence on the answer.
-    return all(
-        (loss.normalization or _own_divisor(loss)) in ("BATCH_SIZE", "NONE")
-        for loss in parse_losses(text, activation.upper(), ())
-    )
-
-
-def _own_divisor(loss: Loss) -> str:
-    if loss.type not in LAYERS:
-        return "BATCH_SIZE" if loss.type.startswith("Sigmoid") else "VALID"
-    names = inspect.signature(LAYERS[loss.type].function).parameters
-    if "normalization" not in names:
-        return ""
-    if loss.params.get("selection") == "PERCENT":
-        return "VALID"
-    return names["normalization"].default or "BATCH_SIZE"
-
-
 def _row_arrays(
     recording: Recording,
     row: str,
@@ -200,7 +171,7 @@ def _losses(
     for m in moments:
         maps_of = recording.loss(m.t, k, m.image)
         if divided:
-            maps_of = maps_of / max(1, np.count_nonzero(np.isfinite(maps_of)))
+            maps_of = over_pixels(maps_of)
         # A softmax has one map for all of its classes.
         found.append(maps_of[min(m.channel, len(maps_of) - 1)])
     return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from randrop.data import IGNORE_LABEL
 from randrop.errors import UserError
+from randrop.surface.compared import is_sum, over_pixels
 from randrop.surface.landscape_file import Landscape
 from randrop.surface.recording import Recording
 from randrop.surface.viewer import packing
@@ -95,7 +96,8 @@ def of_recording(
     facts = recording.facts
     shown = [recording.names.index(name) for name in names]
     taken = _taken(len(recording.iterations), every)
-    ranges = [_Range() for _ in facts["losses"]]
+    sums = [is_sum(name, facts["activation"]) for name in facts["losses"]]
+    ranges = [_Range(divided) for divided in sums]
     pictures = [_Picture(recording, i) for i in shown]
     steps = [
         [_pack(recording, blobs, t, picture, ranges) for picture in pictures]
@@ -115,6 +117,7 @@ def of_recording(
         ],
         "steps": steps,
         "ranges": [r.ends() for r in ranges],
+        "sums": sums,
         "selects": [recording.kept(0, k, 0) is not None for k in range(len(ranges))],
     }
 
@@ -178,6 +181,8 @@ def _pack(
     kinds = []
     for k, bounds in enumerate(ranges):
         value = recording.loss(t, k, picture.number)
+        if bounds.divided:
+            value = over_pixels(value)
         kept = recording.kept(t, k, picture.number)
         bounds.add(value)
         dropped = [None] * len(key) if kept is None else list(kept == 0)
@@ -192,11 +197,18 @@ def _pack(
 
 
 class _Range:
-    """The ends of a loss's colour scale: a low quantile and the largest value."""
+    """The ends of a loss's colour scale: a low quantile and the largest value.
+
+    Attributes
+    ----------
+    divided : bool
+        The loss is a sum over pixels, and shown over their number.
+    """
 
     EDGES = np.linspace(-20, 10, 3001)
 
-    def __init__(self) -> None:
+    def __init__(self, divided: bool) -> None:
+        self.divided = divided
         self.counts = np.zeros(self.EDGES.size - 1, np.int64)
         self.largest = 0.0
 

@@ -24,12 +24,16 @@
   };
   const UNIT = { low: 0, high: 1, kind: "linear" };
 
+  // A loss that is a sum over pixels is shown over their number.
+  const divided = (spec) => viewer.runs.some((run) => run.sums[run.facts.losses.indexOf(spec)]);
+
   // What is shown, in order, for all runs: { id, kind, spec }.
   const sorts = () => {
     const found = ["picture", "truth", "probability", "confidence", "outcome"]
       .map((kind) => ({ id: kind, kind, title: NAMES[kind] }));
     for (const spec of viewer.losses) {
-      found.push({ id: `loss ${spec}`, kind: "loss", spec, title: spec, note: "loss" });
+      found.push({ id: `loss ${spec}`, kind: "loss", spec, title: spec,
+        note: divided(spec) ? "loss / pixels" : "loss" });
     }
     for (const spec of viewer.losses) {
       const selects = viewer.runs.some((run) => run.selects[run.facts.losses.indexOf(spec)]);
