@@ -51,6 +51,28 @@ def test_another_measurement_changes_the_table(tmp_path):
     assert "better: none." in made
 
 
+def test_other_recordings_change_what_is_said_of_confidence():
+    content = json.loads((REPOSITORY / "results/discs.json").read_text())
+    make = readme_tables.TABLES["discs-agreement"][1]
+    assert "**As there**: none." not in make(content)
+    for n, run in enumerate(content["recordings"]):
+        disc, steps = run["channels"]["OD"], len(run["iterations"])
+        disc["confidence_foreground"] = [0.1 + 0.1 * n] * steps
+        disc["binary_iou"] = [None] * (steps - 1) + [0.1]
+        disc["average_precision"] = [0.0] * n + [1.0] * (steps - n)
+    content["recordings"][-1]["channels"]["OD"]["binary_iou"][-1] = 0.9
+    first, second, *_ = (x["iterations"] for x in content["recordings"])
+    made = make(content)
+    assert "**As there**: none." in made
+    assert "foreground**, γ from 0 to 5: rises at each step (0.100, 0.400" in made
+    assert "**Slower with a larger γ?** Not here: with γ of 0" in made
+    assert f"reaches 0.98 at iteration {first[0]}, {second[3]}, " in made
+    assert f"0.8 at iteration never, never, never, never, {first[-1]}." in made
+    content["recordings"][-1]["channels"]["OD"]["binary_iou"][-1] = None
+    content["recordings"][0]["channels"]["OD"]["binary_iou"][-1] = 0.9
+    assert "Here, too: with γ of 0" in make(content)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -192,6 +192,12 @@ def test_reliability_is_that_of_the_file(files):
         wanted = [x for x in curve["confidence"] if x is not None]
         np.testing.assert_allclose(line.get_xdata(), wanted)
         assert f"ECE {found['ece']:.3g}" in line.get_label()
+        assert line.get_label().startswith("iteration 400")
+        named = graphs.reliability(
+            [recording], ["MA"], [[2]], "training", names=["mine"]
+        )
+        label = named.axes[0].get_lines()[1].get_label()
+        assert label.startswith("mine, iteration 400")
 
 
 def test_the_contour_shows_the_landscape_and_its_path(files):

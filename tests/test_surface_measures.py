@@ -36,6 +36,7 @@ def test_measures_are_those_of_the_recordings(tmp_path, subset):
             every = [recording.measures(t)[subset] for t in steps]
             i = recording.subsets.index(subset)
             truth = recording.truth(i)
+            last = recording.probability(len(steps) - 1, i)
             loss = recording.facts["loss"]
         assert found["iterations"] == [100, 200, 400]
         wanted = [m["loss"][loss] for m in every]
@@ -45,6 +46,11 @@ def test_measures_are_those_of_the_recordings(tmp_path, subset):
                 wanted = [m["channels"][channel][name] for m in every]
                 values = found["channels"][channel][name]
                 np.testing.assert_allclose(values, wanted, atol=1e-6)
+            found_there, there = last[c] >= 0.5, truth[c] == 1
+            found_there &= truth[c] != 255
+            iou = (found_there & there).sum() / (found_there | there).sum()
+            values = found["channels"][channel]["binary_iou"]
+            assert values[-1] == pytest.approx(iou, abs=1e-6)
             share = (truth[c] == 1).sum() / (truth[c] != 255).sum()
             assert found["channels"][channel]["foreground_share"] == pytest.approx(
                 share, abs=1e-6
@@ -57,11 +63,16 @@ def test_an_undefined_measure_is_null(tmp_path):
         step = file["steps/00000100"].attrs
         content = json.loads(step["measures"])
         content["validation"]["channels"]["MA"]["iou"] = None
+        curve = content["validation"]["channels"]["MA"]["reliability"]
+        curve["frequency"], curve["count"] = [None] * 10, [0] * 10
         content["validation"]["loss"] = {}
         step["measures"] = json.dumps(content)
     assert run(path, "--out", tmp_path / "a.json") == 0
     (found,) = json.loads((tmp_path / "a.json").read_text())["recordings"]
-    assert found["channels"]["MA"]["iou"] == [None] == found["training_loss"]
+    channel = found["channels"]["MA"]
+    assert channel["iou"] == [None] == found["training_loss"]
+    assert channel["binary_iou"] == [None]
+    assert channel["foreground_share"] is None
 
 
 def test_what_does_not_compare_and_files_of_others_are_refused(tmp_path):

@@ -7,7 +7,7 @@ in prose, so that no sentence outlives its measurement.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from figures import comparisons, loss_speed, network_speed
+from figures import comparisons, confidence, loss_speed, network_speed
 from randrop.report import model_card
 
 
@@ -31,6 +31,7 @@ _TRAINING = "results/bench_training.json"
 _INFERENCE = "results/bench_inference.json"
 _LOSSES = "results/bench_losses.json"
 _LOADED = "results/bench_loaded.json"
+_DISCS = "results/discs.json"
 
 TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "quickstart": ("results/quickstart_metrics.json", quickstart),
@@ -59,5 +60,8 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "loaded-step": (_LOADED, loss_speed.loaded_step),
     "loaded-notes": (_LOADED, loss_speed.loaded_notes),
     "loaded-brief": (_LOADED, loss_speed.loaded_brief),
+    "discs": (_DISCS, confidence.discs),
+    "discs-facts": (_DISCS, confidence.disc_facts),
+    "discs-agreement": (_DISCS, confidence.disc_agreement),
 }
 """By the name of a table: the file that it is made from, and what makes it."""

@@ -133,6 +133,7 @@ def reliability(
     steps: Sequence[Sequence[int]],
     subset: str,
     width: float = 7.0,
+    names: Sequence[str] | None = None,
 ) -> Figure:
     """Draw how often a pixel is positive against its predicted probability.
 
@@ -149,12 +150,21 @@ def reliability(
     subset : {"training", "validation"}
     width : float
         Inches.
+    names : sequence of str, optional
+        Of the recordings; by default their runs and losses.
 
     References
     ----------
     C. Guo et al. On calibration of modern neural networks. ICML 2017, arXiv:1706.04599.
     """
-    shown = [(r, t) for r, own in zip(recordings, steps, strict=True) for t in own]
+    called: Sequence[str | None] = names or [_name(r) for r in recordings]
+    if not names and len(recordings) == 1:
+        called = [None]
+    shown = [
+        (recording, t, name)
+        for recording, own, name in zip(recordings, steps, called, strict=True)
+        for t in own
+    ]
     size = width / max(2, len(channels))
     with mpl.rc_context(drawing.RC):
         figure = Figure(
@@ -168,22 +178,21 @@ def reliability(
         )
         for column, channel in zip(axes.T, channels, strict=True):
             column[0].plot([0, 1], [0, 1], color="0.7", lw=0.8)
-            for (recording, t), style in zip(
+            for (recording, t, name), style in zip(
                 shown, drawing.lines(len(shown)), strict=True
             ):
                 found = recording.measures(t)[subset]["channels"][channel]
-                label = _moment_name(recording, t, found, len(recordings) > 1)
+                label = _moment_name(recording, t, found, name)
                 _reliability(column, found, style, label)
-            name = drawing.plain(channel)
             column[0].set(
-                title=f"{name}, {subset}",
+                title=f"{drawing.plain(channel)}, {subset}",
                 ylabel="share of positives",
                 ylim=(-0.02, 1.02),
             )
             column[1].set(xlabel="predicted probability", ylabel="pixels", yscale="log")
-            handles, names = column[0].get_legend_handles_labels()
+            handles, labels = column[0].get_legend_handles_labels()
             column[1].legend(
-                *(handles, names),
+                *(handles, labels),
                 fontsize=7,
                 loc="upper center",
                 bbox_to_anchor=(0.5, -0.5),
@@ -214,8 +223,8 @@ def _reliability(
 
 
 def _moment_name(
-    recording: Recording, t: int, found: dict[str, Any], several: bool
+    recording: Recording, t: int, found: dict[str, Any], called: str | None
 ) -> str:
-    name = f"{drawing.plain(_name(recording))}, " if several else ""
+    name = f"{drawing.plain(called)}, " if called else ""
     ece = "undefined" if found["ece"] is None else f"{found['ece']:.3g}"
     return f"{name}iteration {recording.iterations[t]:,}: ECE {ece}"

@@ -1,6 +1,6 @@
 """What recordings measured, side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from randrop import __version__
@@ -28,8 +28,8 @@ def summary(recordings: Sequence[Recording], subset: str) -> dict[str, Any]:
         made_by, subset, and recordings: of each its run, loss, images (number), data,
         size, iterations, training_loss (one value per iteration) and channels. A
         channel has the share of foreground among its pixels, a list for each of
-        `MEASURES`, and the reliability curve of the last snapshot. Values are rounded
-        to six decimals.
+        `MEASURES`, another for binary_iou, and the reliability curve of the last
+        snapshot. Values are rounded to six decimals.
 
     Raises
     ------
@@ -85,11 +85,30 @@ def _channel(steps: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "foreground_share": _rounded(positives / pixels if pixels else None),
         **{name: [_rounded(step[name]) for step in steps] for name in MEASURES},
+        "binary_iou": [_rounded(binary_iou(step["reliability"])) for step in steps],
         "reliability": {
             name: [_rounded(value) for value in values]
             for name, values in curve.items()
         },
     }
+
+
+def binary_iou(reliability: Mapping[str, Sequence[Any]]) -> float | None:
+    """Return the IoU of the pixels with p >= 0.5, from the counts of the bins.
+
+    None without foreground.
+    """
+    positive = [
+        (frequency or 0) * count
+        for frequency, count in zip(
+            reliability["frequency"], reliability["count"], strict=True
+        )
+    ]
+    if not sum(positive):
+        return None
+    half = len(positive) // 2
+    predicted = sum(reliability["count"][half:])
+    return sum(positive[half:]) / (predicted + sum(positive[:half]))
 
 
 def _rounded(value: float | None) -> float | None:

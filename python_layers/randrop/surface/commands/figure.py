@@ -110,18 +110,23 @@ def _graphs_options(add: Any) -> None:
         choices=("training", "validation"),
         help="default: both",
     )
-    add(
-        "--names",
-        nargs="+",
-        metavar="NAME",
-        help="of the recordings in the legend; default: their runs and losses",
-    )
+    _names(add)
 
 
 def _reliability_options(add: Any) -> None:
     _channels(add)
     _iterations(add)
     add("--subset", choices=("training", "validation"), default="validation")
+    _names(add)
+
+
+def _names(add: Any) -> None:
+    add(
+        "--names",
+        nargs="+",
+        metavar="NAME",
+        help="of the recordings in the legend; default: their runs and losses",
+    )
 
 
 def _plane_options(add: Any) -> None:
@@ -246,11 +251,7 @@ def _draw_graphs(
     from randrop.surface import recording_figures
 
     channels = _channels_of(recordings, options.channels)
-    if options.names and len(options.names) != len(recordings):
-        raise UserError(
-            f"--names has {len(options.names)} names for {len(recordings)} recordings: "
-            "give one for each"
-        )
+    _check_names(options, recordings)
     _check_subset(recordings, options.subset)
     return recording_figures.graphs(
         recordings,
@@ -267,6 +268,7 @@ def _draw_reliability(
 ) -> "Figure":
     from randrop.surface import recording_figures
 
+    _check_names(options, recordings)
     _check_subset(recordings, options.subset)
     steps = [
         _steps(recording, options.iterations)
@@ -280,7 +282,18 @@ def _draw_reliability(
         steps,
         options.subset,
         options.width,
+        options.names,
     )
+
+
+def _check_names(
+    options: argparse.Namespace, recordings: Sequence["Recording"]
+) -> None:
+    if options.names and len(options.names) != len(recordings):
+        raise UserError(
+            f"--names has {len(options.names)} names for {len(recordings)} recordings: "
+            "give one for each"
+        )
 
 
 def _check_subset(recordings: Sequence["Recording"], subset: str | None) -> None:

@@ -12,9 +12,9 @@ Write what recordings measured as JSON, for tables and for other programs.
 
 Of each recording it has the iterations, and one list for each measure: accuracy, IoU,
 confidence on foreground and on background, average precision and calibration error of
-each channel, and the loss of the training. The reliability curve is that of the last
-snapshot. A measure is null where it is undefined. The recordings must be of the same
-images, so that their measures compare.
+each channel, the IoU of the pixels with p >= 0.5, and the loss of the training. The
+reliability curve is that of the last snapshot. A measure is null where it is undefined.
+The recordings must be of the same images, so that their measures compare.
 """
 EXAMPLES = """\
   surface.py measures log/surface/recording.h5 focal/surface/recording.h5 \\
