@@ -73,6 +73,24 @@ def test_other_recordings_change_what_is_said_of_confidence():
     assert "Here, too: with γ of 0" in make(content)
 
 
+def test_other_recordings_change_which_losses_say_lesion_too_often():
+    content = json.loads((REPOSITORY / "results/lesion_confidence.json").read_text())
+    for n, run in enumerate(content["recordings"]):
+        for lesion in run["channels"].values():
+            share = lesion["foreground_share"]
+            # One says lesion three times too often, one never, the others as often.
+            factor = (3, 0)[n] if n < 2 else 1
+            lesion["confidence_foreground"] = [factor * share]
+            lesion["confidence_background"] = [1 - factor * share]
+            lesion["ece"], lesion["average_precision"] = [n / 10], [n / 20]
+    first, second, *_, last = (run["loss"] for run in content["recordings"])
+    made = readme_tables.TABLES["lesion-confidence-verdict"][1](content)
+    assert f"more than twice the share of MA with `{first}` (3 times);" in made
+    assert f"less than half of it with `{second}` (0 times);" in made
+    assert f"Smallest and largest ECE: `{first}` 0.000, `{last}` 0." in made
+    assert f"Highest average precision: `{last}` 0." in made
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

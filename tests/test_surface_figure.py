@@ -182,6 +182,14 @@ def test_graphs_of_one_subset_have_one_named_line_for_each_recording(files, tmp_
     assert run(*words, "--subset", "training", "--names", "mine") == 0
 
 
+@pytest.mark.parametrize("marked", [False, True])
+def test_ten_lines_look_different(marked):
+    lines = list(drawing.lines(10, marked))
+    looks = {(x["color"], str(x["linestyle"]), x["marker"]) for x in lines}
+    assert len(looks) == 10
+    assert not marked or all(x["marker"] for x in lines)
+
+
 def test_reliability_is_that_of_the_file(files):
     with Recording.open(files / "a.h5") as recording:
         drawn = graphs.reliability([recording], ["MA", "HE"], [[0, 2]], "validation")

@@ -75,11 +75,38 @@ def test_an_undefined_measure_is_null(tmp_path):
     assert channel["foreground_share"] is None
 
 
+def test_a_softmax_and_a_sigmoid_of_the_same_images_compare(tmp_path):
+    options = {"losses": ("exp-log",), "activation": "softmax"}
+    options["channels"] = ("background", "MA", "HE")
+    a = surface_files.write_recording(tmp_path / "a.h5")
+    b = surface_files.write_recording(tmp_path / "b.h5", **options)
+    with h5py.File(a) as one, h5py.File(b, "a") as file:
+        file["images/picture"][...] = one["images/picture"][...]
+        for step in one["steps"]:
+            made = json.loads(file[f"steps/{step}"].attrs["measures"])
+            there = json.loads(one[f"steps/{step}"].attrs["measures"])
+            for subset, found in made.items():
+                for channel in found["channels"].values():
+                    wanted = there[subset]["channels"]["MA"]["reliability"]
+                    channel["reliability"] = wanted
+            file[f"steps/{step}"].attrs["measures"] = json.dumps(made)
+    out = tmp_path / "out.json"
+    assert run(a, b, "--out", out) == 0
+    last = json.loads(out.read_text())["recordings"][-1]
+    assert list(last["channels"]) == ["background", "MA", "HE"]
+    with h5py.File(b, "a") as file:
+        file["images/picture"][0, 0, 0, 0] += 1
+    with pytest.raises(UserError, match="their pictures differ"):
+        run(a, b, "--out", out)
+
+
 def test_what_does_not_compare_and_files_of_others_are_refused(tmp_path):
     a = surface_files.write_recording(tmp_path / "a.h5", iterations=(100,))
     b = surface_files.write_recording(tmp_path / "b.h5", size=(32, 32))
     out = tmp_path / "measures.json"
-    with pytest.raises(UserError, match=r"b\.h5 is not of the images of .*a\.h5"):
+    with pytest.raises(
+        UserError, match=r"b\.h5 is not of the images of .*a\.h5: their s"
+    ):
         run(a, b, "--out", out)
     with h5py.File(a, "a") as file:
         file["steps/00000100"].attrs["complete"] = 0

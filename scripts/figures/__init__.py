@@ -32,6 +32,7 @@ _INFERENCE = "results/bench_inference.json"
 _LOSSES = "results/bench_losses.json"
 _LOADED = "results/bench_loaded.json"
 _DISCS = "results/discs.json"
+_LESIONS = "results/lesion_confidence.json"
 
 TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "quickstart": ("results/quickstart_metrics.json", quickstart),
@@ -63,5 +64,10 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "discs": (_DISCS, confidence.discs),
     "discs-facts": (_DISCS, confidence.disc_facts),
     "discs-agreement": (_DISCS, confidence.disc_agreement),
+    "discs-second-seed": ("results/discs_seed2.json", confidence.disc_seed),
+    "lesion-confidence-verdict": (_LESIONS, confidence.lesion_verdict),
+    "lesion-confidence-MA": (_LESIONS, confidence.lesions("MA")),
+    "lesion-confidence-HE": (_LESIONS, confidence.lesions("HE")),
+    "lesion-confidence-facts": (_LESIONS, confidence.lesion_facts),
 }
 """By the name of a table: the file that it is made from, and what makes it."""

@@ -26,6 +26,7 @@ models (their data, network and training)."""
 _GAMMAS = ("ce-1", "focal-1", "focal-2", "focal-3", "focal-5")
 _WEIGHTS = ("ce-1", "ce-2", "ce-3")
 _REACHED, _RANKED, _NEAR = 0.8, 0.98, 0.05
+_NOTHING = 0.01
 _HEADS = {
     "binary_iou": "IoU at p ≥ 0.5",
     "iou": "soft IoU",
@@ -76,18 +77,7 @@ def disc_agreement(content: Mapping[str, Any]) -> str:
         f"**Not as there** (more than {_NEAR} away): {'; '.join(far) or 'none'}.",
         f"**As there**: {'; '.join(near) or 'none'}.",
     ]
-    reached = [_first(runs[run], "average_precision", _RANKED) for run in _GAMMAS]
-    overlap = [_first(runs[run], "binary_iou", _REACHED) for run in _GAMMAS]
-    said = "Here, too" if _is_slower(reached) and _is_slower(overlap) else "Not here"
-    lines.append(
-        f"**Slower with a larger γ?** {said}: with γ of 0, 1, 2, 3 and 5 the average "
-        "precision, which depends on the ranking of the pixels alone, first reaches "
-        f"{_RANKED} at iteration {_shown(reached)}, and the IoU {_REACHED} at "
-        f"iteration {_shown(overlap)}."
-    )
-    for measure in ("confidence_foreground", "confidence_background", "iou", "ece"):
-        values = [_last(runs[run], measure) for run in _GAMMAS]
-        lines.append(f"**{_HEADS[measure]}**, γ from 0 to 5: {_trend(values)}.")
+    lines += _along_gamma(runs)
     for measure in ("confidence_foreground", "confidence_background"):
         values = [_last(runs[run], measure) for run in _WEIGHTS]
         lines.append(
@@ -100,6 +90,48 @@ def disc_agreement(content: Mapping[str, Any]) -> str:
             f"{max(values):.3f}."
         )
     return bullets(lines)
+
+
+def disc_seed(content: Mapping[str, Any]) -> str:
+    """Return what another seed shows of focal loss."""
+    runs = _runs(content)
+    limits = [f"{_limit(runs[run]):.1f}" for run in _GAMMAS]
+    precisions = [f"{_last(runs[run], 'average_precision'):.3f}" for run in _GAMMAS]
+    return bullets(
+        [
+            f"**No probability is above** {', '.join(limits)}, γ from 0 to 5.",
+            f"**{_HEADS['average_precision']}**: {', '.join(precisions)}.",
+            *_along_gamma(runs),
+        ]
+    )
+
+
+def _limit(run: Mapping[str, Any]) -> float:
+    """Return the upper edge of the highest bin of p with a pixel."""
+    curve = run["channels"]["OD"]["reliability"]
+    return max(
+        edge
+        for edge, count in zip(curve["edges"][1:], curve["count"], strict=True)
+        if count
+    )
+
+
+def _along_gamma(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return what becomes slower, more or less with γ."""
+    reached = [_first(runs[run], "average_precision", _RANKED) for run in _GAMMAS]
+    overlap = [_first(runs[run], "binary_iou", _REACHED) for run in _GAMMAS]
+    said = "Here, too" if _is_slower(reached) and _is_slower(overlap) else "Not here"
+    lines = [
+        f"**Slower with a larger γ?** {said}: with γ of 0, 1, 2, 3 and 5 the average "
+        "precision, which depends on the ranking of the pixels alone, first reaches "
+        f"{_RANKED} at iteration {_shown(reached)}, and the IoU {_REACHED} at "
+        f"iteration {_shown(overlap)}."
+    ]
+    measures = ("confidence_foreground", "confidence_background", "binary_iou", "iou")
+    for measure in (*measures, "ece"):
+        values = [_last(runs[run], measure) for run in _GAMMAS]
+        lines.append(f"**{_HEADS[measure]}**, γ from 0 to 5: {_trend(values)}.")
+    return lines
 
 
 def lesions(channel: str) -> Callable[[Mapping[str, Any]], str]:
@@ -126,6 +158,16 @@ def lesions(channel: str) -> Callable[[Mapping[str, Any]], str]:
     return made
 
 
+def lesion_facts(content: Mapping[str, Any]) -> str:
+    """Return what was measured on which images."""
+    first = content["recordings"][0]
+    side = " × ".join(map(str, first["size"]))
+    return (
+        f"Measured on {first['images']} {content['subset']} crops of {side} pixels "
+        f"after {first['iterations'][-1]} iterations."
+    )
+
+
 def lesion_verdict(content: Mapping[str, Any]) -> str:
     """Return which losses are calibrated, and which predict too much or too little."""
     lines = []
@@ -143,12 +185,23 @@ def lesion_verdict(content: Mapping[str, Any]) -> str:
             content["recordings"],
             key=lambda run: _last_of(run, channel, "ece"),
         )
+        nothing = [
+            f"`{run['loss']}`"
+            for run in content["recordings"]
+            if _last_of(run, channel, "binary_iou") < _NOTHING
+        ]
+        best = max(
+            content["recordings"],
+            key=lambda run: _last_of(run, channel, "average_precision"),
+        )
         lines.append(
             f"**{channel}**: the mean probability is more than twice the share of "
             f"{channel} with {listed(above)}; less than half of it with "
             f"{listed(below)}; between with {listed(near)}. "
-            f"Smallest and largest ECE: {_ece(order[0], channel)}, "
-            f"{_ece(order[-1], channel)}."
+            f"Smallest and largest ECE: {_of(order[0], channel, 'ece')}, "
+            f"{_of(order[-1], channel, 'ece')}. Highest average precision: "
+            f"{_of(best, channel, 'average_precision')}. With an IoU below "
+            f"{_NOTHING} at p ≥ 0.5, and so without use there: {listed(nothing)}."
         )
     return bullets(lines)
 
@@ -157,8 +210,8 @@ def _times(loss: str, factor: float) -> str:
     return f"`{loss}` ({factor:.2g} times)"
 
 
-def _ece(run: Mapping[str, Any], channel: str) -> str:
-    return f"`{run['loss']}` {_last_of(run, channel, 'ece'):.3f}"
+def _of(run: Mapping[str, Any], channel: str, measure: str) -> str:
+    return f"`{run['loss']}` {_last_of(run, channel, measure):.3f}"
 
 
 def _runs(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -38,16 +38,19 @@ _METADATA = {
 }
 
 
-def lines(count: int) -> Iterator[dict[str, Any]]:
-    """Yield the style of each of `count` lines, which differ without colour, too."""
+def lines(count: int, marked: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield the style of each of `count` lines, which differ without colour, too.
+
+    `marked`: each point of each line has a marker.
+    """
     for k in range(count):
         colour, line = STYLES[k % len(STYLES)]
-        marker = _MARKERS[k // len(STYLES) % len(_MARKERS)]
+        marker = _MARKERS[(k // len(STYLES) + marked) % len(_MARKERS)]
         yield {
             "color": colour,
             "linestyle": line,
             "marker": marker,
-            "markevery": 0.12,
+            "markevery": 1 if marked else 0.12,
             "markersize": 3.5,
         }
 

@@ -90,7 +90,7 @@ def _graph(
     names: Sequence[str],
 ) -> None:
     channel, measure = of
-    styles = drawing.lines(len(recordings))
+    styles = drawing.lines(len(recordings), marked=len(subsets) > 1)
     for recording, name, style in zip(recordings, names, styles, strict=True):
         for subset in subsets:
             if subset not in recording.subsets:
@@ -100,8 +100,7 @@ def _graph(
                 for t in range(len(recording.iterations))
             ]
             if len(subsets) > 1:
-                style |= {"linestyle": _LINES[subset], "markevery": 1}
-                style |= {"marker": style["marker"] or "o", "markersize": 2}
+                style |= {"linestyle": _LINES[subset], "markersize": 2}
             panel.plot(
                 *(recording.iterations, values),
                 **style,
@@ -179,7 +178,7 @@ def reliability(
         for column, channel in zip(axes.T, channels, strict=True):
             column[0].plot([0, 1], [0, 1], color="0.7", lw=0.8)
             for (recording, t, name), style in zip(
-                shown, drawing.lines(len(shown)), strict=True
+                shown, drawing.lines(len(shown), marked=True), strict=True
             ):
                 found = recording.measures(t)[subset]["channels"][channel]
                 label = _moment_name(recording, t, found, name)
@@ -211,7 +210,7 @@ def _reliability(
     ]
     style = {**style, "lw": 1.2}
     x, y = np.array(points).reshape(-1, 2).T
-    column[0].plot(x, y, **{**style, "marker": "o", "markevery": 1}, label=label)
+    column[0].plot(x, y, **style, label=label)
     counts = np.array(curve["count"], float)
     column[1].stairs(
         np.maximum(counts, 0.5),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from randrop import __version__
 from randrop.errors import UserError
 from randrop.surface.recording import Recording
@@ -43,18 +45,45 @@ def summary(recordings: Sequence[Recording], subset: str) -> dict[str, Any]:
                 f"{recording.path} has no recorded snapshot yet: continue it with "
                 "surface.py record"
             )
-        for what in ("data", "size", "channels"):
-            if recording.facts[what] != first.facts[what]:
-                raise UserError(
-                    f"{recording.path} is not of the images of {first.path}: its "
-                    f"{what} is {recording.facts[what]}, not {first.facts[what]}: "
-                    "record both with the same --data, --images, --measured and --size"
-                )
+        what = _difference(first, recording, subset)
+        if what:
+            raise UserError(
+                f"{recording.path} is not of the images of {first.path}: {what} "
+                "differ: record both with the same --data, --images, --measured and "
+                "--size"
+            )
     return {
         "made_by": f"randrop {__version__}",
         "subset": subset,
         "recordings": [_one(recording, subset) for recording in recordings],
     }
+
+
+def _difference(first: Recording, other: Recording, subset: str) -> str | None:
+    """Return what shows that two recordings are of other images, or None.
+
+    The digest of a softmax is of one class for each pixel, and differs from that of a
+    sigmoid. Then pictures and numbers of pixels are compared.
+    """
+    if first.facts["size"] != other.facts["size"]:
+        return "their sizes"
+    if first.facts["activation"] == other.facts["activation"]:
+        names = ("data", "channels")
+        same = all(first.facts[name] == other.facts[name] for name in names)
+        return None if same else "their data or channels"
+    if (first.names, first.subsets) != (other.names, other.subsets):
+        return "their names"
+    if _pixels(first, subset) != _pixels(other, subset):
+        return "their numbers of pixels"
+    images = range(len(first.names))
+    same = all(np.array_equal(first.picture(i), other.picture(i)) for i in images)
+    return None if same else "their pictures"
+
+
+def _pixels(recording: Recording, subset: str) -> set[int]:
+    """Return how many pixels the channels have, which is one number."""
+    channels = recording.measures(0)[subset]["channels"].values()
+    return {sum(channel["reliability"]["count"]) for channel in channels}
 
 
 def _one(recording: Recording, subset: str) -> dict[str, Any]:
