@@ -64,13 +64,15 @@ def test_other_recordings_change_what_is_said_of_confidence():
     first, second, *_ = (x["iterations"] for x in content["recordings"])
     made = make(content)
     assert "**As there**: none." in made
-    assert "foreground**, γ from 0 to 5: rises at each step (0.100, 0.400" in made
-    assert "**Slower with a larger γ?** Not here: with γ of 0" in made
+    assert (
+        "foreground**, γ = 0, 1, 2, 3 and 5: rises at each step (0.100, 0.400" in made
+    )
+    assert "**Slower with a larger γ?** Not here: with γ = 0" in made
     assert f"reaches 0.98 at iteration {first[0]}, {second[3]}, " in made
     assert f"0.8 at iteration never, never, never, never, {first[-1]}." in made
     content["recordings"][-1]["channels"]["OD"]["binary_iou"][-1] = None
     content["recordings"][0]["channels"]["OD"]["binary_iou"][-1] = 0.9
-    assert "Here, too: with γ of 0" in make(content)
+    assert "Here, too: with γ = 0" in make(content)
 
 
 def test_other_recordings_change_which_losses_say_lesion_too_often():

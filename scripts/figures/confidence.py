@@ -23,7 +23,7 @@ SOURCE = {"ce-1": (0.91, 0.95), "focal-2": (0.87, 0.87), "focal-3": (0.86, 0.80)
 Interpretable loss functions for deep learning based biomedical image segmentation
 models (their data, network and training)."""
 
-_GAMMAS = ("ce-1", "focal-1", "focal-2", "focal-3", "focal-5")
+_GAMMAS = {"ce-1": 0, "focal-1": 1, "focal-2": 2, "focal-3": 3, "focal-5": 5}
 _WEIGHTS = ("ce-1", "ce-2", "ce-3")
 _REACHED, _RANKED, _NEAR = 0.8, 0.98, 0.05
 _NOTHING = 0.01
@@ -95,15 +95,24 @@ def disc_agreement(content: Mapping[str, Any]) -> str:
 def disc_seed(content: Mapping[str, Any]) -> str:
     """Return what another seed shows of focal loss."""
     runs = _runs(content)
-    limits = [f"{_limit(runs[run]):.1f}" for run in _GAMMAS]
-    precisions = [f"{_last(runs[run], 'average_precision'):.3f}" for run in _GAMMAS]
+    gammas = _present(runs)
+    limits = [f"{_limit(runs[run]):.1f}" for run in gammas]
+    precisions = [f"{_last(runs[run], 'average_precision'):.3f}" for run in gammas]
     return bullets(
         [
-            f"**No probability is above** {', '.join(limits)}, γ from 0 to 5.",
+            f"**No probability is above** {', '.join(limits)}, {_words(gammas)}.",
             f"**{_HEADS['average_precision']}**: {', '.join(precisions)}.",
             *_along_gamma(runs),
         ]
     )
+
+
+def _present(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [run for run in _GAMMAS if run in runs]
+
+
+def _words(gammas: Sequence[str]) -> str:
+    return f"γ = {listed([str(_GAMMAS[run]) for run in gammas])}"
 
 
 def _limit(run: Mapping[str, Any]) -> float:
@@ -118,19 +127,20 @@ def _limit(run: Mapping[str, Any]) -> float:
 
 def _along_gamma(runs: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return what becomes slower, more or less with γ."""
-    reached = [_first(runs[run], "average_precision", _RANKED) for run in _GAMMAS]
-    overlap = [_first(runs[run], "binary_iou", _REACHED) for run in _GAMMAS]
+    gammas = _present(runs)
+    reached = [_first(runs[run], "average_precision", _RANKED) for run in gammas]
+    overlap = [_first(runs[run], "binary_iou", _REACHED) for run in gammas]
     said = "Here, too" if _is_slower(reached) and _is_slower(overlap) else "Not here"
     lines = [
-        f"**Slower with a larger γ?** {said}: with γ of 0, 1, 2, 3 and 5 the average "
+        f"**Slower with a larger γ?** {said}: with {_words(gammas)} the average "
         "precision, which depends on the ranking of the pixels alone, first reaches "
         f"{_RANKED} at iteration {_shown(reached)}, and the IoU {_REACHED} at "
         f"iteration {_shown(overlap)}."
     ]
     measures = ("confidence_foreground", "confidence_background", "binary_iou", "iou")
     for measure in (*measures, "ece"):
-        values = [_last(runs[run], measure) for run in _GAMMAS]
-        lines.append(f"**{_HEADS[measure]}**, γ from 0 to 5: {_trend(values)}.")
+        values = [_last(runs[run], measure) for run in gammas]
+        lines.append(f"**{_HEADS[measure]}**, {_words(gammas)}: {_trend(values)}.")
     return lines
 
 
