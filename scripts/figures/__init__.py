@@ -65,6 +65,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "discs-facts": (_DISCS, confidence.disc_facts),
     "discs-agreement": (_DISCS, confidence.disc_agreement),
     "discs-second-seed": ("results/discs_seed2.json", confidence.disc_seed),
+    "discs-third-seed": ("results/discs_seed3.json", confidence.disc_seed),
     "lesion-confidence-verdict": (_LESIONS, confidence.lesion_verdict),
     "lesion-confidence-MA": (_LESIONS, confidence.lesions("MA")),
     "lesion-confidence-HE": (_LESIONS, confidence.lesions("HE")),
