@@ -24,16 +24,12 @@
   };
   const UNIT = { low: 0, high: 1, kind: "linear" };
 
-  // A loss that is a sum over pixels is shown over their number.
-  const divided = (spec) => viewer.runs.some((run) => run.sums[run.facts.losses.indexOf(spec)]);
-
   // What is shown, in order, for all runs: { id, kind, spec }.
   const sorts = () => {
     const found = ["picture", "truth", "probability", "confidence", "outcome"]
       .map((kind) => ({ id: kind, kind, title: NAMES[kind] }));
     for (const spec of viewer.losses) {
-      found.push({ id: `loss ${spec}`, kind: "loss", spec, title: spec,
-        note: divided(spec) ? "loss / pixels" : "loss" });
+      found.push({ id: `loss ${spec}`, kind: "loss", spec, title: spec, note: "loss" });
     }
     for (const spec of viewer.losses) {
       const selects = viewer.runs.some((run) => run.selects[run.facts.losses.indexOf(spec)]);
@@ -54,6 +50,8 @@
         high = Math.max(high, run.ranges[k][1]);
       });
     }
+    // Five decades: the colours of more could not be told apart.
+    low = Math.max(low, high / 1e5);
     return scale === "log" ? { low, high, kind: "log" } : { low: 0, high, kind: "linear" };
   };
 
@@ -80,7 +78,8 @@
     }, canvas, el("div", { class: "mark" }));
     const panel = { ...sort, k, run, canvas, view, reading, below, height, width };
     const trained = sort.kind === "loss" && k === 0 ? "of the training" : null;
-    const note = [[sort.note, trained].filter(Boolean).join(" "), both ? viewer.runName(run) : null]
+    const over = sort.kind === "loss" && run.sums[k] ? "/ pixels" : null;
+    const note = [[sort.note, trained, over].filter(Boolean).join(" "), both ? viewer.runName(run) : null]
       .filter(Boolean).join(" · ");
     panel.label = [sort.title, note].filter(Boolean).join(", ");
     panel.context = canvas.getContext("2d", { alpha: false });
