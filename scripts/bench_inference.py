@@ -159,7 +159,7 @@ def main() -> None:
         print(json.dumps(child(json.loads(options.child))))
         return
     if options.out:
-        ownership.check(options.out)
+        ownership.check_kind(options.out, ".json", '"contender"')
     if min(options.repeats, options.rounds, options.base, *options.threads) < 1:
         raise UserError("--repeats, --rounds, --base and --threads must be at least 1")
     if min(options.size) < STRIDE:

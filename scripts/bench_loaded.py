@@ -209,7 +209,7 @@ def main() -> None:
             f"--losses {' '.join(sorted(unknown))}: choose from {' '.join(LOSSES)}"
         )
     if options.out:
-        ownership.check(options.out)
+        ownership.check_kind(options.out, ".json", '"loops"')
     content: dict[str, Any] = {
         "loops": options.loops,
         "processors": len(os.sched_getaffinity(0)),

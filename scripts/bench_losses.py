@@ -50,7 +50,8 @@ def main() -> None:
         print(json.dumps(losses.child(json.loads(options.child))))
         return
     if options.out:
-        ownership.check(options.out, options.out.with_suffix(".png"))
+        ownership.check_kind(options.out, ".json", '"growth"')
+        ownership.check(options.out.with_suffix(".png"))
     if min(options.repeats, options.rounds, *options.threads) < 1:
         raise UserError("--repeats, --rounds and --threads must be at least 1")
     contenders = list(losses.CONTENDERS)

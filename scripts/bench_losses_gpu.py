@@ -192,7 +192,7 @@ def main() -> None:
         print(json.dumps(child(json.loads(options.child))))
         return
     if options.out:
-        ownership.check(options.out)
+        ownership.check_kind(options.out, ".json", '"losses": [')
     if options.rounds < 1:
         raise UserError("--rounds must be at least 1")
     if options.pytorch and not shutil.which(options.pytorch):

@@ -179,7 +179,7 @@ def main() -> None:
         print(json.dumps(child(json.loads(options.child))))
         return
     if options.out:
-        ownership.check(options.out)
+        ownership.check_kind(options.out, ".json", '"setting"')
     if "pytorch" in options.contenders:
         check_judges("torch", "exclude PyTorch with --contenders oneDNN caffe")
     runs = [

@@ -14,7 +14,7 @@ from google.protobuf import descriptor_pb2
 
 from randrop import cli
 from randrop.errors import UserError
-from randrop.files import write_text
+from randrop.files import ownership, write_text
 from randrop.losses.registry import LAYERS
 from randrop.pycaffe.build import REPOSITORY
 
@@ -147,6 +147,7 @@ def main() -> None:
     parser = cli.parser(__doc__)
     parser.add_argument("--out", type=Path, default=PAGE)
     options: argparse.Namespace = parser.parse_args()
+    ownership.check_kind(options.out, ".md", "make_layer_table")
     write_text(options.out, page())
     log.info("%s", options.out)
 

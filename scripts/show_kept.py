@@ -144,7 +144,7 @@ def draw(path: Path, patch: tuple[Any, Any], shown: list[Moment], title: str) ->
 def main(arguments: list[str] | None = None) -> int:
     """Read, compute and draw; return 0."""
     options = _parse(arguments)
-    ownership.check(options.out)
+    ownership.check_kind(options.out, ".png")
     settings = read_photograph_run(
         options.run, "name the output folder of scripts/train.py", NEEDED
     )

@@ -81,7 +81,7 @@ def main() -> None:
     if options.passes < 1 or options.threads < 1:
         raise UserError("--passes and --threads must be at least 1")
     if options.out:
-        ownership.check(options.out)
+        ownership.check_kind(options.out, ".json", '"loss_share"')
     os.environ.update(environment())
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(options.threads)

@@ -1,7 +1,8 @@
 """Takes a picture of a page in headless Chromium, such as those in README and docs.
 
 build/venv/bin/python tests/picture_of_page.py build/quickstart/run/surface/viewer.html
-    results/viewer.jpg --height 1045 --run 'viewer.set({ joint: false }), viewer.jump(600)'
+    results/viewer.jpg --height 1045 \
+    --run 'viewer.set({ joint: false }), viewer.jump(600)'
 """
 
 import argparse

@@ -122,6 +122,31 @@ def test_benchmarks_refuse_before_they_begin(world, tmp_path, name):
         assert taken in result.stderr
 
 
+# Scripts that write one file, and what makes them replace one.
+ONE_FILE = {n: () for n in (*FILES, *LONG)} | dict.fromkeys(
+    ("surface record", "surface landscape"), ("--force",)
+)
+
+
+@pytest.mark.parametrize("taken", ["run.json", "final.caffemodel", "other.h5"])
+@pytest.mark.parametrize("name", ONE_FILE)
+def test_another_file_of_ours_is_no_file_to_write(world, tmp_path, name, taken):
+    """A slip of the hand must not cost the weights of a training."""
+    run = shutil.copytree(world.run, tmp_path / "run", symlinks=True)
+    shutil.copy(world.recording, run / "other.h5")
+    if name == "surface record":
+        # Another one of its own it may replace.
+        (run / "other.h5").write_bytes(b"\x89HDF, but of something else")
+    ownership.record(run / "other.h5", ownership.sha256(run / "other.h5"))
+    before = tree(run)
+    words = list((FILES | LONG)[name](world, tmp_path / "out"))
+    words[words.index("--out") + 1] = run / taken
+    result = start(name, *words, *ONE_FILE[name])
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert "Traceback" not in result.stderr
+    assert tree(run) == before
+
+
 # Scripts that write one file behave like the others; one of them is tried.
 @pytest.mark.parametrize("name", [*FOLDERS, "time_layers"])
 def test_files_of_others_beside_ours_stay(written, world, tmp_path, name):

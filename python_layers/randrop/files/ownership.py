@@ -92,6 +92,35 @@ def check(*paths: Path, maker: str | None = None) -> None:
             )
 
 
+def check_kind(path: Path, suffix: str, *marks: str) -> None:
+    """Refuse to replace a file of ours that is no earlier result of the same command.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write.
+    suffix : str
+        Of its name, as in ".json".
+    *marks : str
+        What every such file contains.
+
+    Raises
+    ------
+    UserError
+        If it has another suffix, is somebody else's, or lacks a mark.
+    """
+    if path.suffix.lower() != suffix:
+        raise UserError(f"cannot write {path}: give a name that ends in {suffix}")
+    check(path)
+    if path.exists():
+        content = path.read_bytes()
+        if not all(mark.encode() in content for mark in marks):
+            raise UserError(
+                f"cannot write {path}: the existing file is something else: choose "
+                "another name"
+            )
+
+
 def _list_of(path: Path, top: Path | None = None) -> Path | None:
     """Return the nearest folder whose list matches the file, or None."""
     digest = ""

@@ -135,6 +135,8 @@ class Recorder:
         with locked(self._folder, out):
             ownership.claim(out.parent, step_files.MAKER, [out.name])
             # Of an old recording, the network, images and losses must be the same.
+            if force:
+                ownership.check_kind(out, ".h5", "randrop recording")
             self._joined = {} if force else self._check_old()
             step_files.begin(self._folder, self._facts, force)
             self._replace = force

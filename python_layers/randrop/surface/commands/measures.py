@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     from randrop.surface.recording import Recording
     from randrop.surface.summary import summary
 
-    ownership.check(options.out)
+    ownership.check_kind(options.out, ".json", '"recordings": [')
     with contextlib.ExitStack() as stack:
         recordings = [
             stack.enter_context(Recording.open(path)) for path in options.recordings

@@ -44,6 +44,7 @@ def run(plan: Plan, out: Path, workers: int, ranks: Ranks, force: bool = False) 
     if force:
         old = (out, points.path_of(out))
         ownership.check(*old, maker=points.MAKER)
+        ownership.check_kind(out, ".h5", "randrop landscape")
         for path in old:
             path.unlink(missing_ok=True)
     if out.exists():
