@@ -160,6 +160,27 @@ def test_holes_are_counted(run, tmp_path):
     assert np.isnan(found.height(0)[0, 1:]).all()
 
 
+def test_without_any_point_the_old_landscape_stays(run, tmp_path):
+    if shutil.which("nvidia-smi"):
+        pytest.skip("this machine may have a GPU")
+    out = tmp_path / "a.h5"
+    words = ("--kind", "line", "--points", 2)
+    done(landscape(run, out, *words))
+    before = out.read_bytes()
+    result = landscape(run, out, *words, "--force", "--gpu")
+    assert result.returncode == 2
+    assert "no point could be evaluated" in result.stderr
+    assert "omit --gpu" in result.stderr
+    assert out.read_bytes() == before
+
+
+def test_images_without_a_lesion_are_told():
+    labels = np.array([[[[0, 255]]]], np.float32)
+    image = np.zeros((1, 3, 1, 2), np.float32)
+    assert not scene.Scene(image, labels, 255, 1).has_foreground()
+    assert scene.Scene(image, np.eye(2)[None, None], 255, 1).has_foreground()
+
+
 def test_a_killed_program_continues(run, tmp_path):
     out, whole = tmp_path / "a.h5", tmp_path / "b.h5"
     words = ("--points", 8, "--range", -0.3, 0.3)
@@ -229,6 +250,8 @@ def test_damaged_snapshots_are_skipped_and_too_few_are_refused(run, tmp_path):
         (("--between", "a", "b"), "a does not exist"),
         (("--weights", "none.caffemodel"), "none.caffemodel does not exist"),
         (("--subset", "nowhere"), "no subset 'nowhere'"),
+        (("--size", 10**5), "--size must be between 1 and 8192"),
+        (("--seed", 2**32), "--seed must be below 4294967296"),
         (("--size", 33), "--size 33 is not a multiple of 2"),
         (("--whole", "--images", 9), "subset 'train' of"),
         (("--whole", "--size", 32), "omit --size"),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from randrop import cli
 from randrop.errors import UserError
 
+log = logging.getLogger(__name__)
+
 if TYPE_CHECKING:
     from randrop.surface.landscape.planning import Plan
 
@@ -48,6 +50,8 @@ EXAMPLES = """\
 """
 
 _NEEDED = ("loss", "batch", "depth")
+# Of a side in pixels: more fills the memory of most machines.
+_LARGEST = 8192
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,8 +132,10 @@ def _check(options: argparse.Namespace) -> int:
     for name, least in (("points", 2), ("images", 1), ("hessian", 0), ("seed", 0)):
         if getattr(options, name) < least:
             raise UserError(f"--{name} must be at least {least}")
-    if options.size is not None and options.size < 1:
-        raise UserError("--size must be at least 1")
+    if options.seed >= 2**32:
+        raise UserError(f"--seed must be below {2**32}")
+    if options.size is not None and not 1 <= options.size <= _LARGEST:
+        raise UserError(f"--size must be between 1 and {_LARGEST}")
     if options.workers is not None and options.workers < 1:
         raise UserError("--workers must be at least 1")
     if options.between and (options.directions or options.weights):
@@ -178,7 +184,7 @@ def _plan(options: argparse.Namespace) -> "Plan":
     if options.hessian:
         check_number(options.hessian, int(layout.learned().sum()))
     channels = channels_of(settings)
-    names = options.losses or [settings["loss"]]
+    names = list(dict.fromkeys(options.losses or [settings["loss"]]))
     losses = tuple(
         nets.parse_losses(
             name, definition.activation, settings.get("frequency"), False, len(channels)
@@ -199,6 +205,11 @@ def _plan(options: argparse.Namespace) -> "Plan":
         options.whole,
         options.seed,
     )
+    if not images.has_foreground():
+        log.warning(
+            "The images have nothing but background, where some losses are always 0: "
+            "take more --images, or others with --seed"
+        )
     kind, chosen, span = options.kind or "plane", options.directions or "random", None
     if options.between:
         kind, chosen, span = "line", "between", options.range or (-0.25, 1.25)

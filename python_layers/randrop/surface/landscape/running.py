@@ -42,12 +42,12 @@ def run(plan: Plan, out: Path, workers: int, ranks: Ranks, force: bool = False) 
         system refuses.
     """
     if force:
-        old = (out, points.path_of(out))
-        ownership.check(*old, maker=points.MAKER)
+        old = points.path_of(out)
+        ownership.check(out, old, maker=points.MAKER)
         ownership.check_kind(out, ".h5", "randrop landscape")
-        for path in old:
-            path.unlink(missing_ok=True)
-    if out.exists():
+        old.unlink(missing_ok=True)
+    # With force, the old one stays until there is a new one.
+    if out.exists() and not force:
         found = Landscape.open(out)
         points.check_plan(out, found.facts.get("plan", {}), plan.facts["plan"])
         log.info("%s is already there: %s", out, _summary(found))
@@ -58,6 +58,16 @@ def run(plan: Plan, out: Path, workers: int, ranks: Ranks, force: bool = False) 
     journal = points.Journal(out, plan.facts["plan"])
     try:
         _evaluate(plan, journal, workers, ranks)
+        if not any(journal.done.values()):
+            journal.remove()
+            raise UserError(
+                "no point could be evaluated, because every process ended: "
+                + (
+                    "omit --gpu if there is no GPU, or Caffe is built without CUDA"
+                    if plan.gpu
+                    else "use fewer --images, or --workers 1"
+                )
+            )
         landscape = plan.landscape(journal.done, _spectrum(plan, journal))
         landscape.write(out)
         journal.remove()

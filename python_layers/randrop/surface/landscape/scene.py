@@ -42,6 +42,10 @@ class Scene(NamedTuple):
         begins = range(0, number, self.batch)
         return [(begin, min(begin + self.batch, number)) for begin in begins]
 
+    def has_foreground(self) -> bool:
+        """Return whether some pixel is of a lesion, or of a class above 0."""
+        return bool(np.any((self.labels > 0) & (self.labels != self.ignore_label)))
+
     @property
     def digest(self) -> str:
         """The SHA-256 of images and labels."""
