@@ -19,9 +19,6 @@ from scipy import stats
 
 from randrop.errors import UserError
 
-OTHERS = ((5.0, 2.0), (0.0, 2.0))
-"""Mean and standard deviation of x of the other background and lesion pixels."""
-
 _LEVELS = 100
 """How many different logits the other pixels of a class have."""
 

@@ -15,8 +15,6 @@ from randrop.errors import UserError
 from randrop.surface import drawing
 from randrop.surface.landscape_file import FAILED, Landscape, Trajectory
 
-SCALES = ("auto", "linear", "log")
-
 _FAR = 30
 """With "auto", heights that differ by more than this factor have a log scale."""
 

@@ -26,8 +26,6 @@ from randrop.surface.scenes import Scene
 MAKER = "surface record"
 """Of the files, in the lists of `files.ownership`."""
 
-STREAMS = ("#.h5", "facts.json")
-
 SIGNIFICANT = 12
 """Bits of the fraction that maps of floating point numbers keep, out of 23."""
 
