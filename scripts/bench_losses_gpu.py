@@ -90,7 +90,7 @@ def labels_of(activation: str, shape: list[int]) -> int:
 
 
 def torch_seconds(
-    python: str, device: str, activation: str, shape: list[int]
+    python: str, device: str, activation: str, shape: list[int], losses: list[str]
 ) -> dict[str, Any]:
     """Return the seconds of PyTorch's losses, in a process of another Python.
 
@@ -103,7 +103,7 @@ def torch_seconds(
         "device": "cuda" if device == "gpu" else device,
         "activation": activation,
         "shape": shape,
-        "losses": timed(activation),
+        "losses": losses,
     }
     result = subprocess.run(
         [python, "-m", "randrop.benchmarks.torch_gpu", json.dumps(task)],
@@ -238,7 +238,9 @@ def time_cell(
     rate = float(np.median([turn["bytes_per_second"] for turn in rounds]))
     theirs: dict[str, list[float]] = {}
     if options.pytorch:
-        found = torch_seconds(options.pytorch, options.device, activation, shape)
+        found = torch_seconds(
+            options.pytorch, options.device, activation, shape, losses
+        )
         content["pytorch"], theirs = found["version"], found["losses"]
     labels = labels_of(activation, shape)
     entries = []
