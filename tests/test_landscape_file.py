@@ -138,3 +138,16 @@ def test_a_file_of_somebody_else_stays(tmp_path):
     with pytest.raises(UserError, match="did not write the existing file"):
         landscape().write(tmp_path / "a.h5")
     assert (tmp_path / "a.h5").read_text() == "mine"
+
+
+def test_a_wrong_byte_is_told(tmp_path, caplog):
+    path = tmp_path / "a.h5"
+    landscape().write(path)
+    Landscape.open(path)
+    assert not caplog.text
+    content = bytearray(path.read_bytes())
+    place = content.find(np.float64(-0.5).tobytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    Landscape.open(path)
+    assert "is not as it was written" in caplog.text

@@ -47,6 +47,12 @@ def test_damaged_snapshots_are_skipped_and_counted(run, out):
         assert file.facts["iterations"] == [3, 6, 9, 12, 15]
 
 
+def test_a_name_that_is_no_h5(run, tmp_path):
+    result = record(run, tmp_path / "recording")
+    assert result.returncode == 2
+    assert "give a name that ends in .h5" in result.stderr
+
+
 def test_nothing_but_damaged_snapshots(run, out):
     for path in (*run.glob("snapshots/*.caffemodel"), run / "final.caffemodel"):
         path.write_bytes(b"")

@@ -94,6 +94,15 @@ def test_the_page_is_one_small_file(recording, tmp_path):
     assert again.read_bytes() == page.read_bytes()
 
 
+def test_a_page_replaces_a_page_whatever_both_show(recording, tmp_path):
+    page = tmp_path / "viewer.html"
+    landscape = tmp_path / "line.h5"
+    surface_files.landscape(kind="line", points=3).write(landscape)
+    for words in (("--landscapes", landscape), ("--landscapes", landscape), ()):
+        view(*(words or (recording,)), "--out", page)
+    assert content_of(page)["runs"]
+
+
 def test_names_do_not_become_markup(tmp_path):
     name = "</script><b>\"'&\u2028"
     recording = surface_files.write_recording(

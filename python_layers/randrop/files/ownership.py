@@ -143,6 +143,24 @@ def _list_of(path: Path, top: Path | None = None) -> Path | None:
     return None
 
 
+def warn_if_changed(path: Path) -> None:
+    """Warn if a list has a file, but with another content.
+
+    For formats whose readers do not notice every wrong byte.
+    """
+    path = path.absolute()
+    for folder in path.parents:
+        end = f"  {_line(path.relative_to(folder).as_posix())}\n"
+        if end in (text := _read(folder)):
+            if f"{sha256(path)}{end}" not in text:
+                log.warning(
+                    "%s is not as it was written: if you did not change it, it is "
+                    "damaged, and what it shows may be wrong",
+                    path,
+                )
+            return
+
+
 def _fits(name: str, pattern: str) -> bool:
     """Return whether a name matches: `*` is anything, `#` a whole number."""
     parts = {"*": "[^/]*", "#": "[0-9]+"}

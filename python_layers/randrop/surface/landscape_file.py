@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from randrop.errors import UserError
-from randrop.files import write_bytes
+from randrop.files import ownership, write_bytes
 from randrop.files.reading import check_regular
 
 FORMAT = "randrop landscape"
@@ -115,6 +115,7 @@ class Landscape:
         check_regular(path)
         if not path.exists():
             raise UserError(f"{path} does not exist: make it with surface.py landscape")
+        ownership.warn_if_changed(path)
         try:
             with h5py.File(path, "r") as file:
                 _check_kind(path, file)

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from randrop.data import IGNORE_LABEL
 from randrop.errors import UserError
-from randrop.files import schema
+from randrop.files import ownership, schema
 from randrop.files.reading import check_regular
 from randrop.files.schema import Count, Number, OpenModel
 
@@ -97,6 +97,7 @@ class Recording:
         """
         path = Path(path)
         file = open_hdf5(path)
+        ownership.warn_if_changed(path)
         try:
             with clear_errors(path):
                 return cls(path, file)

@@ -129,6 +129,8 @@ def _plan(options: argparse.Namespace) -> "recorder.Plan":  # noqa: F821
     from randrop.surface import recorder
     from randrop.surface.compared import losses_of
 
+    if options.out and options.out.suffix != ".h5":
+        raise UserError(f"--out {options.out}: give a name that ends in .h5")
     settings = read_run(options.run, _REMEDY, NEEDED)
     if not settings.get("labels") and not settings.get("lesions"):
         raise UserError(f"{options.run / 'run.json'}: missing 'lesions': {_REMEDY}")

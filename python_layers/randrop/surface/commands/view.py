@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
     _check(options)
     beside = (*options.recordings, *options.landscapes)[0]
     out = options.out or beside.with_name("viewer.html")
-    ownership.check_kind(out, ".html", 'id="slider"')
+    ownership.check_kind(out, ".html", '<main id="content-start">')
     landscapes = [(Landscape.open(path), path.name) for path in options.landscapes]
     blobs = contents.Blobs()
     with contextlib.ExitStack() as stack:
