@@ -203,9 +203,12 @@ def main() -> None:
     cells = [
         (activation, shape, losses)
         for activation, shapes in SHAPES.items()
+        for losses in [
+            [name for name in timed(activation) if name in (options.losses or known)]
+        ]
+        if losses
         for shape in shapes
         if shape[0] * shape[2] * shape[3] <= options.largest
-        if (losses := [n for n in timed(activation) if n in (options.losses or known)])
     ]
     if not cells:
         raise UserError(
