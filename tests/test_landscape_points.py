@@ -163,3 +163,10 @@ def test_a_kill_at_any_time_loses_nothing_that_was_written(tmp_path):
         assert all(r["losses"] == [job / 7] for job, r in found.done.items())
         seen = len(found.done)
         found.close()
+
+
+def test_a_full_disk_is_named_with_its_remedy(small_disk):
+    disk = small_disk(16384)
+    plan = {"points": [3, 3], "long": "x" * 20000}
+    with pytest.raises(UserError, match=r"cannot write .*l\.h5\.points: .* Free some"):
+        points.Journal(disk / "l.h5", plan)

@@ -1,5 +1,6 @@
 """Many points: evaluated in parallel, written one by one, continued after a kill."""
 
+import contextlib
 import fcntl
 import json
 import logging
@@ -57,7 +58,7 @@ class Journal:
             self._lock()
             self.done = self._read(plan)
         except BaseException:
-            self._file.close()
+            self.close()
             raise
 
     def _lock(self) -> None:
@@ -120,7 +121,9 @@ class Journal:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        # What could not be written was told by `_append`.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
 
 def path_of(out: Path) -> Path:
