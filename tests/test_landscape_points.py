@@ -1,5 +1,6 @@
 """Points in parallel: all of them once, through failures, kills and restarts."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -167,6 +168,10 @@ def test_a_kill_at_any_time_loses_nothing_that_was_written(tmp_path):
 
 def test_a_full_disk_is_named_with_its_remedy(small_disk):
     disk = small_disk(16384)
-    plan = {"points": [3, 3], "long": "x" * 20000}
+    # The list of the folder is there; nothing else has room.
+    points.Journal(disk / "first.h5", PLAN).close()
+    with (disk / "rest").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
     with pytest.raises(UserError, match=r"cannot write .*l\.h5\.points: .* Free some"):
-        points.Journal(disk / "l.h5", plan)
+        points.Journal(disk / "l.h5", PLAN)
