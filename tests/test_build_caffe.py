@@ -296,6 +296,7 @@ def test_a_pycaffe_that_cannot_be_imported_is_an_error(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)
 def test_layer_types_that_a_library_lacks_are_named():
     assert run("--unpatched", "--no-tests", "--no-install").returncode == 0
     tree = build_dir() / "caffe-unpatched"

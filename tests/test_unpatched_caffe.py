@@ -30,7 +30,7 @@ def unpatched():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(7200)
 def test_the_python_layer_trains_an_unpatched_caffe(unpatched, phantom, tmp_path):
     environment = {**os.environ, "CAFFE_ROOT": str(unpatched)}
     listing = subprocess.run(
