@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import randrop
 from randrop import cli
-from randrop.benchmarks.gpu import SHAPES, arrays, must_move, seconds
+from randrop.benchmarks.gpu import SHAPES, arrays, gpu_here, must_move, seconds
 from randrop.benchmarks.timing import in_a_process, loss_net, made_net, median
 from randrop.errors import UserError
 from randrop.files import ownership, write_json
@@ -156,17 +156,6 @@ def arguments() -> argparse.Namespace:
     add("--out", type=Path, help="write the figures to this JSON file")
     add("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def gpu_here() -> dict[str, str]:
-    """Return the name of the first GPU and its driver; {} without nvidia-smi."""
-    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(query, capture_output=True, text=True, check=True)
-        name, driver = found.stdout.splitlines()[0].split(", ")
-    except (OSError, subprocess.CalledProcessError, IndexError):
-        return {}
-    return {"gpu": name, "driver": driver}
 
 
 def check_gpu() -> None:

@@ -21,6 +21,7 @@ for folder in ("python_layers", "scripts"):
 
 from caffe_tools import cuda  # noqa: E402
 from caffe_tools.errors import ToolError  # noqa: E402
+from randrop.benchmarks.gpu import gpu_here  # noqa: E402
 from randrop.files import write_json  # noqa: E402
 from randrop.pycaffe.build import build_dir  # noqa: E402
 
@@ -51,28 +52,6 @@ def arguments() -> argparse.Namespace:
     add("--seconds", type=float, help="stop a stage after so long and count it failed")
     add("--out", type=Path, help="write the counts to this JSON file")
     return parser.parse_args()
-
-
-def device() -> dict[str, str]:
-    """Return the name and driver of the first GPU.
-
-    Raises
-    ------
-    ToolError
-        If there is none.
-    """
-    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    try:
-        line = subprocess.run(
-            query, capture_output=True, text=True, check=True
-        ).stdout.splitlines()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError):
-        raise ToolError(
-            "nvidia-smi finds no GPU here: run this where there is one, or the same "
-            "tests in emulation with tests/cuda_on_cpu/run.py"
-        ) from None
-    name, driver = line.split(", ")
-    return {"gpu": name, "driver": driver}
 
 
 def run_shard(
@@ -170,7 +149,12 @@ def main() -> None:
     if not program.exists():
         sys.exit(f"error: no {program}; run python3 scripts/build_caffe.py --gpu")
     try:
-        content: dict[str, Any] = device()
+        content: dict[str, Any] = gpu_here()
+        if not content:
+            raise ToolError(
+                "nvidia-smi finds no GPU here: run this where there is one, or the "
+                "same tests in emulation with tests/cuda_on_cpu/run.py"
+            )
         sanitizer = None
         if set(options.stages) & set(TOOLS):
             python = build_dir() / "venv" / "bin" / "python"

@@ -3,6 +3,7 @@
 It needs only NumPy, because PyTorch may have its own Python.
 """
 
+import subprocess
 import time
 from collections.abc import Callable
 from typing import Any
@@ -51,3 +52,14 @@ def seconds(run: Callable[[], Any], wait: Callable[[], Any] = int) -> float:
         if spent > LEAST_SECONDS:
             return spent / count
         count = max(2 * count, int(1.2 * count * LEAST_SECONDS / max(spent, 1e-6)))
+
+
+def gpu_here() -> dict[str, str]:
+    """Return the name of the first GPU and its driver; {} without nvidia-smi."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(query, capture_output=True, text=True, check=True)
+        name, driver = found.stdout.splitlines()[0].split(", ")
+    except (OSError, subprocess.CalledProcessError, IndexError):
+        return {}
+    return {"gpu": name, "driver": driver}

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -99,19 +99,36 @@ def check(path: Path, deploy: str) -> Fit:
     return fit
 
 
-def _stored(path: Path) -> Shapes:
+def read_layers(path: Path, remedy: str, option: str = "") -> list[Any]:
+    """Return the layers of a caffemodel that have weights, as messages of Caffe.
+
+    Parameters
+    ----------
+    path : Path
+    remedy : str
+        Ends the messages of errors.
+    option : str
+        Begins them, as in "--weights ".
+
+    Raises
+    ------
+    UserError
+        If it cannot be read or parsed.
+    """
     net = import_caffe().proto.caffe_pb2.NetParameter()
     try:
-        net.ParseFromString(reading.read_bytes(path, _REMEDY))
+        net.ParseFromString(reading.read_bytes(path, remedy))
     except DecodeError as error:
         raise UserError(
-            f"--weights {path} is not a caffemodel, or damaged ({error}): {_REMEDY}"
+            f"{option}{path} is not a caffemodel, or is truncated ({error}): {remedy}"
         ) from error
-    found: Shapes = {}
     # Old files have `layers`, which Caffe also reads.
-    for layer in (*net.layer, *net.layers):
-        if not layer.blobs:
-            continue
+    return [layer for layer in (*net.layer, *net.layers) if layer.blobs]
+
+
+def _stored(path: Path) -> Shapes:
+    found: Shapes = {}
+    for layer in read_layers(path, _REMEDY, "--weights "):
         if not isinstance(layer.name, str):
             # Protobuf returns bytes if the text is not UTF-8.
             raise UserError(

@@ -1,8 +1,8 @@
 """The commands of `surface.py`, one module each.
 
 A module has NAME, HELP (one line), DESCRIPTION, EXAMPLES, `add_arguments(parser)` and
-`run(options)`, which returns the exit status. All
-modules are imported for each command, so `run` imports what takes long to load.
+`run(options)`, which returns the exit status. All modules are imported for each
+command, so `run` imports what takes long to load.
 """
 
 from types import ModuleType

@@ -7,14 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from randrop.errors import UserError
-from randrop.files import reading
-from randrop.pycaffe.build import import_caffe
 from randrop.training.snapshots import check_weights
-from randrop.training.weights import same_shapes, shape_of, shapes_text
+from randrop.training.weights import read_layers, same_shapes, shape_of, shapes_text
 
 FILTER, OTHER, STATISTICS = "filter", "other", "statistics"
 """The kinds: kernels; biases and factors of normalisation; its averages."""
@@ -169,16 +166,7 @@ def read(path: Path, layout: Layout) -> NDArray[np.float64]:
     if not path.exists():
         raise UserError(f"{path} does not exist: {_REMEDY}")
     check_weights(path)
-    net = import_caffe().proto.caffe_pb2.NetParameter()
-    try:
-        net.ParseFromString(reading.read_bytes(path, _REMEDY))
-    except DecodeError as error:
-        raise UserError(
-            f"{path} is truncated, or not a caffemodel ({error}): {_REMEDY}"
-        ) from error
-    # Old files have `layers`, which Caffe also reads.
-    layers = (*net.layer, *net.layers)
-    stored = {layer.name: layer.blobs for layer in layers if layer.blobs}
+    stored = {layer.name: layer.blobs for layer in read_layers(path, _REMEDY)}
     vector = np.empty(layout.size)
     for part in layout.parts:
         blobs = stored.get(part.layer, ())
