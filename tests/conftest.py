@@ -50,6 +50,17 @@ def caffe_source():
     return source.fetch(build_dir() / "cache" / "caffe")
 
 
+@pytest.fixture(scope="session")
+def bvlc(tmp_path_factory):
+    """BVLC's own tree, without Debian's patches; tests only read it."""
+    import forks
+
+    try:
+        return forks.pristine(tmp_path_factory.mktemp("bvlc") / "caffe")
+    except forks.NoSourceError as error:
+        pytest.skip(f"Debian's source package of Caffe cannot be had: {error}")
+
+
 @pytest.fixture
 def tree(caffe_source, tmp_path):
     """The test's own pristine Caffe tree, without files that the patch never reads."""
