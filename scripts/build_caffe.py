@@ -27,9 +27,9 @@ builds library, program, pycaffe and tests in build/caffe/build. A second run re
 only what changed.
 
 The source is the first of: the tree of --caffe-root, the package of --source-package,
-the previous source of build/caffe, the package in build/cache, and Debian's signed
-source package of suite bullseye from the mirror in this machine's apt configuration
-(which is not changed).
+the previous source of build/caffe, the package in build/cache, Debian's signed source
+package of suite bullseye from the mirror in this machine's apt configuration (which is
+not changed), and BVLC's tree from PyPI (brocolli-caffe 3.0.0, checked by its SHA-256).
 
 A tree of --caffe-root is copied to build/caffe, without its builds, history, databases
 and weights, and is never written to. After changes there, pass it again to renew the
@@ -163,13 +163,29 @@ def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[st
     ]
 
 
-def place_source(options: argparse.Namespace, root: Path) -> Path:
+def tree_to_build(options: argparse.Namespace, root: Path) -> Path:
+    """Return the folder of the tree that will be built."""
+    if options.in_place:
+        return options.caffe_root
+    name = "caffe-unpatched" if options.unpatched else "caffe"
+    return root / (f"{name}-sanitized" if options.sanitize else name)
+
+
+def say_source(options: argparse.Namespace, root: Path) -> None:
+    """Say where Caffe will come from, if it must be fetched, before the long steps."""
+    given = options.caffe_root or options.source_package
+    kept = tree_to_build(options, root).exists() and not options.clean
+    if not given and not kept:
+        cache = root / "cache" / "caffe"
+        building.say(f"Caffe's source: {source.first_source(cache)}")
+
+
+def place_source(options: argparse.Namespace, root: Path, python: Path) -> Path:
     """Return the tree to build in, with the source that the options request."""
     if options.in_place:
         place.check_build(options.caffe_root)
         return options.caffe_root
-    name = "caffe-unpatched" if options.unpatched else "caffe"
-    tree = root / (f"{name}-sanitized" if options.sanitize else name)
+    tree = tree_to_build(options, root)
     if options.clean:
         shutil.rmtree(tree, ignore_errors=True)
     cache = root / "cache" / "caffe"
@@ -180,7 +196,8 @@ def place_source(options: argparse.Namespace, root: Path) -> Path:
         origin.place_tree(package, tree, building.say)
     elif not tree.exists():
         building.say("Getting Caffe's source (5 s)")
-        origin.place_tree(source.fetch(cache), tree, building.say)
+        fetched = source.fetch(cache, python=str(python), say=building.say)
+        origin.place_tree(fetched, tree, building.say)
     return tree
 
 
@@ -234,6 +251,8 @@ def main() -> None:
 def _build(options: argparse.Namespace, root: Path, start: float) -> None:
     """Run all steps in a build folder that nobody else uses."""
     alone = options.venv_only or options.judges
+    if not alone:
+        say_source(options, root)
     needed = toolchain.VENV_PACKAGES if alone else toolchain.PACKAGES
     toolchain.install_packages(needed, not options.no_install, building.say)
     python = toolchain.make_venv(root / "venv", options.python, building.say)
@@ -241,7 +260,7 @@ def _build(options: argparse.Namespace, root: Path, start: float) -> None:
         toolchain.install_judges(root / "judges", python, building.say)
     if alone:
         return
-    tree = place_source(options, root)
+    tree = place_source(options, root, python)
     gpu = cuda_flags(options, root, python) if options.gpu else ["-DCPU_ONLY=ON"]
     if options.sanitize:
         gpu += building.SANITIZE

@@ -14,12 +14,12 @@ random drop loss, and writes build/quickstart/report.html.
 
   --data DIR  train on these photographs instead: IDRiD as distributed, or
               images/ and masks/{MA,HE,...}/
-  --caffe-root DIR  copy this Caffe tree instead of fetching Debian's
+  --caffe-root DIR  copy this Caffe tree instead of fetching one
   --gpu       build Caffe with CUDA and train on the GPU
 
 A second run skips finished steps. Run it as root or with sudo, on Debian 12 or newer or
-Ubuntu 22.04 or newer. On Ubuntu, give a tree with --caffe-root, because Ubuntu's
-archives lack Debian's source package of Caffe.
+Ubuntu 22.04 or newer. Caffe's source is Debian's; where apt knows no Debian archive, as
+on Ubuntu, it is BVLC's own tree from PyPI.
 EOF
 }
 

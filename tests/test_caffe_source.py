@@ -1,12 +1,16 @@
 """Where Caffe's source comes from: apt's configuration, the cache, a copied tree."""
 
+import filecmp
 import gzip
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
-from caffe_tools import apt_config, origin, source
+from caffe_tools import apt_config, origin, patching, pypi_source, source
 from caffe_tools.errors import ToolError
 
 needs_apt = pytest.mark.skipif(
@@ -145,32 +149,141 @@ def test_an_altered_archive_is_refused(package):
     assert not (package.parent / "tree").exists()
 
 
-def test_no_debian_archive_names_the_remedies(tmp_path):
-    text = "deb http://archive.example/ubuntu noble main\n"
-    apt = write_apt(tmp_path / "apt", "ubuntu.list", text)
-    with pytest.raises(
-        ToolError, match=r"no Debian archive.*--caffe-root DIR"
-    ) as error:
-        source.fetch(tmp_path / "cache", apt)
-    assert "--source-package FILE.dsc" in str(error.value)
+UBUNTU = "deb http://archive.example/ubuntu noble main\n"
+
+
+@pytest.fixture
+def without_pypi(tmp_path):
+    """A Python whose pip finds no registry."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPIP_NO_INDEX=1 exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    return str(python)
+
+
+@pytest.fixture(scope="session")
+def from_pypi(tmp_path_factory):
+    """A cache with PyPI's archive of Caffe, which tests only read."""
+    cache = tmp_path_factory.mktemp("pypi")
+    pypi_source.download(cache, sys.executable)
+    return cache
+
+
+@pytest.fixture(scope="session")
+def bvlc(caffe_source, tmp_path_factory):
+    """BVLC's own tree: Debian's package without Debian's patches; only read it."""
+    packages = sorted(caffe_source.parent.glob("*.dsc"))
+    if not packages:
+        pytest.skip("Caffe's source is not Debian's package here")
+    tree = tmp_path_factory.mktemp("bvlc") / "tree"
+    unpack = ["dpkg-source", "--skip-patches", "-x", packages[-1], tree]
+    subprocess.run(unpack, check=True, capture_output=True)
+    return tree
+
+
+def test_without_debian_and_pypi_the_remedies_are_named(tmp_path, without_pypi):
+    apt = write_apt(tmp_path / "apt", "ubuntu.list", UBUNTU)
+    with pytest.raises(ToolError, match="no Debian archive") as error:
+        source.fetch(tmp_path / "cache", apt, without_pypi)
+    said = str(error.value)
+    assert "cannot fetch brocolli-caffe 3.0.0 from PyPI" in said
+    assert "git clone https://github.com/BVLC/caffe DIR" in said
+    assert "--caffe-root DIR" in said
+    assert "--source-package FILE.dsc" in said
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_python_without_pip_is_named(tmp_path):
+    apt = write_apt(tmp_path / "apt", "ubuntu.list", UBUNTU)
+    with pytest.raises(ToolError, match=r"/bin/true has no pip: install .*python3-pip"):
+        source.fetch(tmp_path / "cache", apt, "/bin/true")
+
+
+def test_without_a_debian_archive_caffe_comes_from_pypi(tmp_path, from_pypi):
+    """And it says so; afterwards the network is not needed."""
+    apt = write_apt(tmp_path / "apt", "ubuntu.list", UBUNTU)
+    said, cache = [], tmp_path / "cache"
+    assert "brocolli-caffe 3.0.0 of PyPI" in source.first_source(cache, apt)
+    tree = source.fetch(cache, apt, sys.executable, said.append)
+    assert "no Debian archive" in said[0]
+    assert "BVLC's own tree from PyPI" in said[0]
+    assert (tree / "src/caffe/proto/caffe.proto").exists()
+    assert str(cache) in source.first_source(cache, apt)
+    shutil.rmtree(tree)
+    assert source.fetch(cache, apt, "/bin/false") == tree
+
+
+def test_the_tree_from_pypi_is_bvlcs(tmp_path, from_pypi, bvlc):
+    """Every file that a build reads is the one of Debian's signed archive."""
+    tree = tmp_path / "tree"
+    pypi_source.unpack(from_pypi / pypi_source.ARCHIVE, tree)
+    alike = ["CMakeLists.txt", "LICENSE", "Makefile.config.example"]
+    for folder in ("cmake", "include", "python", "src", "tools"):
+        ours = {p.relative_to(tree) for p in (tree / folder).rglob("*") if p.is_file()}
+        theirs = (p for p in (bvlc / folder).rglob("*") if p.is_file())
+        assert ours == {p.relative_to(bvlc) for p in theirs}
+        alike += map(str, ours)
+    assert len(alike) > 400
+    assert filecmp.cmpfiles(tree, bvlc, alike, shallow=False)[1:] == ([], [])
+
+
+def test_a_damaged_archive_from_pypi_is_refused(tmp_path, from_pypi):
+    archive = tmp_path / pypi_source.ARCHIVE
+    content = bytearray((from_pypi / archive.name).read_bytes())
+    content[len(content) // 2] ^= 1
+    archive.write_bytes(content)
+    with pytest.raises(ToolError, match=r"is damaged .*delete it"):
+        source.fetch(tmp_path, tmp_path / "no apt")
+    assert list(tmp_path.iterdir()) == [archive]
+    archive.unlink()
+    assert source.fetch(tmp_path, tmp_path / "no apt") == tmp_path / "tree"
+
+
+def test_a_package_of_debian_replaces_the_tree_from_pypi(package, from_pypi, tmp_path):
+    cache = tmp_path / "cache"
+    shutil.copytree(from_pypi, cache)
+    tree = source.fetch(cache, tmp_path / "no apt")
+    assert not (tree / "debian").exists()
+    source.take_package(package, cache)
+    assert (tree / "debian").exists()
+    assert not (cache / pypi_source.ARCHIVE).exists()
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git on this machine")
+def test_a_clone_of_bvlc_is_copied_patched_and_left_alone(bvlc, tmp_path):
+    """What the documentation says in three lines, with a repository made here."""
+    there = tmp_path / "BVLC"
+    shutil.copytree(bvlc, there)
+    me = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for words in (["init"], ["add", "-Af"], [*me, "commit", "-m", "1"]):
+        git = ["git", "-C", there, *words]
+        subprocess.run(git, check=True, capture_output=True, env=os.environ)
+    clone, copy = tmp_path / "caffe", tmp_path / "build" / "caffe"
+    git = ["git", "clone", "-q", there, clone]
+    subprocess.run(git, check=True, capture_output=True)
+    origin.place_tree(clone, copy, print)
+    assert not (copy / ".git").exists()
+    patching.apply(copy)
+    assert patching.check(copy) is patching.State.PATCHED
+    status = ["git", "-C", clone, "status", "--porcelain", "--ignored"]
+    assert subprocess.run(status, check=True, capture_output=True).stdout == b""
+
+
 @needs_apt
-def test_a_suite_that_is_gone_is_named(tmp_path):
+def test_a_suite_that_is_gone_is_named(tmp_path, without_pypi):
     archive = tmp_path / "debian"
     (archive / "dists" / "bookworm").mkdir(parents=True)
     text = f"deb file:{archive} bookworm main\n"
     apt = write_apt(tmp_path / "apt", "debian.list", text)
     with pytest.raises(ToolError, match="no longer has the suite bullseye") as error:
-        source.fetch(tmp_path / "cache", apt)
+        source.fetch(tmp_path / "cache", apt, without_pypi)
     assert f"file:{archive}" in str(error.value)
     assert "--caffe-root DIR" in str(error.value)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
 @needs_apt
-def test_an_archive_that_nobody_signed_is_refused(tmp_path):
+def test_an_archive_that_nobody_signed_is_refused(tmp_path, without_pypi):
     suite = tmp_path / "debian" / "dists" / "bullseye"
     (suite / "main" / "source").mkdir(parents=True)
     (suite / "main" / "source" / "Sources").write_text("")
@@ -183,7 +296,7 @@ def test_an_archive_that_nobody_signed_is_refused(tmp_path):
     text = f"deb file:{tmp_path / 'debian'} bullseye main\n"
     apt = write_apt(tmp_path / "apt", "debian.list", text)
     with pytest.raises(ToolError, match="has no key for suite bullseye"):
-        source.fetch(tmp_path / "cache", apt)
+        source.fetch(tmp_path / "cache", apt, without_pypi)
 
 
 def test_a_downloaded_package_is_taken_into_the_cache(package, tmp_path):

