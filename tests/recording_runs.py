@@ -1,5 +1,6 @@
 """Recordings of small trainings by scripts/surface.py, for the tests."""
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -42,14 +43,30 @@ def contents(path):
     return found
 
 
-def killed(run, out, steps, *more):
-    """Kill a recording when it has so many steps; return the folder of the steps."""
+@contextlib.contextmanager
+def beside(run, out):
+    """A recording beside a training, which is killed if the test fails."""
+    process = _begin(run, out, "--while-training")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+
+
+def _begin(run, out, *more):
     words = ("record", *SIZE, "--run", run, "--out", out, *more)
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, str(REPOSITORY / "scripts/surface.py"), *map(str, words)],
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def killed(run, out, steps, *more):
+    """Kill a recording when it has so many steps; return the folder of the steps."""
+    process = _begin(run, out, *more)
     folder = step_files.folder_of(out)
     while process.poll() is None and len(list(folder.glob("0*.h5"))) < steps:
         time.sleep(0.005)

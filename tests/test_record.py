@@ -1,16 +1,16 @@
 """surface.py record, with trainings of seconds by the real Caffe."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
+import time
 
 import numpy as np
 import pytest
 import small_training
 from every_script import ORGANS, SHORT, done, start
-from recording_runs import killed, record, whole
+from recording_runs import beside, killed, record, whole
 
 from randrop.nets.losses import parse_losses
 from randrop.prediction import inference
@@ -172,14 +172,25 @@ def test_a_recording_beside_a_training_equals_one_after_it(
     words = small_training.command(phantom, run, *more, iterations=600, interval=600)
     training = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
-        said = whole(run, out, "--while-training").stderr
-        training.communicate(timeout=200)
+        while not (run / "snapshots/net_iter_100.sha256").exists():
+            assert training.poll() is None
+            time.sleep(0.01)
+        # The training waits for the recording, which may need long to start.
+        training.send_signal(signal.SIGSTOP)
+        with beside(run, out) as recording:
+            said = []
+            while not any("is recorded" in line for line in said):
+                said.append(recording.stderr.readline())
+                assert said[-1], f"the recording ended: {said}"
+            training.send_signal(signal.SIGCONT)
+            training.communicate(timeout=200)
+            recording.communicate(timeout=200)
     finally:
         if training.poll() is None:
-            os.kill(training.pid, signal.SIGTERM)
+            training.kill()
             training.communicate()
-    assert training.returncode == 0
-    assert "iteration 100 of 600 is recorded" in said
+    assert training.returncode == recording.returncode == 0
+    assert "iteration 100 of 600 is recorded" in said[-1]
     later = tmp_path / "later" / "recording.h5"
     whole(run, later)
     assert later.read_bytes() == out.read_bytes()
