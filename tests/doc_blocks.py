@@ -12,7 +12,9 @@ FENCE = re.compile(
     r"^(?:<!-- long: (?P<long>[^\n]+) -->\n)?```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-SHELL = re.compile(r"^(python3|build/\S+|bash|cp|git|randrop|mpiexec|PYTHONPATH=\S+) ")
+SHELL = re.compile(
+    r"^(python3|build/\S+|bash|cat|cp|git|patch|sed|randrop|mpiexec|PYTHONPATH=\S+) "
+)
 
 SHORT = "--iterations 4 --base-channels 2 --depth 2 --test-interval 4"
 PATCHES = "--patch 32 --test-iterations 1"
