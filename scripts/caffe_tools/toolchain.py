@@ -12,6 +12,8 @@ from pathlib import Path
 from caffe_tools.errors import ToolError
 from caffe_tools.planning import REPOSITORY
 
+# Boost's library `system` comes with `filesystem`, where there is one: Boost 1.89 has
+# none, and then Debian has no package of that name.
 PACKAGES = (
     "build-essential",
     "cmake",
@@ -19,7 +21,6 @@ PACKAGES = (
     "libboost-context-dev",
     "libboost-filesystem-dev",
     "libboost-python-dev",
-    "libboost-system-dev",
     "libboost-thread-dev",
     "libgflags-dev",
     "libgoogle-glog-dev",
