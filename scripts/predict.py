@@ -27,7 +27,8 @@ For photographs given on the command line (or with --list), OUT/<name>.json list
 lesions that reach --threshold (type, place, size, probability), and OUT/<name>.png
 shows them.
 
-Needs only Caffe or OpenCV; both backends give the same result (to 1e-4).
+Needs no Caffe: --backend auto takes Caffe if it is built, else onnxruntime, else
+OpenCV, which run the network as ONNX. All give the same result (to 1e-4).
 If a photograph cannot be read, the others are still predicted; the script lists the
 failures at the end and exits with status 2.
 """
@@ -40,7 +41,9 @@ EXAMPLES = """\
   predict.py --run build/runs/log --data ~/IDRiD --subset test --out maps
   predict.py --run build/runs/log --out maps eye1.jpg eye2.jpg
   predict.py --deploy deploy.prototxt --weights net.caffemodel --lesions MA HE \\
-             --backend opencv --out maps eye1.jpg
+             --backend onnxruntime --out maps eye1.jpg
+  predict.py --run lesions.onnx eye1.jpg
+      a network of export_onnx.py
 """
 
 
@@ -101,8 +104,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     network.add_argument(
         "--run",
         type=Path,
-        help="output folder of scripts/train.py or scripts/export_model.py; default: "
-        "our model, unless --deploy is given",
+        help="output folder of scripts/train.py or scripts/export_model.py, or file of "
+        "scripts/export_onnx.py; default: our model, unless --deploy is given",
     )
     network.add_argument("--deploy", type=Path, help="network file; default: the run's")
     network.add_argument("--weights", type=Path, help="caffemodel; default: the run's")
@@ -119,7 +122,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--subset", default="validation", help="train, validation, all")
     parser.add_argument(
         "--backend",
-        choices=("auto", "caffe", "opencv"),
+        choices=("auto", "caffe", "onnxruntime", "opencv"),
         default="auto",
         help="see above",
     )

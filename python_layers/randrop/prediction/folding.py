@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from randrop.exchange.reading import array_of
 from randrop.pycaffe.build import import_caffe
 
 
@@ -40,13 +41,26 @@ def fold(deploy: Path, weights: Path) -> Folded | None:
     net, stored = caffe_pb2.NetParameter(), caffe_pb2.NetParameter()
     text_format.Merge(deploy.read_text(), net)
     stored.ParseFromString(weights.read_bytes())
+    if not fold_messages(net, stored):
+        return None
+    return Folded(text_format.MessageToString(net), stored.SerializeToString())
+
+
+def fold_messages(net: Any, stored: Any) -> bool:
+    """Fold a network and its weights, two messages NetParameter, in place.
+
+    Returns
+    -------
+    bool
+        Whether there was anything to fold.
+    """
     blobs = {layer.name: layer.blobs for layer in stored.layer}
     gone = set()
     for conv, norm, scale in _chains(net):
         if any(layer.name not in blobs for layer in (conv, norm, scale) if layer):
             continue
         factor, shift = _linear(norm, scale, blobs)
-        kernels, *bias = (_array(blob) for blob in blobs[conv.name])
+        kernels, *bias = (array_of(blob) for blob in blobs[conv.name])
         new = [
             kernels * factor.reshape(-1, *[1] * (kernels.ndim - 1)),
             (bias[0] * factor if bias else 0) + shift,
@@ -60,13 +74,13 @@ def fold(deploy: Path, weights: Path) -> Folded | None:
         conv.top[0] = (scale or norm).top[0]
         gone |= {layer.name for layer in (norm, scale) if layer}
     if not gone:
-        return None
+        return False
     for whole in (net, stored):
         kept = [layer for layer in whole.layer if layer.name not in gone]
         copies = [type(layer).FromString(layer.SerializeToString()) for layer in kept]
         del whole.layer[:]
         whole.layer.extend(copies)
-    return Folded(text_format.MessageToString(net), stored.SerializeToString())
+    return True
 
 
 def _chains(net: Any) -> list[tuple[Any, Any, Any]]:
@@ -118,17 +132,11 @@ def _linear(
     norm: Any, scale: Any, blobs: dict[str, Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the factor and shift of each channel."""
-    mean, variance, weight = (_array(blob) for blob in blobs[norm.name])
+    mean, variance, weight = (array_of(blob) for blob in blobs[norm.name])
     share = 0 if weight.item() == 0 else 1 / weight.item()
     factor = 1 / np.sqrt(variance * share + norm.batch_norm_param.eps)
     shift = -mean * share * factor
     if scale is not None:
-        gamma, *beta = (_array(blob) for blob in blobs[scale.name])
+        gamma, *beta = (array_of(blob) for blob in blobs[scale.name])
         factor, shift = factor * gamma, shift * gamma + (beta[0] if beta else 0)
     return factor, shift
-
-
-def _array(blob: Any) -> NDArray[np.float64]:
-    """Return a blob's values in its shape."""
-    data = blob.double_data or blob.data
-    return np.array(data, np.float64).reshape(tuple(blob.shape.dim) or (-1,))

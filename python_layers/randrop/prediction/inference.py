@@ -1,4 +1,4 @@
-"""A trained network as a function, through pycaffe or OpenCV's dnn module."""
+"""A trained network as a function, through pycaffe or, as ONNX, without Caffe."""
 
 import json
 import os
@@ -8,12 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from randrop.errors import UserError
+from randrop.exchange import onnx_model
 from randrop.files.reading import read_text
+from randrop.prediction import without_caffe
 from randrop.prediction.folding import fold
 from randrop.pycaffe import processes
 from randrop.pycaffe.build import caffe_root, import_caffe
@@ -45,11 +47,12 @@ def load(
     ----------
     deploy : Path
         Prototxt with one input (N, 3, H, W) and one output of probabilities,
-        (N, C, H, W). No training layers: OpenCV cannot read ours.
+        (N, C, H, W), without training layers; or a file of scripts/export_onnx.py.
     weights : Path
-        The caffemodel.
-    backend : {"auto", "caffe", "opencv"}
-        "auto" uses Caffe if it is built, else OpenCV. Both compute the same.
+        The caffemodel; the same file again for ONNX.
+    backend : {"auto", "caffe", "onnxruntime", "opencv"}
+        "auto" uses Caffe if it is built, else onnxruntime, else OpenCV. The last two
+        run the network as ONNX, which OpenCV 5 still reads. All compute the same.
     gpu : bool
         Compute on the first GPU; Caffe only.
 
@@ -71,14 +74,24 @@ def load(
                 f"{what} file {path} does not exist: give the folder of a finished "
                 "training with --run, or files with --deploy and --weights"
             )
+    is_onnx = deploy.suffix == ".onnx"
+    if backend == "auto" and (is_onnx or not (gpu or _caffe_is_built())):
+        backend = without_caffe.best()
+    backend = "caffe" if backend == "auto" else backend
+    if backend != "caffe" and gpu:
+        raise UserError("--gpu needs Caffe: omit it, or pass --backend caffe")
+    if is_onnx:
+        if backend == "caffe":
+            raise UserError(
+                f"Caffe does not read {deploy}: omit --backend, or give the folder of "
+                "the training"
+            )
+        return _load_onnx(onnx_model.read(deploy), backend)
     check_deploy(deploy)
     check_weights(weights)
-    if backend == "auto":
-        backend = "caffe" if gpu or _caffe_is_built() else "opencv"
-    if backend == "opencv" and gpu:
-        raise UserError("--gpu needs Caffe: omit it, or pass --backend caffe")
-    loader = {"caffe": _load_caffe, "opencv": _load_opencv}[backend]
-    return loader(deploy, weights, gpu)
+    if backend == "caffe":
+        return _load_caffe(deploy, weights, gpu)
+    return _load_onnx(onnx_model.convert(deploy, weights).model, backend)
 
 
 def check_deploy(deploy: Path) -> None:
@@ -112,39 +125,22 @@ def _stride(sides: list[int]) -> int:
     return PROBE // min(sides)
 
 
-def _load_opencv(deploy: Path, weights: Path, gpu: bool) -> Network:
-    """Load with OpenCV, which reports errors as exceptions."""
-    log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        net = cv2.dnn.readNetFromCaffe(str(deploy), str(weights))
-        net.setInput(np.zeros((1, 3, PROBE, PROBE), np.float32))
-        shape = net.forward().shape
-        _, _, blobs = net.getLayersShapes([1, 3, PROBE, PROBE])
-    except cv2.error as error:
+def _load_onnx(model: onnx.ModelProto, backend: str) -> Network:
+    """Load a model in ONNX, whose facts are in the file."""
+    facts = onnx_model.facts_of(model)
+    sides = model.graph.input[0].type.tensor_type.shape.dim
+    if len(sides) != 4 or sides[1].dim_value != 3 or sides[2].dim_value:
+        shape = "x".join(side.dim_param or str(side.dim_value) for side in sides)
         raise UserError(
-            f"OpenCV cannot run {deploy} with {weights}: {_meaning(error.err)}; "
-            f"{REMEDY}"
-        ) from error
-    finally:
-        cv2.utils.logging.setLogLevel(log_level)
-
-    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        net.setInput(batch)
-        return net.forward()
-
-    sides = [int(shape[-1]) for outputs in blobs for shape in outputs if len(shape) > 3]
-    return Network("opencv", int(shape[1]), _stride(sides), forward)
-
-
-def _meaning(message: str) -> str:
-    """Explain an error of OpenCV, with its own message."""
-    message = " ".join(message.split())
-    if "blobs" in message or "matrices have different count" in message:
-        return (
-            "the weights lack a layer of the network, or a layer has another size "
-            f"({message})"
+            f"the network takes {shape} numbers, not photographs of three channels "
+            f"and any size: {REMEDY}"
         )
-    return message
+    forward = {
+        "onnxruntime": without_caffe.in_onnxruntime,
+        "opencv": without_caffe.in_opencv,
+    }[backend](model)
+    channels = model.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    return Network(backend, channels, facts["multiple_of"], forward)
 
 
 def _load_caffe(deploy: Path, weights: Path, gpu: bool) -> Network:

@@ -21,6 +21,7 @@ from randrop.data import (
     rescale_image,
 )
 from randrop.errors import UserError
+from randrop.exchange import onnx_model
 from randrop.files import output, ownership, reading, write_bytes, write_json
 from randrop.files.documents import read_photograph_run
 from randrop.prediction import inference, lesion_list, maps, tiles
@@ -108,7 +109,7 @@ def trained(
     Parameters
     ----------
     run : Path, optional
-        Folder of a training, or of an exported model.
+        Folder of a training, or of an exported model; or a file in ONNX.
     deploy, weights : Path, optional
         Replace those of the run.
     lesions : sequence of str
@@ -119,6 +120,8 @@ def trained(
     UserError
         If the folder is not a run, or its weights differ from the exported ones.
     """
+    if run and run.suffix == ".onnx" and not run.is_dir():
+        return _exported(run, lesions)
     facts = read_run(run) if run else {}
     if facts.get("weights_sha256") and not weights:
         _check_digest(run / "final.caffemodel", facts["weights_sha256"])
@@ -131,6 +134,19 @@ def trained(
         run,
         facts,
     )
+
+
+def _exported(path: Path, lesions: Sequence[str]) -> Trained:
+    """Return the network of a file that scripts/export_onnx.py wrote."""
+    facts = onnx_model.facts_of(onnx_model.read(path), path)
+    channels = tuple(facts.get("lesions") or lesions)
+    if not channels:
+        raise UserError(
+            f"{path} does not name its lesion types: it was exported from files "
+            "without run.json: give the types with --lesions"
+        )
+    check_lesions(channels)
+    return Trained(path, path, channels, path, facts)
 
 
 def _check_digest(weights: Path, wanted: str) -> None:
@@ -203,7 +219,7 @@ def predict(
     loaded = inference.load(
         network.deploy, network.weights, options.backend, options.gpu
     )
-    if _SOFTMAX.search(reading.read_text(network.deploy)):
+    if _has_background(network):
         loaded = _without_background(loaded)
     if loaded.channels != len(network.channels):
         raise UserError(
@@ -314,6 +330,13 @@ def _write_list(
         },
     )
     log.info("%s: %d lesions", case.name, len(lesions))
+
+
+def _has_background(network: Trained) -> bool:
+    """Return whether the first channel of the output is the background."""
+    if network.deploy.suffix == ".onnx":
+        return network.facts["activation"] == "SOFTMAX"
+    return bool(_SOFTMAX.search(reading.read_text(network.deploy)))
 
 
 def _without_background(network: inference.Network) -> inference.Network:

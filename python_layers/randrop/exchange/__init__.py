@@ -1,0 +1,1 @@
+"""Networks that leave Caffe, as ONNX, and weights that come from elsewhere."""
