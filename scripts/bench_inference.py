@@ -12,6 +12,7 @@ from typing import Any
 
 import _start  # noqa: F401
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -59,8 +60,8 @@ def deploy_files(folder: Path, base: int) -> tuple[Path, Path]:
     return deploy, weights
 
 
-def torch_forward(contender: str, base: int, threads: int, folder: Path) -> Any:
-    """Return the same network in PyTorch, by itself or in onnxruntime."""
+def torch_forward(base: int, threads: int) -> Any:
+    """Return the same network in PyTorch."""
     use_judges()
     import torch
 
@@ -69,32 +70,12 @@ def torch_forward(contender: str, base: int, threads: int, folder: Path) -> Any:
     torch.set_num_threads(threads)
     torch.manual_seed(1)
     net = torch.nn.Sequential(torch_nets.UNet(1, base), torch.nn.Sigmoid()).eval()
-    if contender == "pytorch":
 
-        def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-            with torch.inference_mode():
-                return net(torch.from_numpy(batch)).numpy()
+    def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return net(torch.from_numpy(batch)).numpy()
 
-        return forward
-    import onnxruntime
-
-    path = folder / "net.onnx"
-    free = {"x": {2: "height", 3: "width"}, "p": {2: "height", 3: "width"}}
-    torch.onnx.export(
-        net,
-        (torch.zeros(1, 3, 256, 256),),
-        str(path),
-        input_names=["x"],
-        output_names=["p"],
-        dynamic_axes=free,
-        dynamo=False,
-    )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        str(path), options, providers=["CPUExecutionProvider"]
-    )
-    return lambda batch: session.run(None, {"x": batch})[0]
+    return forward
 
 
 def child(task: dict[str, Any]) -> dict[str, float]:
@@ -103,14 +84,12 @@ def child(task: dict[str, Any]) -> dict[str, float]:
     image, inside = photograph(*task["size"])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if contender in ("onnxruntime", "pytorch"):
-            forward = torch_forward(contender, task["base"], threads, folder)
+        if contender == "pytorch":
+            forward = torch_forward(task["base"], threads)
         else:
-            backend = "opencv" if contender == "opencv" else "caffe"
-            if backend == "opencv":
-                import cv2
-
-                cv2.setNumThreads(threads)
+            # As in_a_process sets it, the others read the number of threads themselves.
+            cv2.setNumThreads(threads)
+            backend = contender if contender in ("opencv", "onnxruntime") else "caffe"
             network = inference.load(*deploy_files(folder, task["base"]), backend)
             forward = network.forward
         times: list[float] = []
@@ -134,8 +113,8 @@ def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.parser(
         f"{__doc__} Our Caffe through oneDNN, Caffe's own layers, OpenCV's dnn module "
-        "with the same files, onnxruntime and PyTorch with the same network (those "
-        "of build/judges: scripts/build_caffe.py --judges). The times cover "
+        "and onnxruntime with the same network as ONNX, and PyTorch with the same (of "
+        "build/judges: scripts/build_caffe.py --judges). The times cover "
         "randrop.prediction.tiles.predict as a whole.",
         "  scripts/bench_inference.py --out results/bench_inference.json",
     )
@@ -165,9 +144,8 @@ def main() -> None:
     if min(options.size) < STRIDE:
         raise UserError(f"--size is {options.size}: give at least {STRIDE} x {STRIDE}")
     tiles.check(options.tile, 64, STRIDE)
-    for contender, package in (("pytorch", "torch"), ("onnxruntime", "onnxruntime")):
-        if contender in options.contenders:
-            check_judges(package, "exclude it with --contenders")
+    if "pytorch" in options.contenders:
+        check_judges("torch", "exclude it with --contenders")
     runs = [
         (threads, contender)
         for threads in options.threads

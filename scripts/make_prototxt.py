@@ -33,9 +33,9 @@ HEADS = {
 """,
         "deploy": """\
 # The trained U-Net: network input -> probabilities, one channel per lesion type. It has
-# only layers of plain Caffe, so OpenCV (cv2.dnn.readNetFromCaffe) reads it, too. Height
-# and width must be multiples of 8. The input is randrop.data.network_input of a
-# photograph.
+# only layers of Caffe 1.0, which other programs read, too; scripts/export_onnx.py makes
+# an ONNX file of it. Height and width must be multiples of 8. The input is
+# randrop.data.network_input of a photograph.
 """,
     },
     "lseg": {

@@ -115,6 +115,7 @@ FOLDERS = {
 # The same for scripts that write one or two files.
 FILES = {
     "show_kept": lambda w, out: ("--run", w.run, "--out", out / "kept.png"),
+    "export_onnx": lambda w, out: (w.run, out / "lesions.onnx"),
     "surface record": lambda w, out: (
         *("--run", w.run, "--size", 32, "--measured", 1, "--losses", "dice"),
         *("--out", out / "recording.h5"),

@@ -21,6 +21,14 @@ def write_run(caffe, folder, lesions=("MA", "HE"), depth=3, base_channels=4, see
         )
     )
     net = caffe.Net(str(deploy), caffe.TEST)
+    randomise(net, seed)
+    net.save(str(folder / "final.caffemodel"))
+    (folder / "run.json").write_text(json.dumps({"lesions": list(lesions)}))
+    return folder
+
+
+def randomise(net, seed=0):
+    """Give a network random weights and statistics, with outputs that vary."""
     rng = np.random.default_rng(seed)
     types = dict(zip(net._layer_names, (layer.type for layer in net.layers)))  # noqa: B905
     for name, blobs in net.params.items():
@@ -31,15 +39,12 @@ def write_run(caffe, folder, lesions=("MA", "HE"), depth=3, base_channels=4, see
             blobs[2].data[...] = 7
         elif types[name] == "Scale":
             blobs[0].data[...] = rng.uniform(0.7, 1.4, blobs[0].data.shape)
-            blobs[1].data[...] = rng.normal(0, 0.2, blobs[1].data.shape)
         else:
             fan_in = blobs[0].data[0].size
             blobs[0].data[...] = rng.normal(0, fan_in**-0.5, blobs[0].data.shape)
-            for blob in blobs[1:]:
-                blob.data[...] = rng.normal(0, 0.2, blob.data.shape)
-    net.save(str(folder / "final.caffemodel"))
-    (folder / "run.json").write_text(json.dumps({"lesions": list(lesions)}))
-    return folder
+        if types[name] != "BatchNorm":
+            for k in range(1, len(blobs)):
+                blobs[k].data[...] = rng.normal(0, 0.2, blobs[k].data.shape)
 
 
 def write_data(root, count=4, size=(70, 96), lesions=("MA", "HE"), seed=0):

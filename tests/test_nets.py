@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import cv2
 import numpy as np
 import pytest
 from conftest import REPOSITORY
@@ -204,10 +203,10 @@ def test_opencv_computes_the_same_as_caffe(caffe, tmp_path):
     x = rng.normal(size=(1, 3, 48, 64)).astype(np.float32)
     net.blobs["data"].data[...] = x
     wanted = net.forward()["prob"]
-    other = cv2.dnn.readNetFromCaffe(str(deploy), str(weights))
-    other.setInput(x)
     assert wanted.std() > 1e-3
-    np.testing.assert_allclose(other.forward(), wanted, atol=1e-4)
+    for backend in ("onnxruntime", "opencv"):
+        other = inference.load(deploy, weights, backend)
+        np.testing.assert_allclose(other.forward(x), wanted, atol=1e-5)
 
 
 # --- lseg

@@ -129,6 +129,7 @@ def translate(net: Any, arrays: Mapping[str, Arrays]) -> Graph:
     Parameters
     ----------
     net : NetParameter
+        As `check_layers` accepts it.
     arrays : mapping of str to list of ndarray
         The weights of each layer.
 
@@ -148,6 +149,18 @@ def translate(net: Any, arrays: Mapping[str, Arrays]) -> Graph:
     for blob, shape in zip(net.input, shapes, strict=True):
         graph.input(blob, shape)
     for layer in net.layer:
+        LAYERS[layer.type](graph, layer, list(arrays.get(layer.name, ())))
+    return graph
+
+
+def check_layers(net: Any) -> None:
+    """Refuse a network with layers that `translate` does not know.
+
+    Raises
+    ------
+    LayerError
+    """
+    for layer in net.layer:
         if layer.type not in LAYERS:
             raise LayerError(
                 f"layer {layer.name!r} has the type {layer.type}, which is not "
@@ -158,8 +171,6 @@ def translate(net: Any, arrays: Mapping[str, Arrays]) -> Graph:
                 f"layer {layer.name!r} has include or exclude: a deploy file has the "
                 "layers of the deployed network alone"
             )
-        LAYERS[layer.type](graph, layer, list(arrays.get(layer.name, ())))
-    return graph
 
 
 def model(graph: Graph, name: str) -> onnx.ModelProto:
@@ -178,7 +189,7 @@ def model(graph: Graph, name: str) -> onnx.ModelProto:
     ((blob, last),) = graph.unread.items()
     if not graph.nodes:
         raise LayerError("the network has no layer that computes")
-    _rename(graph, last.name, blob)
+    blob = _rename(graph, last.name, blob)
     first = graph.inputs[0]
     made = helper.make_graph(
         graph.nodes,
@@ -193,15 +204,16 @@ def model(graph: Graph, name: str) -> onnx.ModelProto:
     )
 
 
-def _rename(graph: Graph, old: str, new: str) -> None:
-    """Give the network's output the name of Caffe's blob, if it is free."""
-    if old == new:
-        return
-    for node in graph.nodes:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name in (old, new):
-                    names[index] = new if name == old else graph.name(new)
+def _rename(graph: Graph, old: str, new: str) -> str:
+    """Give the network's output the name of Caffe's blob; return the name."""
+    if new == graph.inputs[0].name:
+        return old  # All layers work in place.
+    if old != new:
+        names = {old: new, new: graph.name(new)}
+        for node in graph.nodes:
+            for each in (node.input, node.output):
+                each[:] = [names.get(name, name) for name in each]
+    return new
 
 
 def _axes(shape: Shape, fixed: bool, scale: Fraction = Fraction(1)) -> list[Any]:
@@ -285,7 +297,6 @@ def _convolution(graph: Graph, layer: Any, arrays: Arrays) -> None:
     wanted = [(pair[0], pair[1] // param.group, *kernel)]
     if param.bias_term:
         wanted.append((outputs,))
-    weights = _check(layer, arrays, *wanted)
     extents = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     sides = [
         s * (n - 1) + e - 2 * p if turned else (n + 2 * p - e) // s + 1
@@ -293,6 +304,7 @@ def _convolution(graph: Graph, layer: Any, arrays: Arrays) -> None:
     ]
     if min(sides, default=1) < 1:
         raise LayerError(f"layer {layer.name!r} has no output for {bottom.shape}")
+    weights = _check(layer, arrays, *wanted)
     names = [
         graph.constant(f"{layer.name}.{what}", values)
         for what, values in zip(("weight", "bias"), weights, strict=False)

@@ -82,11 +82,12 @@ def convert(
         stored.layer.add(name=layer.name, blobs=layer.blobs)
     del stored.layers[:]
     try:
-        made = graph.translate(net, reading.arrays(stored, weights, REMEDY))
+        graph.check_layers(net)
         if unknown := reading.unknown_field(deploy):
             raise graph.LayerError(
                 f"a parameter is unknown or not translated: {unknown} Remove it"
             )
+        made = graph.translate(net, reading.arrays(stored, weights, REMEDY))
         # The network is sound now, which folding relies on.
         if fold_messages(net, stored):
             made = graph.translate(net, reading.arrays(stored, weights, REMEDY))
@@ -95,7 +96,7 @@ def convert(
         raise UserError(f"{deploy} with {weights}: {error}: {REMEDY}") from error
     except graph.LayerError as error:
         raise UserError(f"{deploy}: {error}") from error
-    output = made.blobs[model.graph.output[0].name]
+    (output,) = made.unread.values()
     multiple = 1 if made.fixed else made.multiple
     helper.set_model_props(
         model, _properties(facts or {}, net, weights, multiple, len(output.shape))

@@ -85,9 +85,9 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
     parts = [
         f"# {about['title']}",
         f"Finds {words} in colour photographs of the fundus. `deploy.prototxt` and "
-        "`final.caffemodel` run in any Caffe and in OpenCV (`readNetFromCaffe`); "
-        "`run.json` contains the settings and thresholds, `metrics.json` every "
-        "figure below.",
+        "`final.caffemodel` run in any Caffe 1.0; `export_onnx.py` makes an ONNX file "
+        "of them; `run.json` contains the settings and thresholds, `metrics.json` "
+        "every figure below.",
         "```\nscripts/predict.py photo.jpg\n```",
         "The network's input is local contrast (`randrop.data.network_input`), not "
         "the photograph. `predict.py` computes it. It also scales the photograph "
