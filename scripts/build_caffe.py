@@ -16,10 +16,11 @@ import _wanted
 _wanted.check()
 _wanted.keep_description()
 
-from caffe_tools import building, cuda, origin, place, source, toolchain
+from caffe_tools import building, cuda, cuda_parts, origin, place, source, toolchain
 from caffe_tools.errors import ToolError
 from caffe_tools.planning import REPOSITORY, check_tree, engine_left_out
 
+PARTS = {"cudnn": cuda_parts.CUDNN, "nccl": cuda_parts.NCCL}
 EPILOG = """\
 It installs missing Debian packages (as root or with sudo), fetches Caffe's source,
 creates build/venv with the Python packages of pyproject.toml, patches the tree, and
@@ -41,6 +42,7 @@ examples:
   python3 scripts/build_caffe.py --caffe-root ~/caffe-ssd
   python3 scripts/build_caffe.py --source-package ~/caffe_1.0.0.dsc
   python3 scripts/build_caffe.py --gpu --cuda-arch '80 90'
+  python3 scripts/build_caffe.py --gpu --fetch-nvcc --cudnn --nccl
 """
 
 
@@ -75,6 +77,18 @@ def arguments() -> argparse.Namespace:
         "--fetch-nvcc",
         action="store_true",
         help="without nvcc, download it from PyPI (300 MB)",
+    )
+    add(
+        "--cudnn",
+        action="store_true",
+        help="with --gpu: Caffe's layers through cuDNN (5 to 9), the machine's or "
+        "PyPI's (1 GB); compiled, but not yet run on a GPU",
+    )
+    add(
+        "--nccl",
+        action="store_true",
+        help="with --gpu: training on several GPUs through NCCL, the machine's or "
+        "PyPI's (350 MB); compiled, but not yet run on a GPU",
     )
     add("--no-tests", action="store_true", help="do not build Caffe's test program")
     add(
@@ -149,11 +163,16 @@ def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[st
         cuda.fetch_nvcc(root / "cuda", python, building.say)
     nvcc = find_compiler(root)
     chosen = choose_architectures(nvcc, options.cuda_arch)
-    toolkit = cuda.cuda_toolkit(nvcc, root / "cuda", python, building.say)
+    host = cuda.host_compiler(nvcc)
+    parts = [PARTS[name] for name in PARTS if getattr(options, name)]
+    here = {part: cuda_parts.on_machine(part) for part in parts}
+    fetched = [part for part in parts if here[part] is None]
+    toolkit = cuda.cuda_toolkit(nvcc, root / "cuda", python, building.say, fetched)
     building.say(f"Compiling for GPU architecture {', '.join(chosen)}")
-    return [
+    flags = [
         "-DCPU_ONLY=OFF",
-        "-DUSE_CUDNN=OFF",
+        f"-DUSE_CUDNN={'ON' if options.cudnn else 'OFF'}",
+        f"-DUSE_NCCL={'ON' if options.nccl else 'OFF'}",
         f"-DCUDA_TOOLKIT_ROOT_DIR={toolkit}",
         "-DCUDA_ARCH_NAME=Manual",
         f"-DCUDA_ARCH_BIN={' '.join(chosen)}",
@@ -161,6 +180,14 @@ def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[st
         f"-DCUDA_NVCC_FLAGS={';'.join(cuda.compiler_flags(nvcc))}",
         "-DCMAKE_CXX_STANDARD=17",
     ]
+    if host:
+        building.say(f"nvcc compiles with {host}")
+        flags.append(f"-DCUDA_HOST_COMPILER={host}")
+    for part in parts:
+        include, library = here[part] or part.within(toolkit)
+        building.say(f"{part.name}: {library}")
+        flags += [f"-D{part.cmake[0]}={include}", f"-D{part.cmake[1]}={library}"]
+    return flags
 
 
 def tree_to_build(options: argparse.Namespace, root: Path) -> Path:
@@ -224,7 +251,7 @@ def check_options(options: argparse.Namespace, root: Path) -> None:
         )
     if options.jobs is not None and options.jobs < 1:
         raise ToolError(f"--jobs is {options.jobs}: give at least 1")
-    for option in ("cuda_arch", "fetch_nvcc"):
+    for option in ("cuda_arch", "fetch_nvcc", *PARTS):
         if getattr(options, option) and not options.gpu:
             raise ToolError(f"--{option.replace('_', '-')} needs --gpu")
     if options.caffe_root:
@@ -235,7 +262,12 @@ def check_options(options: argparse.Namespace, root: Path) -> None:
             f"--source-package {options.source_package}: the file does not exist"
         )
     if options.gpu and not options.fetch_nvcc:
-        choose_architectures(find_compiler(root), options.cuda_arch)
+        nvcc = find_compiler(root)
+        choose_architectures(nvcc, options.cuda_arch)
+        cuda.host_compiler(nvcc)
+    for name, part in PARTS.items():
+        if getattr(options, name):
+            cuda_parts.on_machine(part)
 
 
 def main() -> None:

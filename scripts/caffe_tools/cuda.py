@@ -4,14 +4,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from caffe_tools.cuda_parts import HEADERS, LIBRARIES, MATHEMATICS, Part, has, pins_of
 from caffe_tools.errors import ToolError
 from caffe_tools.toolchain import output_of, requirements, run_quietly
-
-_LIBRARIES = ("lib64", "lib", "targets/x86_64-linux/lib")
-_HEADERS = ("include", "targets/x86_64-linux/include")
 
 
 def find_nvcc(folder: Path) -> Path | None:
@@ -80,12 +79,27 @@ def compute_sanitizer(folder: Path, python: Path, say: Callable[[str], None]) ->
 
 
 def cuda_toolkit(
-    nvcc: Path, folder: Path, python: Path, say: Callable[[str], None]
+    nvcc: Path,
+    folder: Path,
+    python: Path,
+    say: Callable[[str], None],
+    parts: Sequence[Part] = (),
 ) -> Path:
     """Return a toolkit folder with compiler, runtime, cuBLAS and cuRAND.
 
     The system's toolkit if it is complete; otherwise a folder of links to the existing
-    compiler and runtime, and to PyPI's cuBLAS and cuRAND of the same major version.
+    compiler and runtime, and to PyPI's libraries for the same major version.
+
+    Parameters
+    ----------
+    nvcc, folder : Path
+        The compiler, and where fetched packages and the links are.
+    python : Path
+        The interpreter whose pip installs packages.
+    say : callable
+        Called before a long step.
+    parts : sequence of Part
+        What else it must have; `cuda_parts.CUDNN`, `NCCL`.
 
     Raises
     ------
@@ -96,27 +110,48 @@ def cuda_toolkit(
     text = output_of([str(nvcc), "--dryrun", "-c", "-x", "cu", "/dev/null"])
     match = re.search(r"^#\$ TOP=(.*)$", text, re.MULTILINE)
     root = Path(match[1]).resolve() if match else nvcc.parents[1]
-    if _is_whole(root):
+    wanted = [part for part in (MATHEMATICS, *parts) if not has(root, part)]
+    if not wanted:
         return root
-    version = re.search(r"release ((\d+)\.\d+)", output_of([str(nvcc), "--version"]))
-    if not version:
-        raise ToolError(f"{nvcc} reports no CUDA version: use NVIDIA's CUDA compiler")
-    names = ["nvidia-cublas", "nvidia-curand"]
-    if int(version[2]) < 13:
-        names = [f"{name}-cu{version[2]}" for name in names]
-    pins = requirements(("gpu",), own=False)
-    wanted = [pin for pin in pins if re.split("[=;]", pin)[0] in names] or names
-    record = json.dumps([str(root), version[1], wanted])
+    version = cuda_version(nvcc)
+    pins = {part: pins_of(part, version) for part in wanted}
+    record = json.dumps([str(root), version, list(pins.values())])
     toolkit, stamp = folder / "toolkit", folder / "toolkit" / "randrop-made-of"
-    if _is_whole(toolkit) and stamp.exists() and stamp.read_text() == record:
+    whole = all(has(toolkit, part) for part in (MATHEMATICS, *parts))
+    if whole and stamp.exists() and stamp.read_text() == record:
         return toolkit
-    packages = folder / "packages"
-    if not all((packages / _installed_as(pin)).exists() for pin in wanted):
-        say(f"Downloading cuBLAS and cuRAND for CUDA {version[2]} from PyPI (600 MB)")
-        _install(wanted, packages, python)
+    packages = []
+    for part in wanted:
+        name = part.variable.partition("_")[0].lower()
+        packages.append(folder / (name or "packages"))
+        if not all((packages[-1] / _installed_as(pin)).exists() for pin in pins[part]):
+            major = version.partition(".")[0]
+            say(f"Downloading {part.name} for CUDA {major} from PyPI ({part.size})")
+            _install(pins[part], packages[-1], python)
     _assemble(toolkit, root, packages)
+    for part in (MATHEMATICS, *parts):
+        if not has(toolkit, part):
+            raise ToolError(
+                f"{toolkit}, built from {root} and {packages[0].parent}, lacks "
+                f"{part.name} or its headers: install the complete CUDA toolkit, or "
+                "set CUDA_HOME to one"
+            )
     stamp.write_text(record)
     return toolkit
+
+
+def cuda_version(nvcc: Path) -> str:
+    """Return the version of a compiler ("13.0").
+
+    Raises
+    ------
+    ToolError
+        If it reports none.
+    """
+    version = re.search(r"release (\d+\.\d+)", output_of([str(nvcc), "--version"]))
+    if not version:
+        raise ToolError(f"{nvcc} reports no CUDA version: use NVIDIA's CUDA compiler")
+    return version[1]
 
 
 def _install(wanted: list[str], target: Path, python: Path) -> None:
@@ -140,18 +175,7 @@ def _installed_as(pin: str) -> str:
     return f"{name.replace('-', '_')}-{version}.dist-info"
 
 
-def _is_whole(root: Path) -> bool:
-    """Return whether a toolkit has everything that Caffe compiles and links against."""
-    headers = ("cublas_v2.h", "curand.h", "cuda_runtime.h")
-    libraries = ("libcublas.so", "libcurand.so")
-    return all(
-        any((root / folder / name).exists() for folder in folders)
-        for names, folders in ((headers, _HEADERS), (libraries, _LIBRARIES))
-        for name in names
-    )
-
-
-def _assemble(toolkit: Path, root: Path, packages: Path) -> None:
+def _assemble(toolkit: Path, root: Path, packages: list[Path]) -> None:
     """Make a toolkit folder of links, atomically."""
     new = toolkit.with_name(toolkit.name + ".new")
     shutil.rmtree(new, ignore_errors=True)
@@ -159,10 +183,11 @@ def _assemble(toolkit: Path, root: Path, packages: Path) -> None:
         (new / part).mkdir(parents=True)
     _link_into(new / "bin", root / "bin")
     _link_into(new / "nvvm", root / "nvvm")
-    for source in [root, *(p.parent for p in packages.glob("nvidia/*/include"))]:
-        for headers in _HEADERS:
+    fetched = [p.parent for each in packages for p in each.glob("nvidia/*/include")]
+    for source in [root, *fetched]:
+        for headers in HEADERS:
             _link_into(new / "include", source / headers)
-        for libraries in _LIBRARIES:
+        for libraries in LIBRARIES:
             _link_into(new / "lib64", source / libraries)
     # The runtime packages lack the plain library names that a linker looks for.
     for library in sorted((new / "lib64").glob("lib*.so.*")):
@@ -171,12 +196,6 @@ def _assemble(toolkit: Path, root: Path, packages: Path) -> None:
             plain.symlink_to(library.name)
     shutil.rmtree(toolkit, ignore_errors=True)
     new.rename(toolkit)
-    if not _is_whole(toolkit):
-        raise ToolError(
-            f"{toolkit}, built from {root} and {packages}, lacks cuBLAS, cuRAND or "
-            "the runtime's headers: install the complete CUDA toolkit, or set "
-            "CUDA_HOME to one"
-        )
 
 
 def _link_into(target: Path, source: Path) -> None:
@@ -196,6 +215,52 @@ def compiler_flags(nvcc: Path) -> list[str]:
     known = output_of([str(nvcc), "--help"])
     exports = ("static-global-template-stub", "device-entity-has-hidden-visibility")
     return ["-std=c++17", *(f"--{name}=false" for name in exports if name in known)]
+
+
+def host_compiler(nvcc: Path) -> str | None:
+    """Return the C++ compiler that nvcc has to use, or None if the default one does.
+
+    nvcc refuses compilers that are newer than itself. An older GCC beside the default
+    one then compiles the CUDA sources; the rest of Caffe keeps the default.
+
+    Raises
+    ------
+    ToolError
+        If nvcc accepts none of this machine's; says which one to install.
+    """
+    asked = os.environ.get("CUDAHOSTCXX")
+    first = asked or os.environ.get("CC") or "cc"
+    if not shutil.which(first):
+        if not asked:
+            # The compiler is not yet installed: Debian's, which is then looked at.
+            return None
+        raise ToolError(
+            f"CUDAHOSTCXX is {asked}, which is no program: correct or unset CUDAHOSTCXX"
+        )
+    newest = _newest_supported(nvcc, first)
+    if newest is None:
+        return asked
+    for version in range(newest, newest - 8, -1):
+        other = shutil.which(f"g++-{version}")
+        if other and _newest_supported(nvcc, other) is None:
+            return other
+    raise ToolError(
+        f"{first} is too new for {nvcc}, which supports GCC up to {newest}: install "
+        f"one beside it, for example with 'apt-get install g++-{newest}', and run this "
+        "again (it finds g++-N by itself), or set CUDAHOSTCXX to one"
+    )
+
+
+def _newest_supported(nvcc: Path, compiler: str) -> int | None:
+    """Return the newest GCC for nvcc if it finds this compiler too new, else None."""
+    result = subprocess.run(
+        [str(nvcc), "-ccbin", compiler, "-E", "-x", "cu", "/dev/null"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.search(r"unsupported .*version.* later than (\d+)", result.stderr)
+    return int(found[1]) if result.returncode and found else None
 
 
 def gpu_architectures(nvcc: Path) -> list[str]:

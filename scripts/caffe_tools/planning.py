@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from caffe_tools import proto, series
+from caffe_tools.cuda_mends import CUDA_MENDS
 from caffe_tools.errors import ToolError
 from caffe_tools.hooks import HOOKS
-from caffe_tools.mends import MENDS, Mend
+from caffe_tools.mends import MENDS as LIBRARY_MENDS
+from caffe_tools.mends import Mend
 from caffe_tools.unified import FileDiff
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,6 +22,7 @@ MESSAGES = REPOSITORY / "proto" / "messages.proto"
 FIELDS = REPOSITORY / "proto" / "layer_parameter.proto"
 PROTO = "src/caffe/proto/caffe.proto"
 STATE = ".randrop"
+MENDS = LIBRARY_MENDS + CUDA_MENDS
 
 _REGISTER = re.compile(r"REGISTER_LAYER_(?:CLASS|CREATOR)\(\s*(\w+)")
 
