@@ -23,7 +23,7 @@ DIGESTS = {
     ),
     "cmake/Cuda.cmake": (
         "39dad3e3ebca2c6d61502b6f",
-        "4512349d87894d3a835249b0",
+        "73b31a6af24643444f30781e",
     ),
     "cmake/Dependencies.cmake": (
         "a81547a220aa091d71c427e6",
@@ -45,6 +45,10 @@ DIGESTS = {
         "e2ffe889aea6ac6a8af94dfa",
         "883291f20e61084ba0e8ee4a",
     ),
+    "include/caffe/util/cudnn.hpp": (
+        "142a2425a752b6e9f826073b",
+        "e8205ca31a8fdb31b7d0c20b",
+    ),
     "python/caffe/io.py": (
         "dd923bdba14588d2654e6a2f",
         "3aa699ef853a6b59e28f6d6a",
@@ -52,6 +56,10 @@ DIGESTS = {
     "src/caffe/common.cpp": (
         "1012579a0f788c6e73572da8",
         "0ab46890c13d642824ae26fb",
+    ),
+    "src/caffe/layers/cudnn_softmax_layer.cpp": (
+        "d1fa5c0a08552643c6700ea1",
+        "6651a48c95dc6afb86aedc3a",
     ),
     "src/caffe/layers/hdf5_data_layer.cpp": (
         "13468943b716f135151bd64b",

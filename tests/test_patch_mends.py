@@ -7,8 +7,8 @@ import pytest
 from patched_tree import PROTO, hashes
 
 from caffe_tools import patching
-from caffe_tools.mends import MENDS
 from caffe_tools.patching import State
+from caffe_tools.planning import MENDS
 
 
 @pytest.mark.parametrize("mend", MENDS, ids=lambda mend: mend.name)
