@@ -7,7 +7,7 @@ in prose, so that no sentence outlives its measurement.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from figures import comparisons, confidence, loss_speed, network_speed
+from figures import builds, comparisons, confidence, loss_speed, network_speed
 from randrop.report import model_card
 
 
@@ -32,6 +32,7 @@ _INFERENCE = "results/bench_inference.json"
 _LOSSES = "results/bench_losses.json"
 _LOADED = "results/bench_loaded.json"
 _DISCS = "results/discs.json"
+_BUILDS = "results/builds.json"
 _LESIONS = "results/lesion_confidence.json"
 
 TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -66,6 +67,10 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "discs-agreement": (_DISCS, confidence.disc_agreement),
     "discs-second-seed": ("results/discs_seed2.json", confidence.disc_seed),
     "discs-third-seed": ("results/discs_seed3.json", confidence.disc_seed),
+    "builds": (_BUILDS, builds.builds),
+    "build-compilers": (_BUILDS, builds.compilers),
+    "build-versions": (_BUILDS, builds.versions),
+    "build-forks": (_BUILDS, builds.forks),
     "lesion-confidence-verdict": (_LESIONS, confidence.lesion_verdict),
     "lesion-confidence-MA": (_LESIONS, confidence.lesions("MA")),
     "lesion-confidence-HE": (_LESIONS, confidence.lesions("HE")),
