@@ -144,8 +144,12 @@ def test_every_layer_runs(caffe, tmp_path, text):
 
 @pytest.mark.parametrize("text", [b.text for b in blocks() if b.language == "python"])
 def test_every_program_runs(text):
-    subprocess.run([sys.executable, "-c", text], check=True, cwd=REPOSITORY,
-                   env={"PYTHONPATH": "python_layers"})  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-c", text],
+        env={"PYTHONPATH": f"python_layers:{caffe_root()}/python"},
+        check=True,
+        cwd=REPOSITORY,
+    )
 
 
 # --- Typed
