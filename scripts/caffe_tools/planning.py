@@ -7,20 +7,16 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from caffe_tools import proto, series
-from caffe_tools.cuda_mends import CUDA_MENDS
+from caffe_tools import demands, parameters, series
 from caffe_tools.errors import ToolError
 from caffe_tools.hooks import HOOKS
-from caffe_tools.mends import MENDS as LIBRARY_MENDS
-from caffe_tools.mends import Mend
+from caffe_tools.mends import MENDS, Mend
+from caffe_tools.parameters import PROTO
 from caffe_tools.unified import FileDiff
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = REPOSITORY / "caffe_layers"
 PATCHES = REPOSITORY / "caffe_patches"
-MESSAGES = REPOSITORY / "proto" / "messages.proto"
-FIELDS = REPOSITORY / "proto" / "layer_parameter.proto"
-PROTO = "src/caffe/proto/caffe.proto"
 STATE = ".randrop"
 MENDS = LIBRARY_MENDS + CUDA_MENDS
 
@@ -55,12 +51,6 @@ def check_tree(root: Path) -> None:
             )
 
 
-def our_fields() -> list[proto.Field]:
-    """Return the fields that we add to LayerParameter."""
-    text = "message LayerParameter {\n" + FIELDS.read_text() + "}\n"
-    return proto.parse(text, str(FIELDS)).messages["LayerParameter"].fields
-
-
 def registered_types() -> list[str]:
     """Return the layer types that our sources register."""
     text = "".join(p.read_text() for p in sorted(LAYERS.rglob("*.cpp")))
@@ -85,7 +75,10 @@ def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[
 
     changes = []
     if not mends_only:
-        changes.append(_proto_change(before(PROTO), numbers))
+        demands.check(before)
+        text = parameters.add(decode(before(PROTO)), numbers)
+        after = text.encode("utf-8", "surrogateescape")
+        changes.append(Change(PROTO, before(PROTO), after, "our parameters"))
         changes += _layer_changes(root, before)
     steps = [(f"{mend.name}: {mend.why}", mend) for mend in MENDS]
     if not mends_only and not _without_place(before):
@@ -151,129 +144,26 @@ def _mended(path: str, text: str) -> str:
     return text
 
 
-def _proto_change(before: bytes, numbers: dict[str, int]) -> Change:
-    text = decode(before)
-    file = proto.parse(text, PROTO)
-    layer = file.messages.get("LayerParameter")
-    if layer is None:
-        raise ToolError(f"{PROTO} has no message LayerParameter: is this a Caffe tree?")
-    fields = our_fields()
-    _check_numbers(numbers, fields)
-    _check_names(file, layer, fields)
-    _check_free(layer, fields, numbers)
-    lines = FIELDS.read_text()
-    for field in fields:
-        number = numbers.get(field.name, field.number)
-        lines = re.sub(
-            rf"(\b{field.name} = ){field.number}\b", rf"\g<1>{number}", lines
-        )
-    newline = "\r\n" if "\r\n" in text else "\n"
-    inner = _block(
-        "fields", "".join(f"  {line}\n" for line in lines.splitlines()), "  "
-    )
-    at = text.rindex("\n", 0, layer.end) + 1 if "\n" in text[: layer.end] else layer.end
-    if text[at : layer.end].strip():
-        at = layer.end
-    outer = _block("messages", MESSAGES.read_text(), "")
-    end = "" if text.endswith("\n") else "\n"
-    patched = (
-        text[:at]
-        + inner.replace("\n", newline)
-        + text[at:]
-        + (end + "\n" + outer).replace("\n", newline)
-    )
-    return Change(
-        PROTO, before, patched.encode("utf-8", "surrogateescape"), "our parameters"
-    )
-
-
-def _check_free(
-    layer: proto.Message, fields: list[proto.Field], numbers: dict[str, int]
-) -> None:
-    taken, advice = [], []
-    offered: set[int | None] = {None}
-    for field in fields:
-        number = numbers.get(field.name, field.number)
-        user = layer.used(number)
-        if user:
-            free = layer.free(1000 + field.number)
-            while free in offered and free is not None:
-                free = layer.free(free + 1)
-            offered.add(free)
-            taken.append(
-                f"number {number} of LayerParameter, which our field '{field.name}' "
-                f"needs, is used by {user}"
-            )
-            advice.append(f"--number {field.name}={free or 'N'}")
-    if taken:
-        raise ToolError(
-            f"{PROTO}: {'; '.join(taken)}. Nothing was written. Choose other numbers, "
-            f"for example {' '.join(advice)}. Prototxt files store names and stay "
-            "valid; caffemodel files store numbers, and those saved with another "
-            "number lose this field"
-        )
-
-
-def _block(name: str, text: str, indent: str) -> str:
-    return f"{indent}// randrop: begin {name}\n{text}{indent}// randrop: end {name}\n"
-
-
-def _check_numbers(numbers: dict[str, int], fields: list[proto.Field]) -> None:
-    names = [field.name for field in fields]
-    for name, number in numbers.items():
-        if name not in names:
-            raise ToolError(f"--number {name}: our fields are {', '.join(names)}")
-        if not 1 <= number <= proto.MAX_NUMBER or number in proto.RESERVED_BY_PROTOBUF:
-            raise ToolError(
-                f"--number {name}={number}: choose from 1 to {proto.MAX_NUMBER}, "
-                "except 19000 to 19999, which protobuf reserves"
-            )
-    chosen = [numbers.get(field.name, field.number) for field in fields]
-    if len(set(chosen)) < len(chosen):
-        raise ToolError(
-            f"--number gives the same number to two of {', '.join(names)}: choose "
-            "different numbers"
-        )
-
-
-def _check_names(
-    file: proto.File, layer: proto.Message, fields: list[proto.Field]
-) -> None:
-    taken = [
-        f"message {name} in line {file.names[name]}"
-        for name in proto.parse(MESSAGES.read_text(), str(MESSAGES)).names
-        if name in file.names
-    ]
-    ours = {field.name for field in fields}
-    taken += [
-        f"'{f.type} {f.name} = {f.number}' in line {f.line}"
-        for f in layer.fields
-        if f.name in ours
-    ]
-    if taken:
-        raise ToolError(
-            f"{PROTO} already has our names: {'; '.join(taken)}. Nothing was written. "
-            "Probably the paper's parameters were merged by hand: remove these lines "
-            "(prototxt files that use them still work), and run this again"
-        )
-
-
 def _layer_changes(root: Path, before: Callable[[str], bytes | None]) -> list[Change]:
     changes = []
     known = read_manifest(root)
     left_out = second_names_taken(root)
-    for source in sorted(p for p in LAYERS.rglob("*") if p.is_file()):
-        path = source.relative_to(LAYERS).as_posix()
+    ours = {
+        source.relative_to(LAYERS).as_posix(): source.read_bytes()
+        for source in sorted(p for p in LAYERS.rglob("*") if p.is_file())
+    }
+    ours |= demands.old_layout(before)
+    for path, after in ours.items():
         if path in left_out:
             continue
         content = before(path)
         is_new = path not in known.get("files", {})
-        if is_new and content not in (None, source.read_bytes()):
+        if is_new and content not in (None, after):
             raise ToolError(
                 f"{root / path} already exists and is not ours. Nothing was written. "
                 "Move it away, and run this again"
             )
-        changes.append(Change(path, content, source.read_bytes(), "our layers"))
+        changes.append(Change(path, content, after, "our layers"))
     needed = set(registered_types()) - {name for name, _ in left_out.values()}
     for name, file in _types_of_others(root).items():
         if name in needed:

@@ -46,8 +46,9 @@ class Message:
     line: int
     fields: list[Field] = dataclasses.field(default_factory=list)
     ranges: list[tuple[int, int, int]] = dataclasses.field(default_factory=list)
+    start: int = -1
     end: int = -1
-    """Offset of its closing brace."""
+    """Offsets of its braces."""
 
     def used(self, number: int) -> str | None:
         """Return who uses a number, or None."""
@@ -179,7 +180,7 @@ class _Parser:
     def _message(self) -> Message:
         named = self._next("word")
         message = Message(named.text, named.line)
-        self._next("{")
+        message.start = self._next("{").offset
         self._body(message)
         return message
 

@@ -61,7 +61,8 @@ void PixelLossLayer<Dtype>::Reshape(
   CHECK(bottom[0]->count() > 0 && bottom[1]->count() > 0) << Title()
       << ": logits have shape " << bottom[0]->shape_string()
       << ", without a pixel; every axis must have at least one element.";
-  LossLayer<Dtype>::Reshape(bottom, top);
+  // Not LossLayer::Reshape: before 2016 it takes at most four axes.
+  top[0]->Reshape(vector<int>());
   images_ = bottom[0]->shape(0);
   classes_ = bottom[0]->shape(1);
   area_ = bottom[0]->count(2);
