@@ -18,7 +18,7 @@ _wanted.keep_description()
 
 from caffe_tools import building, cuda, cuda_parts, origin, place, source, toolchain
 from caffe_tools.errors import ToolError
-from caffe_tools.planning import REPOSITORY, check_tree, engine_left_out
+from caffe_tools.planning import REPOSITORY, check_tree, engine_left_out, told
 
 PARTS = {"cudnn": cuda_parts.CUDNN, "nccl": cuda_parts.NCCL}
 EPILOG = """\
@@ -301,6 +301,8 @@ def _build(options: argparse.Namespace, root: Path, start: float) -> None:
         targets.append("test.testbin")
         if not (options.unpatched or engine_left_out(tree)):
             targets.append("test_engine.testbin")
+    for line in [] if options.unpatched else told(tree):
+        building.say(line)
     jobs = options.jobs or toolchain.default_jobs()
     logs = root / "logs" / tree.name
     building.build(tree, python, gpu, targets, jobs, logs, options.unpatched)

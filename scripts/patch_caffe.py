@@ -109,11 +109,8 @@ def main() -> int:
             f"{path} skipped: {file} already registers {name}; proto/LAYERS.md lists "
             "our layer's other name"
         )
-    for path in planning.engine_left_out(root):
-        print(
-            f"{path} differs from BVLC's Caffe: this tree keeps Caffe's own layers, "
-            "without oneDNN"
-        )
+    for line in planning.told(root):
+        print(line)
     print(
         f"{root}: patched, {len(changed)} files changed. Now rebuild Caffe. With "
         "CMake, configure again first, so that it finds the new files"

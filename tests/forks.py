@@ -224,6 +224,32 @@ def old_headers(tree: Path) -> None:
     old_layout.convert(tree)
 
 
+def segnet(tree: Path) -> None:
+    """Large headers, and messages and losses of mid-2015 with a field of SegNet's."""
+    old_headers(tree)
+    proto = (tree / PROTO).read_text()
+    start = proto.index("message LossParameter {")
+    new = (
+        "message LossParameter {\n"
+        "  optional int32 ignore_label = 1;\n"
+        "  optional bool normalize = 2 [default = true];\n"
+        "  optional bool weight_by_label_freqs = 3 [default = false];"
+    )
+    end = proto.index("\n}\n", start)
+    (tree / PROTO).write_text(proto[:start] + new + proto[end:])
+    loss = "src/caffe/layers/loss_layer.cpp"
+    edit(tree, loss, "bottom[0]->shape(0)", "bottom[0]->num()")
+    edit(tree, loss, "bottom[1]->shape(0)", "bottom[1]->num()")
+    memory = "include/caffe/syncedmem.hpp"
+    edit(tree, memory, "void check_device();", "", count=2)
+
+
+def four_axes(tree: Path) -> None:
+    """Blobs have four axes, as before March 2015. (It is not to compile.)"""
+    old_headers(tree)
+    edit(tree, "include/caffe/blob.hpp", "const vector<int>& shape() const", "int n()")
+
+
 def _templates(tree: Path, names: str, template: str) -> None:
     for path in sources(tree):
         if path.suffix not in (".hpp", ".cpp", ".cu") or "gtest" in path.parts:
@@ -395,7 +421,8 @@ KINDS: dict[str, Callable[[Path], None]] = {
     for change in (
         *(bvlc, debian, bvlc_1_0),
         *(numbers_taken, extensions, reserved, no_next_id, lying_next_id),
-        *(proto_package, crlf, tabs, old_headers, opencl_template, nvidia_template),
+        *(proto_package, crlf, tabs, old_headers, segnet, four_axes),
+        *(opencl_template, nvidia_template),
         *(merged_by_hand, local_edits, read_only, links, committed, staged),
         *(ssd, rfcn, intel, no_openmp, shuffles, cmake_lines),
     )

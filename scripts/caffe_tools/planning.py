@@ -7,12 +7,11 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from caffe_tools import demands, parameters, series
+from caffe_tools import demands, engine, parameters
 from caffe_tools.errors import ToolError
-from caffe_tools.hooks import HOOKS
-from caffe_tools.mends import MENDS, Mend
+from caffe_tools.hooks import THREADS
+from caffe_tools.mends import MENDS
 from caffe_tools.parameters import PROTO
-from caffe_tools.unified import FileDiff
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = REPOSITORY / "caffe_layers"
@@ -81,8 +80,10 @@ def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[
         changes.append(Change(PROTO, before(PROTO), after, "our parameters"))
         changes += _layer_changes(root, before)
     steps = [(f"{mend.name}: {mend.why}", mend) for mend in MENDS]
-    if not mends_only and not _without_place(before):
-        steps += _engine()
+    if not mends_only:
+        steps.append((f"{THREADS.name}: {THREADS.why}", THREADS))
+        if not _engine_misfits(before):
+            steps += engine.steps(PATCHES)
     for path in dict.fromkeys(step.path for _, step in steps):
         content = before(path)
         if content is None:
@@ -100,41 +101,49 @@ def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[
     return changes
 
 
-def _engine() -> list[tuple[str, Mend | FileDiff]]:
-    """Return the engine's changes to Caffe's own files, and their purposes."""
-    patched = [
-        (f"{patch.name}: {patch.what}", diff)
-        for patch in series.read(PATCHES)
-        for diff in patch.diffs
-    ]
-    return patched + [(f"{hook.name}: {hook.why}", hook) for hook in HOOKS]
+def engine_left_out(root: Path) -> dict[str, str]:
+    """Return why the tree keeps Caffe's own layers, without the CPU engine.
 
-
-def engine_left_out(root: Path) -> list[str]:
-    """Return the files of the tree in which a change of the CPU engine does not fit.
-
-    If there is one, the tree keeps Caffe's own layers.
+    Returns
+    -------
+    dict of str to str
+        The files of the tree in which a change of the engine does not fit, or that it
+        needs and the tree lacks, and what is wrong with each. Empty if all fits.
     """
     originals = read_originals(root)
 
     def before(path: str) -> bytes | None:
         return originals[path] if path in originals else read_file(root / path)
 
-    return _without_place(before)
+    return _engine_misfits(before)
 
 
-def _without_place(before: Callable[[str], bytes | None]) -> list[str]:
-    """Return the files in which one of the engine's changes does not fit."""
-    texts: dict[str, str] = {}
-    missing = []
-    for _, step in _engine():
-        if step.path not in texts:
-            texts[step.path] = _mended(step.path, decode(before(step.path) or b""))
-        if step.fits(texts[step.path]):
-            texts[step.path] = step.apply(texts[step.path])
-        else:
-            missing.append(step.path)
-    return list(dict.fromkeys(missing))
+def told(root: Path) -> list[str]:
+    """Return what a user should know of a patched tree, a paragraph each."""
+    lines = []
+    missing = engine_left_out(root)
+    if missing:
+        lines.append(
+            "This tree keeps Caffe's own layers, without oneDNN, because these files "
+            "are not as the patches of caffe_patches/ need them:\n"
+            + "\n".join(f"  {path}: {what}" for path, what in missing.items())
+        )
+    cmake = read_file(root / THREADS.path)
+    if cmake is not None and THREADS.misfits(decode(cmake)):
+        lines.append(
+            f"{THREADS.path} has no option for OpenMP, and no line "
+            "include(cmake/Dependencies.cmake) after which to add one: our losses use "
+            "one thread unless you compile with -fopenmp"
+        )
+    return lines
+
+
+def _engine_misfits(before: Callable[[str], bytes | None]) -> dict[str, str]:
+    def mended(path: str) -> str | None:
+        content = before(path)
+        return None if content is None else _mended(path, decode(content))
+
+    return engine.misfits(PATCHES, LAYERS, mended)
 
 
 def _mended(path: str, text: str) -> str:

@@ -75,6 +75,14 @@ class Hunk:
             and (at == last or core[-1][0] == " ")
         ]
 
+    def lack(self, text: list[str], marks: str) -> str:
+        """Return in words which of the lines to be matched a text lacks."""
+        wanted = [line[1:].strip() for line in self.core() if line[0] in marks]
+        for line in wanted:
+            if line and line not in text:
+                return f": the file has no line '{line}'"
+        return ": its lines do not follow each other there"
+
 
 @dataclasses.dataclass(frozen=True)
 class FileDiff:
@@ -144,7 +152,8 @@ class FileDiff:
             found = hunk.places(lines, marks)
             if len(found) != 1:
                 often = f"occurs {len(found)} times" if found else "is not found"
-                wrong.append(f"the hunk at {hunk.where}, {often}")
+                lacks = "" if found else hunk.lack(lines, marks)
+                wrong.append(f"the hunk at {hunk.where}, {often}{lacks}")
             elif found[0] < end:
                 wrong.append(f"the hunk at {hunk.where}, is out of order")
             else:
