@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from caffe_tools import demands, engine, parameters
+from caffe_tools.cuda_mends import CUDA_MENDS
 from caffe_tools.errors import ToolError
 from caffe_tools.hooks import THREADS
-from caffe_tools.mends import MENDS
+from caffe_tools.mends import MENDS as LIBRARY_MENDS
 from caffe_tools.parameters import PROTO
 
 REPOSITORY = Path(__file__).resolve().parents[2]
