@@ -157,6 +157,11 @@ def choose_architectures(nvcc: Path, asked: str | None) -> list[str]:
     return sorted(chosen, key=int)
 
 
+def asked_parts(options: argparse.Namespace) -> list[cuda_parts.Part]:
+    """Return what the toolkit must have besides cuBLAS and cuRAND."""
+    return [part for name, part in PARTS.items() if getattr(options, name)]
+
+
 def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[str]:
     """Return CMake's flags for a CUDA build."""
     if options.fetch_nvcc and cuda.find_nvcc(root / "cuda") is None:
@@ -164,7 +169,7 @@ def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[st
     nvcc = find_compiler(root)
     chosen = choose_architectures(nvcc, options.cuda_arch)
     host = cuda.host_compiler(nvcc)
-    parts = [PARTS[name] for name in PARTS if getattr(options, name)]
+    parts = asked_parts(options)
     here = {part: cuda_parts.on_machine(part) for part in parts}
     fetched = [part for part in parts if here[part] is None]
     toolkit = cuda.cuda_toolkit(nvcc, root / "cuda", python, building.say, fetched)
@@ -257,6 +262,7 @@ def check_options(options: argparse.Namespace, root: Path) -> None:
     if options.caffe_root:
         options.caffe_root = options.caffe_root.expanduser().resolve()
         check_tree(options.caffe_root)
+        cuda_parts.check_tree(options.caffe_root, asked_parts(options))
     if options.source_package and not options.source_package.is_file():
         raise ToolError(
             f"--source-package {options.source_package}: the file does not exist"
@@ -265,9 +271,8 @@ def check_options(options: argparse.Namespace, root: Path) -> None:
         nvcc = find_compiler(root)
         choose_architectures(nvcc, options.cuda_arch)
         cuda.host_compiler(nvcc)
-    for name, part in PARTS.items():
-        if getattr(options, name):
-            cuda_parts.on_machine(part)
+    for part in asked_parts(options):
+        cuda_parts.on_machine(part)
 
 
 def main() -> None:
@@ -293,6 +298,7 @@ def _build(options: argparse.Namespace, root: Path, start: float) -> None:
     if alone:
         return
     tree = place_source(options, root, python)
+    cuda_parts.check_tree(tree, asked_parts(options))
     gpu = cuda_flags(options, root, python) if options.gpu else ["-DCPU_ONLY=ON"]
     if options.sanitize:
         gpu += building.SANITIZE

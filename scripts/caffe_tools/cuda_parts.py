@@ -3,13 +3,16 @@
 import dataclasses
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from caffe_tools.cuda_mends import HEADER as CUDNN_HEADER
 from caffe_tools.errors import ToolError
 from caffe_tools.toolchain import requirements
 
 LIBRARIES = ("lib64", "lib", "targets/x86_64-linux/lib")
 HEADERS = ("include", "targets/x86_64-linux/include")
+_CONVOLUTION_TYPE = r"cudnnSetConvolution2dDescriptor\([^;]*dataType<"
 _SYSTEM = (Path("/usr"), Path("/usr/local"))
 
 
@@ -101,6 +104,41 @@ def pins_of(part: Part, version: str) -> list[str]:
     ]
 
 
+def check_tree(tree: Path, parts: Sequence[Part]) -> None:
+    """Refuse parts that a Caffe tree is too old for.
+
+    Raises
+    ------
+    ToolError
+        Names the file of the tree that tells.
+    """
+    if CUDNN in parts:
+        header = tree / CUDNN_HEADER
+        text = header.read_text(errors="replace") if header.exists() else ""
+        found = on_machine(CUDNN)
+        old = found is not None and 0 < _major(found[0]) < 6
+        if not text or not (old or re.search(_CONVOLUTION_TYPE, text)):
+            raise ToolError(
+                f"{header} is older than cuDNN 6 (its convolutions have no data type): "
+                "build without --cudnn, or take BVLC's Caffe of 2017 or later"
+            )
+    if NCCL in parts and not (tree / "include/caffe/util/nccl.hpp").exists():
+        raise ToolError(
+            f"{tree} has no include/caffe/util/nccl.hpp, so it cannot use NCCL: build "
+            "without --nccl, or take BVLC's Caffe of 2017 or later"
+        )
+
+
+def _major(include: Path) -> int:
+    """Return the major version of an installed cuDNN; 0 if its headers do not say."""
+    for name in ("cudnn_version.h", "cudnn.h"):
+        text = (include / name).read_text() if (include / name).exists() else ""
+        found = re.search(r"^#define CUDNN_MAJOR +(\d+)", text, re.MULTILINE)
+        if found:
+            return int(found[1])
+    return 0
+
+
 def on_machine(part: Part) -> tuple[Path, Path] | None:
     """Return the header's folder and the library of a part that is installed.
 
@@ -114,12 +152,14 @@ def on_machine(part: Part) -> tuple[Path, Path] | None:
     """
     named = os.environ.get(part.variable)
     for root in [Path(named)] if named else _SYSTEM:
-        headers = [root / "include", root, *sorted(root.glob("include/*-linux-gnu"))]
+        # The variable may also name the folder itself: Caffe's own files read it so.
+        headers = [root / "include", *sorted(root.glob("include/*-linux-gnu")), root]
         libraries = [
             root / "lib64",
             root / "lib",
             *sorted(root.glob("lib/*-linux-gnu")),
         ]
+        libraries.append(root)
         include = [p for p in headers if (p / part.headers[0]).exists()]
         library = [p / part.libraries[0] for p in libraries]
         library = [p for p in library if p.exists()]
