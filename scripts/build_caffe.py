@@ -307,7 +307,7 @@ def _build(options: argparse.Namespace, root: Path, start: float) -> None:
         targets.append("test.testbin")
         if not (options.unpatched or engine_left_out(tree)):
             targets.append("test_engine.testbin")
-    for line in [] if options.unpatched else told(tree):
+    for line in told(tree, options.unpatched):
         building.say(line)
     jobs = options.jobs or toolchain.default_jobs()
     logs = root / "logs" / tree.name

@@ -100,6 +100,8 @@ def main() -> int:
         planning.check_tree(root)
         changes = planning.plan(root, numbers(options) or {})
         sys.stdout.writelines(planning.differences(changes, root))
+        for line in planning.told(root):
+            print(line, file=sys.stderr)
         return 0
     changed = patching.apply(root, numbers(options))
     for path in changed:

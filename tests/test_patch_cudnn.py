@@ -8,7 +8,7 @@ from conftest import REPOSITORY
 from patched_tree import hashes
 
 from caffe_tools import patching
-from caffe_tools.cuda_mends import CUDA_MENDS, HEADER
+from caffe_tools.mends.cudnn import CUDNN_MENDS, HEADER
 from caffe_tools.patching import State
 from randrop.pycaffe.build import build_dir, caffe_root
 
@@ -35,9 +35,9 @@ def folders(*paths):
 def mended(caffe_source, tmp_path_factory):
     """A folder with the files that the mends change, mended."""
     root = tmp_path_factory.mktemp("mended")
-    for path in {mend.path for mend in CUDA_MENDS}:
+    for path in {mend.path for mend in CUDNN_MENDS}:
         text = (caffe_source / path).read_text()
-        for mend in CUDA_MENDS:
+        for mend in CUDNN_MENDS:
             if mend.path == path:
                 text = mend.apply(text)
         (root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -253,13 +253,13 @@ def test_cmake_reads_the_version_where_it_is(
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 def test_a_tree_is_mended_and_given_back_byte_for_byte(tree, ends):
-    for path in {mend.path for mend in CUDA_MENDS}:
+    for path in {mend.path for mend in CUDNN_MENDS}:
         text = (tree / path).read_bytes().decode()
         (tree / path).write_bytes(text.replace("\n", ends).encode())
     before = hashes(tree)
     patching.apply(tree, mends_only=True)
     assert patching.check(tree) is State.PATCHED
-    for mend in CUDA_MENDS:
+    for mend in CUDNN_MENDS:
         content = (tree / mend.path).read_bytes()
         assert mend.apply(content.decode()) == content.decode()
         assert content.count(b"\n") == content.count(ends.encode())

@@ -65,6 +65,10 @@ DIGESTS = {
         "13468943b716f135151bd64b",
         "6f47adb0dd47b5cc6dbeae05",
     ),
+    "src/caffe/layers/window_data_layer.cpp": (
+        "7cb831cd406609a002842d37",
+        "ed4ba2a933d2b9b4f539dc10",
+    ),
     "src/caffe/net.cpp": (
         "99b989ba23ca51510bf4859c",
         "86d022a9130d2bbff6cd5ed8",
@@ -77,13 +81,17 @@ DIGESTS = {
         "c3f3bce43e83ff127eeddb86",
         "80ac5cee7c073ac6c9e14440",
     ),
+    "src/caffe/test/test_io.cpp": (
+        "579b52173c83371af643c5a0",
+        "8096b0298995d8cf41662d95",
+    ),
     "src/caffe/test/test_platform.cpp": (
         "33474eee6102dccf9026fc15",
         "159f1c621d64852a93425fa0",
     ),
     "src/caffe/util/io.cpp": (
         "44455f0b3e0b3320a4d6c7fd",
-        "b19182d47088455264e6b6c1",
+        "a25b49840957814f657714f2",
     ),
     "src/caffe/util/math_functions.cu": (
         "d86a39dc1533e23a64826b19",

@@ -8,15 +8,6 @@ from patched_tree import PROTO, hashes
 
 from caffe_tools import patching
 from caffe_tools.patching import State
-from caffe_tools.planning import MENDS
-
-
-@pytest.mark.parametrize("mend", MENDS, ids=lambda mend: mend.name)
-def test_each_mend_is_needed_once(caffe_source, mend):
-    text = (caffe_source / mend.path).read_text()
-    mended = mend.apply(text)
-    assert mended != text
-    assert mend.apply(mended) == mended
 
 
 def part(path, kind, name):

@@ -4,21 +4,18 @@ import dataclasses
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from caffe_tools import demands, engine, parameters
-from caffe_tools.cuda_mends import CUDA_MENDS
+from caffe_tools import demands, engine, mends, parameters
 from caffe_tools.errors import ToolError
 from caffe_tools.hooks import THREADS
-from caffe_tools.mends import MENDS as LIBRARY_MENDS
 from caffe_tools.parameters import PROTO
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = REPOSITORY / "caffe_layers"
 PATCHES = REPOSITORY / "caffe_patches"
 STATE = ".randrop"
-MENDS = LIBRARY_MENDS + CUDA_MENDS
 
 _REGISTER = re.compile(r"REGISTER_LAYER_(?:CLASS|CREATOR)\(\s*(\w+)")
 
@@ -80,16 +77,17 @@ def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[
         after = text.encode("utf-8", "surrogateescape")
         changes.append(Change(PROTO, before(PROTO), after, "our parameters"))
         changes += _layer_changes(root, before)
-    steps = [(f"{mend.name}: {mend.why}", mend) for mend in MENDS]
+    steps = []
     if not mends_only:
         steps.append((f"{THREADS.name}: {THREADS.why}", THREADS))
         if not _engine_misfits(before):
             steps += engine.steps(PATCHES)
-    for path in dict.fromkeys(step.path for _, step in steps):
+    concerned = [*mends.paths(root), *originals, *(step.path for _, step in steps)]
+    for path in dict.fromkeys(concerned):
         content = before(path)
         if content is None:
             continue
-        text, whys = decode(content), []
+        text, whys = mends.apply(path, decode(content))
         for why, step in steps:
             if step.path == path:
                 changed = step.apply(text)
@@ -99,6 +97,10 @@ def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[
         if whys:
             after = text.encode("utf-8", "surrogateescape")
             changes.append(Change(path, content, after, "; ".join(whys)))
+    if mends_only and any(mends.NAMES.encode() in c.after for c in changes):
+        path = f"include/{mends.NAMES}"
+        after = (LAYERS / path).read_bytes()
+        changes.append(_our_file(root, path, after, before, originals))
     return changes
 
 
@@ -119,9 +121,17 @@ def engine_left_out(root: Path) -> dict[str, str]:
     return _engine_misfits(before)
 
 
-def told(root: Path) -> list[str]:
+def told(root: Path, mends_only: bool = False) -> list[str]:
     """Return what a user should know of a patched tree, a paragraph each."""
     lines = []
+    left = unmended(root)
+    if left:
+        lines.append(
+            "These places may not compile with current libraries, and the tool cannot "
+            "mend them:\n" + "\n".join(f"  {line}" for line in left)
+        )
+    if mends_only:
+        return lines
     missing = engine_left_out(root)
     if missing:
         lines.append(
@@ -142,21 +152,25 @@ def told(root: Path) -> list[str]:
 def _engine_misfits(before: Callable[[str], bytes | None]) -> dict[str, str]:
     def mended(path: str) -> str | None:
         content = before(path)
-        return None if content is None else _mended(path, decode(content))
+        return None if content is None else mends.apply(path, decode(content))[0]
 
     return engine.misfits(PATCHES, LAYERS, mended)
 
 
-def _mended(path: str, text: str) -> str:
-    for mend in MENDS:
-        if mend.path == path:
-            text = mend.apply(text)
-    return text
+def unmended(root: Path) -> list[str]:
+    """Return a line for each place of the tree that a mend is for but does not fit."""
+    ours = {path for path, content in read_originals(root).items() if content is None}
+    lines = []
+    for path in mends.paths(root):
+        if path not in ours:
+            text, _ = mends.apply(path, decode((root / path).read_bytes()))
+            lines += mends.left(path, text)
+    return lines
 
 
 def _layer_changes(root: Path, before: Callable[[str], bytes | None]) -> list[Change]:
     changes = []
-    known = read_manifest(root)
+    known = read_manifest(root).get("files", {})
     left_out = second_names_taken(root)
     ours = {
         source.relative_to(LAYERS).as_posix(): source.read_bytes()
@@ -166,14 +180,7 @@ def _layer_changes(root: Path, before: Callable[[str], bytes | None]) -> list[Ch
     for path, after in ours.items():
         if path in left_out:
             continue
-        content = before(path)
-        is_new = path not in known.get("files", {})
-        if is_new and content not in (None, after):
-            raise ToolError(
-                f"{root / path} already exists and is not ours. Nothing was written. "
-                "Move it away, and run this again"
-            )
-        changes.append(Change(path, content, after, "our layers"))
+        changes.append(_our_file(root, path, after, before, known))
     needed = set(registered_types()) - {name for name, _ in left_out.values()}
     for name, file in _types_of_others(root).items():
         if name in needed:
@@ -183,6 +190,23 @@ def _layer_changes(root: Path, before: Callable[[str], bytes | None]) -> list[Ch
                 "and .hpp) out of the tree, and run this again"
             )
     return changes
+
+
+def _our_file(
+    root: Path,
+    path: str,
+    after: bytes,
+    before: Callable[[str], bytes | None],
+    known: Collection[str],
+) -> Change:
+    """Return the change that puts a file of ours into the tree."""
+    content = before(path)
+    if path not in known and content not in (None, after):
+        raise ToolError(
+            f"{root / path} already exists and is not ours. Nothing was written. "
+            "Move it away, and run this again"
+        )
+    return Change(path, content, after, "our layers")
 
 
 def second_names_taken(root: Path) -> dict[str, tuple[str, Path]]:

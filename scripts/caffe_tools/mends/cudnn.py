@@ -3,7 +3,7 @@
 With cuDNN 5 to 7 the mended files compile to what they compiled to before.
 """
 
-from caffe_tools.mends import Mend
+from caffe_tools.mends.mend import Mend
 
 HEADER = "include/caffe/util/cudnn.hpp"
 
@@ -89,7 +89,7 @@ CAFFE_CUDNN_QUERY(BackwardData, BwdData, BWD_DATA, cudnnFilterDescriptor_t,
 #endif  // CUDNN_VERSION >= 8000
 """
 
-CUDA_MENDS = (
+CUDNN_MENDS = (
     Mend(
         "cudnn-8-queries",
         "cuDNN 8 has no query for an algorithm within a workspace limit",

@@ -1,0 +1,149 @@
+"""OpenCV's old names and headers, in all sources of a tree."""
+
+import re
+
+from caffe_tools.mends import cxx, opencv_names
+from caffe_tools.mends.mend import CODE, CodeMend, Remark, line_of
+
+NAMES = "caffe/randrop/compat/opencv_names.hpp"
+"""Our header with the names that OpenCV 2.4 lacks, and FourCC."""
+
+_NAME = re.compile(r"(?:\bcv\s*::\s*|(?<![\w>])::\s*)?\b(CV_[A-Za-z]\w*)\b")
+# Lines that define an old name or ask for it: somebody has seen to the versions.
+_ASKED = re.compile(r"^[ \t]*#[ \t]*(?:define|undef|ifdef|ifndef|if|elif)\b.*$", re.M)
+_VERSION = "#include <opencv2/core/version.hpp>\n"
+_HEADERS = re.compile(
+    r"^([ \t]*#[ \t]*include[ \t]*(?:"
+    r"[<\"]opencv2/(?:\w+/(?:legacy/)?\w+_c|core/types_c|imgproc/types_c)\.h[>\"]"
+    r"|[<\"]opencv/(?:cv|cxcore|highgui|cvaux)\.(?:h|hpp)[>\"]"
+    r"|<(?:cv|cxcore|highgui|cvaux)\.h>"
+    r")[^\n]*)\n",
+    re.M,
+)
+_OPENCV = r"^opencv2?/|^(?:cv|cxcore|highgui)\.h$"
+_WHOLE = {"opencv2/opencv.hpp", "opencv/cv.hpp", "opencv/cv.h"}
+_GUARDED = re.compile(r"^#if CV_MAJOR_VERSION < [45]\n\Z", re.M)
+# What OpenCV 4 still has under such a name, and its C++ headers do, too.
+_KEPT = re.compile(
+    r"CV_(?:RGB|MAKE_?TYPE|MAT_\w+|PI|2PI|LOG2|ELEM_SIZE1?|USRTYPE1|CN_\w+|DEPTH_\w+"
+    r"|VERSION\w*|\w+_VERSION|Assert\w*|DbgAssert|Error\w*|EXPORTS\w*|OUT|IN_OUT"
+    r"|INLINE|WRAP\w*|SSE\w*|AVX\w*|NEON\w*|SIMD\w*|Func|OVERRIDE|FINAL|NOEXCEPT"
+    r"|DECL\w*|ALWAYS_INLINE|CXX\w*|CPU_\w+|StaticAssert|PROP_\w+|TRACE\w*|LOG_\w+"
+    r"|CheckXX|Check\w+|Sts\w+|Bad\w+|StsOk)$"
+)
+_C_CALL = re.compile(
+    r"(?<![\w.>:])(?:cv(?:Load|Save|Create|Release|Copy|Clone|Resize|Show|Query|Get"
+    r"|Set|Capture|Wait|Cvt|Convert|Rectangle|Circle|Line|Put|Init|Named|Destroy"
+    r"|Point|Size|Scalar|Rect)\w*\s*(?=\()"
+    r"|(?:IplImage|Cv(?:Mat|Point\w*|Size\w*|Scalar|Rect|Seq|MemStorage|Capture"
+    r"|VideoWriter))\b)"
+)
+
+
+def _uses(text: str) -> list[tuple[int, int, str]]:
+    """Return begin, end and name of each use of an old name."""
+    masked = _ASKED.sub(_blank_asked, cxx.code(text))
+    return [(*m.span(), m[1]) for m in _NAME.finditer(masked)]
+
+
+def _blank_asked(match: re.Match) -> str:
+    """Blank what a directive asks about or defines; a value that it defines stays."""
+    begin = re.match(r"^([ \t]*#[ \t]*define[ \t]+\w+)(.*)$", match[0], re.S)
+    if begin:
+        return " " * len(begin[1]) + begin[2]
+    return " " * len(match[0])
+
+
+def _mend(text: str) -> str:
+    changes, added = [], []
+    masked = cxx.code(text)
+    for begin, end, name in _uses(text):
+        new = opencv_names.successor(name)
+        if new:
+            changes.append((begin, end, f"cv::{new}"))
+            added.append((begin, new, opencv_names.since_3(name)))
+        elif name == "CV_FOURCC" and masked[end:].lstrip()[:1] == "(":
+            changes.append((begin, end, "caffe::randrop::FourCC"))
+            added.append((begin, "", True))
+    changes += _new_includes(text, added)
+    return _HEADERS.sub(_guard, cxx.splice(text, changes))
+
+
+def _new_includes(
+    text: str, added: list[tuple[int, str, bool]]
+) -> list[tuple[int, int, str]]:
+    """Return the insertions that declare the new names."""
+    own = [name for _, name in cxx.includes(text)]
+    theirs = [name for name in own if re.search(_OPENCV, name)]
+    lines: dict[str, list[int]] = {}
+    late = [at for at, _, new in added if new]
+    if late and NAMES not in own:
+        lines[f'#include "{NAMES}"\n'] = late
+    # Where OpenCV comes by a header of the tree, it brings its C++ names along.
+    if theirs and not _WHOLE.intersection(own):
+        for part in ("core", "highgui", "imgproc"):
+            uses = [
+                at for at, new, _ in added if new and opencv_names.module(new) == part
+            ]
+            if uses and not _included(part, own):
+                lines[f"#include <opencv2/{part}/{part}.hpp>\n"] = uses
+    beside = _OPENCV if theirs else None
+    places: dict[int, str] = {}
+    for line, uses in lines.items():
+        at = cxx.place_for_include(text, uses, beside)
+        places[at] = places.get(at, "") + line
+    return [(at, at, new) for at, new in places.items()]
+
+
+def _included(part: str, own: list[str]) -> bool:
+    """Return whether one of the includes brings the C++ names of a module."""
+    known = {
+        "core": ("core/core.hpp", "core.hpp", "highgui", "imgproc"),
+        "highgui": ("highgui/highgui.hpp", "highgui.hpp", "imgcodecs"),
+        "imgproc": ("imgproc/imgproc.hpp", "imgproc.hpp"),
+    }[part]
+    return any(
+        name.startswith(f"opencv2/{k}") and name.endswith(".hpp")
+        for name in own
+        for k in known
+    )
+
+
+def _guard(match: re.Match) -> str:
+    line, before = match[1], match.string[: match.start()]
+    if _GUARDED.search(before):
+        return match[0]
+    if "opencv2/" in line:
+        return f"{_VERSION}#if CV_MAJOR_VERSION < 5\n{line}\n#endif\n"
+    return (
+        f"{_VERSION}#if CV_MAJOR_VERSION < 4\n{line}\n#else\n"
+        "#include <opencv2/core.hpp>\n"
+        "#include <opencv2/highgui.hpp>\n"
+        "#include <opencv2/imgproc.hpp>\n#endif\n"
+    )
+
+
+def _left(text: str) -> list[Remark]:
+    masked = cxx.code(text)
+    defined = set(re.findall(r"#\s*define\s+(CV_\w+)", masked))
+    remarks = []
+    for begin, _, name in _uses(text):
+        if name not in defined and not _KEPT.match(name):
+            what = f"OpenCV 4 and newer have no {name}: use its name in cv::"
+            remarks.append(Remark(line_of(text, begin), what))
+    calls = list(_C_CALL.finditer(masked))
+    if calls:
+        names = ", ".join(sorted({m[0].strip() for m in calls})[:4])
+        what = f"OpenCV 5 has no C interface, and OpenCV 4 not all of it: {names}"
+        remarks.append(Remark(line_of(text, calls[0].start()), what))
+    return remarks
+
+
+OPENCV = CodeMend(
+    "opencv-names",
+    "OpenCV 4 has the names and OpenCV 5 the headers of the C interface no more",
+    CODE,
+    ("CV_", "opencv", "<cv", "<cxcore", "<highgui", "Cv", "IplImage"),
+    _mend,
+    _left,
+)
