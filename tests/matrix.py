@@ -34,7 +34,8 @@ from matrix_cells import CELLS, HOWS, MACHINES, PACKAGES, Cell, parse, passed
 REPOSITORY = Path(__file__).resolve().parents[1]
 OUT = REPOSITORY / "results" / "builds.json"
 SIGN = "Caffe trees x machines, by tests/matrix.py"
-BARE = ("python3", "ca-certificates")
+BARE = ("python3", "ca-certificates", "ccache")
+"""What a machine of "tool" begins with."""
 
 
 def read(path: Path) -> dict[str, dict]:
@@ -103,13 +104,22 @@ def machine(folder: Path, name: str, bare: bool) -> Path:
 def settings(cell: Cell, tree: str, jobs: int) -> dict[str, str]:
     """Return the environment of a cell."""
     kept = ("PIP_CERT", "PIP_INDEX_URL", "PIP_DEFAULT_TIMEOUT", "HTTPS_PROXY")
+    # Cells with the same compiler share what they compiled.
+    ccache = {
+        "CMAKE_CXX_COMPILER_LAUNCHER": "ccache",
+        "CMAKE_C_COMPILER_LAUNCHER": "ccache",
+        "CCACHE_DIR": "/build/ccache",
+        "CCACHE_BASEDIR": "/build",
+        "CCACHE_NOHASHDIR": "1",
+        "CCACHE_SLOPPINESS": "time_macros,include_file_mtime,include_file_ctime",
+    }
     return {
         **{name: os.environ[name] for name in kept if name in os.environ},
         "TREE": tree,
         "CXX": cell.compiler,
         "CC": cell.compiler.replace("clang++", "clang").replace("g++", "gcc"),
         "JOBS": str(jobs),
-        "CCACHE_DIR": "/build/ccache",
+        **ccache,
         "DEBIAN_FRONTEND": "noninteractive",
         "GLOG_minloglevel": "2",
         "OMP_NUM_THREADS": str(jobs),
@@ -160,7 +170,7 @@ def answer(tree: Path, said: str) -> dict[str, str]:
         words = [word for number in numbers for word in number.split()]
         again = patch(tree, *words)
         if again.returncode == 0:
-            how = f"with the {len(numbers)} options --number that it advises"
+            how = f"with the {len(numbers)} numbers that it advises"
             return {"result": "patched", "why": how}
         said = again.stderr
     why = said.strip().removeprefix("error: ").replace(f"{tree}/", "")

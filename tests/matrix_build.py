@@ -28,7 +28,7 @@ _CMAKE = r"""
 echo "STEP configure"
 cmake -S "$TREE" -B "$TREE/build" -DCMAKE_BUILD_TYPE=Release \
   -DCMAKE_C_COMPILER="$CC" -DCMAKE_CXX_COMPILER="$CXX" \
-  -DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCPU_ONLY=ON -DBLAS=Open -DUSE_LEVELDB=OFF \
+  -DCPU_ONLY=ON -DBLAS=Open -DUSE_LEVELDB=OFF \
   -DUSE_OPENMP=ON -DBUILD_docs=OFF -Dpython_version=3 \
   -DBUILD_only_tests="@TESTS@"
 echo "STEP build"
@@ -71,7 +71,7 @@ done
 
 _TOOL = r"""
 echo "STEP build"
-export RANDROP_BUILD="$TREE/../build" CCACHE_DIR=/build/ccache
+export RANDROP_BUILD="$TREE/../build"
 cd /repository
 python3 scripts/build_caffe.py --no-tests --jobs "$JOBS" @SOURCE@
 tree="$RANDROP_BUILD/caffe"

@@ -1,5 +1,6 @@
 """What was built where (docs/reference/builds.md)."""
 
+import html
 from collections.abc import Mapping
 from typing import Any
 
@@ -78,8 +79,13 @@ def forks(content: Mapping[str, Any]) -> str:
     whys = ((c["tree"], c.get("why")) for c in cells if c["result"] == "patched")
     done = [f"`{tree}`" + (f" ({why})" if why else "") for tree, why in whys]
     others = [cell for cell in cells if cell["result"] != "patched"]
-    refused = [f"`{cell['tree']}` is refused: {cell['why']}" for cell in others]
+    refused = [f"`{cell['tree']}` is refused: {_reason(cell)}" for cell in others]
     return bullets([f"Patched: {listed(done)}.", *refused])
+
+
+def _reason(cell: Mapping[str, Any]) -> str:
+    """Return why a tree is refused, without the remedies that the tool adds."""
+    return html.escape(cell["why"].partition(". Nothing was written")[0], quote=False)
 
 
 def _compiler(cell: Mapping[str, Any]) -> str:
@@ -103,4 +109,5 @@ def _result(cell: Mapping[str, Any]) -> str:
         "refused": "refused: {why}",
         "not run": "not run: {why}",
     }[cell["result"]]
-    return words.format(**{"why": "not asked for", **cell}).replace("|", "\\|")
+    why = html.escape(cell.get("why", ""), quote=False).replace("|", "\\|")
+    return words.format(**{**cell, "why": why})
