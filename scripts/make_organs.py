@@ -9,7 +9,7 @@ from pathlib import Path
 import _start  # noqa: F401
 
 from randrop import cli
-from randrop.data.labelled import write_organs
+from randrop.data.organ_set import write_organs
 
 log = logging.getLogger("randrop")
 

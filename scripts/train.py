@@ -15,7 +15,6 @@ from randrop.errors import UserError
 from randrop.files.locks import locked
 from randrop.losses.registry import ACTIVATIONS, NAMES
 from randrop.nets.losses import GRAMMAR
-from randrop.report import training_curves
 from randrop.training import caffe_train, prototxts, snapshots, weights
 from randrop.training.settings import OF_PHOTOGRAPHS, settings_of
 
@@ -167,6 +166,9 @@ def _train(
     complete = caffe_train.train(
         run, options.iterations, snapshot, options.weights, options.threads, lock
     )
+    # matplotlib needs half a second to load.
+    from randrop.report import training_curves
+
     training_curves.draw(run)
     if complete:
         log.info("Trained: %s", caffe_train.finish(run, options.iterations))

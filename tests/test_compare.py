@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 from scipy import stats
 
-from randrop.data.labelled import write_organs
+from randrop.data.organ_set import write_organs
 from randrop.evaluation import comparison, metrics
 from randrop.report import comparison_tables
 

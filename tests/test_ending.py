@@ -15,7 +15,7 @@ import pytest
 from conftest import REPOSITORY
 from small_training import command
 
-from randrop.data.labelled import write_organs
+from randrop.data.organ_set import write_organs
 from randrop.errors import UserError
 from randrop.files import locks
 from randrop.pycaffe import processes

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from randrop.data import organs
-from randrop.data.labelled import is_labelled, read_labelled, write_organs
+from randrop.data.labelled import is_labelled, read_labelled
+from randrop.data.organ_set import write_organs
 from randrop.errors import UserError
 from randrop.evaluation.labels import overlap
 

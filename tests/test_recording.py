@@ -11,7 +11,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, average_precision_score
 
 from randrop.data import field_of_view, network_input, read_dataset
-from randrop.data.labelled import write_organs
+from randrop.data.organ_set import write_organs
 from randrop.errors import UserError
 from randrop.nets.losses import parse_losses
 from randrop.surface import numpy_losses, recorder, recording, scenes, step_files

@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 
 def regions(mask: NDArray, neighbours: int = 8) -> tuple[NDArray[np.int32], int]:
@@ -21,4 +20,7 @@ def regions(mask: NDArray, neighbours: int = 8) -> tuple[NDArray[np.int32], int]
         0 outside, else numbers from 1, ordered by the regions' first pixels row by row.
     count : int
     """
+    # Half of the time that most scripts need to start.
+    from scipy import ndimage
+
     return ndimage.label(mask != 0, np.ones((3, 3), int) if neighbours == 8 else None)

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from randrop.files import replacing, schema
 from randrop.files.documents import Curves, read_run
 from randrop.training import kept_file
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 
 def draw(run: Path) -> list[Path]:
@@ -33,7 +30,8 @@ def _draw_curves(run: Path) -> Path:
     settings = read_run(run, "train again", ("loss",))
     dropping = settings["loss"].startswith("random-drop")
     validation = "validation loss" + (" (no pixel dropped)" if dropping else "")
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
     for name, style, label in (
         ("training_loss", "-", "training loss"),
         ("validation_loss", "o-", validation),
@@ -57,7 +55,8 @@ def _draw_kept(run: Path) -> Path:
         for key in ("iteration", "negatives", "kept", "expected")
     )
     negatives = np.maximum(negatives, 1)
-    figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
     axes.plot(iteration, kept / negatives, label="kept (mask)")
     axes.plot(iteration, expected / negatives, "--", label="expected, mean of 1 - d(p)")
     axes.set(xlabel="iteration", ylabel="share of negatives kept", yscale="log")
@@ -65,8 +64,7 @@ def _draw_kept(run: Path) -> Path:
     return _save(figure, run / "kept.png")
 
 
-def _save(figure: plt.Figure, path: Path) -> Path:
+def _save(figure: Figure, path: Path) -> Path:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
-    plt.close(figure)
     return path
