@@ -1,0 +1,1 @@
+"""What scripts/bundle.py packs: libraries, Python, Caffe, launchers and licences."""
