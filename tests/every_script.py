@@ -149,9 +149,14 @@ FILES = {
 
 # Scripts that take minutes: test only that they refuse.
 LONG = {
+    "bundle": lambda w, out: ("--out", out / "a.tar.gz"),
     "bench_losses": lambda w, out: ("--without-pytorch", "--out", out / "a.json"),
     "bench_training": lambda w, out: (
         *("--contenders", "caffe", "--out", out / "a.json"),
     ),
 }
-LONG_FILES = {"bench_losses": ("a.json", "a.png"), "bench_training": ("a.json",)}
+LONG_FILES = {
+    "bundle": ("a.tar.gz",),
+    "bench_losses": ("a.json", "a.png"),
+    "bench_training": ("a.json",),
+}

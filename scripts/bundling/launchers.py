@@ -5,8 +5,8 @@ from pathlib import Path
 # Commands of the bundle that are scripts of the repository, as `randrop NAME` has them.
 COMMANDS = (
     "prepare", "train", "predict", "evaluate", "evaluate-labels", "compare",
-    "show-kept", "surface", "export-model", "export-lmdb", "make-phantom",
-    "make-organs", "make-prototxt",
+    "show-kept", "surface", "export-model", "export-onnx", "export-lmdb",
+    "make-phantom", "make-organs", "make-prototxt",
 )  # fmt: skip
 
 START = """\

@@ -115,7 +115,10 @@ def look_at(root: Path) -> Iterator[Finding]:
     try:
         changes = planning.plan(root, numbers)
     except ToolError as error:
-        yield finding("fits", NO, str(error), f"{patch} --dry-run")
+        # Where numbers are taken, the message offers free ones.
+        numbers = re.findall(r"--number \w+=\d+", str(error))
+        remedy = " ".join([patch, *numbers]) if numbers else ""
+        yield finding("fits", NO, str(error), remedy)
         return
     yield finding("fits", OK, f"the patch changes or adds {len(changes)} files")
     words = {
@@ -150,8 +153,7 @@ def _engine(root, finding) -> Finding:  # noqa: ANN001
     missing = planning.engine_left_out(root)
     if not missing:
         return finding("engine", OK, "its layers run through oneDNN", needed=False)
-    files = dict.fromkeys(missing) | dict(missing if isinstance(missing, dict) else {})
-    files = [f"{path}: {what}" if what else path for path, what in files.items()]
+    files = [f"{path}: {what}" for path, what in missing.items()]
     words = f"Caffe's own layers stay, without oneDNN: {'; '.join(files)}"
     return finding("engine", NO, words, needed=False)
 
