@@ -145,7 +145,7 @@ def _mends(root, changes, finding) -> Iterator[Finding]:  # noqa: ANN001
     # The engine has a line of its own.
     names = sorted(name for name in names if not name.startswith("cpu-engine"))
     yield finding("mends", OK, f"{len(names)} apply: {', '.join(names) or 'none'}")
-    for line in getattr(planning, "unmended", lambda _: [])(root):
+    for line in planning.unmended(root):
         yield finding("mends", NO, line, needed=False)
 
 
