@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from caffe_tools.cuda_mends import HEADER as CUDNN_HEADER
 from caffe_tools.errors import ToolError
+from caffe_tools.mends.cudnn import HEADER as CUDNN_HEADER
 from caffe_tools.toolchain import requirements
 
 LIBRARIES = ("lib64", "lib", "targets/x86_64-linux/lib")
