@@ -197,7 +197,9 @@ def run(cell: Cell, roots: Path, jobs: int, logs: Path) -> dict[str, object]:
     if cell.how == "patch":
         root = roots / "patched"
     else:
-        root = machine(roots, cell.machine, cell.how == "tool")
+        # Where apt has no Debian archive, it cannot install what a bare one lacks.
+        bare = cell.how == "tool" and cell.tree != "pypi"
+        root = machine(roots, cell.machine, bare)
     start = time.monotonic()
     tree = place(cell, root)
     if cell.how not in ("tool", "hand"):

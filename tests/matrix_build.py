@@ -69,6 +69,12 @@ for program in @BINARIES@; do
 done
 """
 
+# As an Ubuntu whose packages are installed: apt knows no Debian archive.
+_UBUNTU = r"""
+mount -t tmpfs tmpfs /etc/apt
+echo "deb http://archive.ubuntu.com/ubuntu noble main" > /etc/apt/sources.list
+"""
+
 _TOOL = r"""
 echo "STEP build"
 export RANDROP_BUILD="$TREE/../build"
@@ -129,7 +135,7 @@ def script(cell: Cell) -> str:
         "cmake": _CMAKE,
         "make": _MAKE,
         "hand": _by_hand() + _CMAKE,
-        "tool": _TOOL,
+        "tool": (_UBUNTU if cell.tree == "pypi" else "") + _TOOL,
         "compile": _COMPILE,
     }[cell.how]
     binaries = " ".join(f".build_release/test/test_{name}.testbin" for name in tests)

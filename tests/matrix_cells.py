@@ -11,7 +11,7 @@ HOWS = {
     "cmake": "patch_caffe.py, then Caffe's own CMake",
     "make": "patch_caffe.py, then Caffe's own Makefile",
     "hand": "docs/how-to/patch-by-hand.md, then Caffe's own CMake",
-    "tool": "build_caffe.py, on a machine without the packages",
+    "tool": "build_caffe.py, on a machine without the packages, or as an Ubuntu (pypi)",
     "compile": "patch_caffe.py, then every changed .cpp file through the compiler",
     "patch": "patch_caffe.py alone",
 }
@@ -64,9 +64,9 @@ def _several(trees: str, machine: str, compilers: str, how: str) -> list[Cell]:
 
 
 CELLS = [
-    # What the quickstart does on a bare machine.
-    *_several("pypi", "bookworm", "g++-12", "tool"),
+    # What the quickstart does on a bare machine, and where apt knows no Debian archive.
     *_several("debian", "trixie", "g++-14", "tool"),
+    *_several("pypi", "bookworm", "g++-12", "tool"),
     # What a user with a tree of his own does, on old and new machines.
     *_several("bvlc", "bookworm", "g++-12", "cmake"),
     *_several("bvlc", "sid+experimental", "g++-15", "cmake"),
