@@ -396,3 +396,18 @@ def test_a_tree_is_not_copied_into_itself(users):
     with pytest.raises(ToolError, match=r"is inside .*RANDROP_BUILD.*--in-place"):
         origin.place_tree(users, users / "build" / "caffe", print)
     assert names(users / "build") == ["CMakeCache.txt"]
+
+
+def test_the_source_is_told_before_anything_is_installed(monkeypatch, capsys, tmp_path):
+    import build_caffe
+
+    def install(*arguments):
+        raise ToolError("enough")
+
+    monkeypatch.setattr(build_caffe.toolchain, "install_packages", install)
+    monkeypatch.setattr("sys.argv", ["build_caffe.py"])
+    options = build_caffe.arguments()
+    with pytest.raises(ToolError, match="enough"):
+        build_caffe._build(options, tmp_path, 0.0)
+    told = source.first_source(tmp_path / "cache" / "caffe")
+    assert f"Caffe's source: {told}\n" in capsys.readouterr().out
