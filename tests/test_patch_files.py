@@ -21,6 +21,14 @@ DIGESTS = {
         "10fa22045bfd35d09854b50c",
         "3849627d17117d02b2a9a314",
     ),
+    "Makefile": (
+        "1267fd6cf7555a9675efe2a6",
+        "abfd9ca7e0673d862c27345d",
+    ),
+    "Makefile.config.example": (
+        "0fef6cc861633957300648f8",
+        "8c5caf067e2a4bc5152e1650",
+    ),
     "cmake/Cuda.cmake": (
         "39dad3e3ebca2c6d61502b6f",
         "73b31a6af24643444f30781e",

@@ -5,7 +5,9 @@ factory stays an expression because many forks add an include or a comment right
 these lines, where a patch requires its context to match. The tool applies it together
 with the patches, or not at all.
 
-The hook for threads is applied wherever CMake has no option for OpenMP.
+The hook for threads is applied wherever CMake has no option for OpenMP. Those of plain
+make are applied wherever they fit: it uses OpenMP and oneDNN where it finds them, as
+CMake does, because an option that is off would be found by nobody.
 """
 
 import dataclasses
@@ -129,3 +131,95 @@ THREADS = Hook(
     ),
     unless=r"(?i)openmp",
 )
+
+_FLAGS = "$(foreach includedir,$(INCLUDE_DIRS),-I$(includedir))"
+
+
+def _found(name: str, options: str) -> str:
+    """Return lines of a Makefile that set a variable if the compiler can do this."""
+    return (
+        f"ifndef {name}\n"
+        f"{name} := $(shell $(CXX) {options} -x c++ -fsyntax-only /dev/null"
+        " 2> /dev/null && echo 1)\n"
+        "endif\n"
+    )
+
+
+_BEFORE_FLAGS = r"^# Complete build flags\.\n"
+_BEFORE_CPU_ONLY = r"^# CPU-only switch[^\n]*\n"
+
+MAKE_THREADS = (
+    Hook(
+        "make-threads",
+        "plain make compiles our losses for threads, where the compiler has OpenMP",
+        "Makefile",
+        (
+            Insertion(
+                _BEFORE_FLAGS,
+                "# OpenMP: threads for the losses of randrop\n"
+                + _found("USE_OPENMP", "-fopenmp -include omp.h")
+                + "ifeq ($(USE_OPENMP), 1)\n"
+                "CXXFLAGS += -fopenmp\n"
+                "LINKFLAGS += -fopenmp\n"
+                "endif\n"
+                "\n",
+                before=True,
+            ),
+        ),
+        unless=r"(?i)openmp",
+    ),
+    Hook(
+        "make-threads-option",
+        "an option that leaves it out",
+        "Makefile.config.example",
+        (
+            Insertion(
+                _BEFORE_CPU_ONLY,
+                "# Threads for the losses of randrop: on, where there is OpenMP\n"
+                "# (uncomment to build without).\n"
+                "# USE_OPENMP := 0\n"
+                "\n",
+                before=True,
+            ),
+        ),
+        unless=r"(?i)openmp",
+    ),
+)
+"""OpenMP in plain make, each hook where it fits."""
+
+MAKE_ENGINE = (
+    Hook(
+        "make-engine",
+        "plain make looks for oneDNN and, where it is, defines USE_ONEDNN",
+        "Makefile",
+        (
+            Insertion(
+                _BEFORE_FLAGS,
+                "# oneDNN: fast layers on the CPU\n"
+                + _found("USE_ONEDNN", f"{_FLAGS} -include dnnl.hpp")
+                + "ifeq ($(USE_ONEDNN), 1)\n"
+                "COMMON_FLAGS += -DUSE_ONEDNN\n"
+                "LIBRARIES += dnnl\n"
+                "endif\n"
+                "\n",
+                before=True,
+            ),
+        ),
+    ),
+    Hook(
+        "make-engine-option",
+        "an option that leaves it out",
+        "Makefile.config.example",
+        (
+            Insertion(
+                _BEFORE_CPU_ONLY,
+                "# Fast CPU layers through oneDNN: on, where dnnl.hpp is found\n"
+                "# (uncomment to build without).\n"
+                "# USE_ONEDNN := 0\n"
+                "\n",
+                before=True,
+            ),
+        ),
+    ),
+)
+"""oneDNN in plain make, each hook where it fits, in trees that have the engine."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from caffe_tools import demands, engine, mends, parameters
 from caffe_tools.errors import ToolError
-from caffe_tools.hooks import THREADS
+from caffe_tools.hooks import MAKE_ENGINE, MAKE_THREADS, THREADS
 from caffe_tools.parameters import PROTO
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -79,9 +79,11 @@ def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[
         changes += _layer_changes(root, before)
     steps = []
     if not mends_only:
-        steps.append((f"{THREADS.name}: {THREADS.why}", THREADS))
+        hooks = [THREADS, *MAKE_THREADS]
         if not _engine_misfits(before):
             steps += engine.steps(PATCHES)
+            hooks += MAKE_ENGINE
+        steps += [(f"{hook.name}: {hook.why}", hook) for hook in hooks]
     concerned = [*mends.paths(root), *originals, *(step.path for _, step in steps)]
     for path in dict.fromkeys(concerned):
         content = before(path)

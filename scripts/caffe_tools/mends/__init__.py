@@ -15,6 +15,7 @@ from caffe_tools.mends.code import CODE_MENDS
 from caffe_tools.mends.cuda import CUDA_MENDS
 from caffe_tools.mends.cudnn import CUDNN_MENDS
 from caffe_tools.mends.files import FILE_MENDS
+from caffe_tools.mends.makefile import MAKEFILE_MENDS
 from caffe_tools.mends.mend import CMAKE, CODE, CodeMend, Mend, Remark, covers
 from caffe_tools.mends.opencv import NAMES, OPENCV
 
@@ -25,6 +26,7 @@ MENDS: tuple[Mend | CodeMend, ...] = (
     *CODE_MENDS,
     *FILE_MENDS,
     *CMAKE_MENDS,
+    *MAKEFILE_MENDS,
     *CUDA_MENDS,
     *CUDNN_MENDS,
 )
@@ -48,6 +50,9 @@ def paths(root: Path) -> list[str]:
                 file = Path(folder, name)
                 path = file.relative_to(root).as_posix()
                 if not covers(f"{CODE} {CMAKE} *.py Makefile*", path):
+                    continue
+                # Ours is as it is to be, also where nobody recorded that it is ours.
+                if "/caffe/randrop/" in path:
                     continue
                 if file.is_symlink():
                     target = file.resolve()

@@ -9,7 +9,17 @@
 
 #ifdef RANDROP_X86_KERNELS
 
+// GCC's header leaves registers unset where all of them is written, and warns
+// of its own lines hundreds of times.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
+#else
+#include <immintrin.h>
+#endif
 
 #pragma GCC diagnostic ignored "-Wpsabi"
 // Applies from here on; the headers included above are for any processor.
