@@ -15,7 +15,7 @@ RUN . scripts/need_python.sh \
 FROM ${DEBIAN}-slim
 COPY --from=build /randrop /opt/randrop
 ENV PATH=/opt/randrop/bin:$PATH
-RUN useradd --create-home randrop
-USER randrop
+RUN useradd --create-home --uid 1000 randrop
+USER 1000
 WORKDIR /data
 CMD ["train", "--help"]

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 from types import SimpleNamespace
 
 import bundle_elsewhere
@@ -16,6 +17,8 @@ import bundle
 from bundling import archive, contents, launchers, libraries, packages
 from randrop.files import ownership
 from randrop.pycaffe.build import caffe_root
+
+SCRIPT = bundle_elsewhere.REPOSITORY / "scripts" / "bundle.py"
 
 
 @pytest.fixture
@@ -198,6 +201,23 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path):
     assert "did not write" in result.stderr
     assert (tmp_path / "a.tar.gz").read_text() == "mine"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_killed_run_leaves_hidden_names_alone(tmp_path):
+    command = [sys.executable, SCRIPT, "--out", tmp_path / "a.tar.gz"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
+        child.kill()
+        child.communicate()
+    names = [path.name for path in tmp_path.iterdir()]
+    assert names
+    assert all(name.startswith(".a.tar.") for name in names), names
+    for path in tmp_path.iterdir():
+        shutil.rmtree(path)
 
 
 def test_a_missing_patchelf_is_named_with_the_remedy(monkeypatch, tmp_path):

@@ -21,12 +21,14 @@ _NOT_OF_PYTHON = shutil.ignore_patterns(
     *("turtle.py", "_tkinter*", "config-*", "__pycache__", "*.a", "*.pyc"),
     *("dist-packages", "site-packages", "EXTERNALLY-MANAGED"),
 )
-_NOT_OF_OURS = shutil.ignore_patterns("__pycache__", "*.pyc", ".randrop*", "test")
-_FOLDERS = ("python_layers", "prototxt", "models", "proto")
-# Scripts that work on the repository, and not on data and networks.
+_NOT_OF_OURS = shutil.ignore_patterns("__pycache__", "*.pyc", ".randrop*")
+_FOLDERS = (
+    *("python_layers", "prototxt", "models", "proto", "caffe_layers", "caffe_patches"),
+)
+# Scripts that need what is not packed: compilers, or the rest of the repository.
 _NOT_SCRIPTS = (
-    *("build_caffe.py", "patch_caffe.py", "bundle.py", "doctor.py", "_site.py"),
-    *("readme_tables.py", "make_layer_table.py", "bundling", "caffe_tools", "figures"),
+    *("build_caffe.py", "bundle.py", "doctor.py", "_site.py", "readme_tables.py"),
+    *("make_layer_table.py", "bundling", "checkup", "figures"),
 )
 # The Python of the bundle finds these two without PYTHONPATH.
 _PATHS = "../../../../randrop/python_layers\n../../../../caffe/python\n"
@@ -218,21 +220,18 @@ def compile_python(top: Path) -> None:
 
     The results depend neither on the time nor on the place.
     """
+    # Each part in a process of its own and in the same order always: the result depends
+    # on what Python has compiled before, and on the order of its sets. Some packages
+    # have templates that do not compile; Python would not import them either.
     command = [
-        *(sys.executable, "-I", "-m", "compileall", "-q", "-j", "1"),
+        *(sys.executable, "-m", "compileall", "-q", "-j", "1"),
         *("--invalidation-mode", "unchecked-hash", "-s", str(top)),
     ]
-    # Each part in a process of its own, for how Python compiles depends on what it has
-    # compiled before; in the same order always.
-    parts = [
-        top / "python" / "lib",
-        *(top / name for name in ("randrop", "caffe")),
-    ]
-    env = {**os.environ, "PYTHONHASHSEED": "0"}
+    parts = [top / "python" / "lib", top / "randrop", top / "caffe"]
     started = [
         subprocess.Popen(
-            [command[0], *command[2:], str(part)],
-            env=env,
+            [*command, str(part)],
+            env={**os.environ, "PYTHONHASHSEED": "0"},
             cwd=top,
             stdout=subprocess.DEVNULL,
         )

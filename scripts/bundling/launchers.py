@@ -6,7 +6,7 @@ from pathlib import Path
 COMMANDS = (
     "prepare", "train", "predict", "evaluate", "evaluate-labels", "compare",
     "show-kept", "surface", "export-model", "export-onnx", "export-lmdb",
-    "make-phantom", "make-organs", "make-prototxt",
+    "make-phantom", "make-organs", "make-prototxt", "patch-caffe",
 )  # fmt: skip
 
 START = """\
@@ -71,8 +71,8 @@ licences/           the licence texts of these packages
 
 Nothing is installed, and root is not needed. The folder may be moved, and may be
 read-only. What the scripts make goes to the folder `build` where they are started, or
-to $RANDROP_BUILD. Keep randrop's own files below CAFFE_ROOT for other trees: bin/
-always runs the Caffe of this bundle.
+to $RANDROP_BUILD. The programs in bin/ run the Caffe of this bundle, whatever
+$CAFFE_ROOT says.
 
 It runs on {machine} with the GNU C library {glibc} or newer{processor}. Faster
 instructions (AVX2, AVX-512) are used where the processor has them.

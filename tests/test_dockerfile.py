@@ -1,0 +1,49 @@
+"""The Dockerfile has good style, and what it runs and copies is there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bundle_elsewhere import REPOSITORY
+
+from bundling import launchers
+
+TEXT = (REPOSITORY / "Dockerfile").read_text()
+
+
+def test_hadolint_finds_nothing():
+    program = Path(sys.executable).with_name("hadolint")
+    if not program.exists():
+        pytest.skip("hadolint is not installed: build_caffe.py --venv-only does it")
+    result = subprocess.run(
+        [program, REPOSITORY / "Dockerfile"], capture_output=True, text=True
+    )
+    assert (result.returncode, result.stdout) == (0, "")
+
+
+def test_what_it_runs_exists_and_understands_its_options():
+    runs = re.findall(r"(scripts/\w+\.(?:py|sh))((?: --[\w-]+(?: /\S+)?)*)", TEXT)
+    assert {name for name, _ in runs} == {
+        *("scripts/need_python.sh", "scripts/build_caffe.py", "scripts/bundle.py")
+    }
+    for name, options in runs:
+        assert (REPOSITORY / name).is_file()
+        if options:
+            command = [sys.executable, REPOSITORY / name, "--help"]
+            shown = subprocess.run(command, capture_output=True, text=True).stdout
+            for option in re.findall(r"--[\w-]+", options):
+                assert option in shown
+
+
+def test_what_docker_does_not_send_is_not_needed():
+    ignored = (REPOSITORY / ".dockerignore").read_text().split()
+    assert {"build", ".git"} <= set(ignored)
+    for needed in ("scripts", "caffe_layers", "caffe_patches", "proto", "models"):
+        assert needed not in ignored
+
+
+def test_its_command_is_one_of_the_bundle():
+    (words,) = re.findall(r'^CMD \["([\w-]+)"', TEXT, re.MULTILINE)
+    assert words in launchers.COMMANDS
