@@ -20,6 +20,14 @@ WORDS = {
     State.PATCHED: "patched",
     State.NOT_PATCHED: "not patched",
     State.PARTLY: "partly patched: run this tool again to complete it, or --revert",
+    State.EDITED: (
+        "patched, and edited since: run this tool again to patch it around the edits, "
+        "or --revert, which keeps them"
+    ),
+    State.RECORD_LOST: (
+        "patched, but the record of it, .randrop, is gone: run this tool again to make "
+        "a new one, or --revert"
+    ),
     State.OTHER_VERSION: (
         "patched by another version of this project: run this tool again to update it"
     ),
@@ -37,7 +45,8 @@ fields to src/caffe/proto/caffe.proto, and applies the compatibility patches tha
 tree needs to build with current libraries. CAFFE_ROOT/.randrop keeps the originals.
 
 exit status: 0 done, or patched; with --check also 1 not patched, 3 partly patched,
-4 patched by another version; 2 an error, after which the tree is as it was.
+4 patched by another version, 5 edited since, 6 patched without its record; 2 an
+error, after which the tree is as it was.
 """
 
 

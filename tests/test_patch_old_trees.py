@@ -51,7 +51,7 @@ def test_the_twins_are_the_remedy_where_there_are_python_layers(bvlc, tmp_path, 
     assert "Python twins" not in said
 
 
-@pytest.mark.parametrize("kind", sorted(set(forks.KINDS) - set(REFUSED) - {"links"}))
+@pytest.mark.parametrize("kind", sorted(set(forks.KINDS) - set(REFUSED)))
 def test_each_kind_is_patched_and_restored(bvlc, tmp_path, kind):
     tree = forks.make(kind, tmp_path / "caffe", bvlc)
     before = state(tree)

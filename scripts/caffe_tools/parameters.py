@@ -84,6 +84,11 @@ def add(text: str, numbers: dict[str, int]) -> str:
     return patched
 
 
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Return the names and bodies of our blocks in a caffe.proto."""
+    return [(block["name"], block["body"]) for block in _BLOCKS.finditer(text)]
+
+
 def remove(text: str) -> tuple[str, dict[str, int]]:
     """Return caffe.proto without our blocks, and the numbers that were chosen.
 

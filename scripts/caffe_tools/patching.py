@@ -1,32 +1,19 @@
 """Patching a Caffe tree with our layers, and restoring it.
 
-`.randrop/` in the tree records its original state: a manifest with the hash of every
-file before and after, and the originals. The manifest is written before the first file
-changes, so that a run that is killed halfway can be detected, completed or undone.
+`caffe_tools.record` says what `.randrop/` in the tree holds, and `caffe_tools.recovery`
+what becomes of a tree that somebody changed in between.
 """
 
 import contextlib
 import enum
-import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
 
+from caffe_tools import record, recovery
 from caffe_tools.errors import ToolError
-from caffe_tools.planning import (
-    PROTO,
-    STATE,
-    Change,
-    check_tree,
-    decode,
-    plan,
-    read_file,
-    read_manifest,
-    read_originals,
-)
-
-_TEMPORARY = ".randrop-new"
+from caffe_tools.planning import PROTO, Change, check_tree, plan, read_file
+from caffe_tools.record import STATE, TEMPORARY, digest
 
 
 class State(enum.Enum):
@@ -36,6 +23,8 @@ class State(enum.Enum):
     NOT_PATCHED = 1
     PARTLY = 3
     OTHER_VERSION = 4
+    EDITED = 5
+    RECORD_LOST = 6
 
 
 def apply(
@@ -44,7 +33,7 @@ def apply(
     """Patch the tree, or update it to the current patch.
 
     Files that are already right are not written, so their times stay. A failure leaves
-    the tree as it was.
+    the tree as it was. Edits that somebody made since stay.
 
     Parameters
     ----------
@@ -66,24 +55,20 @@ def apply(
         On any conflict, or if the system refuses to write.
     """
     check_tree(root)
-    manifest = read_manifest(root)
+    manifest = recovery.take_stock(root)
     if numbers is None:
         numbers = manifest.get("numbers", {})
     changes = plan(root, numbers, mends_only)
     present = {c.path: read_file(root / c.path) for c in changes}
     old = manifest.get("files", {})
-    for change in changes:
-        if present[change.path] not in (change.before, change.after):
-            _refuse_edited(root, change.path, present[change.path], old)
     planned = {change.path for change in changes}
     dropped = [path for path in old if path not in planned]
-    for path in dropped:
-        _refuse_edited(root, path, read_file(root / path), old)
     pending = [c for c in changes if present[c.path] != c.after]
     if not pending and not dropped and manifest.get("state") == "applied":
         return []
     _check_writable(root, [c.path for c in pending])
-    _write(root, changes, pending, dropped, numbers)
+    _check_inside(root, [c.path for c in pending])
+    _write(root, manifest, changes, pending, dropped, numbers)
     return [c.path for c in pending] + dropped
 
 
@@ -96,26 +81,31 @@ def check(root: Path) -> State:
         If it is not a Caffe tree, or its state cannot be read.
     """
     check_tree(root)
-    manifest = read_manifest(root)
+    manifest = record.read_manifest(root)
     if not manifest:
-        marked = "// randrop: begin" in decode((root / PROTO).read_bytes())
-        return State.PARTLY if marked else State.NOT_PATCHED
+        return State.RECORD_LOST if recovery.traces(root) else State.NOT_PATCHED
     files = manifest["files"]
-    present = {path: _hash(read_file(root / path)) for path in files}
+    if recovery.edited(root, manifest):
+        return State.EDITED
+    present = {path: digest(read_file(root / path)) for path in files}
     if manifest["state"] != "applied" or any(
-        present[path] != record["after"] for path, record in files.items()
+        present[path] != entry["after"] for path, entry in files.items()
     ):
         return State.PARTLY
+    for path, entry in files.items():
+        record.original(root, path, entry)
     try:
         changes = plan(root, manifest["numbers"], manifest.get("mends_only", False))
     except ToolError:
         return State.OTHER_VERSION
-    wanted = {change.path: _hash(change.after) for change in changes}
+    wanted = {change.path: digest(change.after) for change in changes}
     return State.PATCHED if wanted == present else State.OTHER_VERSION
 
 
 def revert(root: Path) -> list[str]:
     """Restore the tree byte for byte to its state before the patch.
+
+    Edits that somebody made since stay.
 
     Returns
     -------
@@ -125,80 +115,77 @@ def revert(root: Path) -> list[str]:
     Raises
     ------
     ToolError
-        If it is not patched, or a patched file has been edited since.
+        If it is not patched, or an edit touches the lines of the patch.
     """
     check_tree(root)
-    manifest = read_manifest(root)
+    manifest = recovery.take_stock(root)
     if not manifest:
         raise ToolError(f"{root} is not patched: nothing to revert")
     files = manifest["files"]
-    for path, record in files.items():
-        content = read_file(root / path)
-        if _hash(content) not in (record["before"], record["after"]):
-            _refuse_edited(root, path, content, files)
     _check_writable(root, list(files))
+    originals = {path: record.original(root, path, files[path]) for path in files}
     changed = []
-    # Remove the manifest last, so that a killed revert can be run again.
-    for path, record in files.items():
-        target = root / path
-        if record["before"] is None:
-            if target.exists():
-                target.unlink()
-                changed.append(path)
-        elif _hash(read_file(target)) != record["before"]:
-            _replace(target, (root / STATE / "originals" / path).read_bytes())
+    # Remove the record last, so that a killed revert can be run again.
+    for path, content in originals.items():
+        if _restore(root / path, content, files[path].get("link")):
             changed.append(path)
+        _temporary(root / path).unlink(missing_ok=True)
     _remove_folders(root, manifest["folders"])
-    for path in root.rglob(f"*{_TEMPORARY}"):
-        path.unlink()
-    shutil.rmtree(root / STATE)
+    record.remove(root)
     return changed
+
+
+def _restore(target: Path, content: bytes | None, link: str | None) -> bool:
+    """Put a content or a link back; return whether that changed the file."""
+    if link is not None:
+        if target.is_symlink():
+            return False
+        record.link(target, link)
+    elif content is None:
+        if not target.exists():
+            return False
+        target.unlink()
+    elif read_file(target) == content:
+        return False
+    else:
+        record.replace(target, content)
+    return True
 
 
 def _write(
     root: Path,
+    old_manifest: dict,
     changes: list[Change],
     pending: list[Change],
     dropped: list[str],
     numbers: dict[str, int],
 ) -> None:
     """Stage everything, then rename; undo everything on failure."""
-    first_time = not (root / STATE).exists()
-    old_manifest = read_manifest(root)
-    previous = {c.path: read_file(root / c.path) for c in pending}
-    previous |= {path: read_file(root / path) for path in dropped}
+    old = old_manifest.get("files", {})
+    previous = {
+        path: (read_file(root / path), _link(root / path))
+        for path in [*(c.path for c in pending), *dropped]
+    }
     folders = set(old_manifest.get("folders", []))
     for change in changes:
         for parent in Path(change.path).parents:
             if not (root / parent).exists():
                 folders.add(parent.as_posix())
-    manifest = {
-        "state": "applying",
-        "numbers": numbers,
-        "mends_only": all(c.path != PROTO for c in changes),
-        "folders": sorted(folders),
-        "files": {
-            c.path: {"before": _hash(c.before), "after": _hash(c.after)}
-            for c in changes
-        },
-    }
-    # While applying, a revert must still know the files that were dropped.
-    dropped_records = {p: old_manifest["files"][p] for p in dropped}
     staged: list[tuple[Path, Path]] = []
     try:
-        for change in changes:
-            if change.before is not None:
-                original = root / STATE / "originals" / change.path
-                if not original.exists():
-                    original.parent.mkdir(parents=True, exist_ok=True)
-                    _replace(original, change.before)
-        _write_manifest(
-            root, {**manifest, "files": manifest["files"] | dropped_records}
-        )
+        files = {c.path: _entry(root, c, old.get(c.path)) for c in changes}
+        manifest = {
+            "state": "applied",
+            "numbers": numbers,
+            "mends_only": all(c.path != PROTO for c in changes),
+            "folders": sorted(folders),
+            "files": files,
+        }
+        _begin(root, manifest, previous, {path: old[path] for path in dropped})
         for change in pending:
             target = root / change.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.with_name(target.name + _TEMPORARY)
+            temporary = _temporary(target)
             staged.append((temporary, target))
             temporary.write_bytes(change.after)
             if target.exists():
@@ -206,14 +193,14 @@ def _write(
         for temporary, target in staged:
             temporary.replace(target)
         for path in dropped:
-            before = read_originals(root).get(path)
-            if before is None:
-                (root / path).unlink()
-            else:
-                _replace(root / path, before)
-        _write_manifest(root, {**manifest, "state": "applied"})
+            content = record.original(root, path, old[path])
+            _restore(root / path, content, old[path].get("link"))
+        for change in changes:
+            if change.before is not None:
+                record.keep_patched(root, change.path, change.after)
+        record.write_manifest(root, manifest)
     except BaseException as error:
-        _undo(root, staged, previous, first_time, old_manifest, folders)
+        _undo(root, staged, previous, old_manifest, folders)
         if isinstance(error, OSError):
             raise ToolError(
                 f"cannot write {error.filename or root}: {error.strerror}. The tree "
@@ -223,54 +210,75 @@ def _write(
         raise
 
 
+def _entry(root: Path, change: Change, old: dict | None) -> dict:
+    """Return a file's entry in the manifest, after keeping its original."""
+    entry = {"before": digest(change.before), "after": digest(change.after)}
+    if change.before is not None:
+        name = record.keep_original(root, change.path, change.before)
+        if name != change.path:
+            entry["original"] = name
+    link = (old or {}).get("link") or _link(root / change.path)
+    if link:
+        entry["link"] = link
+    return entry
+
+
+def _begin(
+    root: Path,
+    manifest: dict,
+    previous: dict[str, tuple[bytes | None, str | None]],
+    dropped: dict[str, dict],
+) -> None:
+    """Write the manifest of a tree that is half written: all contents are known."""
+    files = manifest["files"] | dropped
+    for path, (content, _) in previous.items():
+        files[path] = {**files[path], "was": [digest(content)]}
+    record.write_manifest(root, {**manifest, "state": "applying", "files": files})
+
+
 def _undo(
     root: Path,
     staged: list[tuple[Path, Path]],
-    previous: dict[str, bytes | None],
-    first_time: bool,
+    previous: dict[str, tuple[bytes | None, str | None]],
     old_manifest: dict,
     folders: set[str],
 ) -> None:
     for temporary, _ in staged:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-    for path, content in previous.items():
+    for path, (content, link) in previous.items():
         target = root / path
         if content is None:
             with contextlib.suppress(OSError):
                 target.unlink(missing_ok=True)
-        elif read_file(target) != content:
+        elif link is None and read_file(target) != content:
             original = root / STATE / "originals" / path
             # A rename needs no space on a full disk.
-            if first_time and original.exists():
+            if not old_manifest and read_file(original) == content:
                 original.replace(target)
             else:
-                _replace(target, content)
-    if first_time:
-        _remove_folders(root, sorted(folders))
-        shutil.rmtree(root / STATE, ignore_errors=True)
+                record.replace(target, content)
+        elif link is not None:
+            _restore(target, content, link)
+    if old_manifest:
+        record.write_manifest(root, old_manifest)
     else:
-        _write_manifest(root, old_manifest)
+        _remove_folders(root, sorted(folders))
+        record.remove(root)
+
+
+def _link(path: Path) -> str | None:
+    return os.readlink(path) if path.is_symlink() else None  # noqa: PTH115
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(target.name + TEMPORARY)
 
 
 def _remove_folders(root: Path, folders: list[str]) -> None:
     for folder in sorted(folders, key=len, reverse=True):
         with contextlib.suppress(OSError):
             (root / folder).rmdir()
-
-
-def _refuse_edited(
-    root: Path, path: str, content: bytes | None, records: dict[str, dict]
-) -> None:
-    record = records.get(path)
-    if record and _hash(content) in (record["before"], record["after"]):
-        return
-    what = "was deleted" if content is None else "was edited"
-    raise ToolError(
-        f"{root / path} {what} after the tree was patched. Nothing was written. Save "
-        "your change elsewhere and restore the patched file; or, to discard your "
-        f"change, copy {root / STATE / 'originals' / path} over it"
-    )
 
 
 def _check_writable(root: Path, paths: list[str]) -> None:
@@ -282,30 +290,20 @@ def _check_writable(root: Path, paths: list[str]) -> None:
             if not os.access(place, os.W_OK):
                 raise ToolError(
                     f"{place} is not writable. Nothing was written. Make it writable "
-                    "(chmod u+w), or copy the tree to your own folder"
+                    f"with 'chmod -R u+w {root}', or copy the tree to your own folder, "
+                    "and run this again"
                 )
 
 
-def _write_manifest(root: Path, manifest: dict) -> None:
-    (root / STATE).mkdir(exist_ok=True)
-    _replace(
-        root / STATE / "manifest.json", json.dumps(manifest, indent=1).encode() + b"\n"
-    )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + _TEMPORARY)
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _hash(content: bytes | None) -> str | None:
-    return None if content is None else hashlib.sha256(content).hexdigest()
+def _check_inside(root: Path, paths: list[str]) -> None:
+    """Refuse folders that are links out of the tree: others may use what is there."""
+    home = root.resolve()
+    for path in paths:
+        folder = (root / path).parent
+        if not folder.resolve().is_relative_to(home):
+            link = next(p for p in (folder, *folder.parents) if p.is_symlink())
+            raise ToolError(
+                f"{link} is a link to {link.resolve()}, outside of the tree. Nothing "
+                "was written. Put a copy in its place, and run this again: "
+                f"'cp -rL {link} {link}.copy && rm {link} && mv {link}.copy {link}'"
+            )

@@ -2,20 +2,20 @@
 
 import dataclasses
 import difflib
-import json
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from caffe_tools import demands, engine, mends, parameters
+from caffe_tools import demands, engine, mends, parameters, record
 from caffe_tools.errors import ToolError
 from caffe_tools.hooks import MAKE_ENGINE, MAKE_THREADS, THREADS
 from caffe_tools.parameters import PROTO
+from caffe_tools.record import read_manifest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LAYERS = REPOSITORY / "caffe_layers"
 PATCHES = REPOSITORY / "caffe_patches"
-STATE = ".randrop"
+STATE = record.STATE
 
 _REGISTER = re.compile(r"REGISTER_LAYER_(?:CLASS|CREATOR)\(\s*(\w+)")
 
@@ -54,15 +54,32 @@ def registered_types() -> list[str]:
     return _REGISTER.findall(text)
 
 
-def plan(root: Path, numbers: dict[str, int], mends_only: bool = False) -> list[Change]:
+def plan(
+    root: Path,
+    numbers: dict[str, int],
+    mends_only: bool = False,
+    originals: dict[str, bytes | None] | None = None,
+) -> list[Change]:
     """Return the changes that patch the tree, starting from its original state.
+
+    Parameters
+    ----------
+    root : Path
+        Caffe tree.
+    numbers : dict
+        Numbers of our fields that are not the usual ones.
+    mends_only : bool
+        Plan only the compatibility mends.
+    originals : dict, optional
+        What files were before the patch; by default, what the tree's record says.
 
     Raises
     ------
     ToolError
         If a number, name, layer type or file of ours is taken; names the owner.
     """
-    originals = read_originals(root)
+    if originals is None:
+        originals = read_originals(root)
 
     def before(path: str) -> bytes | None:
         if path in originals:
@@ -206,7 +223,8 @@ def _our_file(
     if path not in known and content not in (None, after):
         raise ToolError(
             f"{root / path} already exists and is not ours. Nothing was written. "
-            "Move it away, and run this again"
+            "If an earlier version of this project put it there, remove it: 'rm "
+            f"{root / path}'. Otherwise move it away. Then run this again"
         )
     return Change(path, content, after, "our layers")
 
@@ -258,26 +276,8 @@ def differences(changes: list[Change], root: Path) -> Iterator[str]:
 
 def read_originals(root: Path) -> dict[str, bytes | None]:
     """Return the original content of the files that the patch changed."""
-    records = read_manifest(root).get("files", {})
-    return {
-        path: None
-        if record["before"] is None
-        else (root / STATE / "originals" / path).read_bytes()
-        for path, record in records.items()
-    }
-
-
-def read_manifest(root: Path) -> dict:
-    """Return the manifest of a patched tree; empty if it is not patched."""
-    path = root / STATE / "manifest.json"
-    if not path.exists():
-        return {}
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise ToolError(
-            f"{path} is damaged ({error}): use a fresh Caffe tree"
-        ) from error
+    files = read_manifest(root).get("files", {})
+    return {path: record.original(root, path, files[path]) for path in files}
 
 
 def read_file(path: Path) -> bytes | None:

@@ -119,9 +119,22 @@ class FileDiff:
         ToolError
             If a hunk finds no place; names its line in the patch.
         """
-        if self.applied(text):
-            return text
-        places, misfits = self._locate(text, " -")
+        return text if self.applied(text) else self._exchange(text, "-+")
+
+    def undo(self, text: str) -> str:
+        """Return the text without the patch.
+
+        Raises
+        ------
+        ToolError
+            If it does not contain the patch.
+        """
+        return self._exchange(text, "+-")
+
+    def _exchange(self, text: str, marks: str) -> str:
+        """Put the lines with the second mark in the place of those with the first."""
+        gone, new = marks
+        places, misfits = self._locate(text, " " + gone)
         if misfits:
             raise ToolError(f"{self.path}: {'; '.join(misfits)}")
         lines = _split(text)
@@ -134,7 +147,7 @@ class FileDiff:
             patched += lines[at:place]
             at, end = place, _end(lines[place])
             for line in hunk.core():
-                if line[0] == "+":
+                if line[0] == new:
                     patched.append(line[1:] + end)
                     continue
                 if line[0] == " ":

@@ -1,0 +1,143 @@
+"""The record of a patched tree: `.randrop` in it.
+
+manifest.json   the state, the chosen numbers, and for each file the hashes of what it
+                was (`before`) and is (`after`), of other contents that this tool knows
+                (`was`, while it writes), and the target of a link (`link`)
+originals/      what Caffe's own files were
+patched/        what the patch made of them, by which later edits are recognised
+
+A manifest is replaced whole, and names a content before a file gets it: after a kill
+at any moment, every file of the tree is known.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from caffe_tools.errors import ToolError
+
+STATE = ".randrop"
+TEMPORARY = ".randrop-new"
+_REMOVED = ".randrop-removed"
+
+
+def digest(content: bytes | None) -> str | None:
+    """Return the hash of a content; None for a file that is not there."""
+    return None if content is None else hashlib.sha256(content).hexdigest()
+
+
+def read_manifest(root: Path) -> dict:
+    """Return the manifest of a patched tree; empty if it is not patched.
+
+    Raises
+    ------
+    ToolError
+        If it is damaged.
+    """
+    path = root / STATE / "manifest.json"
+    if not path.exists():
+        return {}
+    try:
+        manifest = json.loads(path.read_text())
+        manifest["state"], manifest["files"].items(), manifest["numbers"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ToolError(
+            f"{path} is damaged ({error}). Move the folder {root / STATE} away, and "
+            "run this again: it then finds out what of the tree is ours"
+        ) from error
+    return manifest
+
+
+def original(root: Path, path: str, entry: dict) -> bytes | None:
+    """Return what a file was before the patch, by its entry in the manifest.
+
+    Raises
+    ------
+    ToolError
+        If the record has lost it.
+    """
+    if entry["before"] is None:
+        return None
+    file = root / STATE / "originals" / entry.get("original", path)
+    try:
+        return file.read_bytes()
+    except FileNotFoundError as error:
+        raise ToolError(
+            f"{file} is gone, the original of {path}. Move the folder {root / STATE} "
+            "away, and run this again: it then finds out what of the tree is ours"
+        ) from error
+
+
+def patched(root: Path, path: str, entry: dict) -> bytes | None:
+    """Return what the patch made of a file, if that was kept."""
+    file = root / STATE / "patched" / path
+    content = file.read_bytes() if file.exists() else None
+    return content if digest(content) == entry["after"] else None
+
+
+def keep_original(root: Path, path: str, content: bytes) -> str:
+    """Keep an original beside an earlier one; return its name among the originals."""
+    folder = root / STATE / "originals"
+    for name in (path, f"{path}.{digest(content)[:12]}"):
+        file = folder / name
+        if not file.exists():
+            replace(file, content)
+        if file.read_bytes() == content:
+            return name
+    raise ToolError(f"{file} is not what this tool wrote: move it away")
+
+
+def keep_patched(root: Path, path: str, content: bytes) -> None:
+    """Keep what the patch made of one of Caffe's files."""
+    file = root / STATE / "patched" / path
+    if not file.exists() or file.read_bytes() != content:
+        replace(file, content)
+
+
+def write_manifest(root: Path, manifest: dict) -> None:
+    """Replace the manifest."""
+    replace(
+        root / STATE / "manifest.json", json.dumps(manifest, indent=1).encode() + b"\n"
+    )
+
+
+def remove(root: Path) -> None:
+    """Remove the record, in one step as far as others see."""
+    away = root / _REMOVED
+    shutil.rmtree(away, ignore_errors=True)
+    if (root / STATE).exists():
+        (root / STATE).rename(away)
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def clean(root: Path) -> None:
+    """Remove what a killed run has left of a removed record, or of an unborn one."""
+    shutil.rmtree(root / _REMOVED, ignore_errors=True)
+    if not (root / STATE / "manifest.json").exists():
+        shutil.rmtree(root / STATE, ignore_errors=True)
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file whole, keeping its mode; a link becomes a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + TEMPORARY)
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def link(path: Path, target: str) -> None:
+    """Make a file a link again."""
+    temporary = path.with_name(path.name + TEMPORARY)
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(path)

@@ -1,0 +1,237 @@
+"""A patched tree that somebody changed since: with git, by hand, or by a merge.
+
+`take_stock` brings the record up to date before the tool goes on:
+
+- A file of Caffe's that was edited: the same edit is made to its original, so that the
+  patch is made anew around it, and a revert keeps the edit.
+- The record is gone, as after `git clean`: the originals come from git where they fit
+  to the byte; else our blocks, patches and hooks are taken out of the files again.
+  Mends stay in them then.
+"""
+
+import subprocess
+from pathlib import Path
+
+from caffe_tools import demands, engine, merging, parameters, planning, record
+from caffe_tools.errors import ToolError
+from caffe_tools.hooks import ENGINE, THREADS, Hook
+from caffe_tools.parameters import PROTO
+from caffe_tools.planning import decode, read_file
+
+
+def traces(root: Path) -> bool:
+    """Return whether a tree without a record has our parameters or hooks."""
+    if parameters.marked(_text(root, PROTO)):
+        return True
+    return any(
+        part.lines in _text(root, hook.path).replace("\r\n", "\n")
+        for hook in (*ENGINE, THREADS)
+        for part in hook.insertions
+    )
+
+
+def edited(root: Path, manifest: dict) -> list[str]:
+    """Return the files that are neither as they were nor as the patch made them."""
+    return [
+        path
+        for path, entry in manifest.get("files", {}).items()
+        if not known(entry, read_file(root / path))
+    ]
+
+
+def known(entry: dict, content: bytes | None) -> bool:
+    """Return whether a file's content is one that this tool has read or written."""
+    found = record.digest(content)
+    return found in (entry["before"], entry["after"], *entry.get("was", ()))
+
+
+def take_stock(root: Path) -> dict:
+    """Return the manifest, brought up to date with the tree; empty if not patched.
+
+    Raises
+    ------
+    ToolError
+        If an edit touches what the patch writes; says what to do.
+    """
+    manifest = record.read_manifest(root)
+    if not manifest:
+        if not traces(root):
+            record.clean(root)
+            return {}
+        return _adopt(root)
+    changed = edited(root, manifest)
+    if not changed:
+        return manifest
+    originals = {
+        path: original_of_edited(root, path, manifest["files"][path])
+        for path in changed
+    }
+    files = dict(manifest["files"])
+    for path, content in originals.items():
+        entry = dict(files[path])
+        name = record.keep_original(root, path, content)
+        entry |= {"before": record.digest(content), "original": name}
+        entry["was"] = [record.digest(read_file(root / path))]
+        files[path] = entry
+    manifest = {**manifest, "state": "applying", "files": files}
+    record.write_manifest(root, manifest)
+    return manifest
+
+
+def original_of_edited(root: Path, path: str, entry: dict) -> bytes:
+    """Return the original of an edited file, with the same edit.
+
+    Raises
+    ------
+    ToolError
+        If the edit and the patch touch the same lines, or the file is gone or ours.
+    """
+    content = read_file(root / path)
+    state = root / record.STATE
+    if entry["before"] is None:
+        raise ToolError(
+            f"{root / path} was edited after the tree was patched, and is a file of "
+            "this project. Nothing was written. Make your change in "
+            f"{planning.LAYERS / path}, delete {root / path}, and run this again"
+        )
+    original = record.original(root, path, entry)
+    stored = state / "originals" / entry.get("original", path)
+    if content is None:
+        raise ToolError(
+            f"{root / path} was deleted after the tree was patched. Nothing was "
+            f"written. Restore it with 'cp {stored} {root / path}', and run this again"
+        )
+    base = record.patched(root, path, entry)
+    merged = None
+    if path == PROTO and base is not None and _same_blocks(base, content):
+        merged = parameters.remove(decode(content))[0]
+    elif base is not None:
+        merged = merging.merge(decode(base), decode(content), decode(original))
+        if merged is None and not _ours_in(decode(base), decode(original), content):
+            merged = decode(content)
+    if merged is None:
+        raise ToolError(
+            f"{root / path} was edited after the tree was patched, in lines that the "
+            f"patch writes. Nothing was written. Keep a copy of it, restore the "
+            f"original with 'cp {stored} {root / path}', and run this again; then make "
+            "your edit again, beside the lines of the patch"
+        )
+    return merged.encode("utf-8", "surrogateescape")
+
+
+def _same_blocks(base: bytes, content: bytes) -> bool:
+    return parameters.blocks(decode(base)) == parameters.blocks(decode(content))
+
+
+def _ours_in(base: str, original: str, content: bytes) -> bool:
+    """Return whether a text has a line that the patch has put into the file."""
+    ours = set(base.splitlines()) - set(original.splitlines())
+    return any(line.strip() and line in ours for line in decode(content).splitlines())
+
+
+def _adopt(root: Path) -> dict:
+    """Make a record for a patched tree that has none."""
+    before, numbers = _without_ours(root)
+    before |= _from_git(root, before, numbers)
+    changes = planning.plan(root, numbers, originals=before)
+    files = {}
+    for change in changes:
+        content = read_file(root / change.path)
+        entry = {
+            "before": record.digest(before.get(change.path, change.before)),
+            "after": record.digest(content),
+        }
+        if entry["before"] is not None:
+            name = record.keep_original(root, change.path, change.before)
+            entry["original"] = name
+            record.keep_patched(root, change.path, content)
+        elif content is None:
+            entry["after"] = record.digest(change.after)
+        files[change.path] = entry
+    shim = Path(demands.LOSS).parent
+    folders = {
+        parent.as_posix()
+        for path, entry in files.items()
+        if entry["before"] is None
+        for parent in Path(path).parents
+        if "randrop" in parent.parts or (path == demands.LOSS and parent == shim)
+    }
+    manifest = {
+        "state": "applying",
+        "numbers": numbers,
+        "mends_only": False,
+        "folders": sorted(folders),
+        "files": files,
+    }
+    record.write_manifest(root, manifest)
+    return manifest
+
+
+def _without_ours(root: Path) -> tuple[dict[str, bytes | None], dict[str, int]]:
+    """Return files without what is ours in them, and the numbers of our fields."""
+    text, numbers = parameters.remove(_text(root, PROTO))
+    before: dict[str, bytes | None] = {PROTO: _bytes(text)}
+    steps = [step for _, step in engine.steps(planning.PATCHES)]
+    texts: dict[str, str] = {}
+    for step in reversed([*steps, THREADS]):
+        content = texts.get(step.path, _text(root, step.path))
+        if content and (isinstance(step, Hook) or step.applied(content)):
+            texts[step.path] = step.undo(content)
+    before |= {path: _bytes(text) for path, text in texts.items()}
+    ours = {
+        source.relative_to(planning.LAYERS).as_posix(): source.read_bytes()
+        for source in planning.LAYERS.rglob("*")
+        if source.is_file()
+    }
+
+    def read(path: str) -> bytes | None:
+        return None if path == demands.LOSS else read_file(root / path)
+
+    shim = demands.old_layout(read)
+    ours |= shim
+    for path, content in ours.items():
+        found = read_file(root / path)
+        if found == content:
+            before[path] = None
+    return before, numbers
+
+
+def _from_git(
+    root: Path, stripped: dict[str, bytes | None], numbers: dict[str, int]
+) -> dict[str, bytes | None]:
+    """Return the files whose last commit, patched, is what the tree has."""
+    names = _git(root, "diff", "--name-only", "--relative", "-z", "HEAD", "--", ".")
+    committed: dict[str, bytes | None] = {}
+    for path in (names or b"").decode("utf-8", "surrogateescape").split("\0"):
+        there = path and (root / path).is_file()
+        content = _git(root, "show", f"HEAD:./{path}") if there else None
+        if content is not None:
+            committed[path] = content
+    if not committed:
+        return {}
+    try:
+        changes = planning.plan(root, numbers, originals=stripped | committed)
+    except ToolError:
+        return {}
+    return {
+        change.path: committed[change.path]
+        for change in changes
+        if change.path in committed and change.after == read_file(root / change.path)
+    }
+
+
+def _git(root: Path, *words: str) -> bytes | None:
+    command = ["git", "-C", str(root), *words]
+    try:
+        done = subprocess.run(command, capture_output=True, check=False)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _text(root: Path, path: str) -> str:
+    return decode(read_file(root / path) or b"")
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
