@@ -51,6 +51,9 @@ def paths(root: Path) -> list[str]:
                 path = file.relative_to(root).as_posix()
                 if not covers(f"{CODE} {CMAKE} *.py Makefile*", path):
                     continue
+                # Our header has the old names on purpose; it may be there by hand.
+                if path == f"include/{NAMES}":
+                    continue
                 # Ours is as it is to be, also where nobody recorded that it is ours.
                 if "/caffe/randrop/" in path:
                     continue
