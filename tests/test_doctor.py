@@ -242,6 +242,8 @@ def test_the_systems_that_are_tested_are_known(version, state, monkeypatch):
 def test_the_build_of_the_tests_is_found(caffe):
     from randrop.pycaffe.build import build_dir
 
+    if not (build_dir() / "caffe/build/randrop-built").exists():
+        pytest.skip("this build is not of build_caffe.py, or not finished")
     found = named(trees.look_at_build(build_dir()), "Caffe")
     # Other sources than those of the build make it another version, and no more.
     assert found.state == OK or "another version" in found.words

@@ -42,6 +42,14 @@ def as_root(command: str) -> str:
     return " && ".join(f"sudo {part}" for part in command.split(" && "))
 
 
+def install(*packages: str) -> str:
+    """Return the command that installs Debian packages, also where apt has no lists."""
+    names = " ".join(packages)
+    return as_root(
+        f"apt-get update && apt-get install -y --no-install-recommends {names}"
+    )
+
+
 def program_version(name: str, *arguments: str) -> str | None:
     """Return the first line that a program says, or None without the program."""
     from caffe_tools.toolchain import output_of

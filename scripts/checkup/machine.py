@@ -19,7 +19,7 @@ from checkup.finding import (
     OK,
     UNKNOWN,
     Finding,
-    as_root,
+    install,
     nearest_folder,
     program_version,
     size,
@@ -111,12 +111,11 @@ def _packages() -> Iterator[Finding]:
     if not missing:
         yield _finding("packages", OK, f"all {len(toolchain.PACKAGES)} are installed")
         return
-    install = f"apt-get install -y --no-install-recommends {' '.join(missing)}"
     rest = "" if os.geteuid() == 0 or shutil.which("sudo") else " (as root)"
     yield _finding(
         "packages", NO, f"{len(missing)} of Debian's packages are missing: "
         f"{', '.join(missing)}. build_caffe.py installs them, too{rest}",
-        as_root(f"apt-get update && {install}"),
+        install(*missing),
     )  # fmt: skip
 
 
@@ -149,9 +148,7 @@ def _compilers() -> Iterator[Finding]:
         if said:
             yield _finding(name, OK, said)
         else:
-            yield _finding(
-                name, NO, "is not on PATH", as_root(f"apt-get install -y {package}")
-            )
+            yield _finding(name, NO, "is not on PATH", install(package))
 
 
 def _libraries() -> Iterator[Finding]:
@@ -166,15 +163,15 @@ def _libraries() -> Iterator[Finding]:
         if version:
             yield _finding(name, OK, version)
         else:
-            install = as_root(f"apt-get install -y {remedies[name]}")
-            yield _finding(name, NO, f"{header} is not in Debian's places", install)
+            words = f"{header} is not in Debian's places"
+            yield _finding(name, NO, words, install(remedies[name]))
     version = _version(*_ENGINE)
     if version:
         yield _finding("oneDNN", OK, version, needed=False)
     else:
         yield _finding(
             "oneDNN", NO, "not installed: convolutions take several times as long",
-            as_root("apt-get install -y libdnnl-dev"), needed=False,
+            install("libdnnl-dev"), needed=False,
         )  # fmt: skip
 
 
@@ -203,7 +200,7 @@ def _openmp() -> Finding:
     package = "libomp-dev" if "clang" in (program_version("c++") or "") else "libgomp1"
     return _finding(
         "OpenMP", NO, "the compiler does not link it: losses then use one thread",
-        as_root(f"apt-get install -y {package}"), needed=False,
+        install(package), needed=False,
     )  # fmt: skip
 
 
@@ -295,8 +292,9 @@ def _gpu(root: Path) -> Iterator[Finding]:
 
 def _source(root: Path) -> Finding:
     cache = root / "cache" / "caffe"
-    words = source.first_source(cache)
-    return _finding("source", OK, f"Caffe comes from {words}", needed=False)
+    words = f"Caffe comes from {source.first_source(cache)}"
+    here = cache.is_dir() and any(cache.iterdir())
+    return _finding("source", OK if here else UNKNOWN, words, needed=False)
 
 
 def _network() -> Iterator[Finding]:
