@@ -7,9 +7,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import small_training
 import surface_files
 from conftest import REPOSITORY
+
+from randrop.exchange import reading
 
 ABOUT = {"title": "Discs", "data": "Drawn.", "licence": "None.", "limits": ["Small."]}
 SHORT = ("--iterations", 4, "--base-channels", 2, "--depth", 2, "--snapshot", 2)
@@ -26,6 +29,7 @@ class World:
     maps: Path
     about: Path
     recording: Path
+    state: Path
 
 
 def start(name, *words, **options):
@@ -58,6 +62,7 @@ def make_world(phantom, folder):
         phantom,
         *(folder / name for name in ("organs", "run", "organs_run", "maps", "about")),
         surface_files.write_recording(folder / "recording.h5", size=(16, 16)),
+        folder / "net.npz",
     )
     world.about.write_text(json.dumps(ABOUT))
     done(start("make_organs", world.organs, *ORGANS))
@@ -65,7 +70,24 @@ def make_world(phantom, folder):
     common = ("--data", world.organs, "--loss", "cross-entropy", *SHORT)
     done(start("train", *common, "--out", world.organs_run))
     done(start("predict", *PREDICT(world, world.maps)))
+    write_state(world)
     return world
+
+
+def write_state(world):
+    """Write the weights of the run as those of a PyTorch module."""
+    stored = reading.read_weights(world.run / "final.caffemodel", "")
+    state = {}
+    for layer in reading.layers_with_weights(stored):
+        blobs = [reading.array_of(blob) for blob in layer.blobs]
+        names = ("weight", "bias")
+        if layer.type == "BatchNorm":
+            names, blobs = ("running_mean", "running_var"), blobs[:2]
+            norm = layer.name
+        # PyTorch has scale and normalisation in one.
+        part = norm if layer.type == "Scale" else layer.name
+        state |= {f"{part}.{n}": b for n, b in zip(names, blobs, strict=False)}
+    np.savez(world.state, **state)
 
 
 ORGANS = (
@@ -116,6 +138,10 @@ FOLDERS = {
 FILES = {
     "show_kept": lambda w, out: ("--run", w.run, "--out", out / "kept.png"),
     "export_onnx": lambda w, out: (w.run, out / "lesions.onnx"),
+    "import_weights": lambda w, out: (
+        *(w.state, "--deploy", w.run / "deploy.prototxt"),
+        *("--out", out / "net.caffemodel"),
+    ),
     "surface record": lambda w, out: (
         *("--run", w.run, "--size", 32, "--measured", 1, "--losses", "dice"),
         *("--out", out / "recording.h5"),

@@ -1,6 +1,7 @@
 """The commands in README and docs/ run here, or their programs at least parse them."""
 
 import argparse
+import os
 import re
 import runpy
 import shutil
@@ -144,6 +145,8 @@ def test_every_layer_runs(caffe, tmp_path, text):
 
 @pytest.mark.parametrize("text", [b.text for b in blocks() if b.language == "python"])
 def test_every_program_runs(text):
+    if "import torch" in text:
+        pytest.skip("has a test of its own")
     subprocess.run(
         [sys.executable, "-c", text],
         env={"PYTHONPATH": f"python_layers:{caffe_root()}/python"},
@@ -236,6 +239,21 @@ def test_every_page_is_typed(request, checkout, sources, page):
         folders["tree"] = request.getfixturevalue("tree")
     for block in found:
         typed(block, checkout, **folders)
+
+
+def test_weights_from_pytorch(checkout, sources):
+    judges = build_dir() / "judges"
+    if not (judges / "torch").exists():
+        pytest.skip("build_caffe.py --judges was not run")
+    page = [b for b in blocks() if b.page == "docs/how-to/leave-caffe.md"]
+    (module,) = (b.text for b in page if "import torch" in b.text)
+    (block,) = (b for b in page if "import_weights" in b.text and b.language == "sh")
+    variables = {**os.environ, "PYTHONPATH": str(judges)}
+    command = [sys.executable, "-c", module]
+    subprocess.run(command, check=True, cwd=checkout, env=variables)
+    child = typed(block, checkout, **sources)
+    assert "Equal to PyTorch" in child.stderr
+    assert list(checkout.glob("build/from-torch/MA/*.png"))
 
 
 def test_train_by_caffe(caffe, checkout, sources):

@@ -7,7 +7,14 @@ in prose, so that no sentence outlives its measurement.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from figures import builds, comparisons, confidence, loss_speed, network_speed
+from figures import (
+    builds,
+    comparisons,
+    confidence,
+    elsewhere,
+    loss_speed,
+    network_speed,
+)
 from randrop.report import model_card
 
 
@@ -34,6 +41,7 @@ _LOADED = "results/bench_loaded.json"
 _DISCS = "results/discs.json"
 _BUILDS = "results/builds.json"
 _LESIONS = "results/lesion_confidence.json"
+_ONNX = "results/onnx_differences.json"
 
 TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "quickstart": ("results/quickstart_metrics.json", quickstart),
@@ -62,6 +70,8 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "loaded-step": (_LOADED, loss_speed.loaded_step),
     "loaded-notes": (_LOADED, loss_speed.loaded_notes),
     "loaded-brief": (_LOADED, loss_speed.loaded_brief),
+    "onnx": (_ONNX, elsewhere.differences),
+    "onnx-notes": (_ONNX, elsewhere.notes),
     "discs": (_DISCS, confidence.discs),
     "discs-facts": (_DISCS, confidence.disc_facts),
     "discs-agreement": (_DISCS, confidence.disc_agreement),

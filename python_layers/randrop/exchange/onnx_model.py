@@ -13,7 +13,7 @@ from onnx import helper
 import randrop
 from randrop.data.preprocessing import INPUT_LIMIT
 from randrop.errors import UserError
-from randrop.exchange import graph, reading
+from randrop.exchange import graph, layers, reading
 from randrop.files import reading as files
 from randrop.prediction.folding import fold_messages
 
@@ -82,15 +82,15 @@ def convert(
         stored.layer.add(name=layer.name, blobs=layer.blobs)
     del stored.layers[:]
     try:
-        graph.check_layers(net)
+        layers.check_layers(net)
         if unknown := reading.unknown_field(deploy):
             raise graph.LayerError(
                 f"a parameter is unknown or not translated: {unknown} Remove it"
             )
-        made = graph.translate(net, reading.arrays(stored, weights, REMEDY))
+        made = layers.translate(net, reading.arrays(stored, weights, REMEDY))
         # The network is sound now, which folding relies on.
         if fold_messages(net, stored):
-            made = graph.translate(net, reading.arrays(stored, weights, REMEDY))
+            made = layers.translate(net, reading.arrays(stored, weights, REMEDY))
         model = graph.model(made, net.name or deploy.parent.name or "network")
     except graph.FitError as error:
         raise UserError(f"{deploy} with {weights}: {error}: {REMEDY}") from error

@@ -222,19 +222,19 @@ _CHILD = f"""
 import json, sys
 from randrop.pycaffe.build import import_caffe
 caffe = import_caffe()
-from caffe.proto import caffe_pb2
+from pathlib import Path
+from randrop.errors import UserError
+from randrop.exchange import reading
 deploy, weights, gpu = sys.argv[1], sys.argv[2], sys.argv[3] == "1"
 if gpu:
     caffe.set_mode_gpu()
     caffe.set_device(0)
 net = caffe.Net(deploy, caffe.TEST)
-stored = caffe_pb2.NetParameter()
-with open(weights, "rb") as file:
-    try:
-        stored.ParseFromString(file.read())
-    except Exception:
-        sys.exit("the weights file is damaged or not a caffemodel")
-names = {{layer.name for layer in [*stored.layer, *stored.layers] if layer.blobs}}
+try:
+    stored = reading.read_weights(Path(weights), "")
+except UserError:
+    sys.exit("the weights file is damaged or not a caffemodel")
+names = {{layer.name for layer in reading.layers_with_weights(stored)}}
 missing = [name for name in net.params if name not in names]
 if missing:
     sys.exit("the weights have no data for layer " + ", ".join(missing[:5])

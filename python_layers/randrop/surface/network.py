@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import text_format
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from randrop.errors import UserError
-from randrop.files import reading
+from randrop.exchange import reading
+from randrop.files.reading import read_text
 from randrop.pycaffe.build import import_caffe
 from randrop.training import snapshots
-from randrop.training.weights import same_shapes, shape_of, shapes_text
+from randrop.training.weights import same_shapes, shapes_text
 
 _REMEDY = "give the output folder of scripts/train.py with --run"
 
@@ -40,13 +39,8 @@ class Network:
             If the file is missing or damaged, or has no activation at its end.
         """
         self._deploy = deploy
-        self.text = reading.read_text(deploy, _REMEDY)
-        caffe = import_caffe()
-        layers = caffe.proto.caffe_pb2.NetParameter()
-        try:
-            text_format.Merge(self.text, layers)
-        except text_format.ParseError as error:
-            raise UserError(f"{deploy} is damaged ({error}): {_REMEDY}") from error
+        self.text = read_text(deploy, _REMEDY)
+        layers = reading.read_deploy(deploy, _REMEDY)
         last = layers.layer[-1] if layers.layer else None
         if last is None or last.type not in ("Sigmoid", "Softmax"):
             raise UserError(
@@ -58,10 +52,10 @@ class Network:
                 "lost: give its top another name"
             )
         self._logits, self._output = last.bottom[0], last.top[0]
+        caffe = import_caffe()
         caffe.set_mode_cpu()
         self._net = caffe.Net(str(deploy), caffe.TEST)
         self._input = self._net.inputs[0]
-        self._caffe = caffe
 
     def load(self, weights: Path) -> None:
         """Take the weights of a snapshot.
@@ -75,19 +69,17 @@ class Network:
         """
         if snapshots.is_sealed(weights) is False:
             raise DamagedError(f"{weights} does not match its digest")
-        stored = self._caffe.proto.caffe_pb2.NetParameter()
         try:
-            stored.ParseFromString(reading.read_bytes(weights))
-        except (UserError, DecodeError) as error:
+            stored = reading.read_weights(weights, _REMEDY)
+        except UserError as error:
             raise DamagedError(f"{weights} is truncated or missing") from error
         found = {}
-        for layer in (*stored.layer, *stored.layers):
-            shapes = [shape_of(blob) for blob in layer.blobs]
+        for layer in reading.layers_with_weights(stored):
+            shapes = [reading.shape_of(blob) for blob in layer.blobs]
             sizes = [len(blob.data) or len(blob.double_data) for blob in layer.blobs]
             if sizes != [math.prod(shape) for shape in shapes]:
                 raise DamagedError(f"{weights} lacks values of layer {layer.name!r}")
-            if shapes:
-                found[layer.name] = shapes
+            found[layer.name] = shapes
         wanted = {
             name: [tuple(blob.shape) for blob in blobs]
             for name, blobs in self._net.params.items()

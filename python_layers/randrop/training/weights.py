@@ -3,15 +3,14 @@
 import logging
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from randrop.data.hdf5 import numbers, opened
 from randrop.errors import UserError
-from randrop.files import reading
+from randrop.exchange import reading
 from randrop.pycaffe.build import import_caffe
 
 log = logging.getLogger("randrop")
@@ -99,36 +98,10 @@ def check(path: Path, deploy: str) -> Fit:
     return fit
 
 
-def read_layers(path: Path, remedy: str, option: str = "") -> list[Any]:
-    """Return the layers of a caffemodel that have weights, as messages of Caffe.
-
-    Parameters
-    ----------
-    path : Path
-    remedy : str
-        Ends the messages of errors.
-    option : str
-        Begins them, as in "--weights ".
-
-    Raises
-    ------
-    UserError
-        If it cannot be read or parsed.
-    """
-    net = import_caffe().proto.caffe_pb2.NetParameter()
-    try:
-        net.ParseFromString(reading.read_bytes(path, remedy))
-    except DecodeError as error:
-        raise UserError(
-            f"{option}{path} is not a caffemodel, or is truncated ({error}): {remedy}"
-        ) from error
-    # Old files have `layers`, which Caffe also reads.
-    return [layer for layer in (*net.layer, *net.layers) if layer.blobs]
-
-
 def _stored(path: Path) -> Shapes:
     found: Shapes = {}
-    for layer in read_layers(path, _REMEDY, "--weights "):
+    net = reading.read_weights(path, _REMEDY, "--weights ")
+    for layer in reading.layers_with_weights(net):
         if not isinstance(layer.name, str):
             # Protobuf returns bytes if the text is not UTF-8.
             raise UserError(
@@ -142,15 +115,8 @@ def _stored(path: Path) -> Shapes:
                     f"--weights {path}: layer '{layer.name}' has a weight that is not "
                     f"finite, as after a diverged training: {_REMEDY}"
                 )
-        found[layer.name] = [shape_of(blob) for blob in layer.blobs]
+        found[layer.name] = [reading.shape_of(blob) for blob in layer.blobs]
     return found
-
-
-def shape_of(blob: object) -> tuple[int, ...]:
-    """Return the shape of a BlobProto, also of the old form with four axes."""
-    if blob.HasField("shape"):
-        return tuple(blob.shape.dim)
-    return (blob.num, blob.channels, blob.height, blob.width)
 
 
 def _stored_hdf5(path: Path) -> Shapes:

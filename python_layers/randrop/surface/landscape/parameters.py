@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from randrop.errors import UserError
+from randrop.exchange import reading
 from randrop.training.snapshots import check_weights
-from randrop.training.weights import read_layers, same_shapes, shape_of, shapes_text
+from randrop.training.weights import same_shapes, shapes_text
 
 FILTER, OTHER, STATISTICS = "filter", "other", "statistics"
 """The kinds: kernels; biases and factors of normalisation; its averages."""
@@ -166,7 +167,8 @@ def read(path: Path, layout: Layout) -> NDArray[np.float64]:
     if not path.exists():
         raise UserError(f"{path} does not exist: {_REMEDY}")
     check_weights(path)
-    stored = {layer.name: layer.blobs for layer in read_layers(path, _REMEDY)}
+    net = reading.read_weights(path, _REMEDY)
+    stored = {n.name: n.blobs for n in reading.layers_with_weights(net)}
     vector = np.empty(layout.size)
     for part in layout.parts:
         blobs = stored.get(part.layer, ())
@@ -176,7 +178,7 @@ def read(path: Path, layout: Layout) -> NDArray[np.float64]:
                 f"layer '{part.layer}': {_REMEDY}"
             )
         blob = blobs[part.number]
-        shape = shape_of(blob)
+        shape = reading.shape_of(blob)
         if not same_shapes([shape], [part.shape]):
             raise UserError(
                 f"{path} belongs to another network: layer '{part.layer}' has a blob "
