@@ -24,7 +24,7 @@ def _name(run: Mapping[str, Any]) -> str:
 
 def differences(content: Mapping[str, Any]) -> str:
     """Return the largest and the median difference, and the times."""
-    heads = ["", *NETWORKS.values(), "median, our model", "s a photograph"]
+    heads = ["", *NETWORKS.values(), "median, our model", "processor, s a photograph"]
     rows = []
     for run in content["programs"]:
         found = run["networks"]

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from randrop.errors import UserError
-from randrop.exchange import onnx_model
 from randrop.files.reading import read_text
 from randrop.prediction import without_caffe
 from randrop.prediction.folding import fold
@@ -86,12 +84,12 @@ def load(
                 f"Caffe does not read {deploy}: omit --backend, or give the folder of "
                 "the training"
             )
-        return _load_onnx(onnx_model.read(deploy), backend)
+        return _load_onnx(deploy, None, backend)
     check_deploy(deploy)
     check_weights(weights)
     if backend == "caffe":
         return _load_caffe(deploy, weights, gpu)
-    return _load_onnx(onnx_model.convert(deploy, weights).model, backend)
+    return _load_onnx(deploy, weights, backend)
 
 
 def check_deploy(deploy: Path) -> None:
@@ -125,8 +123,15 @@ def _stride(sides: list[int]) -> int:
     return PROBE // min(sides)
 
 
-def _load_onnx(model: onnx.ModelProto, backend: str) -> Network:
-    """Load a model in ONNX, whose facts are in the file."""
+def _load_onnx(path: Path, weights: Path | None, backend: str) -> Network:
+    """Load a file in ONNX, or the translation of a deploy file and its weights."""
+    # Loading it takes a while, and Caffe does without.
+    from randrop.exchange import onnx_model
+
+    if weights is None:
+        model = onnx_model.read(path)
+    else:
+        model = onnx_model.convert(path, weights).model
     facts = onnx_model.facts_of(model)
     sides = model.graph.input[0].type.tensor_type.shape.dim
     if len(sides) != 4 or sides[1].dim_value != 3 or sides[2].dim_value:

@@ -21,7 +21,6 @@ from randrop.data import (
     rescale_image,
 )
 from randrop.errors import UserError
-from randrop.exchange import onnx_model
 from randrop.files import output, ownership, reading, write_bytes, write_json
 from randrop.files.documents import read_photograph_run
 from randrop.prediction import inference, lesion_list, maps, tiles
@@ -138,6 +137,9 @@ def trained(
 
 def _exported(path: Path, lesions: Sequence[str]) -> Trained:
     """Return the network of a file that scripts/export_onnx.py wrote."""
+    # Loading it takes a while, and other networks do without.
+    from randrop.exchange import onnx_model
+
     facts = onnx_model.facts_of(onnx_model.read(path), path)
     channels = tuple(facts.get("lesions") or lesions)
     if not channels:

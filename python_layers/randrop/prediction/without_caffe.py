@@ -3,13 +3,16 @@
 import importlib.util
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
 
 from randrop.errors import UserError
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
@@ -19,7 +22,7 @@ def best() -> str:
     return "onnxruntime" if importlib.util.find_spec("onnxruntime") else "opencv"
 
 
-def in_onnxruntime(model: ModelProto) -> Forward:
+def in_onnxruntime(model: "ModelProto") -> Forward:
     """Return a model as a function of float32 arrays.
 
     Raises
@@ -51,7 +54,7 @@ def in_onnxruntime(model: ModelProto) -> Forward:
     return lambda batch: session.run(None, {name: batch})[0]
 
 
-def in_opencv(model: ModelProto) -> Forward:
+def in_opencv(model: "ModelProto") -> Forward:
     """Return a model as a function of float32 arrays.
 
     OpenCV 4 and 5 read ONNX; only 4 reads Caffe's own files.
