@@ -11,14 +11,14 @@ NAMES = {
     "opencv4": "OpenCV",
     "opencv5": "OpenCV",
     "openvino": "OpenVINO",
-    "ncnn": "ncnn, through pnnx",
+    "ncnn": "ncnn",
 }
 NETWORKS = {"unet": "our model", "lseg": "lseg", "explog3d": "explog3d"}
 EQUAL = 1e-5
 
 
 def _name(run: Mapping[str, Any]) -> str:
-    precision = f", {run['precision']}" if run["precision"] else ""
+    precision = f" ({run['precision']})" if run["precision"] else ""
     return f"{NAMES[run['program']]} {run['version']}{precision}"
 
 
