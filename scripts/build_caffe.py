@@ -291,6 +291,8 @@ def _build(options: argparse.Namespace, root: Path, start: float) -> None:
     if not alone:
         say_source(options, root)
     needed = toolchain.VENV_PACKAGES if alone else toolchain.PACKAGES
+    if options.caffe_root and not alone:
+        needed += toolchain.boost_packages(options.caffe_root)
     toolchain.install_packages(needed, not options.no_install, building.say)
     python = toolchain.make_venv(root / "venv", options.python, building.say)
     if options.judges:

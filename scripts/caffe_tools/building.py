@@ -9,8 +9,9 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
-from caffe_tools import patching
+from caffe_tools import failures, patching
 from caffe_tools.errors import ToolError
 from caffe_tools.planning import registered_types
 
@@ -40,7 +41,6 @@ SANITIZE = [
 ]
 """CMake's flags for a build that checks addresses and finds undefined behaviour."""
 _PERCENT = re.compile(r"^\[ *(\d+)%\]")
-_ERROR = re.compile(r"\b(?:fatal )?error\b|undefined reference|\*\*\* ", re.IGNORECASE)
 
 
 def say(words: str) -> None:
@@ -98,14 +98,16 @@ def configure(tree: Path, python: Path, flags: Iterable[str], log: Path) -> None
     result = subprocess.run(
         command, cwd=build, capture_output=True, text=True, check=False
     )
-    log.write_text(" ".join(command) + "\n" + result.stdout + result.stderr)
+    output = result.stdout + result.stderr
+    log.write_text(" ".join(command) + "\n" + output)
     if result.returncode:
-        _failed(log, "CMake cannot configure Caffe")
-    if "CUDA is not detected" in result.stdout + result.stderr:
+        _failed(log, "CMake cannot configure Caffe", failures.of_cmake(output))
+    if "CUDA is not detected" in output:
         _failed(
             log,
             "CMake finds no CUDA toolkit, which --gpu needs: install it, or build "
             "without --gpu",
+            [line for line in output.splitlines() if "CUDA" in line][:3],
         )
     stamp.write_text(key)
 
@@ -149,16 +151,11 @@ def make(tree: Path, targets: Iterable[str], jobs: int, log: Path) -> None:
     if tty and shown >= 0:
         print()
     if status:
-        _failed(log, "Caffe does not compile")
+        output = log.read_text(errors="replace")
+        _failed(log, "Caffe does not compile", failures.of_make(output))
 
 
-def _failed(log: Path, what: str) -> None:
-    lines = log.read_text(errors="replace").splitlines()
-    errors = [line for line in lines if _ERROR.search(line)][:5] or lines[-5:]
-    if errors[0].startswith("CMake Error"):
-        # The reasons are in the lines below.
-        first = lines.index(errors[0])
-        errors = [line for line in lines[first : first + 12] if line.strip()]
+def _failed(log: Path, what: str, errors: list[str]) -> NoReturn:
     raise ToolError(
         f"{what}:\n  "
         + "\n  ".join(errors)

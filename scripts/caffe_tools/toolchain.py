@@ -38,6 +38,24 @@ VENV_PACKAGES = ("python3-venv",)
 PYPROJECT = REPOSITORY / "pyproject.toml"
 
 
+# Boost's libraries that forks ask for besides, each in a package of its own.
+_BOOST = ("atomic", "chrono", "date_time", "iostreams", "log", "program_options")
+_BOOST += ("random", "regex", "serialization", "timer")
+_ASKS_BOOST = re.compile(r"find_package\s*\(\s*Boost\b([^)]*)\)", re.IGNORECASE)
+
+
+def boost_packages(tree: Path) -> tuple[str, ...]:
+    """Return the packages of Boost that a tree's CMake asks for besides `PACKAGES`."""
+    asked: set[str] = set()
+    for file in (tree / "CMakeLists.txt", *sorted((tree / "cmake").glob("*.cmake"))):
+        if file.is_file():
+            text = re.sub(r"#.*", "", file.read_text(errors="replace"))
+            for words in _ASKS_BOOST.findall(text):
+                asked |= set(words.lower().split())
+    found = sorted(asked.intersection(_BOOST))
+    return tuple(f"libboost-{name.replace('_', '-')}-dev" for name in found)
+
+
 def default_jobs() -> int:
     """Return how many compilers to run: one per usable processor and 1.5 GB."""
     try:
