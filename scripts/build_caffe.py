@@ -16,7 +16,16 @@ import _wanted
 _wanted.check()
 _wanted.keep_description()
 
-from caffe_tools import building, cuda, cuda_parts, origin, place, source, toolchain
+from caffe_tools import (
+    building,
+    cuda,
+    cuda_parts,
+    origin,
+    parameters,
+    place,
+    source,
+    toolchain,
+)
 from caffe_tools.errors import ToolError
 from caffe_tools.planning import REPOSITORY, check_tree, engine_left_out, told
 
@@ -89,6 +98,13 @@ def arguments() -> argparse.Namespace:
         action="store_true",
         help="with --gpu: training on several GPUs through NCCL, the machine's or "
         "PyPI's (350 MB); compiled, but not yet run on a GPU",
+    )
+    add(
+        "--number",
+        action="append",
+        metavar="FIELD=N",
+        help="number of one of our fields in LayerParameter, if the tree already uses "
+        "our number",
     )
     add("--no-tests", action="store_true", help="do not build Caffe's test program")
     add(
@@ -263,6 +279,9 @@ def check_options(options: argparse.Namespace, root: Path) -> None:
         options.caffe_root = options.caffe_root.expanduser().resolve()
         check_tree(options.caffe_root)
         cuda_parts.check_tree(options.caffe_root, asked_parts(options))
+    parameters.numbers(options.number)
+    if options.number and options.unpatched:
+        raise ToolError("--number is of our layers, which --unpatched leaves out")
     if options.source_package and not options.source_package.is_file():
         raise ToolError(
             f"--source-package {options.source_package}: the file does not exist"
@@ -313,7 +332,15 @@ def _build(options: argparse.Namespace, root: Path, start: float) -> None:
         building.say(line)
     jobs = options.jobs or toolchain.default_jobs()
     logs = root / "logs" / tree.name
-    building.build(tree, python, gpu, targets, jobs, logs, options.unpatched)
+    try:
+        building.build(
+            *(tree, python, gpu, targets, jobs, logs, options.unpatched),
+            parameters.numbers(options.number),
+        )
+    except ToolError as error:
+        raise ToolError(
+            f"{error}{origin.where_to_edit(tree, options.caffe_root)}"
+        ) from error
     building.say(f"Done in {time.monotonic() - start:.0f} s: {tree}/build/tools/caffe")
 
 

@@ -12,7 +12,7 @@ import _wanted
 _wanted.check()
 _wanted.keep_description()
 
-from caffe_tools import patching, planning
+from caffe_tools import parameters, patching, planning
 from caffe_tools.errors import ToolError
 from caffe_tools.patching import State
 
@@ -74,25 +74,6 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def numbers(options: argparse.Namespace) -> dict[str, int] | None:
-    """Return the chosen numbers, or None without any.
-
-    Raises
-    ------
-    ToolError
-        If an option is not FIELD=N.
-    """
-    if options.number is None:
-        return None
-    chosen = {}
-    for text in options.number:
-        name, _, number = text.partition("=")
-        if not number.isdecimal():
-            raise ToolError(f"--number {text}: give FIELD=N, with a whole number N")
-        chosen[name] = int(number)
-    return chosen
-
-
 def main() -> int:
     """Run the requested action; return the exit status."""
     options = arguments()
@@ -107,12 +88,12 @@ def main() -> int:
         return 0
     if options.dry_run:
         planning.check_tree(root)
-        changes = planning.plan(root, numbers(options) or {})
+        changes = planning.plan(root, parameters.numbers(options.number) or {})
         sys.stdout.writelines(planning.differences(changes, root))
         for line in planning.told(root):
             print(line, file=sys.stderr)
         return 0
-    changed = patching.apply(root, numbers(options))
+    changed = patching.apply(root, parameters.numbers(options.number))
     for path in changed:
         print(f"  {path}")
     for path, (name, file) in planning.second_names_taken(root).items():

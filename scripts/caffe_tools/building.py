@@ -172,6 +172,7 @@ def build(
     jobs: int,
     logs: Path,
     mends_only: bool = False,
+    numbers: dict[str, int] | None = None,
 ) -> None:
     """Patch, configure and build a tree, skipping steps that are up to date.
 
@@ -181,7 +182,7 @@ def build(
         If a step fails, or a layer type is not registered afterwards.
     """
     logs.mkdir(parents=True, exist_ok=True)
-    changed = patching.apply(tree, mends_only=mends_only)
+    changed = patching.apply(tree, numbers, mends_only)
     if changed:
         say(f"Patched {len(changed)} files of {tree}")
     stamp = tree / "build" / "randrop-built"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from caffe_tools.errors import ToolError
+from caffe_tools.record import digest, read_manifest
 
 RECORD = ".randrop-origin"
 # Files that a tree in use gathers and a build does not read: its own builds, history,
@@ -24,12 +25,13 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
     """Copy a tree to where it is built, atomically.
 
     A copy of the same tree in the same state stays. Any other copy is replaced together
-    with its build.
+    with its build, unless somebody edited it. What links out of the original is copied.
 
     Raises
     ------
     ToolError
-        If the copy would lie inside the original, or replace somebody else's tree.
+        If the copy would lie inside the original, or replace somebody else's tree or
+        edits.
     """
     if tree == source:
         return
@@ -41,7 +43,7 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
         )
     record = {"tree": str(source), "state": _state_of(source)}
     before = origin(tree)
-    if before == record:
+    if {key: before.get(key) for key in record} == record:
         return
     if tree.exists() and not before:
         raise ToolError(
@@ -50,6 +52,7 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
         )
     if tree.exists():
         what = "another tree" if before.get("tree") != str(source) else "an older state"
+        _refuse_edits(tree, source, before)
         say(f"{tree} is a copy of {what}: replacing and rebuilding it")
     say(f"Copying Caffe's source from {source} to {tree}")
     temporary = tree.with_name(tree.name + ".new")
@@ -61,6 +64,8 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
         return shutil.ignore_patterns(*patterns)(folder, names)
 
     shutil.copytree(source, temporary, symlinks=True, ignore=leave_out)
+    _follow_links_out(source, temporary)
+    record["files"] = _digests(temporary)
     (temporary / RECORD).write_text(json.dumps(record))
     if tree.exists():
         old = tree.with_name(tree.name + ".old")
@@ -72,12 +77,86 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
         temporary.rename(tree)
 
 
-def origin(tree: Path) -> dict[str, str]:
+def origin(tree: Path) -> dict:
     """Return what a tree was copied from; empty if that is unknown."""
     try:
         return json.loads((tree / RECORD).read_text())
     except (OSError, ValueError):
         return {}
+
+
+def where_to_edit(tree: Path, own: Path | None) -> str:
+    """Return a sentence for errors of a build: where their files are to be edited.
+
+    Parameters
+    ----------
+    tree : Path
+        The tree that is built.
+    own : Path, optional
+        The user's tree of which it is a copy.
+    """
+    if own == tree or not origin(tree):
+        return ""
+    if own is None:
+        return f"\nEdits in {tree} stay: mend a file there, and run this again"
+    return (
+        f"\n{tree} is a copy of {own}. To mend a file, edit it in {own}, and run this "
+        "again: the copy is then made anew. An edit in the copy also stays, as long as "
+        "you change nothing in the original"
+    )
+
+
+def edits(tree: Path, record: dict) -> list[str]:
+    """Return the files of a copy that somebody edited, apart from our patch."""
+    patched = read_manifest(tree).get("files", {})
+    found = []
+    for path, copied in record.get("files", {}).items():
+        file = tree / path
+        now = digest(file.read_bytes()) if file.is_file() else None
+        entry = patched.get(path)
+        if entry and now in (entry["after"], *entry.get("was", ())):
+            now = entry["before"]
+        if now not in (copied, None):
+            found.append(path)
+    return found
+
+
+def _refuse_edits(tree: Path, source: Path, record: dict) -> None:
+    edited = edits(tree, record)
+    if edited:
+        names = ", ".join(str(tree / path) for path in edited[:5])
+        more = f" and {len(edited) - 5} more" if len(edited) > 5 else ""
+        raise ToolError(
+            f"{names}{more}: edited in this copy of {record.get('tree')}, and would be "
+            f"lost, because {source} is to be copied here now. Make the same edits in "
+            f"{source}, and run this again with --clean, which deletes the copy"
+        )
+
+
+def _digests(tree: Path) -> dict[str, str | None]:
+    return {
+        path.relative_to(tree).as_posix(): digest(path.read_bytes())
+        for path in sorted(tree.rglob("*"))
+        if path.is_file() and not path.is_symlink()
+    }
+
+
+def _follow_links_out(source: Path, copy: Path) -> None:
+    """Put copies in the place of links that lead out of the original tree."""
+    for link in [path for path in copy.rglob("*") if path.is_symlink()]:
+        original = source / link.relative_to(copy)
+        target = original.resolve()
+        if target.is_relative_to(source):
+            inside = copy / target.relative_to(source)
+            new = os.path.relpath(inside, link.parent)
+            link.unlink()
+            link.symlink_to(new)
+        elif target.is_dir():
+            link.unlink()
+            shutil.copytree(target, link)
+        elif target.is_file():
+            link.unlink()
+            shutil.copy2(target, link)
 
 
 def _state_of(tree: Path) -> str:

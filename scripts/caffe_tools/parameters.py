@@ -33,6 +33,26 @@ def our_fields() -> list[proto.Field]:
     return proto.parse(text, str(FIELDS)).messages["LayerParameter"].fields
 
 
+def numbers(given: list[str] | None) -> dict[str, int] | None:
+    """Return the numbers of options FIELD=N, or None without any.
+
+    Raises
+    ------
+    ToolError
+        If an option is not FIELD=N.
+    """
+    if given is None:
+        return None
+    chosen = {}
+    for text in given:
+        name, _, number = text.partition("=")
+        if not number.isdecimal():
+            raise ToolError(f"--number {text}: give FIELD=N, with a whole number N")
+        chosen[name] = int(number)
+    _check_numbers(chosen, our_fields())
+    return chosen
+
+
 def marked(text: str) -> bool:
     """Return whether a caffe.proto has one of our blocks."""
     return _MARK + "begin" in text
