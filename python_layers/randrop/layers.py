@@ -31,7 +31,7 @@ from randrop.errors import UserError
 from randrop.losses import LossResult
 from randrop.losses.common import group_shape
 from randrop.losses.registry import LAYERS, Layer
-from randrop.pycaffe.python_layer import PythonLayer, parse_options
+from randrop.pycaffe.python_layer import PythonLayer, parse_options, scalar
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class PixelLossLayer(PythonLayer):
                 f"needs logits and label, and a loss{mask}"
             )
         self.options = parse_options(
-            name, self.param_str, self.loss.options, self.defaults()
+            name, self.given_options(), self.loss.options, self.defaults()
         )
         self.weight_is_checked = False
 
@@ -95,7 +95,7 @@ class PixelLossLayer(PythonLayer):
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
     ) -> None:
         """Shape the tops: a scalar without axes, and a mask like the label."""
-        top[0].reshape()
+        scalar(top[0])
         if len(top) > 1:
             top[1].reshape(*bottom[1].shape)
 
@@ -109,7 +109,7 @@ class PixelLossLayer(PythonLayer):
         """Compute loss, gradient and mask."""
         if not self.weight_is_checked:
             self.weight_is_checked = True
-            if self.phase == caffe.TRAIN and top[0].diff == 0:
+            if self.is_training() is not False and np.all(top[0].diff == 0):
                 log.warning(
                     "%s: THIS LOSS TRAINS NOTHING: the layer has no loss_weight, and "
                     "Caffe's default for a Python layer is 0. Add 'loss_weight: 1' to "
@@ -133,7 +133,7 @@ class PixelLossLayer(PythonLayer):
             # A net with force_backward requests it. A label has no gradient.
             bottom[1].diff[...] = 0
         if propagate_down[0]:
-            np.multiply(self.grad, top[0].diff, out=bottom[0].diff)
+            np.multiply(self.grad, np.ravel(top[0].diff)[0], out=bottom[0].diff)
 
 
 class BalancedLossLayer(PixelLossLayer):
@@ -183,6 +183,15 @@ class SigmoidRandomDropCELossLayer(BalancedLossLayer):
         if self.options["seed"] is None:
             self.options["seed"] = draw_seed()
         self.iteration = self.options["first_iteration"]
+        self.drops = self.is_training()
+        if self.drops is None:
+            self.drops = True
+            log.warning(
+                "%s: this Caffe does not tell Python layers the phase, so the layer "
+                "drops pixels in tests, too. Give the test phase a layer of its own, "
+                'with \'include { phase: TEST }\' and "schedule_type": "NONE".',
+                type(self).__name__,
+            )
 
     def compute(self, logits: np.ndarray, label: np.ndarray) -> LossResult:
         """Call `losses.random_drop` for the next forward pass."""
@@ -194,7 +203,7 @@ class SigmoidRandomDropCELossLayer(BalancedLossLayer):
             label,
             schedule=options.pop("schedule_type"),
             iteration=self.iteration,
-            drop=self.phase == caffe.TRAIN or drop_in_test,
+            drop=self.drops or drop_in_test,
             **options,
         )
         self.iteration += 1

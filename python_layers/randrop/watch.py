@@ -40,7 +40,9 @@ class KeptShareLayer(PythonLayer):
 
     def setup(self, bottom: Any, top: Any) -> None:
         """Read the parameters and start the file, or continue it."""
-        options = parse_options("KeptShareLayer", self.param_str, WatchParams, DEFAULTS)
+        options = parse_options(
+            "KeptShareLayer", self.given_options(), WatchParams, DEFAULTS
+        )
         self.options = options
         self.path = Path(options["file"])
         self.iteration = options["first_iteration"]

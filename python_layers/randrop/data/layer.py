@@ -67,7 +67,7 @@ class LesionPatchDataLayer(PythonLayer):
     def setup(self, bottom: Any, top: Any) -> None:
         """Read the parameters and the data, start the workers."""
         name = type(self).__name__
-        options = parse_options(name, self.param_str, PatchParams, self.defaults)
+        options = parse_options(name, self.given_options(), PatchParams, self.defaults)
         if bottom or len(top) != 2:
             raise UserError(f"{name}: this layer takes no bottoms and two tops")
         if not Path(options["root"]).is_dir():
