@@ -79,7 +79,6 @@ CELLS = [
     *_several("bvlc", "bookworm", "g++-11 clang++", "compile"),
     *_several("bvlc", "trixie", "g++-13 clang++", "compile"),
     *_several("bvlc", "sid", "g++-15 g++-16 clang++", "compile"),
-    *_several("bvlc", "sid+experimental", "g++-15", "compile"),
     # Trees as forks and users have them.
     *_several(" ".join(forks.KINDS), "bookworm", "g++-12", "patch"),
 ]

@@ -59,13 +59,12 @@ def compilers(content: Mapping[str, Any]) -> str:
 
 def versions(content: Mapping[str, Any]) -> str:
     """Return the table of what the machines have."""
-    found = {
-        cell["machine"]: cell["versions"]
-        for cell in content["cells"]
-        if cell["how"] != "tool" and "versions" in cell
-    }
+    # A machine of "tool" has its NumPy elsewhere: the others come last, and count.
+    cells = [cell for cell in content["cells"] if "versions" in cell]
+    cells.sort(key=lambda cell: cell["how"] != "tool")
+    found = {cell["machine"]: cell["versions"] for cell in cells}
     rows = [
-        [name, *(_short(found[name].get(what, "none")) for what in _VERSIONS)]
+        [name, *(_short(found[name].get(what, "")) for what in _VERSIONS)]
         for name in MACHINES
         if name in found
     ]
