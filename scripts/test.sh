@@ -40,8 +40,9 @@ These options replace the tests above:
            seed of the first case (1; with --nightly the date). Each failing case prints
            the command that repeats it; docs/tried.md counts all cases
   --gpu-build
-           build Caffe and its tests for a GPU with nvcc in build/gpu-build, to check
-           that everything compiles and links; needs no GPU (20 minutes on one core)
+           build Caffe and its tests for a GPU in build/gpu-build, with nvcc, cuDNN and
+           NCCL of PyPI, and check what they are linked to (tests/gpu_build.py); needs
+           no GPU and no CUDA (25 minutes of one core)
 
 Builds Caffe with its test program if necessary (6 minutes on 2 cores). Then it runs the
 layers' tests (gtest), the CUDA code emulated on the CPU (tests/cuda_on_cpu/run.py,
@@ -126,7 +127,8 @@ if [ -n "$try" ]; then
 fi
 if [ -n "$gpu_build" ]; then
   # A separate build, so that the CPU build stays.
-  RANDROP_BUILD="$RANDROP_BUILD/gpu-build" python3 scripts/build_caffe.py --gpu
+  python3 scripts/build_caffe.py --venv-only
+  "$RANDROP_BUILD/venv/bin/python" tests/gpu_build.py
   exit
 fi
 python3 scripts/build_caffe.py "${gpu[@]}"

@@ -61,6 +61,7 @@ def arguments() -> argparse.Namespace:
     )
     add("--cuda-arch", default="90", metavar="LIST", help="as build_caffe.py; 90")
     add("--jobs", type=int, default=os.cpu_count() or 1, help="compilers at a time")
+    add("--no-tests", action="store_true", help="leave out the test program")
     add("--hide-cuda", action="store_true", help="hide CUDA and nvcc of this machine")
     add("--out", type=Path, help="write sizes, times and checks to this JSON file")
     return parser.parse_args()
@@ -113,6 +114,8 @@ def build(options: argparse.Namespace) -> dict[str, float]:
         *("--gpu", "--fetch-nvcc", "--cudnn", "--nccl"),
         *("--cuda-arch", options.cuda_arch, "--jobs", str(options.jobs)),
     ]
+    if options.no_tests:
+        command.append("--no-tests")
     start = time.monotonic()
     process = subprocess.Popen(
         command, env={**os.environ, "RANDROP_BUILD": str(options.folder)}
@@ -137,8 +140,14 @@ def text_of(*command: str | Path) -> str:
     return result.stdout
 
 
-def check_libraries(tree: Path, fetched: Path) -> dict[str, str]:
-    """Return CUDA's libraries that a product loads, and where from.
+def products(tree: Path, options: argparse.Namespace) -> dict[str, Path]:
+    """Return what was asked for, and where it was built."""
+    left_out = {"test program"} if options.no_tests else set()
+    return {k: tree / v for k, v in PRODUCTS.items() if k not in left_out}
+
+
+def check_libraries(built: dict[str, Path], fetched: Path) -> dict[str, str]:
+    """Return CUDA's libraries that the products load, and where from.
 
     Raises
     ------
@@ -146,8 +155,8 @@ def check_libraries(tree: Path, fetched: Path) -> dict[str, str]:
         If one is missing, or is not of the fetched packages.
     """
     found: dict[str, str] = {}
-    for product, path in PRODUCTS.items():
-        told = text_of("ldd", tree / path)
+    for product, path in built.items():
+        told = text_of("ldd", path)
         if "not found" in told:
             raise ToolError(f"{product}: {told}")
         for name, place in re.findall(r"^\s*(\S+) => (\S+)", told, re.MULTILINE):
@@ -212,18 +221,17 @@ def check(options: argparse.Namespace) -> dict[str, Any]:
     """Return what the build is made of."""
     tree, fetched = options.folder / "caffe", (options.folder / "cuda").resolve()
     nvcc = cuda.find_nvcc(options.folder / "cuda")
-    library = tree / PRODUCTS["libcaffe.so"]
+    built = products(tree, options)
     return {
         "cuda_hidden": bool(os.environ.get("RANDROP_CUDA_IS_HIDDEN")),
         "nvcc": cuda.cuda_version(nvcc) if nvcc else None,
         "compiler": text_of("c++", "-dumpfullversion").strip(),
         "architectures": options.cuda_arch.split(),
         "packages": packages(fetched),
-        "libraries": check_libraries(tree, fetched),
-        "layers_with_gpu_code": check_symbols(library),
+        "libraries": check_libraries(built, fetched),
+        "layers_with_gpu_code": check_symbols(built["libcaffe.so"]),
         "megabytes": {
-            name: round(size((tree / path).resolve()) / 1e6, 1)
-            for name, path in PRODUCTS.items()
+            name: round(size(path.resolve()) / 1e6, 1) for name, path in built.items()
         },
     }
 

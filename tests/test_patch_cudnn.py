@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tarfile
 
 import pytest
 from conftest import REPOSITORY
@@ -249,6 +250,29 @@ def test_cmake_reads_the_version_where_it_is(
     )
     assert (told.returncode == 0) is accepted, told.stderr
     assert (f"version {version}" in told.stderr) is accepted
+
+
+def test_a_fork_with_queries_of_its_own_keeps_them(caffe_source):
+    text = (caffe_source / HEADER).read_text()
+    theirs = "inline cudnnStatus_t cudnnGetConvolutionForwardAlgorithm("
+    text = text.replace("namespace caffe {", theirs + "...\nnamespace caffe {", 1)
+    (mend,) = (mend for mend in CUDNN_MENDS if mend.name == "cudnn-8-queries")
+    assert mend.apply(text) == text
+
+
+def test_the_mended_files_are_bvlcs(caffe, caffe_source):
+    """Debian's patches leave them alone, so the mends fit both."""
+    archives = sorted((build_dir() / "cache/caffe").glob("caffe_*.orig.tar.gz"))
+    if not archives:
+        pytest.skip("Caffe's source is not from Debian")
+    paths = {mend.path for mend in CUDNN_MENDS}
+    with tarfile.open(archives[0]) as archive:
+        for member in archive:
+            for path in [x for x in paths if f"/{member.name}".endswith(f"/{x}")]:
+                original = archive.extractfile(member).read()
+                assert original == (caffe_source / path).read_bytes()
+                paths.remove(path)
+    assert paths == set()
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])

@@ -96,7 +96,8 @@ CUDNN_MENDS = (
         HEADER,
         (
             (
-                r"^#include <cudnn\.h>[^\n]*\n(?!\n#if CUDNN_VERSION >= 8000\n)",
+                # A fork may bring its own way from the new queries to the old.
+                r"^#include <cudnn\.h>[^\n]*\n(?![\s\S]*cudnnGetConvolution)",
                 r"\g<0>" + _QUERIES.replace("\\", r"\\"),
             ),
         ),
