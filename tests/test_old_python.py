@@ -133,3 +133,26 @@ def test_the_venv_is_taken_where_python_is_old(monkeypatch, tmp_path):
     ((program, words),) = called
     assert program == words[0] == str(python)
     assert words[1:] == [str(FOLDER / "train.py"), "--help"]
+
+
+@pytest.mark.parametrize("script", ["quickstart.sh", "test.sh"])
+def test_an_old_system_is_told_before_anything_is_made(tmp_path, script):
+    """Debian 11's Python is 3.9; what it can do there is on a page."""
+    old = tmp_path / "bin" / "python3"
+    old.parent.mkdir()
+    old.write_text('#!/bin/sh\n[ "$1" = -V ] && echo Python 3.9.2\nexit 1\n')
+    old.chmod(0o755)
+    path = f"{old.parent}:{os.environ['PATH']}"
+    result = subprocess.run(
+        ["bash", FOLDER / script],
+        env={**os.environ, "PATH": path, "RANDROP_BUILD": str(tmp_path / "build")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: this system's Python 3.9.2 is too old: ")
+    page = re.search(r"docs/\S+\.md", result.stderr)[0]
+    assert (REPOSITORY / page).is_file()
+    assert result.stdout == ""
+    assert not (tmp_path / "build").exists()
