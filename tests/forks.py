@@ -110,7 +110,9 @@ def make(kind: str, folder: Path, source: Path | None = None) -> Path:
     elif source is None:
         pristine(folder)
     else:
-        shutil.copytree(source, folder, symlinks=True)
+        # Nobody compiles or patches these, and they are half of the tree.
+        large = shutil.ignore_patterns("*.ipynb", "*.mat", "*.npy", "*.csv.gz")
+        shutil.copytree(source, folder, symlinks=True, ignore=large)
     change(folder)
     return folder
 
