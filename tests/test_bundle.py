@@ -1,7 +1,6 @@
 """A bundle holds all that it needs, names whose it is, and runs wherever it lies."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -283,13 +282,14 @@ def test_every_package_has_a_licence_text_or_is_named(caffe, staged):
 @pytest.mark.slow
 def test_no_path_of_this_machine_is_in_a_bundle(caffe, staged):
     assert bundle_elsewhere.paths_of_this_machine(staged.top) == []
-    tree = str(caffe_root())
+    here = (str(caffe_root()), str(bundle_elsewhere.REPOSITORY), sys.prefix)
     for path in sorted(staged.top.rglob("*")):
         if not libraries.is_elf(path):
             continue
         for place in libraries.search_path(path):
-            assert place.startswith("$ORIGIN"), path
-            assert tree not in place
+            # Packages of PyPI stay as they are; one has a folder of its own makers.
+            assert place.startswith("$ORIGIN") or "site-packages" in path.parts, path
+            assert not place.startswith(here), path
     for path in staged.top.rglob("*"):
         if path.is_symlink():
             assert staged.top in path.resolve().parents, path
@@ -320,7 +320,7 @@ def test_a_bundle_runs_without_the_build(caffe, staged, tmp_path, phantom):
         )
         assert result.returncode == 0, result.stderr
         log = (tmp_path / "run/log.txt").read_text()
-        assert re.search(r"Iteration 4", log)
+        assert "Optimization Done" in log
         here = start("train", "--data", phantom, "--out", tmp_path / "here", *small)
         done(here)
         curves = [
