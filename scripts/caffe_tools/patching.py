@@ -182,6 +182,9 @@ def _write(
             "files": files,
         }
         _begin(root, manifest, previous, {path: old[path] for path in dropped})
+        for change in changes:
+            if change.before is not None:
+                record.keep_patched(root, change.path, change.after)
         for change in pending:
             target = root / change.path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -195,9 +198,9 @@ def _write(
         for path in dropped:
             content = record.original(root, path, old[path])
             _restore(root / path, content, old[path].get("link"))
-        for change in changes:
-            if change.before is not None:
-                record.keep_patched(root, change.path, change.after)
+        # A killed run may have left some of files that are not planned any more.
+        for path in old.keys() | files:
+            _temporary(root / path).unlink(missing_ok=True)
         record.write_manifest(root, manifest)
     except BaseException as error:
         _undo(root, staged, previous, old_manifest, folders)
