@@ -153,7 +153,7 @@ def test_gpu_computes_the_same_or_is_refused(run):
 
 
 def test_opencv_needs_no_reader_of_caffe_models(run, monkeypatch):
-    # Version 5 has none.
+    # Version 5 has none; version 4 is what Python 3.10 gets.
     monkeypatch.delattr(cv2.dnn, "readNetFromCaffe", raising=False)
     batch = np.random.default_rng(5).normal(0, 1, (1, 3, 16, 16)).astype(np.float32)
     outputs = [load(run, backend).forward(batch) for backend in ("caffe", "opencv")]

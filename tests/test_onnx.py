@@ -283,6 +283,28 @@ def test_every_truncation_of_the_weights_is_refused(caffe, tmp_path):
             onnx_model.convert(files[0], torn)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning", "ignore::DeprecationWarning")
+def test_damaged_files_are_translated_or_refused(caffe, tmp_path):
+    deploy, weights = write(caffe, tmp_path, nets.unet(1, base_channels=1, depth=2))
+    good = {path: path.read_bytes() for path in (deploy, weights)}
+    rng = np.random.default_rng(0)
+    ends = {"translated": 0, "refused": 0}
+    for turn in range(300):
+        path = (deploy, weights)[turn % 2]
+        content = bytearray(good[path])
+        for place in rng.integers(0, len(content), 1 + turn % 4):
+            content[place] = rng.integers(32, 127) if path is deploy else turn % 256
+        path.write_bytes(content)
+        try:
+            onnx_model.convert(deploy, weights)
+            ends["translated"] += 1
+        except UserError as error:
+            assert str(path) in str(error)
+            ends["refused"] += 1
+        path.write_bytes(good[path])
+    assert min(ends.values()) > 30
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_not_finite_are_refused(caffe, tmp_path, value):
     deploy, weights = write(caffe, tmp_path, INPUT + CONV % "kernel_size: 1")

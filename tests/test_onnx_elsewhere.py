@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import cv2
 from conftest import REPOSITORY
 
 PROGRAM = REPOSITORY / "tests" / "onnx_elsewhere.py"
@@ -9,7 +10,7 @@ PROGRAM = REPOSITORY / "tests" / "onnx_elsewhere.py"
 
 def test_the_programs_that_are_installed_compute_what_caffe_does(caffe, tmp_path):
     out = tmp_path / "differences.json"
-    programs = ["onnxruntime", "opencv4"]
+    programs = ["onnxruntime", f"opencv{cv2.__version__.partition('.')[0]}"]
     words = ["--here", "--programs", *programs, "--photographs", "1"]
     words += ["--size", "128", "--threads", "1", "--out", out]
     child = subprocess.run(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from randrop.exchange.graph import Graph, LayerError, Shape, Tensor
+from randrop.exchange.graph import FitError, Graph, LayerError, Shape, Tensor
 from randrop.exchange.reading import Arrays
 
 Translation = Callable[[Graph, Any], None]
@@ -221,6 +221,8 @@ def _batch_norm(graph: Graph, layer: Any) -> None:
     count = graph.bottom(layer).shape[1]
     mean, variance, weight = graph.weights(layer, (count,), (count,), (1,))
     share = 0 if weight.item() == 0 else 1 / weight.item()
+    if not (variance * share + param.eps > 0).all():
+        raise FitError(f"layer {layer.name!r} has a negative variance in the weights")
     factor = 1 / np.sqrt(variance * share + param.eps)
     _linear(graph, layer, factor, -mean * share * factor)
 

@@ -110,7 +110,10 @@ def array_of(blob: Any) -> NDArray[np.float64]:
     ValueError
         If it has another number of values than its shape says.
     """
-    return np.array(blob.double_data or blob.data, np.float64).reshape(shape_of(blob))
+    # A damaged file may have any bits, which NumPy warns about.
+    with np.errstate(invalid="ignore"):
+        values = np.array(blob.double_data or blob.data, np.float64)
+    return values.reshape(shape_of(blob))
 
 
 def arrays(weights: Any, path: Path, remedy: str) -> dict[str, Arrays]:
