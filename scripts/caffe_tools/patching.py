@@ -55,7 +55,9 @@ def apply(
         On any conflict, or if the system refuses to write.
     """
     check_tree(root)
-    manifest = recovery.take_stock(root)
+    # Mends alone do not mind what somebody has merged by hand.
+    alone = mends_only and not record.read_manifest(root)
+    manifest = {} if alone else recovery.take_stock(root)
     if numbers is None:
         numbers = manifest.get("numbers", {})
     changes = plan(root, numbers, mends_only)
