@@ -88,6 +88,11 @@ def main() -> int:
         return 0
     if options.dry_run:
         planning.check_tree(root)
+        if patching.check(root) in (State.EDITED, State.RECORD_LOST):
+            raise ToolError(
+                f"{root} was changed since it was patched: patch it again, which keeps "
+                "your edits, or --revert, and then see the diff"
+            )
         changes = planning.plan(root, parameters.numbers(options.number) or {})
         sys.stdout.writelines(planning.differences(changes, root))
         for line in planning.told(root):

@@ -241,3 +241,13 @@ def test_a_record_of_a_removed_record_is_cleaned_away(patched):
     patching.apply(patched)
     assert not (patched / ".randrop-removed").exists()
     assert record.read_manifest(patched)["state"] == "applied"
+
+
+@pytest.mark.parametrize("what", ["git clean -fd", "a mended file is edited"])
+def test_a_dry_run_of_a_changed_tree_says_what_to_do(patched, what):
+    HAPPENED[what][0](patched)
+    result = tool(patched, "--dry-run")
+    assert result.returncode == 2
+    assert "patch it again" in result.stderr
+    assert tool(patched).returncode == 0
+    assert tool(patched, "--dry-run").returncode == 0
