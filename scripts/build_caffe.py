@@ -91,13 +91,13 @@ def arguments() -> argparse.Namespace:
         "--cudnn",
         action="store_true",
         help="with --gpu: Caffe's layers through cuDNN (5 to 9), the machine's or "
-        "PyPI's (1 GB); compiled, but not yet run on a GPU",
+        "PyPI's (1.2 GB); compiled, but not yet run on a GPU",
     )
     add(
         "--nccl",
         action="store_true",
         help="with --gpu: training on several GPUs through NCCL, the machine's or "
-        "PyPI's (350 MB); compiled, but not yet run on a GPU",
+        "PyPI's (360 MB); compiled, but not yet run on a GPU",
     )
     add(
         "--number",
