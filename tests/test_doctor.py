@@ -8,6 +8,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import forks
 import patched_tree
 import pytest
 from conftest import REPOSITORY
@@ -112,6 +113,23 @@ def test_a_taken_number_comes_with_a_free_one(tree):
     assert "--number" in taken.remedy
     follow(taken)
     assert of_tree(tree, "patched").state == OK
+
+
+@pytest.mark.parametrize(
+    ("kind", "state", "word"),
+    [
+        ("nvidia-template", NO, "Layer<Ftype, Btype>"),
+        ("opencl-template", NO, "Layer<Dtype, "),
+        ("old-headers", OK, "files"),
+    ],
+)
+def test_whether_our_layers_compile_in_a_tree_is_told(
+    kind, state, word, bvlc, tmp_path
+):
+    tree = forks.make(kind, tmp_path / "tree", bvlc)
+    fits = of_tree(tree, "fits")
+    assert fits.state == state
+    assert word in fits.words
 
 
 def test_a_file_that_differs_leaves_the_engine_out_with_a_word(tree):
