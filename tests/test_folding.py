@@ -95,6 +95,89 @@ def test_what_is_folded(caffe, tmp_path, norm, more, gone):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
+SHARED = """
+layer { name: "data" type: "Input" top: "data"
+  input_param { shape { dim: 2 dim: 4 dim: 6 dim: 5 } } }
+layer { name: "a" type: "Convolution" bottom: "data" top: "a" %s
+  convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }
+layer { name: "norm" type: "BatchNorm" bottom: "a" top: "norm" %s }
+layer { name: "scale" type: "Scale" bottom: "norm" top: "norm" %s
+  scale_param { bias_term: true } }
+layer { name: "b" type: "Convolution" bottom: "norm" top: "b" %s
+  convolution_param { num_output: 4 kernel_size: 3 pad: 1 } }
+layer { name: "norm_b" type: "BatchNorm" bottom: "b" top: "b" %s }
+layer { name: "scale_b" type: "Scale" bottom: "b" top: "b" %s
+  scale_param { bias_term: true } }
+"""
+
+
+def named(*names):
+    return " ".join(f'param {{ name: "{name}" lr_mult: 0 }}' for name in names)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "norm", "scale"),
+    [
+        (named("w", "bias"), "", ""),
+        (named("w"), "", ""),
+        ("", named("mean", "variance", "count"), ""),
+        ("", "", named("gamma", "beta")),
+        (named("w"), named("m"), named("g")),
+    ],
+)
+def test_weights_that_layers_share_stay_as_they_are(
+    caffe, tmp_path, convolution, norm, scale
+):
+    deploy, weights = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
+    deploy.write_text(SHARED % (convolution, norm, scale, convolution, norm, scale))
+    net = caffe.Net(str(deploy), caffe.TEST)
+    small_unet.randomise(net)
+    net.save(str(weights))
+    assert_folding_changes_nothing(caffe, tmp_path, (deploy, weights), (2, 4, 6, 5))
+
+
+def assert_folding_changes_nothing(caffe, folder, files, shape):
+    batch = np.random.default_rng(1).normal(0, 1, shape).astype(np.float32)
+    expected, _ = outputs(caffe, *files, batch)
+    folded = fold(*files)
+    found, _ = outputs(caffe, *(write(folder, folded) if folded else files), batch)
+    assert found.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def shared(caffe, folder, old="", new=""):
+    """Write the network without shared weights, with one change."""
+    text = (SHARED % (("",) * 6)).replace(old, new, 1)
+    assert new in text
+    deploy, weights = folder / "net.prototxt", folder / "net.caffemodel"
+    deploy.write_text(text)
+    net = caffe.Net(str(deploy), caffe.TEST)
+    small_unet.randomise(net)
+    net.save(str(weights))
+    return deploy, weights
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("", ""),
+        ('bottom: "norm" top: "norm"', 'bottom: "norm" top: "norm" phase: TRAIN'),
+        ('type: "BatchNorm" bottom: "a"', 'phase: TRAIN type: "BatchNorm" bottom: "a"'),
+        ('top: "norm"', 'top: "norm" include { phase: TEST }'),
+        ("num_output: 4", "axis: 2 num_output: 6"),
+    ],
+)
+def test_unusual_networks_compute_the_same_when_folded(caffe, tmp_path, old, new):
+    files = shared(caffe, tmp_path, old, new)
+    assert_folding_changes_nothing(caffe, tmp_path, files, (2, 4, 6, 5))
+
+
+def test_layers_of_one_name_are_left_alone(caffe, tmp_path):
+    files = shared(caffe, tmp_path, 'name: "b"', 'name: "a"')
+    assert fold(*files) is None
+
+
 def test_weights_that_lack_a_layer_are_left_to_caffe(caffe, unet, tmp_path):
     other = tmp_path / "other.prototxt"
     other.write_text(nets.unet(2, base_channels=4, depth=4, shape=(3, 64, 64)))

@@ -1,5 +1,6 @@
 """Folding batch normalisation of a deployed network into preceding convolutions."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,7 +55,9 @@ def fold_messages(net: Any, stored: Any) -> bool:
     bool
         Whether there was anything to fold.
     """
-    blobs = {layer.name: layer.blobs for layer in stored.layer}
+    # Which of two layers of one name has the weights, Caffe decides.
+    names = Counter(layer.name for layer in stored.layer)
+    blobs = {layer.name: layer.blobs for layer in stored.layer if names[layer.name] < 2}
     gone = set()
     for conv, norm, scale in _chains(net):
         if any(layer.name not in blobs for layer in (conv, norm, scale) if layer):
@@ -63,7 +66,7 @@ def fold_messages(net: Any, stored: Any) -> bool:
         kernels, *bias = (array_of(blob) for blob in blobs[conv.name])
         new = [
             kernels * factor.reshape(-1, *[1] * (kernels.ndim - 1)),
-            (bias[0] * factor if bias else 0) + shift,
+            (bias[0].ravel() * factor if bias else 0) + shift,
         ]
         del blobs[conv.name][:]
         for value in new:
@@ -84,7 +87,21 @@ def fold_messages(net: Any, stored: Any) -> bool:
 
 
 def _chains(net: Any) -> list[tuple[Any, Any, Any]]:
-    """Return each (Convolution, BatchNorm, Scale or None) that no other layer reads."""
+    """Return each (Convolution, BatchNorm, Scale or None) that no other layer reads.
+
+    None of them shares its weights: what is folded into one layer's memory would
+    change the other's.
+    """
+    if any(layer.include or layer.exclude for layer in net.layer):
+        return []  # Some of these layers are not there.
+    names = Counter(layer.name for layer in net.layer)
+    shared = Counter(param.name for layer in net.layer for param in layer.param)
+
+    def alone(layer: Any) -> bool:
+        return names[layer.name] == 1 and not any(
+            param.name and shared[param.name] > 1 for param in layer.param
+        )
+
     # In-place layers reuse a blob's name for successive values.
     made_by: dict[str, int] = {}
     readers: dict[int, list[int]] = {}
@@ -102,20 +119,34 @@ def _chains(net: Any) -> list[tuple[Any, Any, Any]]:
     chains = []
     for number, conv in enumerate(net.layer):
         after = next_one(number)
-        if conv.type != "Convolution" or after is None:
+        if after is None or not alone(conv) or not _plain(conv):
             continue
         norm = net.layer[after]
-        if norm.type != "BatchNorm" or not _by_the_training(norm):
+        if norm.type != "BatchNorm" or not alone(norm) or not _by_the_training(norm):
             continue
         last = next_one(after)
         scale = net.layer[last] if last is not None else None
-        chains.append((conv, norm, scale if scale and _of_channels(scale) else None))
+        if scale is not None and not (alone(scale) and _of_channels(scale)):
+            scale = None
+        chains.append((conv, norm, scale))
     return chains
+
+
+def _plain(conv: Any) -> bool:
+    """Return whether a layer convolves one blob, with the channels on axis 1."""
+    return (
+        conv.type == "Convolution"
+        and len(conv.bottom) == len(conv.top) == 1
+        and conv.convolution_param.axis == 1
+    )
 
 
 def _by_the_training(norm: Any) -> bool:
     param = norm.batch_norm_param
-    return param.use_global_stats or not param.HasField("use_global_stats")
+    training = norm.HasField("phase") and norm.phase == 0
+    return param.use_global_stats or not (
+        param.HasField("use_global_stats") or training
+    )
 
 
 def _of_channels(scale: Any) -> bool:
@@ -132,11 +163,12 @@ def _linear(
     norm: Any, scale: Any, blobs: dict[str, Any]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the factor and shift of each channel."""
-    mean, variance, weight = (array_of(blob) for blob in blobs[norm.name])
+    # Old files give each array four axes.
+    mean, variance, weight = (array_of(blob).ravel() for blob in blobs[norm.name])
     share = 0 if weight.item() == 0 else 1 / weight.item()
     factor = 1 / np.sqrt(variance * share + norm.batch_norm_param.eps)
     shift = -mean * share * factor
     if scale is not None:
-        gamma, *beta = (array_of(blob) for blob in blobs[scale.name])
+        gamma, *beta = (array_of(blob).ravel() for blob in blobs[scale.name])
         factor, shift = factor * gamma, shift * gamma + (beta[0] if beta else 0)
     return factor, shift

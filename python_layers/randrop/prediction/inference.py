@@ -239,6 +239,11 @@ try:
     stored = reading.read_weights(Path(weights), "")
 except UserError:
     sys.exit("the weights file is damaged or not a caffemodel")
+owned = [name for name, layer in zip(net._layer_names, net.layers) if len(layer.blobs)]
+for name in owned:
+    if list(net._layer_names).count(name) > 1:
+        sys.exit(f"two layers are called {{name!r}}, of which Caffe gives weights to "
+                 "the first alone")
 names = {{layer.name for layer in reading.layers_with_weights(stored)}}
 missing = [name for name in net.params if name not in names]
 if missing:
