@@ -61,7 +61,14 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
 
     def leave_out(folder: str, names: Iterable[str]) -> set[str]:
         patterns = _LEFT_OUT + (_BUILDS if Path(folder) == source else ())
-        return shutil.ignore_patterns(*patterns)(folder, names)
+        # A pipe or a socket cannot be copied.
+        special = {
+            name
+            for name in names
+            if not (path := Path(folder, name)).is_symlink()
+            and not (path.is_file() or path.is_dir())
+        }
+        return shutil.ignore_patterns(*patterns)(folder, names) | special
 
     shutil.copytree(source, temporary, symlinks=True, ignore=leave_out)
     _follow_links_out(source, temporary)
@@ -145,6 +152,8 @@ def _follow_links_out(source: Path, copy: Path) -> None:
     """Put copies in the place of links that lead out of the original tree."""
     for link in [path for path in copy.rglob("*") if path.is_symlink()]:
         original = source / link.relative_to(copy)
+        if not original.exists():
+            continue
         target = original.resolve()
         if target.is_relative_to(source):
             inside = copy / target.relative_to(source)

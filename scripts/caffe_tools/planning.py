@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import os
 import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -41,7 +42,8 @@ def check_tree(root: Path) -> None:
     if not root.is_dir():
         raise ToolError(f"{root} is not a folder: give the root of a Caffe tree")
     for needed in (PROTO, "include/caffe", "src/caffe/layers"):
-        if not (root / needed).exists():
+        place = root / needed
+        if not (place.is_file() if needed == PROTO else place.is_dir()):
             raise ToolError(
                 f"{root} is not a Caffe tree, {needed} is missing: give the folder "
                 "that contains Caffe's Makefile and CMakeLists.txt"
@@ -82,10 +84,7 @@ def plan(
         originals = read_originals(root)
 
     def before(path: str) -> bytes | None:
-        if path in originals:
-            return originals[path]
-        file = root / path
-        return file.read_bytes() if file.exists() else None
+        return originals[path] if path in originals else read_file(root / path)
 
     changes = []
     if not mends_only:
@@ -220,6 +219,12 @@ def _our_file(
 ) -> Change:
     """Return the change that puts a file of ours into the tree."""
     content = before(path)
+    if os.path.lexists(root / path) and not (root / path).is_file():
+        raise ToolError(
+            f"{root / path} exists and is no file, and one of ours belongs there. "
+            "Nothing was written. Move it away, and run this again: "
+            f"'mv {root / path} {root / path}.away'"
+        )
     if path not in known and content not in (None, after):
         raise ToolError(
             f"{root / path} already exists and is not ours. Nothing was written. "
@@ -255,7 +260,7 @@ def _types_of_others(root: Path) -> dict[str, Path]:
     return {
         name: file
         for file in sorted((root / "src" / "caffe").rglob("*.cpp"))
-        if file.relative_to(root).as_posix() not in ours
+        if file.is_file() and file.relative_to(root).as_posix() not in ours
         for name in _REGISTER.findall(decode(file.read_bytes()))
     }
 
@@ -281,8 +286,11 @@ def read_originals(root: Path) -> dict[str, bytes | None]:
 
 
 def read_file(path: Path) -> bytes | None:
-    """Return a file's content, or None if there is none."""
-    return path.read_bytes() if path.exists() else None
+    """Return a file's content, or None if there is no regular file.
+
+    A link may lead nowhere, and reading a pipe would wait for ever.
+    """
+    return path.read_bytes() if path.is_file() else None
 
 
 def decode(content: bytes) -> str:

@@ -57,10 +57,11 @@ def paths(root: Path) -> list[str]:
                 # Ours is as it is to be, also where nobody recorded that it is ours.
                 if "/caffe/randrop/" in path:
                     continue
-                if file.is_symlink():
-                    target = file.resolve()
-                    if not target.is_file() or target.is_relative_to(home):
-                        continue
+                # Not a link that leads nowhere, nor a pipe, which would wait.
+                if not file.is_file():
+                    continue
+                if file.is_symlink() and file.resolve().is_relative_to(home):
+                    continue
                 found.append(path)
     return list(dict.fromkeys(found))
 
@@ -87,7 +88,8 @@ def left(path: str, text: str) -> list[str]:
     text : str
         Its content, mended.
     """
-    lines = text.splitlines()
+    # Not str.splitlines, which also splits at form feeds.
+    lines = text.split("\n")
     remarks = [r for mend in MENDS if mend.covers(path) for r in mend.left(text)]
     return [
         f"{path}:{remark.line}: {lines[remark.line - 1].strip()}: {remark.what}"
