@@ -30,6 +30,13 @@ def pytest_configure(config):
         os.environ["RANDROP_TEST_GPU"] = "1"
 
 
+def pytest_collection_modifyitems(items):
+    """Refuse names that differ from process to process: pytest-xdist needs the same."""
+    for item in items:
+        if " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid}: give the parameter an id")
+
+
 @pytest.fixture(scope="session")
 def caffe():
     """Pycaffe from the patched build; a missing build is a failure, not a skip."""

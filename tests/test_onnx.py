@@ -73,7 +73,7 @@ LSEGS = [
 @pytest.mark.parametrize(
     ("make", "options"),
     [*((nets.unet, u) for u in UNETS), *((nets.lseg, s) for s in LSEGS)],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_networks_of_photographs_are_the_same_at_every_size(
     caffe, tmp_path, make, options
