@@ -127,3 +127,6 @@ if __name__ == "__main__":
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: --check tells the state of the tree", file=sys.stderr)
+        sys.exit(130)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import re
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ def merge(old: str, mine: str, yours: str) -> str | None:
     mine, yours : str
         What became of it.
     """
-    lines = old.splitlines(keepends=True)
+    lines = split_lines(old)
     first, second = _regions(lines, mine), _regions(lines, yours)
     regions = dict.fromkeys([*first, *second])
     if any(a != b and a.touches(b) for a in first for b in second):
@@ -48,8 +49,13 @@ def merge(old: str, mine: str, yours: str) -> str | None:
     return "".join(merged + lines[at:])
 
 
+def split_lines(text: str) -> list[str]:
+    """Split at line feeds only, unlike str.splitlines, and keep them."""
+    return re.findall(r"[^\n]*\n|[^\n]+", text)
+
+
 def _regions(old: list[str], text: str) -> list[_Region]:
-    new = text.splitlines(keepends=True)
+    new = split_lines(text)
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     return [
         _Region(start, end, tuple(new[first:last]))

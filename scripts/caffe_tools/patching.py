@@ -7,7 +7,6 @@ what becomes of a tree that somebody changed in between.
 import contextlib
 import enum
 import os
-import shutil
 from pathlib import Path
 
 from caffe_tools import record, recovery
@@ -55,6 +54,11 @@ def apply(
         On any conflict, or if the system refuses to write.
     """
     check_tree(root)
+    with record.alone(root):
+        return _apply(root, numbers, mends_only)
+
+
+def _apply(root: Path, numbers: dict[str, int] | None, mends_only: bool) -> list[str]:
     # Mends alone do not mind what somebody has merged by hand.
     alone = mends_only and not record.read_manifest(root)
     manifest = {} if alone else recovery.take_stock(root)
@@ -117,9 +121,22 @@ def revert(root: Path) -> list[str]:
     Raises
     ------
     ToolError
-        If it is not patched, or an edit touches the lines of the patch.
+        If it is not patched, or an edit touches the lines of the patch, or the system
+        refuses to write.
     """
     check_tree(root)
+    with record.alone(root):
+        try:
+            return _revert(root)
+        except OSError as error:
+            raise ToolError(
+                f"cannot write {error.filename or root}: {error.strerror}. The tree is "
+                "restored in part, and the record of the rest stays. Free some disk "
+                "space, or make the tree writable, and run this again"
+            ) from error
+
+
+def _revert(root: Path) -> list[str]:
     manifest = recovery.take_stock(root)
     if not manifest:
         raise ToolError(f"{root} is not patched: nothing to revert")
@@ -189,12 +206,11 @@ def _write(
                 record.keep_patched(root, change.path, change.after)
         for change in pending:
             target = root / change.path
-            target.parent.mkdir(parents=True, exist_ok=True)
+            record.make_folder(target.parent)
             temporary = _temporary(target)
             staged.append((temporary, target))
             temporary.write_bytes(change.after)
-            if target.exists():
-                shutil.copymode(target, temporary)
+            record.take_place(temporary, target)
         for temporary, target in staged:
             temporary.replace(target)
         for path in dropped:
@@ -293,10 +309,15 @@ def _check_writable(root: Path, paths: list[str]) -> None:
             file = file.parent
         for place in {file, file if file.is_dir() else file.parent}:
             if not os.access(place, os.W_OK):
+                remedy = f"Make it writable with 'chmod -R u+w {root}'"
+                if place.stat().st_uid != os.geteuid():
+                    remedy = (
+                        "It is another user's. Make it yours with 'sudo chown -R "
+                        f'"$(id -u)" {root}\''
+                    )
                 raise ToolError(
-                    f"{place} is not writable. Nothing was written. Make it writable "
-                    f"with 'chmod -R u+w {root}', or copy the tree to your own folder, "
-                    "and run this again"
+                    f"{place} is not writable. Nothing was written. {remedy}, or copy "
+                    "the tree to your own folder, and run this again"
                 )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from caffe_tools import demands, engine, mends, parameters, record
 from caffe_tools.errors import ToolError
 from caffe_tools.hooks import MAKE_ENGINE, MAKE_THREADS, THREADS
+from caffe_tools.merging import split_lines
 from caffe_tools.parameters import PROTO
 from caffe_tools.record import read_manifest
 
@@ -44,6 +45,14 @@ def check_tree(root: Path) -> None:
     for needed in (PROTO, "include/caffe", "src/caffe/layers"):
         place = root / needed
         if not (place.is_file() if needed == PROTO else place.is_dir()):
+            entry = read_manifest(root).get("files", {}).get(needed)
+            if entry:
+                stored = root / STATE / "originals" / entry.get("original", needed)
+                raise ToolError(
+                    f"{place} was deleted after the tree was patched. Nothing was "
+                    f"written. Restore it with 'cp {stored} {place}', and run this "
+                    "again"
+                )
             raise ToolError(
                 f"{root} is not a Caffe tree, {needed} is missing: give the folder "
                 "that contains Caffe's Makefile and CMakeLists.txt"
@@ -103,7 +112,7 @@ def plan(
     concerned = [*mends.paths(root), *originals, *(step.path for _, step in steps)]
     for path in dict.fromkeys(concerned):
         content = before(path)
-        if content is None:
+        if content is None or mends.is_ours(path):
             continue
         text, whys = mends.apply(path, decode(content))
         for why, step in steps:
@@ -181,7 +190,7 @@ def unmended(root: Path) -> list[str]:
     lines = []
     for path in mends.paths(root):
         if path not in ours:
-            text, _ = mends.apply(path, decode((root / path).read_bytes()))
+            text, _ = mends.apply(path, decode(read_file(root / path) or b""))
             lines += mends.left(path, text)
     return lines
 
@@ -260,8 +269,8 @@ def _types_of_others(root: Path) -> dict[str, Path]:
     return {
         name: file
         for file in sorted((root / "src" / "caffe").rglob("*.cpp"))
-        if file.is_file() and file.relative_to(root).as_posix() not in ours
-        for name in _REGISTER.findall(decode(file.read_bytes()))
+        if file.relative_to(root).as_posix() not in ours
+        for name in _REGISTER.findall(decode(read_file(file) or b""))
     }
 
 
@@ -271,12 +280,14 @@ def differences(changes: list[Change], root: Path) -> Iterator[str]:
         old = read_file(root / change.path)
         if old == change.after:
             continue
-        yield from difflib.unified_diff(
-            decode(old or b"").splitlines(keepends=True),
-            decode(change.after).splitlines(keepends=True),
+        for line in difflib.unified_diff(
+            split_lines(decode(old or b"")),
+            split_lines(decode(change.after)),
             "/dev/null" if old is None else f"a/{change.path}",
             f"b/{change.path}",
-        )
+        ):
+            whole = line.endswith("\n")
+            yield line if whole else f"{line}\n\\ No newline at end of file\n"
 
 
 def read_originals(root: Path) -> dict[str, bytes | None]:
@@ -289,8 +300,19 @@ def read_file(path: Path) -> bytes | None:
     """Return a file's content, or None if there is no regular file.
 
     A link may lead nowhere, and reading a pipe would wait for ever.
+
+    Raises
+    ------
+    ToolError
+        If the system refuses to read it.
     """
-    return path.read_bytes() if path.is_file() else None
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except PermissionError as error:
+        raise ToolError(
+            f"{path} cannot be read: {error.strerror}. Nothing was written. Make it "
+            f"readable with 'chmod u+r {path}', as its owner, and run this again"
+        ) from error
 
 
 def decode(content: bytes) -> str:

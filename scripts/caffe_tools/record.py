@@ -10,10 +10,14 @@ A manifest is replaced whole, and names a content before a file gets it: after a
 at any moment, every file of the tree is known.
 """
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from caffe_tools.errors import ToolError
@@ -28,6 +32,31 @@ def digest(content: bytes | None) -> str | None:
     return None if content is None else hashlib.sha256(content).hexdigest()
 
 
+@contextlib.contextmanager
+def alone(root: Path) -> Iterator[None]:
+    """Keep other runs of this tool out of a tree; the system forgets it with us.
+
+    Raises
+    ------
+    ToolError
+        If another run is at work in the tree.
+    """
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # Some network disks have no locks for folders: go on without.
+            if error.errno == errno.EWOULDBLOCK:
+                raise ToolError(
+                    f"another run of this tool is at work in {root}. Nothing was "
+                    "written. Wait until it has ended, and run this again"
+                ) from error
+        yield
+    finally:
+        os.close(folder)
+
+
 def read_manifest(root: Path) -> dict:
     """Return the manifest of a patched tree; empty if it is not patched.
 
@@ -36,7 +65,13 @@ def read_manifest(root: Path) -> dict:
     ToolError
         If it is damaged.
     """
-    path = root / STATE / "manifest.json"
+    state = root / STATE
+    if os.path.lexists(state) and not state.is_dir():
+        raise ToolError(
+            f"{state} is no folder, and the record of the patch belongs there. Nothing "
+            f"was written. Move it away, and run this again: 'mv {state} {state}-away'"
+        )
+    path = state / "manifest.json"
     if not path.exists():
         return {}
     try:
@@ -119,17 +154,38 @@ def clean(root: Path) -> None:
         shutil.rmtree(root / STATE, ignore_errors=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, each its parent's owner's."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        _belong(path, path.parent)
+
+
+def take_place(new: Path, path: Path) -> None:
+    """Give a new file the mode and owner of the one that it is to replace."""
+    if path.exists():
+        shutil.copymode(path, new)
+    _belong(new, path if path.exists() else path.parent)
+
+
+def _belong(path: Path, like: Path) -> None:
+    """Give a path the owner of another, so that root leaves a user's tree his."""
+    if os.geteuid() == 0:
+        owner = like.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
 def replace(path: Path, content: bytes) -> None:
     """Write a file whole, keeping its mode; a link becomes a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(path.name + TEMPORARY)
     try:
         with temporary.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        if path.exists():
-            shutil.copymode(path, temporary)
+        take_place(temporary, path)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -140,4 +196,5 @@ def link(path: Path, target: str) -> None:
     temporary = path.with_name(path.name + TEMPORARY)
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(target)
+    _belong(temporary, path if path.exists() else path.parent)
     temporary.replace(path)

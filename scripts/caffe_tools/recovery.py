@@ -12,7 +12,15 @@
 import subprocess
 from pathlib import Path
 
-from caffe_tools import demands, engine, merging, parameters, planning, record
+from caffe_tools import (
+    demands,
+    engine,
+    mends,
+    merging,
+    parameters,
+    planning,
+    record,
+)
 from caffe_tools.errors import ToolError
 from caffe_tools.hooks import ENGINE, THREADS, Hook
 from caffe_tools.parameters import PROTO
@@ -62,10 +70,15 @@ def take_stock(root: Path) -> dict:
     changed = edited(root, manifest)
     if not changed:
         return manifest
-    originals = {
-        path: original_of_edited(root, path, manifest["files"][path])
-        for path in changed
-    }
+    originals: dict[str, bytes] = {}
+    errors = []
+    for path in changed:
+        try:
+            originals[path] = original_of_edited(root, path, manifest["files"][path])
+        except ToolError as error:
+            errors.append(str(error))
+    if errors:
+        raise ToolError("\n".join(errors))
     files = dict(manifest["files"])
     for path, content in originals.items():
         entry = dict(files[path])
@@ -110,9 +123,12 @@ def original_of_edited(root: Path, path: str, entry: dict) -> bytes:
         if merged is None and not _ours_in(decode(base), decode(original), content):
             merged = decode(content)
     if merged is None:
+        how = "in lines that the patch writes"
+        if base is None:
+            how = f"and {state / 'patched'} does not tell the edit from the patch"
         raise ToolError(
-            f"{root / path} was edited after the tree was patched, in lines that the "
-            f"patch writes. Nothing was written. Keep a copy of it, restore the "
+            f"{root / path} was edited after the tree was patched, {how}. "
+            f"Nothing was written. Keep a copy of it, restore the "
             f"original with 'cp {stored} {root / path}', and run this again; then make "
             "your edit again, beside the lines of the patch"
         )
@@ -133,6 +149,7 @@ def _adopt(root: Path) -> dict:
     """Make a record for a patched tree that has none."""
     before, numbers = _without_ours(root)
     before |= _from_git(root, before, numbers)
+    before |= _header_of_mends(root, before)
     changes = planning.plan(root, numbers, originals=before)
     files = {}
     for change in changes:
@@ -218,6 +235,19 @@ def _from_git(
         for change in changes
         if change.path in committed and change.after == read_file(root / change.path)
     }
+
+
+def _header_of_mends(
+    root: Path, before: dict[str, bytes | None]
+) -> dict[str, bytes | None]:
+    """Return our header with OpenCV's names, if a file keeps the mend that needs it."""
+    path = f"include/{mends.NAMES}"
+    content = read_file(root / path)
+    for other in mends.paths(root):
+        text = before[other] if other in before else read_file(root / other)
+        if mends.NAMES.encode() in (text or b""):
+            return {path: content}
+    return {}
 
 
 def _git(root: Path, *words: str) -> bytes | None:
