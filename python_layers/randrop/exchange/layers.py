@@ -1,15 +1,25 @@
 """Caffe's layers as nodes of ONNX."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from randrop.exchange.graph import FitError, Graph, LayerError, Shape, Tensor
+from randrop.exchange import rules
+from randrop.exchange.graph import (
+    Axis,
+    FitError,
+    Graph,
+    LayerError,
+    Shape,
+    Tensor,
+    called,
+)
 from randrop.exchange.reading import Arrays
+from randrop.exchange.rules import demand_use as _only
 
 Translation = Callable[[Graph, Any], None]
 
@@ -68,37 +78,37 @@ def _fill(graph: Graph, net: Any) -> Graph:
         raise LayerError(f"{len(net.input)} inputs have {len(shapes)} shapes")
     for blob, shape in zip(net.input, shapes, strict=True):
         graph.input(blob, shape)
-    for layer in net.layer:
+    graph.names = Counter(layer.name for layer in net.layer)
+    for graph.number, layer in enumerate(net.layer):
         LAYERS[layer.type](graph, layer)
     return graph
 
 
 def check_layers(net: Any) -> None:
-    """Refuse a network with layers that `translate` does not know.
+    """Refuse a network with layers that `translate` does not know, or Caffe refuses.
 
     Raises
     ------
     LayerError
     """
+    if net.layers:
+        raise LayerError(
+            "it is in the format of 2014 (layers { type: CONVOLUTION }): convert it by "
+            "Caffe's program upgrade_net_proto_text, which 'make "
+            "upgrade_net_proto_text' makes in Caffe's build folder"
+        )
     for layer in net.layer:
         if layer.type not in LAYERS:
             raise LayerError(
-                f"layer {layer.name!r} has the type {layer.type}, which is not "
+                f"{called(layer)} has the type {layer.type}, which is not "
                 f"translated: replace it by layers of {', '.join(sorted(LAYERS))}"
             )
         if layer.include or layer.exclude:
             raise LayerError(
-                f"layer {layer.name!r} has include or exclude: a deploy file has the "
+                f"{called(layer)} has include or exclude: a deploy file has the "
                 "layers of the deployed network alone"
             )
-
-
-def _only(layer: Any, holds: bool, what: str) -> None:
-    if not holds:
-        raise LayerError(
-            f"layer {layer.name!r} has {what}, which is not translated: "
-            "remove it and train again"
-        )
+        rules.check(layer)
 
 
 def _along(layer: Any, param: Any, name: str, axes: int, default: int) -> list[int]:
@@ -120,34 +130,48 @@ def _input(graph: Graph, layer: Any) -> None:
     shapes = [tuple(shape.dim) for shape in layer.input_param.shape]
     if len(shapes) == 1:
         shapes *= len(layer.top)
-    if len(shapes) != len(layer.top) or not all(len(s) >= 2 for s in shapes):
-        raise LayerError(f"layer {layer.name!r} gives no shape for each top")
+    if len(shapes) != len(layer.top):
+        raise LayerError(f"{called(layer)} gives no shape for each top")
     for blob, shape in zip(layer.top, shapes, strict=True):
         graph.input(blob, shape)
 
 
 def _convolution(graph: Graph, layer: Any) -> None:
     param, bottom = layer.convolution_param, graph.bottom(layer)
-    _only(layer, param.axis == 1, f"axis {param.axis}")
     axes = len(bottom.shape) - 2
+    _only(layer, param.axis in (1, -1 - axes), f"axis {param.axis}")
+    _only(layer, axes > 0, "an input without sides")
     kernel = _along(layer, param, "kernel_size", axes, 0)
     stride = _along(layer, param, "stride", axes, 1)
     pad = _along(layer, param, "pad", axes, 0)
     dilation = _along(layer, param, "dilation", axes, 1)
     turned = layer.type == "Deconvolution"
-    inputs, outputs = bottom.shape[1], param.num_output
+    inputs, outputs = graph.channels(layer), param.num_output
+    rules.demand(layer, inputs % param.group == 0, f"group {param.group} of {inputs}")
     pair = (inputs, outputs) if turned else (outputs, inputs)
     wanted = [(pair[0], pair[1] // param.group, *kernel)]
     if param.bias_term:
         wanted.append((outputs,))
     extents = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    change = Axis.enlarged if turned else Axis.convolved
+    steps = list(zip([2 * p for p in pad], extents, stride, strict=True))
     sides = [
-        s * (n - 1) + e - 2 * p if turned else (n + 2 * p - e) // s + 1
-        for n, s, e, p in zip(bottom.shape[2:], stride, extents, pad, strict=True)
+        change(Axis.fixed(side), *step).offset
+        for side, step in zip(bottom.shape[2:], steps, strict=True)
     ]
-    if min(sides, default=1) < 1:
-        raise LayerError(f"layer {layer.name!r} has no output for {bottom.shape}")
+    spatial = [
+        change(axis, *step) for axis, step in zip(bottom.axes[2:], steps, strict=True)
+    ]
+    if min(sides) < 1:
+        raise LayerError(f"{called(layer)} has no output for {bottom.shape}")
     weights = graph.weights(layer, *wanted)
+    if turned:
+        # OpenCV ignores dilation here, and writes beyond its memory if the padding cuts
+        # more than a kernel: zeros in the kernel say the same.
+        border = [max(0, p - e + 1) for p, e in zip(pad, extents, strict=True)]
+        weights[0] = _spread(weights[0], dilation, border)
+        kernel, dilation = list(weights[0].shape[2:]), [1] * axes
+        pad = [p + b for p, b in zip(pad, border, strict=True)]
     names = [
         graph.constant(f"{layer.name}.{what}", values)
         for what, values in zip(("weight", "bias"), weights, strict=False)
@@ -162,8 +186,18 @@ def _convolution(graph: Graph, layer: Any) -> None:
         dilations=dilation,
         group=param.group,
     )
-    step = Fraction(max(stride)) if turned else Fraction(1, max(stride))
-    graph.top(layer, output, (bottom.shape[0], outputs, *sides), bottom.scale * step)
+    axes_made = [bottom.axes[0], Axis.fixed(outputs), *spatial]
+    graph.top(layer, output, (bottom.shape[0], outputs, *sides), axes_made)
+
+
+def _spread(
+    kernels: NDArray[Any], dilation: list[int], border: list[int]
+) -> NDArray[Any]:
+    """Return kernels with the zeros between their numbers, and zeros around them."""
+    sides = [d * (k - 1) + 1 for k, d in zip(kernels.shape[2:], dilation, strict=True)]
+    wide = np.zeros((*kernels.shape[:2], *sides), kernels.dtype)
+    wide[(..., *[slice(None, None, d) for d in dilation])] = kernels
+    return np.pad(wide, [(0, 0), (0, 0), *((b, b) for b in border)])
 
 
 def _pooling(graph: Graph, layer: Any) -> None:
@@ -174,7 +208,8 @@ def _pooling(graph: Graph, layer: Any) -> None:
     kind = "MaxPool" if param.pool == 0 else "AveragePool"
     if param.global_pooling:
         output = graph.node(f"Global{kind}", [bottom.name], layer.name)
-        graph.top(layer, output, (*bottom.shape[:2], 1, 1), bottom.scale)
+        ones = [Axis.fixed(1)] * 2
+        graph.top(layer, output, (*bottom.shape[:2], 1, 1), [*bottom.axes[:2], *ones])
         return
     kernel, stride, pad = (
         _along(layer, param, name, 2, 0) for name in ("kernel_size", "stride", "pad")
@@ -183,9 +218,15 @@ def _pooling(graph: Graph, layer: Any) -> None:
     # some runtimes; and Caffe's mean counts padding in another way.
     whole = stride == [1, 1] and kind == "MaxPool"
     _only(layer, not any(pad) or whole, "pad")
+    steps = list(zip([2 * p for p in pad], kernel, stride, strict=True))
     sides = [
-        -(-(n + 2 * p - k) // s) + 1
-        for n, k, s, p in zip(bottom.shape[2:], kernel, stride, pad, strict=True)
+        Axis.fixed(side).pooled(*step).offset
+        for side, step in zip(bottom.shape[2:], steps, strict=True)
+    ]
+    if min(sides) < 1:
+        raise LayerError(f"{called(layer)} has no output for {bottom.shape}")
+    spatial = [
+        axis.pooled(*step) for axis, step in zip(bottom.axes[2:], steps, strict=True)
     ]
     output = graph.node(
         kind,
@@ -196,8 +237,8 @@ def _pooling(graph: Graph, layer: Any) -> None:
         pads=pad * 2,
         ceil_mode=1,
     )
-    scale = bottom.scale / max(stride)
-    graph.top(layer, output, (*bottom.shape[:2], *sides), scale)
+    shape = (*bottom.shape[:2], *sides)
+    graph.top(layer, output, shape, [*bottom.axes[:2], *spatial])
 
 
 def _linear(
@@ -211,27 +252,26 @@ def _linear(
     if shift is not None:
         shifts = graph.constant(f"{layer.name}.shift", shift.reshape(shape))
         output = graph.node("Add", [output, shifts], f"{layer.name}_sum")
-    graph.top(layer, output, bottom.shape, bottom.scale)
+    graph.top(layer, output, bottom.shape, bottom.axes)
 
 
 def _batch_norm(graph: Graph, layer: Any) -> None:
     param = layer.batch_norm_param
     by_training = param.use_global_stats or not param.HasField("use_global_stats")
     _only(layer, by_training, "use_global_stats: false")
-    count = graph.bottom(layer).shape[1]
+    count = graph.channels(layer)
     mean, variance, weight = graph.weights(layer, (count,), (count,), (1,))
     share = 0 if weight.item() == 0 else 1 / weight.item()
     if not (variance * share + param.eps > 0).all():
-        raise FitError(f"layer {layer.name!r} has a negative variance in the weights")
+        raise FitError(f"{called(layer)} has a negative variance in the weights")
     factor = 1 / np.sqrt(variance * share + param.eps)
     _linear(graph, layer, factor, -mean * share * factor)
 
 
 def _scale(graph: Graph, layer: Any) -> None:
     param = layer.scale_param
-    _only(layer, len(layer.bottom) == 1, "two bottoms")
     _only(layer, (param.axis, param.num_axes) == (1, 1), "other axes than channels")
-    count = graph.bottom(layer).shape[1]
+    count = graph.channels(layer)
     wanted = [(count,)] * (2 if param.bias_term else 1)
     factor, *shift = graph.weights(layer, *wanted)
     _linear(graph, layer, factor, shift[0] if shift else None)
@@ -241,7 +281,7 @@ def _elementwise(kind: str) -> Translation:
     def add(graph: Graph, layer: Any) -> None:
         bottom = graph.bottom(layer)
         output = graph.node(kind, [bottom.name], layer.name)
-        graph.top(layer, output, bottom.shape, bottom.scale)
+        graph.top(layer, output, bottom.shape, bottom.axes)
 
     return add
 
@@ -250,14 +290,14 @@ def _relu(graph: Graph, layer: Any) -> None:
     bottom, slope = graph.bottom(layer), layer.relu_param.negative_slope
     how = ("LeakyRelu", {"alpha": slope}) if slope else ("Relu", {})
     output = graph.node(how[0], [bottom.name], layer.name, **how[1])
-    graph.top(layer, output, bottom.shape, bottom.scale)
+    graph.top(layer, output, bottom.shape, bottom.axes)
 
 
 def _softmax(graph: Graph, layer: Any) -> None:
     bottom = graph.bottom(layer)
-    axis = layer.softmax_param.axis
+    axis = rules.whole(layer, layer.softmax_param.axis, len(bottom.shape))
     output = graph.node("Softmax", [bottom.name], layer.name, axis=axis)
-    graph.top(layer, output, bottom.shape, bottom.scale)
+    graph.top(layer, output, bottom.shape, bottom.axes)
 
 
 def _bottoms(graph: Graph, layer: Any) -> list[Tensor]:
@@ -267,19 +307,22 @@ def _bottoms(graph: Graph, layer: Any) -> list[Tensor]:
 def _concat(graph: Graph, layer: Any) -> None:
     param, bottoms = layer.concat_param, _bottoms(graph, layer)
     axis = param.concat_dim if param.HasField("concat_dim") else param.axis
-    axis %= len(bottoms[0].shape)
+    axis = rules.whole(layer, axis, len(bottoms[0].shape))
     others = {b.shape[:axis] + b.shape[axis + 1 :] for b in bottoms}
-    if len(others) > 1:
+    if len(others) > 1 or len({len(b.shape) for b in bottoms}) > 1:
         raise LayerError(_differ(layer, bottoms))
-    output = graph.node("Concat", [b.name for b in bottoms], layer.name, axis=axis)
-    shape = list(bottoms[0].shape)
+    names = [b.name for b in bottoms]
+    how: dict[str, Any] = {"axis": axis} if len(names) > 1 else {}
+    output = graph.node("Concat" if how else "Identity", names, layer.name, **how)
+    shape, axes = list(bottoms[0].shape), list(bottoms[0].axes)
     shape[axis] = sum(b.shape[axis] for b in bottoms)
-    graph.top(layer, output, tuple(shape), bottoms[0].scale)
+    axes[axis] = Axis.sum(b.axes[axis] for b in bottoms)
+    graph.top(layer, output, tuple(shape), axes)
 
 
 def _differ(layer: Any, bottoms: list[Tensor]) -> str:
     shapes = " and ".join("x".join(map(str, b.shape)) for b in bottoms)
-    return f"layer {layer.name!r} gets shapes that do not match: {shapes}"
+    return f"{called(layer)} gets shapes that do not match: {shapes}"
 
 
 def _eltwise(graph: Graph, layer: Any) -> None:
@@ -287,7 +330,8 @@ def _eltwise(graph: Graph, layer: Any) -> None:
     if len({b.shape for b in bottoms}) > 1:
         raise LayerError(_differ(layer, bottoms))
     names = [b.name for b in bottoms]
-    for index, factor in enumerate(param.coeff):
+    # Caffe ignores the factors of a maximum.
+    for index, factor in enumerate(param.coeff if param.operation == 1 else ()):
         if factor != 1:
             value = graph.constant(f"{layer.name}.coeff", np.array([factor]))
             what = f"{layer.name}_part"
@@ -297,29 +341,44 @@ def _eltwise(graph: Graph, layer: Any) -> None:
     output = names[0]
     for name in names[1:]:
         output = graph.node(kind, [output, name], layer.name)
-    graph.top(layer, output, bottoms[0].shape, bottoms[0].scale)
+    graph.top(layer, output, bottoms[0].shape, bottoms[0].axes)
 
 
 def _reshape(graph: Graph, layer: Any) -> None:
     param, bottom = layer.reshape_param, graph.bottom(layer)
     _only(layer, (param.axis, param.num_axes) == (0, -1), "axis or num_axes")
     dims = list(param.shape.dim)
+    _only(layer, len(dims) > 1, f"{len(dims)} axes")
+    beyond = 0 in dims[len(bottom.shape) :]
+    rules.demand(layer, not beyond, f"0 for an axis that {bottom.shape} lacks")
     known = [bottom.shape[i] if d == 0 else d for i, d in enumerate(dims)]
     if -1 in known:
         known[known.index(-1)] = prod(bottom.shape) // -prod(known)
     if prod(known) != prod(bottom.shape):
-        raise LayerError(f"layer {layer.name!r} cannot give {bottom.shape} {dims}")
-    graph.fixed = graph.fixed or any(d > 0 for d in dims[2:])
-    _only(layer, not dims or dims[0] in (0, -1), "a fixed number of images")
+        raise LayerError(f"{called(layer)} cannot give {bottom.shape} {dims}")
+    flat = -1 not in dims and not _per_image(bottom, dims)
+    graph.fixed = graph.fixed or flat or any(d > 0 for d in dims[2:])
+    _only(layer, dims[0] in (0, -1), "a fixed number of images")
     shape = graph.constant(f"{layer.name}.shape", np.array(dims))
     output = graph.node("Reshape", [bottom.name, shape], layer.name)
-    graph.top(layer, output, tuple(known), bottom.scale)
+    found = Axis.fixed if _per_image(bottom, dims) else lambda _: Axis.unknown()
+    axes = [
+        bottom.axes[i] if d == 0 else Axis.fixed(d) if d > 0 else found(known[i])
+        for i, d in enumerate(dims)
+    ]
+    graph.top(layer, output, tuple(known), axes)
+
+
+def _per_image(bottom: Tensor, dims: list[int]) -> bool:
+    """Return whether all axes but those that are copied are the same for all inputs."""
+    changing = {i for i, axis in enumerate(bottom.axes) if axis.scale}
+    return changing <= {i for i, d in enumerate(dims) if d == 0}
 
 
 def _nothing(graph: Graph, layer: Any) -> None:
     """Pass the value on: a layer that works in training alone."""
     bottom = graph.bottom(layer)
-    graph.top(layer, bottom.name, bottom.shape, bottom.scale)
+    graph.top(layer, bottom.name, bottom.shape, bottom.axes)
 
 
 LAYERS: dict[str, Translation] = {

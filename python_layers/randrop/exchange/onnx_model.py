@@ -101,7 +101,16 @@ def convert(
     helper.set_model_props(
         model, _properties(facts or {}, net, weights, multiple, len(output.shape))
     )
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+    ) as error:
+        words = str(error).partition("\n")[0]
+        raise UserError(
+            f"{deploy}: its translation is not sound ({words}): please report it"
+        ) from error
     return Exported(model, output.shape[1], multiple)
 
 

@@ -146,7 +146,8 @@ def convert(
     Raises
     ------
     UserError
-        If a layer finds no part, or a part is left over; names them with shapes.
+        If a layer finds no part, or a part is left over; names them with shapes. Also
+        if layers that share weights would get different ones.
     """
     remedy = "give the deploy file of the same network"
     net = reading.read_deploy(deploy, remedy)
@@ -190,6 +191,10 @@ def convert(
                 "convolutions and batch normalisation are converted"
             )
     parts.check_all_used()
+    try:
+        layers.translate(net, made)
+    except LayerError as error:
+        raise UserError(f"{deploy}: {error}") from error
     return Imported(_written(net, made), parts.steps)
 
 
