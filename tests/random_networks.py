@@ -7,8 +7,8 @@ odd sides, blobs that are read twice, layers in place. Its output by pycaffe mus
 that of the folded network, of onnxruntime and of OpenCV, for two sizes of the input,
 unless a message refuses it by name; and what the ONNX file says of its output must be
 true. Damaged networks (numbers, blobs, names, layers) must end in a translation or in a
-message with the name of the file. What Caffe refuses must be refused. Some of them run in
-tests/test_random_networks.py.
+message with the name of the file. What Caffe refuses must be refused.
+tests/test_random_networks.py runs some of them.
 """
 
 import argparse
@@ -56,8 +56,6 @@ class Maker:
         layer = self.net.layer.add(name="data", type="Input", top=["data"])
         layer.input_param.shape.add(dim=self.shape)
         self.blobs = [Blob("data", self.shape[1], sides)]
-        self.shared = {}  # (channels, outputs, kernel) -> name of the weights
-        self.free = True
 
     @property
     def last(self):
@@ -116,11 +114,20 @@ class Maker:
         param.stride_h, param.stride_w = stride
         param.pad.append(pad)
         param.dilation.append(dilation)
-        key = (blob.channels, outputs, kernel, group, turned, param.bias_term)
-        if rng.random() < 0.6:
-            name = self.shared.setdefault(key, f"w{len(self.net.layer)}")
-            layer.param.add(name=name)
         if rng.random() < 0.7:
+            self.normalisation()
+
+    def twins(self):
+        """Add two convolutions with the same weights, one after the other."""
+        names = [f"w{len(self.net.layer)}", f"b{len(self.net.layer)}"]
+        shared = names[: self.rng.choice([1, 2])]
+        for _ in range(2):
+            layer = self.layer("Convolution")
+            layer.convolution_param.num_output = self.last.channels
+            layer.convolution_param.kernel_size.append(3)
+            layer.convolution_param.pad.append(1)
+            for name in shared:
+                layer.param.add(name=name)
             self.normalisation()
 
     def normalisation(self):
@@ -213,13 +220,12 @@ def make(seed):
     steps = (
         *(maker.convolution,) * 4,
         *(maker.normalisation, maker.scale, maker.pooling, maker.elementwise),
-        *(maker.elementwise, maker.eltwise, maker.concat),
+        *(maker.elementwise, maker.eltwise, maker.concat, maker.twins),
     )
     for _ in range(maker.rng.randint(3, 9)):
         maker.rng.choice(steps)()
     maker.ending()
-    # Shares of weights that no second layer has say nothing; blobs that nobody reads
-    # would be outputs.
+    # Blobs that nobody reads would be outputs.
     _keep_what_is_read(maker.net, maker.last.name)
     return str(maker.net), maker.shape
 
