@@ -6,7 +6,6 @@ WANTED: str = "Python 3.10 or newer"
 import argparse
 import dataclasses
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -15,8 +14,8 @@ import _wanted
 _wanted.check()
 _wanted.keep_description()
 
+from caffe_tools import folders, planning
 from caffe_tools.errors import ToolError
-from caffe_tools.planning import REPOSITORY
 from checkup import machine, trees
 from checkup.finding import NO, Finding
 
@@ -49,18 +48,33 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def look(root: Path | None, build: Path, network: bool) -> list[Finding]:
+def look(root: Path | None, network: bool) -> list[Finding]:
     """Return what was found.
+
+    Parameters
+    ----------
+    root : Path or None
+        A Caffe tree, to look at in place of the build folder.
+    network : bool
+        Ask the package archives, too.
 
     Raises
     ------
     ToolError
         If `root` is no Caffe tree.
     """
-    found = [*machine.look(build, network)]
-    if root is None:
-        return [*found, *trees.look_at_build(build)]
-    return [*found, *trees.look_at(root)]
+    if root is not None:
+        planning.check_tree(root)
+    try:
+        build = folders.build_folder()
+        of_build = [] if root else trees.look_at_build(build)
+    except ToolError as error:
+        # There is no such place, but the machine can be told of another.
+        build = planning.REPOSITORY / "build"
+        remedy = "export RANDROP_BUILD=/another/folder"
+        of_build = [Finding("build", "folder", NO, str(error), remedy)]
+    found = [*machine.look(build, network), *of_build]
+    return [*found, *trees.look_at(root)] if root else found
 
 
 def text_of(found: list[Finding]) -> str:
@@ -78,9 +92,10 @@ def text_of(found: list[Finding]) -> str:
 def main() -> int:
     """Look, print, and return the exit status."""
     options = arguments()
-    build = Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
-    root = options.root.expanduser().resolve() if options.root else None
-    found = look(root, build, options.network)
+    # What cannot be shown in the user's encoding is shown by its number.
+    sys.stdout.reconfigure(errors="backslashreplace")
+    root = folders.resolved(options.root) if options.root else None
+    found = look(root, options.network)
     missing = [f for f in found if f.needed and f.state == NO]
     if options.json:
         content = {

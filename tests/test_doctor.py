@@ -199,14 +199,14 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch, tmp_path):
     found = {finding.name: finding for finding in machine._compilers()}
     assert {finding.state for finding in found.values()} == {NO}
     assert found["protoc"].remedy.endswith("protobuf-compiler")
-    assert machine._openmp().state == UNKNOWN
+    assert next(machine._openmp()).state == UNKNOWN
 
 
 def test_a_compiler_without_openmp_is_told(monkeypatch, tmp_path):
     (tmp_path / "c++").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "c++").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    found = machine._openmp()
+    (found,) = machine._openmp()
     assert (found.state, found.needed) == (NO, False)
 
 
@@ -214,13 +214,13 @@ def test_a_full_disk_and_little_memory_are_told(monkeypatch, tmp_path):
     usage = SimpleNamespace(free=1e9)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(machine, "_available_memory", lambda: 10**9)
-    disk, memory = machine._resources(tmp_path / "not/yet")
+    (disk,), (memory,) = machine._disk(tmp_path / "not/yet"), machine._memory()
     assert disk.state == memory.state == NO
     assert "RANDROP_BUILD" in disk.remedy
     assert disk.needed
     assert not memory.needed
     usage.free = 1e11
-    assert next(machine._resources(tmp_path)).state == OK
+    assert next(machine._disk(tmp_path)).state == OK
 
 
 def test_an_unreachable_archive_is_told_in_seconds():
@@ -254,7 +254,7 @@ def test_the_systems_that_are_tested_are_known(version, state, monkeypatch):
     name, _, number = version.partition(" ")
     about = {"ID": name, "VERSION_ID": number, "PRETTY_NAME": version}
     monkeypatch.setattr("platform.freedesktop_os_release", lambda: about)
-    assert machine._system().state == state
+    assert next(machine._system()).state == state
 
 
 def test_the_build_of_the_tests_is_found(caffe):

@@ -303,6 +303,7 @@ def check_registered(tree: Path, python: Path) -> None:
         },
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     if result.returncode:

@@ -257,6 +257,7 @@ def _newest_supported(nvcc: Path, compiler: str) -> int | None:
         [str(nvcc), "-ccbin", compiler, "-E", "-x", "cu", "/dev/null"],
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     found = re.search(r"unsupported .*version.* later than (\d+)", result.stderr)

@@ -106,7 +106,13 @@ def install_packages(
         start = ["sudo", *start]
     # Another vendor's broken archive fails the update, but not our installation.
     results = [
-        subprocess.run([*start, *part], capture_output=True, text=True, check=False)
+        subprocess.run(
+            [*start, *part],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
         for part in (["apt-get", "update"], install)
     ]
     if results[-1].returncode:
@@ -124,6 +130,7 @@ def _is_installed(name: str) -> bool:
         ["dpkg-query", "-W", "-f=${db:Status-Status}", name],
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     return result.stdout == "installed"
@@ -257,7 +264,9 @@ def _check_interpreter(python: str, interpreter: Path) -> None:
 
 def run_quietly(command: list[str], failed: str) -> None:
     """Run a command; if it fails, raise a ToolError with its last output."""
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=False
+    )
     if result.returncode:
         said = (result.stderr.strip() or result.stdout.strip()).splitlines()
         errors = [line for line in said if line.startswith("ERROR")]
@@ -267,6 +276,8 @@ def run_quietly(command: list[str], failed: str) -> None:
 
 
 def output_of(command: list[str]) -> str:
-    """Return the output of a command."""
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    """Return the output of a command, whatever bytes it consists of."""
+    result = subprocess.run(
+        command, capture_output=True, text=True, errors="replace", check=False
+    )
     return result.stdout + result.stderr

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-import shutil
+import subprocess
 from pathlib import Path
 
 OK, NO, UNKNOWN = "ok", "no", "unknown"
@@ -50,15 +50,24 @@ def install(*packages: str) -> str:
     )
 
 
-def program_version(name: str, *arguments: str) -> str | None:
-    """Return the first line that a program says, or None without the program."""
-    from caffe_tools.toolchain import output_of
-
-    path = shutil.which(name)
-    if not path:
-        return None
-    lines = output_of([path, *(arguments or ("--version",))]).strip().splitlines()
-    return lines[0] if lines else path
+def program_version(path: str) -> tuple[bool, str]:
+    """Return whether a program tells its version, and that, or what is wrong."""
+    try:
+        result = subprocess.run(
+            [path, "--version"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        return False, error.strerror or str(error)
+    lines = [line.strip() for line in result.stdout.splitlines() if line.strip()]
+    if result.returncode:
+        return False, ": ".join([f"exit status {result.returncode}", *lines[-1:]])
+    return bool(lines), lines[0] if lines else "no word of its version"
 
 
 def size(number: float) -> str:

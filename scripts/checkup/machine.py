@@ -1,5 +1,6 @@
 """What the machine has for building Caffe and training."""
 
+import http.client
 import os
 import platform
 import re
@@ -7,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,20 +49,29 @@ def look(root: Path, network: bool) -> Iterator[Finding]:
     network : bool
         Ask the package archives, too.
     """
-    yield _system()
-    yield _python()
-    yield from _packages()
-    yield from _compilers()
-    yield from _libraries()
-    yield _openmp()
-    yield from _resources(root)
-    yield from _processor()
-    yield from _gpu(root)
-    yield _source(root)
-    if network:
-        yield from _network()
-    else:
-        yield Finding("machine", "network", UNKNOWN, "not asked: --network does")
+    checks = {
+        "system": _system,
+        "Python": _python,
+        "packages": _packages,
+        "compilers": _compilers,
+        "libraries": _libraries,
+        "OpenMP": _openmp,
+        "disk": lambda: _disk(root),
+        "memory": _memory,
+        "processor": _processor,
+        "GPU": _gpu,
+        "nvcc": lambda: _nvcc(root),
+        "source": lambda: _source(root),
+        "network": _network if network else _no_network,
+    }
+    for name, check in checks.items():
+        try:
+            yield from check()
+        except (OSError, ValueError, ToolError) as error:
+            # One thing that cannot be looked at must not hide the rest.
+            where = f"{getattr(error, 'filename', None) or ''}: ".removeprefix(": ")
+            why = getattr(error, "strerror", None) or error
+            yield _finding(name, UNKNOWN, f"cannot be looked at: {where}{why}")
 
 
 def _finding(
@@ -71,13 +80,14 @@ def _finding(
     return Finding("machine", name, state, words, remedy, needed)
 
 
-def _system() -> Finding:
+def _system() -> Iterator[Finding]:
     machine = platform.machine()
     if platform.system() != "Linux":
-        return _finding(
+        yield _finding(
             "system", NO, f"{platform.system()}: the tools are for Linux: use the "
             "Dockerfile, or a virtual machine with Debian"
         )  # fmt: skip
+        return
     try:
         about = platform.freedesktop_os_release()
     except OSError:
@@ -89,15 +99,15 @@ def _system() -> Finding:
         name == "ubuntu" and number >= (22, 4)
     )
     if known:
-        return _finding("system", OK, title)
-    return _finding(
-        "system", UNKNOWN, f"{title}: not among the systems that are tested"
-    )
+        yield _finding("system", OK, title)
+    else:
+        words = f"{title}: not among the systems that are tested"
+        yield _finding("system", UNKNOWN, words)
 
 
-def _python() -> Finding:
+def _python() -> Iterator[Finding]:
     version = platform.python_version()
-    return _finding("Python", OK, f"{version} ({sys.executable})")
+    yield _finding("Python", OK, f"{version} ({sys.executable})")
 
 
 def _packages() -> Iterator[Finding]:
@@ -126,6 +136,7 @@ def missing_packages() -> list[str]:
         ["dpkg-query", "--show", f"--showformat={form}", *toolchain.PACKAGES],
         capture_output=True,
         text=True,
+        errors="replace",
         check=False,
     )
     there = {
@@ -144,9 +155,14 @@ def _compilers() -> Iterator[Finding]:
         "protoc": "protobuf-compiler",
     }
     for name, package in remedies.items():
-        said = program_version(name)
-        if said:
+        path = shutil.which(name)
+        works, said = program_version(path) if path else (False, "")
+        if works:
             yield _finding(name, OK, said)
+        elif path:
+            # Its package does not help while this one is found first.
+            words = f"{path} does not work ({said}): take it off PATH, or repair it"
+            yield _finding(name, NO, words)
         else:
             yield _finding(name, NO, "is not on PATH", install(package))
 
@@ -186,25 +202,27 @@ def _version(header: str, pattern: str) -> str | None:
     return None
 
 
-def _openmp() -> Finding:
+def _openmp() -> Iterator[Finding]:
     compiler = shutil.which("c++")
     if not compiler:
-        return _finding("OpenMP", UNKNOWN, "there is no compiler to ask", needed=False)
+        yield _finding("OpenMP", UNKNOWN, "there is no compiler to ask", needed=False)
+        return
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, "a.cpp")
         program.write_text("#include <omp.h>\nint main() { return omp_in_parallel(); }")
         command = [compiler, "-fopenmp", str(program), "-o", str(Path(folder, "a"))]
         result = subprocess.run(command, capture_output=True, check=False)
     if result.returncode == 0:
-        return _finding("OpenMP", OK, "the compiler has it", needed=False)
-    package = "libomp-dev" if "clang" in (program_version("c++") or "") else "libgomp1"
-    return _finding(
+        yield _finding("OpenMP", OK, "the compiler has it", needed=False)
+        return
+    package = "libomp-dev" if "clang" in program_version(compiler)[1] else "libgomp1"
+    yield _finding(
         "OpenMP", NO, "the compiler does not link it: losses then use one thread",
         install(package), needed=False,
     )  # fmt: skip
 
 
-def _resources(root: Path) -> Iterator[Finding]:
+def _disk(root: Path) -> Iterator[Finding]:
     free = shutil.disk_usage(nearest_folder(root)).free
     words = f"{size(free)} free for {root}"
     if free < _DISK:
@@ -214,6 +232,9 @@ def _resources(root: Path) -> Iterator[Finding]:
         )  # fmt: skip
     else:
         yield _finding("disk", OK, words)
+
+
+def _memory() -> Iterator[Finding]:
     cores, jobs = _cores(), toolchain.default_jobs()
     memory = _available_memory()
     words = f"{size(memory)} available, {cores} processors: make -j{jobs}"
@@ -265,7 +286,7 @@ def _processor() -> Iterator[Finding]:
         yield _finding("NEON", state, "the losses use it if it is there", needed=False)
 
 
-def _gpu(root: Path) -> Iterator[Finding]:
+def _gpu() -> Iterator[Finding]:
     gpus = cuda.gpus_here()
     if gpus:
         yield _finding("GPU", OK, f"architecture {', '.join(gpus)}", needed=False)
@@ -274,6 +295,9 @@ def _gpu(root: Path) -> Iterator[Finding]:
         yield _finding(
             "GPU", NO, f"nvidia-smi {what}: training runs on the CPU", needed=False
         )
+
+
+def _nvcc(root: Path) -> Iterator[Finding]:
     try:
         nvcc = cuda.find_nvcc(root / "cuda")
     except ToolError as error:
@@ -290,11 +314,15 @@ def _gpu(root: Path) -> Iterator[Finding]:
     yield _finding("nvcc", OK, words, needed=False)
 
 
-def _source(root: Path) -> Finding:
+def _source(root: Path) -> Iterator[Finding]:
     cache = root / "cache" / "caffe"
     words = f"Caffe comes from {source.first_source(cache)}"
     here = cache.is_dir() and any(cache.iterdir())
-    return _finding("source", OK if here else UNKNOWN, words, needed=False)
+    yield _finding("source", OK if here else UNKNOWN, words, needed=False)
+
+
+def _no_network() -> Iterator[Finding]:
+    yield _finding("network", UNKNOWN, "not asked: --network does")
 
 
 def _network() -> Iterator[Finding]:
@@ -326,7 +354,7 @@ def _answers(name: str, address: str) -> Finding:
         request = urllib.request.Request(address, method="HEAD")
         with urllib.request.urlopen(request, timeout=5) as response:
             return _finding(name, OK, f"answers ({response.status})")
-    except (OSError, urllib.error.URLError, ValueError) as error:
+    except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         words = (
             f"does not answer ({reason}): without a network, build elsewhere and bring "

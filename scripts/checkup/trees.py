@@ -51,13 +51,15 @@ def look_at_build(root: Path) -> Iterator[Finding]:
             yield finding("Python packages", OK, f"{venv}")
         yield _built(root / "caffe", python)
     except OSError as error:
-        yield finding("folder", NO, f"{error.filename}: {error.strerror}")
+        words = f"{error.filename}: {error.strerror}"
+        yield finding("folder", NO, words, "export RANDROP_BUILD=/another/folder")
 
 
 def _is_current(stamp: Path) -> bool:
     """Return whether the stamp of toolchain.make_venv is that of today's packages."""
     wanted = "\n".join(toolchain.requirements())
-    return stamp.read_text() == hashlib.sha256(wanted.encode()).hexdigest()
+    digest = hashlib.sha256(wanted.encode()).hexdigest()
+    return stamp.read_text(errors="replace") == digest
 
 
 def _built(tree: Path, python: Path) -> Finding:
@@ -71,14 +73,18 @@ def _built(tree: Path, python: Path) -> Finding:
         return finding(NO, "Caffe is not built yet", _BUILD)
     if not (tree / "build" / "randrop-built").exists() or not program.exists():
         return finding(NO, f"the build in {tree} did not finish", _BUILD)
-    state = patching.check(tree)
+    try:
+        state = patching.check(tree)
+    except ToolError as error:
+        return finding(NO, str(error), f"{_BUILD} --clean")
     if state is not State.PATCHED:
         words = "was patched by another version of randrop"
         if state is not State.OTHER_VERSION:
             words = "is not patched as a whole"
         return finding(NO, f"{tree} {words}", _BUILD)
     cache = tree / "build" / "CMakeCache.txt"
-    where = re.search(r"^CMAKE_CACHEFILE_DIR:INTERNAL=(.*)$", cache.read_text(), re.M)
+    text = cache.read_text(errors="replace")
+    where = re.search(r"^CMAKE_CACHEFILE_DIR:INTERNAL=(.*)$", text, re.M)
     moved = where and Path(where[1]).resolve() != cache.parent.resolve()
     try:
         # It says what it found, for people; our line has that, too.
@@ -171,11 +177,13 @@ def _python_layers(root: Path, finding) -> Finding:  # noqa: ANN001
     cache = root / "build" / "CMakeCache.txt"
     config = root / "Makefile.config"
     if cache.is_file():
-        on = re.search(r"^BUILD_python_layer:BOOL=(\w+)", cache.read_text(), re.M)
+        text = cache.read_text(errors="replace")
+        on = re.search(r"^BUILD_python_layer:BOOL=(\w+)", text, re.M)
         switched = bool(on) and on[1].upper() in ("ON", "TRUE", "1")
         where, remedy = cache, f"cmake -DBUILD_python_layer=ON {root / 'build'}"
     elif config.is_file():
-        on = re.search(r"^\s*WITH_PYTHON_LAYER\s*:?=\s*1", config.read_text(), re.M)
+        text = config.read_text(errors="replace")
+        on = re.search(r"^\s*WITH_PYTHON_LAYER\s*:?=\s*1", text, re.M)
         switched, where = bool(on), config
         remedy = f"echo WITH_PYTHON_LAYER := 1 >> {shlex.quote(str(config))}"
     else:
