@@ -1,14 +1,18 @@
 """The checks of tests/gpu_build.py, and what its committed result says."""
 
 import argparse
+import json
 import subprocess
 
 import gpu_build
 import pytest
+from conftest import REPOSITORY
 
+from caffe_tools import toolchain
 from caffe_tools.errors import ToolError
 from caffe_tools.planning import registered_types
 
+RESULT = REPOSITORY / "results" / "gpu_build.json"
 CALL = 'extern "C" void cublas(); void f() { cublas(); }'
 
 
@@ -126,3 +130,14 @@ def test_a_build_that_stopped_goes_on_and_its_time_is_added(tmp_path, monkeypatc
         gpu_build.subprocess, "Popen", lambda command, env: popen(["true"])
     )
     assert gpu_build.build(options)["seconds"] < 100, "a new build begins at 0"
+
+
+def test_the_result_is_of_the_packages_that_are_pinned():
+    content = json.loads(RESULT.read_text())
+    groups = ("gpu", "cudnn", "nccl", "nvcc")
+    pins = dict(x.split("==") for x in toolchain.requirements(groups, own=False))
+    found = {name: x["version"] for name, x in content["packages"].items()}
+    assert found == pins
+    assert content["cuda_hidden"]
+    assert content["ran_on_a_gpu"] is False
+    assert {"libcudnn.so.9", "libnccl.so.2"} <= set(content["libraries"])

@@ -12,6 +12,7 @@ from figures import (
     comparisons,
     confidence,
     elsewhere,
+    gpu_build,
     loss_speed,
     network_speed,
 )
@@ -56,6 +57,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "organs3d": ("results/organs3d.json", comparisons.organs("10")),
     "organs3d-differences": ("results/organs3d.json", comparisons.organs_differences),
     "cuda-faults": ("results/cuda_mutants.json", cuda_faults),
+    "gpu-build": ("results/gpu_build.json", gpu_build.gpu_build),
     "training": (_TRAINING, network_speed.training),
     "training-notes": (_TRAINING, network_speed.training_notes),
     "training-brief": (_TRAINING, network_speed.training_brief),
