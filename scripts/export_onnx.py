@@ -3,6 +3,7 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     inference.check_deploy(deploy)
     check_weights(weights)
     found = onnx_model.convert(deploy, weights, facts)
+    _check_channels(found, options.model)
     content = found.model.SerializeToString(deterministic=True)
     write_bytes(options.out, content)
     shape = found.model.graph.input[0].type.tensor_type.shape.dim
@@ -67,6 +69,17 @@ def main(arguments: list[str] | None = None) -> int:
         *(options.out, len(content) / 1e6, sides, note, found.channels),
     )
     return 0
+
+
+def _check_channels(found: onnx_model.Exported, folder: Path | None) -> None:
+    """Refuse names of channels that predict.py would refuse."""
+    props = {prop.key: prop.value for prop in found.model.metadata_props}
+    names = json.loads(props.get("output_channels", "[]"))
+    if names and len(names) != found.channels:
+        raise UserError(
+            f"{folder}: the network has {found.channels} output channel(s), but "
+            f"run.json names {', '.join(names)}: give files of one training"
+        )
 
 
 def _network(options: argparse.Namespace) -> tuple[Path, Path, dict[str, Any]]:
@@ -105,7 +118,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         help="caffemodel, as a snapshot; default: the folder's final.caffemodel",
     )
-    options = parser.parse_args(arguments)
+    # The two files may stand on both sides of an option.
+    options = parser.parse_intermixed_args(arguments)
     if options.model is None and not (options.deploy and options.weights):
         parser.error(
             "give RUN_OR_MODEL and OUT.onnx, or --deploy, --weights and OUT.onnx; the "

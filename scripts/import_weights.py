@@ -100,7 +100,10 @@ def _check(example: Path, deploy: Path, weights: bytes) -> None:
         "onnxruntime": without_caffe.in_onnxruntime,
         "opencv": without_caffe.in_opencv,
     }[without_caffe.best()]
-    output = run(model)(np.ascontiguousarray(arrays["input"], np.float32))
+    try:
+        output = run(model)(np.ascontiguousarray(arrays["input"], np.float32))
+    except UserError as error:
+        raise UserError(f"--check {example}: {error}") from error
     expected = arrays["output"]
     if output.shape != expected.shape:
         raise UserError(

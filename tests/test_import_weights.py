@@ -316,3 +316,51 @@ def test_the_weights_are_a_caffemodel_of_named_layers(deploy):
         **{"conv": 1, "bn": 3, "scale": 2},
         **{"second": 2, "up": 2},
     }
+
+
+# --- what a state_dict cannot say in this network
+
+
+def test_a_bias_that_the_scale_lacks_is_refused(tmp_path):
+    path = tmp_path / "deploy.prototxt"
+    path.write_text(NET.replace("bias_term: true", "bias_term: false"))
+    state = small_state(np.random.default_rng(0))
+    with pytest.raises(UserError, match=r"'scale' has no bias, but b adds one.*true"):
+        torch_weights.convert(state, path)
+    state["b.bias"][:] = 0
+    assert torch_weights.convert(state, path).steps
+
+
+def test_a_bias_stays_where_others_read_the_convolution(tmp_path):
+    path = tmp_path / "deploy.prototxt"
+    text = NET.replace('bn" type: "BatchNorm" bottom: "conv" top: "conv"',
+                       'bn" type: "BatchNorm" bottom: "conv" top: "norm"')  # fmt: skip
+    scale = 'scale" type: "Scale" bottom: "conv" top: "conv"'
+    text = text.replace(scale, scale.replace('"conv"', '"norm"'))
+    both = (
+        'layer { name: "sum" type: "Eltwise" bottom: "conv" bottom: "norm" top: "sum" }'
+        '\nlayer { name: "relu" type: "ReLU" bottom: "sum" top: "sum" }'
+    )
+    text = text.replace(
+        'layer { name: "relu" type: "ReLU" bottom: "conv" top: "conv" }', both
+    ).replace('bottom: "conv" top: "second"', 'bottom: "sum" top: "second"')
+    path.write_text(text)
+    with pytest.raises(UserError, match="no weights fit layer 'conv'"):
+        torch_weights.convert(small_state(np.random.default_rng(0)), path)
+    state = small_state(np.random.default_rng(0), bias=False)
+    assert torch_weights.convert(state, path).steps
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("b.running_var", np.full(4, -1.0), "'bn' has a negative variance"),
+        ("a.weight", np.full((4, 3, 3, 3), 1e200), "no finite numbers of 32 bits"),
+        ("a.weight", np.full((4, 3, 3, 3), 1j), "is of complex128, not real"),
+    ],
+)
+def test_numbers_that_caffe_cannot_use_are_refused(deploy, tmp_path, key, value, words):
+    state = small_state(np.random.default_rng(0)) | {key: value}
+    np.savez(tmp_path / "net.npz", **state)
+    with pytest.raises(UserError, match=words):
+        torch_weights.convert(torch_weights.read_state(tmp_path / "net.npz"), deploy)

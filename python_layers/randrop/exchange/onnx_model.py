@@ -15,6 +15,8 @@ from randrop.data.preprocessing import INPUT_LIMIT
 from randrop.errors import UserError
 from randrop.exchange import graph, layers, reading
 from randrop.files import reading as files
+from randrop.files import schema
+from randrop.files.documents import Run
 from randrop.prediction.folding import fold_messages
 
 REMEDY = "give the deploy file and the weights of the same training"
@@ -166,6 +168,12 @@ def read(path: Path) -> onnx.ModelProto:
     except (DecodeError, onnx.checker.ValidationError) as error:
         words = str(error).partition("\n")[0]
         raise UserError(f"{path} is damaged ({words}): {remedy}") from error
+    graph = model.graph
+    ranks = [
+        len(value.type.tensor_type.shape.dim) for value in (*graph.input, *graph.output)
+    ]
+    if (len(graph.input), len(graph.output)) != (1, 1) or min(ranks) < 2:
+        raise UserError(f"{path} has not one input and one output: {remedy}")
     if "multiple_of" not in {prop.key for prop in model.metadata_props}:
         raise UserError(f"{path} does not say how to use it: {remedy}")
     return model
@@ -183,9 +191,12 @@ def facts_of(model: onnx.ModelProto, path: Path | None = None) -> dict[str, Any]
     try:
         facts = json.loads(found.get("training", "{}"))
         facts["activation"] = found["activation"]
-        facts["multiple_of"] = int(found["multiple_of"])
         facts["weights_sha256"] = found["weights_sha256"]
-    except (KeyError, ValueError, TypeError) as error:
+        schema.check(facts, Run, "training")
+        facts["multiple_of"] = int(found["multiple_of"])
+        if facts["multiple_of"] < 1:
+            raise ValueError(f"multiple_of is {facts['multiple_of']}")
+    except (UserError, KeyError, ValueError, TypeError) as error:
         raise UserError(
             f"the metadata of {path or 'the model'} is damaged ({error}): export it "
             "again with scripts/export_onnx.py"

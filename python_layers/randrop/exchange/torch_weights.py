@@ -1,5 +1,6 @@
 """Weights of a PyTorch module for the same network in Caffe."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,15 +13,19 @@ from randrop.exchange import layers, reading
 from randrop.exchange.graph import LayerError
 from randrop.exchange.messages import NetParameter
 from randrop.exchange.reading import Arrays
+from randrop.exchange.wiring import only_readers
 from randrop.files import reading as files
 
 State = dict[str, NDArray[Any]]
 """A state_dict: name to array, in the order of the module."""
 
 NPZ = (
-    "numpy.savez('weights.npz', **{k: v.numpy() for k, v in "
-    "torch.load('FILE', map_location='cpu')['state_dict'].items()})"
+    "python3 -c \"import numpy, torch; s = torch.load('FILE', map_location='cpu'); "
+    "numpy.savez('weights.npz', **{k: v.double().numpy() for k, v in "
+    "s.get('state_dict', s).items()})\""
 )
+"""A command that needs PyTorch, but not this project."""
+
 _STATISTICS = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
@@ -71,9 +76,17 @@ def read_state(path: Path) -> State:
     if not found:
         raise UserError(f"{path} has no weights: write it with {NPZ}")
     for name, values in found.items():
-        if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
+        if values.dtype.kind not in "fiu":
             raise UserError(
-                f"{path}: {name} has values that are no finite numbers: train again"
+                f"{path}: {name} is of {values.dtype}, not real numbers, which Caffe's "
+                "weights are"
+            )
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(values.astype(np.float32)).all()
+        if not finite:
+            raise UserError(
+                f"{path}: {name} has values that are no finite numbers of 32 bits, as "
+                "after a diverged training: give the weights of an earlier epoch"
             )
     return found
 
@@ -91,7 +104,7 @@ def _by_torch(path: Path) -> State:
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing") from error
     except Exception as error:  # pickle, zip, torch: each has its own.
-        words = str(error).partition("\n")[0]
+        words = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("\n")[0]
         raise UserError(
             f"{path} is no state_dict ({words}): save model.state_dict(), not the model"
         ) from error
@@ -184,6 +197,12 @@ def convert(
                 ones, zeros = np.ones(shapes[0]), np.zeros(shapes[0])
                 pair = [part.get("weight", ones), part.get("bias", zeros)]
                 made[scale.name] = pair[: len(wanted[scale.name])]
+                if len(wanted[scale.name]) == 1 and pair[1].any():
+                    raise UserError(
+                        f"{deploy}: layer {scale.name!r} has no bias, but "
+                        f"{parts.steps[-1].module} adds one: give the layer "
+                        "scale_param { bias_term: true }"
+                    )
         else:
             raise UserError(
                 f"{deploy}: layer {layer.name!r} is a {layer.type} without batch "
@@ -287,23 +306,20 @@ def _few(names: Any) -> str:
 
 
 def _normalised(net: Any) -> dict[str, Any]:
-    """Return the BatchNorm that directly follows a layer, by the layer's name."""
-    found, made_by = {}, {}
-    for layer in net.layer:
-        if layer.type == "BatchNorm" and layer.bottom[0] in made_by:
-            found[made_by[layer.bottom[0]]] = layer
-        for top in layer.top:
-            made_by[top] = layer.name
-    return found
+    """Return the BatchNorm that alone reads a layer, by the layer's name."""
+    pairs = (
+        (net.layer[number].name, net.layer[after])
+        for number, after in only_readers(net).items()
+    )
+    return {name: layer for name, layer in pairs if layer.type == "BatchNorm"}
 
 
 def _scale_of(net: Any, norm: Any) -> Any:
-    """Return the Scale that directly follows a BatchNorm, or None."""
-    layers_after = list(net.layer)[[each.name for each in net.layer].index(norm.name) :]
-    for layer in layers_after[1:]:
-        if norm.top[0] in layer.bottom:
-            return layer if layer.type == "Scale" and len(layer.bottom) == 1 else None
-    return None
+    """Return the Scale that alone reads a BatchNorm, or None."""
+    number = [layer.name for layer in net.layer].index(norm.name)
+    after = only_readers(net).get(number)
+    layer = None if after is None else net.layer[after]
+    return layer if layer is not None and layer.type == "Scale" else None
 
 
 def _fixed(layer: Any, shapes: list[tuple[int, ...]]) -> Arrays | None:

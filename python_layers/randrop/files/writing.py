@@ -13,6 +13,15 @@ from randrop.files import ownership
 from randrop.files.locks import locked
 
 
+def _remedy(error: OSError) -> str:
+    """Return what helps: a full disk is one reason of many."""
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "A part of this path is a file: choose another folder"
+    if isinstance(error, PermissionError):
+        return "Choose a folder that you may write"
+    return "Free some disk space, or choose another folder"
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], edited: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it on success.
@@ -55,7 +64,7 @@ def replacing(path: str | os.PathLike[str], edited: bool = False) -> Iterator[Pa
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}. Nothing was changed. "
-            "Free some disk space, or choose another folder"
+            f"{_remedy(error)}"
         ) from error
     finally:
         if temporary is not None:
@@ -153,7 +162,7 @@ def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator
     except OSError as error:
         raise UserError(
             f"cannot write {folder}: {error.strerror or error}. No partial output was "
-            "left. Free some disk space, or choose another folder"
+            f"left. {_remedy(error)}"
         ) from error
 
 

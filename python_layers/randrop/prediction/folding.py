@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from randrop.exchange.reading import array_of
+from randrop.exchange.wiring import only_readers
 from randrop.pycaffe.build import import_caffe
 
 
@@ -102,20 +103,7 @@ def _chains(net: Any) -> list[tuple[Any, Any, Any]]:
             param.name and shared[param.name] > 1 for param in layer.param
         )
 
-    # In-place layers reuse a blob's name for successive values.
-    made_by: dict[str, int] = {}
-    readers: dict[int, list[int]] = {}
-    for number, layer in enumerate(net.layer):
-        for bottom in layer.bottom:
-            if bottom in made_by:
-                readers.setdefault(made_by[bottom], []).append(number)
-        for top in layer.top:
-            made_by[top] = number
-
-    def next_one(number: int) -> int | None:
-        after = readers.get(number, [])
-        return after[0] if len(after) == 1 else None
-
+    next_one = only_readers(net).get
     chains = []
     for number, conv in enumerate(net.layer):
         after = next_one(number)
