@@ -3,13 +3,13 @@
 import subprocess
 import sys
 
-import export_onnx
 import numpy as np
 import onnx
 import pytest
 import small_unet
 from test_onnx import CONV, INPUT, ONE, POOL, SUM, TWO, by_caffe, noise, write
 
+import export_onnx
 from randrop.errors import UserError
 from randrop.exchange import messages, onnx_model, torch_weights
 from randrop.prediction import inference, without_caffe
