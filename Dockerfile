@@ -1,8 +1,11 @@
 # Builds Caffe with the layers of randrop, and keeps what scripts/bundle.py packs of it:
 #   docker build -t randrop .
-#   docker run --rm -v "$PWD:/data" randrop predict photo.jpg
-ARG DEBIAN=debian:12
-FROM ${DEBIAN} AS build
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/data" randrop predict photo.jpg
+# On another system: --build-arg SYSTEM=ubuntu:22.04 --build-arg SLIM=ubuntu:22.04
+ARG SYSTEM=debian:12
+# What the result runs on: as old as SYSTEM, or newer.
+ARG SLIM=debian:12-slim
+FROM ${SYSTEM} AS build
 COPY . /src
 WORKDIR /src
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
@@ -12,10 +15,10 @@ RUN . scripts/need_python.sh \
     && mkdir /randrop && tar -xf /randrop.tar.gz -C /randrop --strip-components=1 \
     && rm /randrop.tar.gz
 
-FROM ${DEBIAN}-slim
+FROM ${SLIM}
 COPY --from=build /randrop /opt/randrop
-ENV PATH=/opt/randrop/bin:$PATH
-RUN useradd --create-home --uid 1000 randrop
-USER 1000
+# Any user may run it, also one whom the image does not know and who has no home.
+ENV PATH=/opt/randrop/bin:$PATH HOME=/tmp
+USER 1000:1000
 WORKDIR /data
 CMD ["train", "--help"]

@@ -9,17 +9,16 @@ import platform
 import re
 import shutil
 import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 import _start  # noqa: F401
 
-from bundling import archive, contents, launchers, libraries, packages
+from bundling import archive, contents, launchers, libraries, packages, workplace
 from bundling.contents import Owners
 from randrop import __version__, cli
 from randrop.errors import UserError
-from randrop.files import ownership, replacing, write_json
+from randrop.files import ownership, write_json
 from randrop.pycaffe.build import build_dir, import_caffe
 
 log = logging.getLogger("randrop")
@@ -64,17 +63,16 @@ def main(arguments: list[str] | None = None) -> int:
     ownership.check(out)
     start = time.monotonic()
     _check_caffe()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    # Beside the result: /tmp may be small, and a killed run leaves one hidden folder.
-    with tempfile.TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as work:
-        top = Path(work, "bundle")
+    with workplace.beside(out) as work:
+        top = work / "bundle"
         top.mkdir()
         owners = contents.collect(top, log.info)
         found = _finish(top, machine, owners)
         size = sum(p.stat().st_size for p in archive.entries(top) if _is_plain(p))
         log.info("Packing %.0f MB (1 to 5 minutes)", size / 1e6)
-        with replacing(out) as temporary:
-            archive.write(top, temporary, compress, name)
+        archive.write(top, work / out.name, compress, name)
+        ownership.check(out)
+        workplace.publish(work / out.name, out)
     log.info(
         "Done in %.0f s: %s, %.0f MB; unpacked %.0f MB. It needs %s with glibc %s",
         time.monotonic() - start,

@@ -143,20 +143,20 @@ def pack(path: Path) -> float:
 
 
 def paths_of_this_machine(top: Path) -> list[str]:
-    """Return the text files of a bundle that name a folder of this machine's build."""
+    """Return the files of a bundle that name a folder of this machine's build."""
     names = {
         str(REPOSITORY),
         str(caffe_root()),
         str(Path(sys.prefix)),
         str(Path.home()),
     }
-    names = {name.encode() for name in names if len(name) > 5}
+    # One name, such as /root, tells nothing of anybody.
+    names = {name.encode() for name in names if len(Path(name).parts) > 2}
     found = []
     for path in sorted(top.rglob("*")):
         if path.is_file() and not path.is_symlink():
             content = path.read_bytes()
-            binary = b"\0" in content[:4096] and path.suffix != ".pyc"
-            if not binary and any(name in content for name in names):
+            if any(name in content for name in names):
                 found.append(path.relative_to(top).as_posix())
     return found
 

@@ -13,7 +13,8 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 SHELL = re.compile(
-    r"^(python3|build/\S+|bash|cat|cp|git|patch|sed|randrop|mpiexec|PYTHONPATH=\S+) "
+    r"^(python3|(build|~/randrop-venv)/\S+|bash|cat|cp|git|patch|sed|mpiexec"
+    r"|PYTHONPATH=\S+) "
 )
 
 SHORT = "--iterations 4 --base-channels 2 --depth 2 --test-interval 4"
@@ -23,8 +24,12 @@ COMPARED = "--seeds 1 --search-iterations 2 --jobs 2 --"
 SMALL = (
     # Caffe is built before the tests run, and the package has its own test.
     (r"^python3 scripts/build_caffe\.py( --venv-only\b.*)?$", "true"),
-    (r"^python3 -m pip install \.$", "true"),
-    (r"^randrop ", "PYTHONPATH=python_layers build/venv/bin/python -m randrop "),
+    (r"^python3 -m venv ~/randrop-venv$", "true"),
+    (r"^~/randrop-venv/bin/pip install \.( *#.*)?$", "true"),
+    (
+        r"^~/randrop-venv/bin/randrop ",
+        "PYTHONPATH=python_layers build/venv/bin/python -m randrop ",
+    ),
     # Generated trees and photographs stand in for the user's data.
     (r"\bfolder SOURCE\b", "folder '{folder}'"),
     (r'("A\. Segmentation"|\bSOURCE\b)', "'{source}'"),

@@ -1,11 +1,13 @@
 """A bundle holds all that it needs, names whose it is, and runs wherever it lies."""
 
+import errno
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import time
+from email.message import Message
 from types import SimpleNamespace
 
 import bundle_elsewhere
@@ -13,7 +15,15 @@ import pytest
 from every_script import done, start
 
 import bundle
-from bundling import archive, contents, launchers, libraries, packages
+from bundling import (
+    archive,
+    blanking,
+    contents,
+    launchers,
+    libraries,
+    packages,
+    workplace,
+)
 from randrop.files import ownership
 from randrop.pycaffe.build import caffe_root
 
@@ -45,10 +55,11 @@ def launcher(tmp_path):
             (tools / name).chmod(0o755)
         variables = {"PATH": f"{tools}:{os.environ['PATH']}", "PYTHONHOME": "/other"}
         return subprocess.run(
-            [top / path, "a b"], capture_output=True, text=True, env=variables
+            [made.top / path, "a b"], capture_output=True, text=True, env=variables
         )
 
-    return SimpleNamespace(run=run, top=top)
+    made = SimpleNamespace(run=run, top=top)
+    return made
 
 
 LINUX = "case $1 in -s) echo Linux ;; *) echo x86_64 ;; esac"
@@ -64,6 +75,17 @@ def test_a_launcher_runs_its_script_from_where_it_lies(launcher):
 def test_a_link_to_a_launcher_runs_it(launcher, tmp_path):
     (launcher.top / "linked").symlink_to(launcher.top / "bin/train")
     assert "scripts/train.py a b" in launcher.run("linked", **GLIBC).stdout
+
+
+@pytest.mark.parametrize("path", ["bin/train", "bin/caffe", "caffe/build/tools/caffe"])
+def test_a_folder_that_python_cannot_be_told_is_refused(launcher, path, tmp_path):
+    launcher.top.rename(tmp_path / "a:b")
+    launcher.top = tmp_path / "a:b"
+    result = launcher.run(path, **GLIBC)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "move the bundle to a path without colons" in result.stderr
+    launcher.top = launcher.top.rename(tmp_path / "moved")
+    assert launcher.run("bin/train", **GLIBC).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -173,7 +195,12 @@ def test_licences_of_debian_are_read_by_their_short_names():
         "Files: b\nCopyright: B\nLicense: Expat\n\nLicense: Expat\n Long text.\n"
     )
     assert packages._short(text) == "LGPL-2.1+, Expat"
-    assert packages._short("This package was debianized by ...") == ""
+    by_hand = "This package was debianized by ...\n"
+    assert packages._short(by_hand) == "as its text says"
+    by_hand += "See /usr/share/common-licenses/GPL-3, and also\n"
+    by_hand += "`/usr/share/common-licenses/Apache-2.0'."
+    assert packages._short(by_hand) == "as its text says: Apache-2.0, GPL-3"
+    assert packages._short("Format: x\n") == "as its text says"
 
 
 @pytest.mark.skipif(not shutil.which("dpkg-query"), reason="not a Debian system")
@@ -184,6 +211,56 @@ def test_a_file_of_debian_has_an_owner_by_either_path(tmp_path):
     owners = packages.debian_owners(files)
     assert [owner.name for owner in owners.values()] == ["dpkg"]
     assert owners[files[1]].texts
+
+
+def test_a_link_has_the_owner_of_its_target(tmp_path):
+    if not shutil.which("dpkg-query"):
+        pytest.skip("not a Debian system")
+    program = type(tmp_path)(shutil.which("dpkg-query"))
+    links = [tmp_path / "one", tmp_path / "two"]
+    for link in links:
+        link.symlink_to(program)
+    for files in ([*links, program], [program, *links]):
+        assert set(packages.debian_owners(files)) == set(files)
+
+
+@pytest.mark.parametrize(
+    "licence",
+    ["Apache 2.0", "Apache-2.0", "Apache License 2.0", "Apache License, Version 2.0"],
+)
+def test_a_package_without_the_text_of_apache_gets_it(licence, monkeypatch, tmp_path):
+    (tmp_path / "Apache-2.0").write_text("text")
+    monkeypatch.setattr(packages, "_COMMON", tmp_path)
+
+    def texts(licence):
+        about = Message()
+        about["Name"], about["License"] = "p", licence
+        told = SimpleNamespace(metadata=about, files=[], version="1")
+        return packages.of_distribution(told).texts
+
+    assert texts(licence) == [tmp_path / "Apache-2.0"]
+    assert texts("BSD") == texts("Apache 1.0") == texts(f"{licence} or MIT") == []
+
+
+def test_folders_of_this_machine_are_overwritten_in_place(tmp_path):
+    names = ["/home/me/tree/caffe", "/home/me"]
+    file = tmp_path / "library"
+    kept = b"/home/men/x\0/home/me\0other/blob.cpp\0"
+    file.write_bytes(b"\0/home/me/tree/caffe/src/blob.cpp\0/home/me/lib\0" + kept)
+    size = file.stat().st_size
+    blanking.blank([file], names)
+    content = file.read_bytes()
+    assert len(content) == size
+    assert content.endswith(kept)
+    assert b"/home/me/" not in content
+    assert content.index(b"src/blob.cpp") == 1 + len("/home/me/tree/caffe/")
+
+
+def test_the_folders_of_the_build_are_known():
+    found = blanking.folders()
+    assert {str(caffe_root()), sys.prefix} <= set(found)
+    assert [len(name) for name in found] == sorted(map(len, found), reverse=True)
+    assert not set(found) & {"/", "/root", "/src", "/home"}
 
 
 def test_an_archive_of_another_kind_is_refused_before_any_work(tmp_path):
@@ -202,21 +279,63 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_killed_run_leaves_hidden_names_alone(tmp_path):
-    command = [sys.executable, SCRIPT, "--out", tmp_path / "a.tar.gz"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+def test_the_next_run_removes_what_a_killed_one_left(tmp_path):
+    out = tmp_path / "a.tar.gz"
+    child = subprocess.Popen(
+        [sys.executable, SCRIPT, "--out", out], stdout=subprocess.PIPE, text=True
+    )
     try:
         deadline = time.monotonic() + 120
-        while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        while not list(tmp_path.glob(".a.tar.*/work/*")):
+            assert time.monotonic() < deadline
             time.sleep(0.1)
+        (left,) = tmp_path.iterdir()
+        with workplace.beside(out):
+            assert left.exists(), "it was still at work"
     finally:
         child.kill()
         child.communicate()
-    names = [path.name for path in tmp_path.iterdir()]
-    assert names
-    assert all(name.startswith(".a.tar.") for name in names), names
-    for path in tmp_path.iterdir():
-        shutil.rmtree(path)
+    assert list(tmp_path.iterdir()) == [left]
+    with workplace.beside(out) as other:
+        assert list(tmp_path.iterdir()) == [other.parent]
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_leftovers_are_removed(tmp_path):
+    """A folder of that name, a link, a file, a mark of others, another archive's."""
+    mark = workplace.MARK
+    (tmp_path / ".a.tar.mine").mkdir()
+    (tmp_path / ".a.tar.text").mkdir()
+    (tmp_path / ".a.tar.text" / mark).write_text("mine")
+    (tmp_path / ".a.tar.file").write_text("mine")
+    for folder in (".b.tar.left", "left"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / mark).write_text(workplace._TEXT)
+    (tmp_path / ".a.tar.link").symlink_to("left")
+    (tmp_path / ".a.tar.marked").mkdir()
+    (tmp_path / ".a.tar.marked" / mark).symlink_to(tmp_path / "left" / mark)
+    before = sorted(tmp_path.rglob("*"))
+    with workplace.beside(tmp_path / "a.tar.gz"):
+        pass
+    assert sorted(tmp_path.rglob("*")) == before
+    with workplace.beside(tmp_path / "b.tar.gz"):
+        assert not (tmp_path / ".b.tar.left").exists()
+
+
+def test_a_failure_leaves_nothing_and_names_the_archive(tmp_path):
+    out = tmp_path / "a.tar.gz"
+    for number, wanted in ((errno.ENOSPC, bundle.UserError), (errno.ENOENT, OSError)):
+        with pytest.raises(wanted) as raised, workplace.beside(out) as work:
+            (work / "half").touch()
+            raise OSError(number, os.strerror(number))
+        assert (str(out) in str(raised.value)) == (number == errno.ENOSPC)
+        assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(bundle.UserError, match=r"cannot write .*file/a"),
+        workplace.beside(tmp_path / "file" / "a.tar.gz"),
+    ):
+        pass
 
 
 def test_a_missing_patchelf_is_named_with_the_remedy(monkeypatch, tmp_path):
@@ -275,6 +394,8 @@ def test_every_package_has_a_licence_text_or_is_named(caffe, staged):
     without = set(staged.manifest["without_licence_text"])
     for key, package in staged.manifest["packages"].items():
         assert bool(package["texts"]) != (key in without)
+        assert package["licence"], key
+        assert package["origin"] != "unknown", key
         for text in package["texts"]:
             assert (staged.top / text).read_bytes().strip()
 
@@ -295,25 +416,91 @@ def test_no_path_of_this_machine_is_in_a_bundle(caffe, staged):
             assert staged.top in path.resolve().parents, path
 
 
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Modules and variables that a cluster or a user may have for another Python."""
+    folder = tmp_path_factory.mktemp("hostile")
+    for name in ("caffe", "numpy", "cv2", "argparse", "randrop", "sitecustomize"):
+        (folder / f"{name}.py").write_text(f"raise SystemExit('hostile {name}')\n")
+    (folder / "my_losses.py").write_text("class Mine: pass\n")
+    (folder / "libopenblas.so.0").write_text("not a library")
+    return {
+        "PATH": os.defpath,
+        "LC_ALL": "C.UTF-8",
+        "GLOG_minloglevel": "2",
+        "HOME": str(folder),
+        "CAFFE_ROOT": str(folder),
+        "LD_LIBRARY_PATH": str(folder),
+        "PYTHONPATH": str(folder),
+        "PYTHONHOME": "/nowhere",
+        "PYTHONPLATLIBDIR": "nowhere",
+        "PYTHONEXECUTABLE": "/nowhere",
+        "PYTHONSAFEPATH": "1",
+        "PYTHONOPTIMIZE": "2",
+        "PYTHONUSERBASE": str(folder),
+    }
+
+
 @pytest.mark.slow
-def test_a_bundle_runs_without_the_build(caffe, staged, tmp_path, phantom):
-    moved = tmp_path / "a b" / "moved"
+def test_its_own_modules_come_before_those_of_the_user(caffe, staged, hostile):
+    ask = (
+        "import argparse, caffe, cv2, numpy, randrop.layers, my_losses, sys\n"
+        "for m in (argparse, caffe, cv2, numpy, randrop, my_losses): print(m.__file__)"
+    )
+    program = [staged.top / "bin/python", "-c", ask]
+    found = subprocess.run(program, capture_output=True, text=True, env=hostile)
+    assert found.returncode == 0, found.stderr
+    *own, last = found.stdout.split()
+    assert all(path.startswith(f"{staged.top}/") for path in own), own
+    assert last == f"{hostile['PYTHONPATH']}/my_losses.py"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["bin/caffe", "caffe/build/tools/caffe"])
+def test_a_python_layer_of_the_user_is_found(caffe, staged, hostile, tmp_path, program):
+    """And it gets the bundle's NumPy, not the user's."""
+    (tmp_path / "layer_of_mine.py").write_text(
+        "import caffe, numpy\n"
+        "class Mine(caffe.Layer):\n"
+        "    def setup(self, bottom, top): print(numpy.__file__, flush=True)\n"
+        "    def reshape(self, bottom, top): top[0].reshape(1)\n"
+        "    def forward(self, bottom, top): top[0].data[...] = 1\n"
+        "    def backward(self, *arguments): pass\n"
+    )
+    net = tmp_path / "net.prototxt"
+    net.write_text(
+        'layer { name: "l" type: "Python" top: "l" '
+        'python_param { module: "layer_of_mine" layer: "Mine" } }\n'
+    )
+    (tmp_path / "solver.prototxt").write_text(
+        f'net: "{net}" base_lr: 0.1 lr_policy: "fixed" max_iter: 1 '
+        "snapshot_after_train: false\n"
+    )
+    paths = f"{hostile['PYTHONPATH']}:{tmp_path}:"
+    result = subprocess.run(
+        [staged.top / program, "train", "--solver", tmp_path / "solver.prototxt"],
+        env={**hostile, "PYTHONPATH": paths},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith(f"{staged.top}/python/"), result.stdout
+
+
+@pytest.mark.slow
+def test_a_bundle_runs_without_the_build(caffe, staged, hostile, tmp_path, phantom):
+    moved = tmp_path / "a b" / "moved $x;'%\"\\é"
     moved.parent.mkdir()
     staged.top.rename(moved)
     try:
-        base = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "HOME": str(tmp_path)}
-        # What a cluster's modules set must not reach it.
-        hostile = tmp_path / "hostile"
-        hostile.mkdir()
-        (hostile / "libopenblas.so.0").write_text("not a library")
-        variables = {**base, "LD_LIBRARY_PATH": str(hostile), "PYTHONHOME": "/nowhere"}
         small = (
             *("--patch", "32", "--batch", "2", "--base-channels", "2", "--depth", "2"),
             *("--iterations", "4", "--test-iterations", "2", "--threads", "1"),
         )
         result = subprocess.run(
             [moved / "bin/train", "--data", phantom, "--out", tmp_path / "run", *small],
-            env=variables,
+            env=hostile,
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -44,6 +44,23 @@ def test_what_docker_does_not_send_is_not_needed():
         assert needed not in ignored
 
 
+def test_any_system_can_be_given():
+    """Whole names: only Debian's have one more that ends in -slim."""
+    names = re.findall(r"^ARG (\w+)=\S+$", TEXT, re.MULTILINE)
+    used = re.findall(r"^FROM (\S+)", TEXT, re.MULTILINE)
+    assert used == [f"${{{name}}}" for name in names]
+    page = (REPOSITORY / "docs/how-to/bundle.md").read_text()
+    for text in (TEXT, page):
+        assert set(re.findall(r"--build-arg (\w+)=", text)) == set(names)
+
+
+def test_any_user_can_be_given():
+    """One whom the image does not know has no home of his own."""
+    assert "useradd" not in TEXT
+    assert re.search(r"^ENV .*\bHOME=/tmp$", TEXT, re.MULTILINE)
+    assert re.search(r"^USER \d+:\d+$", TEXT, re.MULTILINE)
+
+
 def test_its_command_is_one_of_the_bundle():
     (words,) = re.findall(r'^CMD \["([\w-]+)"', TEXT, re.MULTILINE)
     assert words in launchers.COMMANDS

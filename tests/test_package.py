@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from doc_blocks import PAGES
 
 from randrop import __main__ as command
 from randrop.pycaffe.build import REPOSITORY
@@ -60,6 +62,13 @@ def installed(wheel, tmp_path_factory):
         wheel,
     )
     return venv / "bin"
+
+
+def test_no_page_installs_into_the_system():
+    """Debian 12 and newer refuse it, whoever asks."""
+    for path in PAGES:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            assert not re.match(r"(sudo )?(python3? -m )?pip3? install", line), path
 
 
 def run(program, *words, cwd, **more):

@@ -9,7 +9,7 @@ import sysconfig
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from bundling import libraries, packages
+from bundling import blanking, launchers, libraries, packages
 from bundling.packages import Package
 from randrop import __version__
 from randrop.errors import UserError
@@ -30,8 +30,6 @@ _NOT_SCRIPTS = (
     *("build_caffe.py", "bundle.py", "doctor.py", "_site.py", "readme_tables.py"),
     *("make_layer_table.py", "bundling", "checkup", "figures"),
 )
-# The Python of the bundle finds these two without PYTHONPATH.
-_PATHS = "../../../../randrop/python_layers\n../../../../caffe/python\n"
 # Loaded at the start of Python, so that no package brings in one of the system.
 _RUNTIMES = ("libstdc++.so.6", "libgcc_s.so.1")
 
@@ -74,10 +72,13 @@ def collect(top: Path, say: Callable[[str], None]) -> Owners:
     outside = _copy_packages(home / "site-packages", top, owners)
     # Debian's Python has another name for it.
     (home / "dist-packages").symlink_to("site-packages")
-    (home / "site-packages" / "randrop-bundle.pth").write_text(_PATHS)
+    (home / "site-packages" / "randrop-bundle.pth").write_text(launchers.PATHS)
+    (home / "site-packages" / "sitecustomize.py").write_text(launchers.SITE)
     say("Copying the shared libraries that they load")
     _copy_libraries(top, home, outside, owners)
     _relocate(top, home, tool)
+    elves = (path for path in top.rglob("*") if libraries.is_elf(path))
+    blanking.blank(elves, blanking.folders())
     return owners
 
 

@@ -19,6 +19,7 @@ fail() {{
   exit 2
 }}
 
+{place}
 machine=$(uname -s)-$(uname -m)
 [ "$machine" = {machine} ] ||
   fail "this bundle is for {machine}, but this machine is $machine: make one there"
@@ -36,11 +37,37 @@ for flag in {flags}; do
 done
 
 export CAFFE_ROOT="$top/caffe" RANDROP_BUILD="${{RANDROP_BUILD:-build}}"
-# Packages in the user's home folder may be of other versions.
-export PYTHONNOUSERSITE=1
-unset PYTHONHOME
+# Packages in the user's home folder, or of a cluster's modules, may be of other
+# versions. So the folders of PYTHONPATH come after the bundle's own, not before them.
+{environment}
 python="$top/python/bin/{python}"
 """
+
+# Read by the Python of the bundle at each start.
+PATHS = """\
+../../../../randrop/python_layers
+../../../../caffe/python
+import os, sys; sys.path += filter(None, os.environ.get("RANDROP_PATH", "").split(":"))
+"""
+
+SITE = "# Python runs this instead of a file of this name that PYTHONPATH names.\n"
+"""Of sitecustomize.py."""
+
+# Of $top. PYTHONHOME and PYTHONPATH are lists with colons between.
+_PLACE = """\
+case $top in
+  *:*)
+    echo "error: $top: Python takes the colon in this path for the end of a name: move\
+ the bundle to a path without colons" >&2
+    exit 2 ;;
+esac"""
+
+# Here PYTHONPATH, if set, is from the user or from randrop.pycaffe.build.environment.
+_ENVIRONMENT = """\
+export RANDROP_PATH="${PYTHONPATH:+$PYTHONPATH:}${RANDROP_PATH:-}"
+export PYTHONNOUSERSITE=1
+unset PYTHONPATH PYTHONHOME PYTHONPLATLIBDIR PYTHONEXECUTABLE PYTHONSAFEPATH \\
+  PYTHONOPTIMIZE"""
 
 _HEAD = """\
 #!/bin/sh
@@ -49,11 +76,14 @@ _HEAD = """\
 """
 
 # Caffe is started by scripts, too, and its Python must find its library in the bundle.
-CAFFE = """\
+CAFFE = f"""\
 #!/bin/sh
 # Part of a bundle of randrop (README.txt). Runs caffe.bin with the bundle's Python.
 tools=$(dirname "$(readlink -f "$0")")
-export PYTHONHOME="${tools%/caffe/build/tools}/python" PYTHONNOUSERSITE=1
+top=${{tools%/caffe/build/tools}}
+{_PLACE}
+{_ENVIRONMENT}
+export PYTHONHOME="$top/python"
 exec "$tools/caffe.bin" "$@"
 """
 
@@ -69,10 +99,11 @@ randrop/models      a trained network: bin/predict PHOTOGRAPH uses it
 MANIFEST.json       every file with its SHA-256, the package it is from, its licence
 licences/           the licence texts of these packages
 
-Nothing is installed, and root is not needed. The folder may be moved, and may be
-read-only. What the scripts make goes to the folder `build` where they are started, or
-to $RANDROP_BUILD. The programs in bin/ run the Caffe of this bundle, whatever
-$CAFFE_ROOT says.
+Nothing is installed, and root is not needed. The folder may be moved to any path
+without a colon, and may be read-only. What the scripts make goes to the folder `build`
+where they are started, or to $RANDROP_BUILD. The programs in bin/ run the Caffe of this
+bundle, whatever $CAFFE_ROOT says, and its packages, whatever is in $PYTHONPATH: your
+own modules there are found, too, but after them.
 
 It runs on {machine} with the GNU C library {glibc} or newer{processor}. Faster
 instructions (AVX2, AVX-512) are used where the processor has them.
@@ -103,7 +134,12 @@ def write(
         Name of the interpreter in python/bin.
     """
     start = START.format(
-        machine=machine, glibc=glibc, flags=" ".join(flags), python=python
+        machine=machine,
+        glibc=glibc,
+        flags=" ".join(flags),
+        python=python,
+        environment=_ENVIRONMENT,
+        place=_PLACE,
     )
     if not flags:
         begin, end = start.index("for flag in"), start.index("done\n") + len("done\n")

@@ -14,6 +14,10 @@ from randrop.errors import UserError
 
 _DOCUMENTS = Path("/usr/share/doc")
 _COMMON = Path("/usr/share/common-licenses")
+_COMMON_NAME = re.compile(r"/usr/share/common-licenses/([\w.+-]*\w)")
+_APACHE = re.compile(
+    r"apache([ -]software)?([ -]license)?,?[ -](version )?2(\.0)?", re.I
+)
 _LICENCE_FILE = re.compile(r"(licen[cs]e|copying|copyright|notice|authors)", re.I)
 
 
@@ -26,7 +30,7 @@ class Package:
     name, version, origin : str
         The origin is debian, pypi, caffe, randrop or unknown.
     licence : str
-        Its licences in short; empty if it does not say.
+        Its licences in short; empty if it names none and has no text.
     texts : list of Path
         Files with them, on this machine.
     source : str
@@ -99,6 +103,10 @@ def of_distribution(distribution: metadata.Distribution) -> Package:
             for file in distribution.files or ()
             if len(file.parts) <= 2 and _LICENCE_FILE.match(file.name)
         ]
+    # Of the licences that packages name so, only this one is the same text for all.
+    apache = _COMMON / "Apache-2.0"
+    if not texts and apache.is_file() and _APACHE.fullmatch(licence.strip()):
+        texts = [apache]
     return Package(
         about["Name"], distribution.version, "pypi", licence.strip(), sorted(texts)
     )
@@ -110,7 +118,11 @@ def debian_owners(files: Iterable[Path]) -> dict[Path, Package]:
     if not shutil.which("dpkg-query") or not files:
         return {}
     names: dict[Path, str] = {}
-    asked = {spelt: file for file in files for spelt in _spellings(file)}
+    # A link and its target are asked for by the same path.
+    asked: dict[str, list[Path]] = {}
+    for file in files:
+        for spelt in _spellings(file):
+            asked.setdefault(spelt, []).append(file)
     result = subprocess.run(
         ["dpkg-query", "--search", *asked],
         capture_output=True,
@@ -119,8 +131,9 @@ def debian_owners(files: Iterable[Path]) -> dict[Path, Package]:
     )
     for line in result.stdout.splitlines():
         owner, _, path = line.partition(": ")
-        if path in asked and not owner.startswith("diversion by "):
-            names.setdefault(asked[path], owner.partition(",")[0])
+        if not owner.startswith("diversion by "):
+            for file in asked.get(path, ()):
+                names.setdefault(file, owner.partition(",")[0])
     known = {name: _debian_package(name) for name in sorted(set(names.values()))}
     return {file: known[name] for file, name in names.items()}
 
@@ -150,16 +163,22 @@ def _debian_package(name: str) -> Package:
 
 
 def _short(text: str) -> str:
-    """Return the licences that a machine-readable copyright file names."""
-    if not text.lstrip().startswith("Format:"):
-        return ""
+    """Return the licences that a copyright file names.
+
+    One that no machine can read may refer to common licences, of which the package has
+    some in part.
+    """
     names = []
-    for block in re.split(r"\n\s*\n", text):
+    readable = text.lstrip().startswith("Format:")
+    for block in re.split(r"\n\s*\n", text) if readable else ():
         fields = HeaderParser().parsestr(block.strip())
         # A paragraph with Files says what is under it; one without has the text.
         if fields.get("Files") and fields.get("License"):
             names.append(fields["License"].strip().partition("\n")[0].strip())
-    return ", ".join(dict.fromkeys(names))
+    if names:
+        return ", ".join(dict.fromkeys(names))
+    common = sorted(set(_COMMON_NAME.findall(text)))
+    return f"as its text says: {', '.join(common)}" if common else "as its text says"
 
 
 def common_texts(packages: Iterable[Package]) -> list[Path]:
@@ -168,5 +187,5 @@ def common_texts(packages: Iterable[Package]) -> list[Path]:
     for package in packages:
         for text in package.texts if package.origin == "debian" else ():
             found = text.read_text(errors="replace")
-            wanted |= set(re.findall(r"/usr/share/common-licenses/([\w.+-]*\w)", found))
+            wanted |= set(_COMMON_NAME.findall(found))
     return sorted(_COMMON / name for name in wanted if (_COMMON / name).is_file())
