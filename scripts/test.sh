@@ -30,12 +30,13 @@ These options replace the tests above:
            on 2 cores)
   --faults
            for N seconds (300): kill scripts at random times, fill their disk, make it
-           read-only, damage the files they read (tests/faults.py)
+           read-only, damage the files they read (tests/faults.py), and then as long:
+           kill the patch tool on trees of many kinds (tests/patch_faults.py)
   --fuzz N
            N random loss layers and files, and N/10 random nets (tests/fuzz.py,
            tests/engine_nets.py)
   --nightly
-           faults, fuzz and nets, 20 minutes each
+           faults of both kinds, fuzz and nets, 20 minutes each
   --seed S
            seed of the first case (1; with --nightly the date). Each failing case prints
            the command that repeats it; docs/tried.md counts all cases
@@ -106,8 +107,12 @@ if [ -n "$try" ]; then
   tried=(--tried results/tried.json)
   case "$try" in
     --faults)
-      exec "${run[@]}" tests/faults.py --seed "${seed:-1}" --count 1000000 \
-        --seconds "$seconds" "${tried[@]}"
+      failed=0
+      for program in faults patch_faults; do
+        "${run[@]}" "tests/$program.py" --seed "${seed:-1}" --count 1000000 \
+          --seconds "$seconds" "${tried[@]}" || failed=1
+      done
+      exit "$failed"
       ;;
     --fuzz)
       exec "${run[@]}" tests/fuzz.py --seed "${seed:-1}" --count "$number" \
@@ -117,7 +122,7 @@ if [ -n "$try" ]; then
       failed=0
       # Each night uses other seeds.
       seed="${seed:-$(date +%y%m%d)0000}"
-      for program in faults fuzz engine_nets; do
+      for program in faults patch_faults fuzz engine_nets; do
         "${run[@]}" "tests/$program.py" --seed "$seed" --count 1000000 \
           --seconds 1200 "${tried[@]}" || failed=1
       done

@@ -59,6 +59,22 @@ def test_in_a_file_of_mixed_line_ends_only_changed_lines_change():
     assert on_lines(mixed, lambda text: text) == mixed
 
 
+def test_a_changed_line_keeps_its_own_line_end():
+    mixed = "one\r\nold\ntwo\f\r\nthree\r\nold\r\n"
+    change = on_lines(mixed, lambda text: text.replace("old", "new"))
+    assert change == mixed.replace("old", "new")
+
+
+@pytest.mark.parametrize("feed", ["\f", "\v", "\x85", "\u2028", "\x1c"])
+def test_a_remark_shows_its_line_whatever_is_in_the_file(feed):
+    text = f"// {feed}\n{feed}\nint b = 0;\n{feed}CvMat* m;\nint z = CV_NOT_THERE;\n"
+    said = mends.left("src/a.cpp", text)
+    assert [line.split(":")[1:3] for line in said] == [
+        ["4", " CvMat* m;"],
+        ["5", " int z = CV_NOT_THERE;"],
+    ]
+
+
 def test_a_mend_of_several_changes_is_made_whole_or_not_at_all():
     mend = Mend("both", "", "*", (("^first$", "1"), ("^second$", "2")))
     assert mend.apply("first\nsecond\n") == "1\n2\n"

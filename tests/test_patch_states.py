@@ -147,11 +147,27 @@ def caffes_own(tree):
     return {p: s for p, s in state(tree).items() if p.parts[0] not in own}
 
 
-@pytest.fixture
-def patched(bvlc, tmp_path):
-    tree = forks.make("committed", tmp_path / "caffe", bvlc)
+@pytest.fixture(scope="session")
+def small(bvlc, tmp_path_factory):
+    """BVLC's tree with little more than what the tool reads; tests only read it."""
+    leave = ("docs", "examples", "data", "models", "matlab", "scripts", "docker")
+    folder = tmp_path_factory.mktemp("small") / "caffe"
+    return shutil.copytree(
+        bvlc, folder, symlinks=True, ignore=shutil.ignore_patterns(*leave, "*.npy")
+    )
+
+
+@pytest.fixture(scope="session")
+def patched_once(small, tmp_path_factory):
+    """Such a tree, committed and then patched; tests only read it."""
+    tree = forks.make("committed", tmp_path_factory.mktemp("patched") / "caffe", small)
     assert tool(tree).returncode == 0
     return tree
+
+
+@pytest.fixture
+def patched(patched_once, tmp_path):
+    return shutil.copytree(patched_once, tmp_path / "caffe", symlinks=True)
 
 
 @pytest.mark.parametrize("what", HAPPENED)
@@ -173,12 +189,12 @@ def test_patching_again_ends_at_a_patched_tree(patched, what):
 
 
 @pytest.mark.parametrize("what", HAPPENED)
-def test_reverting_ends_at_the_original(bvlc, patched, what):
+def test_reverting_ends_at_the_original(small, patched, what):
     happen, _ = HAPPENED[what]
     happen(patched)
     end(patched, "--revert")
     assert patching.check(patched) is State.NOT_PATCHED
-    found, wanted = caffes_own(patched), state(bvlc)
+    found, wanted = caffes_own(patched), state(small)
     differ = {str(p) for p in found.keys() | wanted if found.get(p) != wanted.get(p)}
     if what in MENDS_STAY:
         assert not differ & {PROTO, demands.FACTORY, "include/caffe/syncedmem.hpp"}
@@ -189,17 +205,17 @@ def test_reverting_ends_at_the_original(bvlc, patched, what):
     if what in KEPT:
         path = IO if what == KEPT[0] else PROTO
         new = (patched / path).read_text()
-        old = (bvlc / path).read_text()
+        old = (small / path).read_text()
         assert len(new.splitlines()) == len(old.splitlines()) + 1
     else:
         assert what in MENDS_STAY or not differ
     # And patching it again works.
-    end(patched)
+    patching.apply(patched)
     assert patching.check(patched) is State.PATCHED
 
 
-def test_upstreams_changes_are_merged_into_a_patched_tree(bvlc, tmp_path):
-    tree = forks.make("committed", tmp_path / "caffe", bvlc)
+def test_upstreams_changes_are_merged_into_a_patched_tree(small, tmp_path):
+    tree = forks.make("committed", tmp_path / "caffe", small)
     forks.git(tree, "checkout", "-q", "-b", "upstream")
     forks.edit(tree, IO, "namespace caffe {", "namespace caffe {\n// upstream's\n")
     forks.edit(
@@ -225,8 +241,8 @@ def test_upstreams_changes_are_merged_into_a_patched_tree(bvlc, tmp_path):
     assert caffes_own(tmp_path / "other") == caffes_own(tree)
 
 
-def test_a_chosen_number_is_known_without_the_record(bvlc, tmp_path):
-    tree = forks.make("committed", tmp_path / "caffe", bvlc)
+def test_a_chosen_number_is_known_without_the_record(small, tmp_path):
+    tree = forks.make("committed", tmp_path / "caffe", small)
     assert tool(tree, "--number", "randrop_loss_param=4711").returncode == 0
     delete_record(tree)
     assert tool(tree).returncode == 0

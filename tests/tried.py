@@ -33,6 +33,8 @@ A case is
 
 - of injected faults: one training or script that is killed, meets a full or read-only
   disk, or reads a damaged file, and what happens afterwards;
+- of kills of the patch tool: one Caffe tree of some kind that is patched, edited and
+  reverted, killed in between, and must end as it was;
 - of random inputs: one loss layer and its Python twin with random parameters, shapes
   and labels, one file changed at random and read, or one random net with oneDNN and
   with Caffe's own layers;

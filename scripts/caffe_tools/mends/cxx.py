@@ -8,11 +8,24 @@ from caffe_tools.mends.mend import line_of
 _NOT_CODE = re.compile(
     r"//(?:\\\n|[^\n])*"
     r"|/\*.*?(?:\*/|\Z)"
-    r'|\bR"([^()\s\\"]*)\(.*?\)\1"'
+    r'|(?<!\w)(?:u8|[uUL])?R"([^()\s\\"]*)\(.*?\)\1"'
     r'|"(?:\\.|[^"\\\n])*"'
-    r"|(?<![0-9A-Fa-f])'(?:\\.|[^'\\\n])*'",
+    # A number may have quotes between its digits.
+    r"|(?P<number>(?<!\w)\.?\d(?:[eEpP][+-]|[\w.]|'\w)*)"
+    r"|'(?:\\.|[^'\\\n])*'",
     re.DOTALL,
 )
+_LOGICAL = re.compile(r"^[ \t]*#(?:\\\n|[^\n])*", re.MULTILINE)
+_DEFINED = re.compile(r"([ \t]*#[ \t]*define[ \t]+\w+(?:\([^()\n]*\))?)(.*)", re.DOTALL)
+# Words before a name that is used, not declared.
+_BEFORE_USE = frozenset(
+    (
+        *("return", "case", "else", "do", "throw", "goto", "sizeof", "new", "delete"),
+        *("and", "or", "not", "xor", "bitand", "bitor", "compl", "and_eq", "or_eq"),
+        *("xor_eq", "not_eq", "co_return", "co_yield", "co_await", "typeid"),
+    )
+)
+_ENUM = re.compile(r"\benum\b[^;{}()]*\{([^{}]*)\}")
 _DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b(.*)$")
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]([^>"\n]+)[>"]', re.MULTILINE)
 
@@ -22,7 +35,98 @@ def code(text: str) -> str:
 
     Every character keeps its position.
     """
-    return _NOT_CODE.sub(lambda m: re.sub(r"[^\n]", " ", m[0]), text)
+
+    def blank(match: re.Match) -> str:
+        return match[0] if match["number"] else re.sub(r"[^\n]", " ", match[0])
+
+    return _NOT_CODE.sub(blank, text)
+
+
+def in_directive(masked: str, at: int) -> bool:
+    """Return whether a position is in a directive, such as the value of a macro."""
+    return any(m.start() <= at < m.end() for m in _LOGICAL.finditer(masked))
+
+
+def depths(masked: str) -> list[int]:
+    """Return for the start of each line how many brackets are open there.
+
+    Of the branches of a condition, the last counts.
+    """
+    found, stack, depth = [], [], 0
+    continued = False
+    for line in masked.split("\n"):
+        found.append(depth)
+        match = _DIRECTIVE.match(line)
+        if match and not continued:
+            if match[1].startswith("if"):
+                stack.append(depth)
+            elif match[1] == "endif":
+                del stack[-1:]
+            elif stack:
+                depth = stack[-1]
+        directive = continued or line.lstrip()[:1] == "#"
+        continued = directive and line.endswith("\\")
+        if not directive:
+            depth += sum(map(line.count, "([{")) - sum(map(line.count, ")]}"))
+    return found
+
+
+def _statements(masked: str) -> str:
+    """Return the text without directives; what a macro stands for is a statement."""
+
+    def blank(match: re.Match) -> str:
+        defined = _DEFINED.match(match[0])
+        value = defined[2] if defined else ""
+        before = match[0][: len(match[0]) - len(value)]
+        return ";" + re.sub(r"[^\n]", " ", before[1:]) + value.replace("\\\n", " \n")
+
+    return _LOGICAL.sub(blank, masked)
+
+
+def is_member(masked: str, at: int) -> bool:
+    """Return whether what begins at a position belongs to what is before it."""
+    before = masked[:at].rstrip()
+    if before.endswith("..."):
+        return False
+    return before.endswith((".", "->", "::"))
+
+
+def declarations(masked: str, name: str) -> list[int]:
+    """Return where the text declares a name: as a variable, value, type or function.
+
+    Parameters
+    ----------
+    masked : str
+        The text without comments and strings, from `code`.
+    name : str
+        The name.
+    """
+    if name not in masked:
+        return []
+    plain = _statements(masked)
+    found = []
+    for match in re.finditer(rf"\b{name}\b", plain):
+        before, after = plain[: match.start()].rstrip(), plain[match.end() :].lstrip()
+        if is_member(plain, match.start()):
+            continue
+        # Nobody assigns to a constant of a library.
+        if re.match(r"=(?!=)", after):
+            found.append(match.start())
+            continue
+        word = re.search(r"(\w+)$", before)
+        if word and not word[1][0].isdigit() and word[1] not in _BEFORE_USE:
+            found.append(match.start())
+            continue
+        # `type* name`, where a product would be of no use.
+        start = max(before.rfind(c) for c in ";{}") + 1
+        kind = re.fullmatch(r"\s*(?:[\w:]+\s*(?:<[^;{}()]*>)?[\s*&]*)+", before[start:])
+        used = _BEFORE_USE.intersection(re.findall(r"\w+", before[start:]))
+        if kind and before[-1:] in "*&>" and not used and before[start:].strip():
+            found.append(match.start())
+    for enum in _ENUM.finditer(plain):
+        for value in re.finditer(rf"(?:^|,)\s*({name})\b", enum[1]):
+            found.append(enum.start(1) + value.start(1))
+    return sorted(set(found))
 
 
 def includes(text: str) -> list[tuple[int, str]]:
@@ -57,6 +161,16 @@ def conditions(text: str) -> list[frozenset[str]]:
     return found
 
 
+def is_global(masked: str, places: Iterable[int]) -> bool:
+    """Return whether all of some positions are outside of all brackets."""
+    depth = depths(masked)
+    for at in places:
+        line = masked[masked.rfind("\n", 0, at) + 1 : at]
+        if depth[line_of(masked, at) - 1] or set(line) & set("([{"):
+            return False
+    return True
+
+
 def place_for_include(text: str, uses: Iterable[int], beside: str | None = None) -> int:
     """Return the position for one more include, where all uses see it.
 
@@ -71,15 +185,53 @@ def place_for_include(text: str, uses: Iterable[int], beside: str | None = None)
         rather than after the last include of all.
     """
     state = conditions(text)
-    needed = [state[line_of(text, at) - 1] for at in uses]
+    lines = [line_of(text, at) - 1 for at in uses]
+    needed = [state[line] for line in lines]
     allowed = frozenset.intersection(*needed) if needed else frozenset()
-    every = includes(text)
+    every = [
+        (n, name)
+        for n, name in _between_statements(text)
+        if n < min(lines, default=len(state))
+    ]
     near = [n for n, name in every if beside and re.search(beside, name)]
     # The last resort is a place with other conditions than the uses.
     near = [n for n in near if state[n] <= allowed] or near
     seen = [n for n, _ in every if state[n] <= allowed]
     number = near[0] + 1 if near else seen[-1] + 1 if seen else 0
+    if number == 0:
+        return 1 if text.startswith("\ufeff") else 0
     return sum(len(line) + 1 for line in text.split("\n")[:number])
+
+
+def _between_statements(text: str) -> list[tuple[int, str]]:
+    """Return the includes that stand between declarations, outside of all brackets."""
+    masked = code(text)
+    depth = depths(masked)
+    plain = _statements(masked)
+    starts = [0]
+    for line in plain.split("\n"):
+        starts.append(starts[-1] + len(line) + 1)
+    raw = text.split("\n")
+    found = []
+    for number, name in includes(text):
+        before = plain[: starts[number]].rstrip()
+        last = number + 1 == len(raw) or raw[number].rstrip().endswith("\\")
+        # A comment may go on in the next line.
+        open_ended = "/*" in raw[number] and "*/" not in raw[number].split("/*")[-1]
+        free = depth[number] == 0 and before[-1:] in ("", ";", "}")
+        if free and not last and not open_ended:
+            found.append((number, name))
+    return found
+
+
+def sees(text: str, header: str, uses: Iterable[int]) -> bool:
+    """Return whether a header is included before all uses, wherever these compile."""
+    state = conditions(text)
+    lines = [line_of(text, at) - 1 for at in uses]
+    return any(
+        name == header and all(n < u and state[n] <= state[u] for u in lines)
+        for n, name in includes(text)
+    )
 
 
 def arguments(masked: str, opening: int) -> tuple[list[tuple[int, int]], int] | None:

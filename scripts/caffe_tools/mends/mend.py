@@ -6,6 +6,8 @@ import fnmatch
 import re
 from collections.abc import Callable
 
+from caffe_tools.merging import split_lines
+
 CODE = "*.cpp *.cc *.hpp *.h *.cu *.cuh"
 """The paths of C++ and CUDA sources."""
 CMAKE = "CMakeLists.txt */CMakeLists.txt *.cmake"
@@ -138,7 +140,7 @@ def line_of(text: str, at: int) -> int:
 def on_lines(text: str, change: Callable[[str], str]) -> str:
     """Change a text without regard to its line ends, and keep them.
 
-    New lines get the line end that most lines have.
+    A changed line keeps its own; new lines get the one that most lines have.
     """
     plain = text.replace("\r\n", "\n")
     changed = change(plain)
@@ -150,13 +152,17 @@ def on_lines(text: str, change: Callable[[str], str]) -> str:
     usual = "\r\n" if 2 * windows > text.count("\n") else "\n"
     if windows == text.count("\n"):
         return changed.replace("\n", usual)
-    old, new = text.splitlines(keepends=True), changed.splitlines(keepends=True)
+    old, new = split_lines(text), split_lines(changed)
     lines = [line.replace("\r\n", "\n") for line in old]
     out: list[str] = []
     matcher = difflib.SequenceMatcher(None, lines, new, autojunk=False)
     for tag, i, k, j, m in matcher.get_opcodes():
         if tag == "equal":
             out += old[i:k]
+        elif k - i == m - j:
+            for was, line in zip(old[i:k], new[j:m], strict=True):
+                end = "\r\n" if was.endswith("\r\n") else "\n"
+                out.append(line.replace("\n", end))
         else:
             out += [line.replace("\n", usual) for line in new[j:m]]
     return "".join(out)
