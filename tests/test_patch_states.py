@@ -152,9 +152,13 @@ def small(bvlc, tmp_path_factory):
     """BVLC's tree with little more than what the tool reads; tests only read it."""
     leave = ("docs", "examples", "data", "models", "matlab", "scripts", "docker")
     folder = tmp_path_factory.mktemp("small") / "caffe"
-    return shutil.copytree(
-        bvlc, folder, symlinks=True, ignore=shutil.ignore_patterns(*leave, "*.npy")
-    )
+    ignored = shutil.ignore_patterns(*leave, "*.npy")
+    shutil.copytree(bvlc, folder, symlinks=True, ignore=ignored)
+    # git knows no empty folders, and cleans them away.
+    for path in sorted(folder.rglob("*"), reverse=True):
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+    return folder
 
 
 @pytest.fixture(scope="session")
