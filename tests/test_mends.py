@@ -249,3 +249,16 @@ def test_comments_and_strings_are_no_code():
     masked = cxx.code(text)
     assert len(masked) == len(text)
     assert masked.split() == ["a(", ",", ",", "1'000);", "d", "f", "j"]
+
+
+def test_the_headers_of_the_numpy_in_use_come_before_pythons(bvlc, tmp_path):
+    """Debian's python3-numpy has NumPy 1 in a folder of Python's headers."""
+    lists = ("cmake/Dependencies.cmake", "python/CMakeLists.txt")
+    for path in lists:
+        mended, _ = mends.apply(path, decoded(bvlc / path))
+        (line,) = (line for line in mended.splitlines() if "NUMPY_INCLUDE" in line)
+        python, numpy = tmp_path / "python", tmp_path / "numpy"
+        line = line.replace("${PYTHON_INCLUDE_DIRS}", str(python))
+        line = line.replace("${NUMPY_INCLUDE_DIR}", str(numpy))
+        folders = re.findall(rf"{re.escape(str(tmp_path))}/\w+", line)
+        assert folders == [str(numpy), str(python)]

@@ -35,7 +35,7 @@ DIGESTS = {
     ),
     "cmake/Dependencies.cmake": (
         "a81547a220aa091d71c427e6",
-        "9c7b6473828ffb7aea346fea",
+        "7a26a854a9fd260f6c9ebb83",
     ),
     "cmake/Modules/FindGlog.cmake": (
         "0e57dbfb5d3669fc99866401",
@@ -56,6 +56,10 @@ DIGESTS = {
     "include/caffe/util/cudnn.hpp": (
         "142a2425a752b6e9f826073b",
         "e8205ca31a8fdb31b7d0c20b",
+    ),
+    "python/CMakeLists.txt": (
+        "e79deefa92c9625a858caf44",
+        "018e8463f87f5eaf7da4f70b",
     ),
     "python/caffe/io.py": (
         "dd923bdba14588d2654e6a2f",

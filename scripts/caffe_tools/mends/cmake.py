@@ -84,6 +84,18 @@ CMAKE_MENDS = (
         _none,
     ),
     Mend(
+        "numpy-headers",
+        "Debian's python3-numpy puts the headers of its NumPy 1 among Python's: those "
+        "of the NumPy in use must come first",
+        "cmake/Dependencies.cmake python/CMakeLists.txt",
+        (
+            (
+                r"(\$\{PYTHON_INCLUDE_DIRS?\})([ \t]+)(\$\{NUMPY_INCLUDE_DIRS?\})",
+                r"\3\2\1",
+            ),
+        ),
+    ),
+    Mend(
         "protobuf-version",
         "protobuf needs abseil and C++17 since version 22",
         "cmake/ProtoBuf.cmake",
