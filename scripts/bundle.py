@@ -27,7 +27,7 @@ DESCRIPTION = """\
 Pack the built Caffe into one archive that trains on machines where nothing can be
 installed: with pycaffe, the layers of randrop, Python, every shared library, the
 scripts, prototxt/ and the trained model. It unpacks in any folder of any user, needs
-neither root nor network, and may be moved or read-only.
+neither root nor network, and may be moved or read-only. Its path must have no colon.
 
 The other machine needs the same kind of processor and a GNU C library that is at least
 as new as the one that the libraries of this machine ask for: pack on the oldest system

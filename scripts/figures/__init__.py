@@ -9,6 +9,7 @@ from typing import Any
 
 from figures import (
     builds,
+    bundles,
     comparisons,
     confidence,
     elsewhere,
@@ -56,6 +57,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "organs2d-differences": ("results/organs2d.json", comparisons.organs_differences),
     "organs3d": ("results/organs3d.json", comparisons.organs("10")),
     "organs3d-differences": ("results/organs3d.json", comparisons.organs_differences),
+    "bundle": ("results/bundle.json", bundles.bundle),
     "cuda-faults": ("results/cuda_mutants.json", cuda_faults),
     "gpu-build": ("results/gpu_build.json", gpu_build.gpu_build),
     "training": (_TRAINING, network_speed.training),
