@@ -4,7 +4,6 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
-import os
 import re
 import shutil
 import sys
@@ -20,6 +19,8 @@ from caffe_tools import (
     building,
     cuda,
     cuda_parts,
+    folders,
+    foresight,
     origin,
     parameters,
     place,
@@ -27,7 +28,7 @@ from caffe_tools import (
     toolchain,
 )
 from caffe_tools.errors import ToolError
-from caffe_tools.planning import REPOSITORY, check_tree, engine_left_out, told
+from caffe_tools.planning import check_tree, engine_left_out, told
 
 PARTS = {"cudnn": cuda_parts.CUDNN, "nccl": cuda_parts.NCCL}
 EPILOG = """\
@@ -211,18 +212,10 @@ def cuda_flags(options: argparse.Namespace, root: Path, python: Path) -> list[st
     return flags
 
 
-def tree_to_build(options: argparse.Namespace, root: Path) -> Path:
-    """Return the folder of the tree that will be built."""
-    if options.in_place:
-        return options.caffe_root
-    name = "caffe-unpatched" if options.unpatched else "caffe"
-    return root / (f"{name}-sanitized" if options.sanitize else name)
-
-
 def say_source(options: argparse.Namespace, root: Path) -> None:
     """Say where Caffe will come from, if it must be fetched, before the long steps."""
     given = options.caffe_root or options.source_package
-    kept = tree_to_build(options, root).exists() and not options.clean
+    kept = foresight.tree_to_build(options, root).exists() and not options.clean
     if not given and not kept:
         cache = root / "cache" / "caffe"
         building.say(f"Caffe's source: {source.first_source(cache)}")
@@ -231,16 +224,16 @@ def say_source(options: argparse.Namespace, root: Path) -> None:
 def place_source(options: argparse.Namespace, root: Path, python: Path) -> Path:
     """Return the tree to build in, with the source that the options request."""
     if options.in_place:
-        place.check_build(options.caffe_root)
+        place.take_build(options.caffe_root)
         return options.caffe_root
-    tree = tree_to_build(options, root)
+    tree = foresight.tree_to_build(options, root)
     if options.clean:
         shutil.rmtree(tree, ignore_errors=True)
     cache = root / "cache" / "caffe"
     if options.caffe_root:
         origin.place_tree(options.caffe_root, tree, building.say)
     elif options.source_package:
-        package = source.take_package(options.source_package.resolve(), cache)
+        package = source.take_package(options.source_package, cache)
         origin.place_tree(package, tree, building.say)
     elif not tree.exists():
         building.say("Getting Caffe's source (5 s)")
@@ -276,7 +269,7 @@ def check_options(options: argparse.Namespace, root: Path) -> None:
         if getattr(options, option) and not options.gpu:
             raise ToolError(f"--{option.replace('_', '-')} needs --gpu")
     if options.caffe_root:
-        options.caffe_root = options.caffe_root.expanduser().resolve()
+        options.caffe_root = folders.resolved(options.caffe_root)
         check_tree(options.caffe_root)
         cuda_parts.check_tree(options.caffe_root, asked_parts(options))
     parameters.numbers(options.number)
@@ -286,7 +279,12 @@ def check_options(options: argparse.Namespace, root: Path) -> None:
         raise ToolError(
             f"--source-package {options.source_package}: the file does not exist"
         )
-    if options.gpu and not options.fetch_nvcc:
+    if options.source_package:
+        options.source_package = folders.resolved(options.source_package)
+        source.check_package(options.source_package)
+    if options.gpu and not (
+        options.fetch_nvcc and cuda.find_nvcc(root / "cuda") is None
+    ):
         nvcc = find_compiler(root)
         choose_architectures(nvcc, options.cuda_arch)
         cuda.host_compiler(nvcc)
@@ -298,8 +296,9 @@ def main() -> None:
     """Run all steps."""
     options = arguments()
     start = time.monotonic()
-    root = Path(os.environ.get("RANDROP_BUILD", REPOSITORY / "build")).resolve()
+    root = folders.build_folder()
     check_options(options, root)
+    foresight.check_steps(options, root, asked_parts(options))
     with place.take(root):
         _build(options, root, start)
 

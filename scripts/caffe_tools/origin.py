@@ -33,26 +33,12 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
         If the copy would lie inside the original, or replace somebody else's tree or
         edits.
     """
-    if tree == source:
+    if is_copy(source, tree):
         return
-    if source in tree.parents:
-        raise ToolError(
-            f"{tree} is inside {source}, and a folder cannot be copied into itself: "
-            "set RANDROP_BUILD to a folder elsewhere, or build that tree with "
-            "--in-place"
-        )
-    record = {"tree": str(source), "state": _state_of(source)}
-    before = origin(tree)
-    if {key: before.get(key) for key in record} == record:
-        return
-    if tree.exists() and not before:
-        raise ToolError(
-            f"this script did not create {tree} and will not replace it: move it "
-            "away, or build it with --caffe-root and --in-place"
-        )
+    record: dict = {"tree": str(source), "state": _state_of(source)}
     if tree.exists():
-        what = "another tree" if before.get("tree") != str(source) else "an older state"
-        _refuse_edits(tree, source, before)
+        same = origin(tree).get("tree") == str(source)
+        what = "an older state" if same else "another tree"
         say(f"{tree} is a copy of {what}: replacing and rebuilding it")
     say(f"Copying Caffe's source from {source} to {tree}")
     temporary = tree.with_name(tree.name + ".new")
@@ -82,6 +68,47 @@ def place_tree(source: Path, tree: Path, say: Callable[[str], None]) -> None:
         shutil.rmtree(old)
     else:
         temporary.rename(tree)
+
+
+def is_copy(source: Path, tree: Path) -> bool:
+    """Return whether a tree is the source, or a copy of it in the same state.
+
+    Raises
+    ------
+    ToolError
+        If it is not, and nothing may be copied there; see `place_tree`.
+    """
+    if tree == source:
+        return True
+    check_apart(source, tree)
+    before = origin(tree)
+    record = {"tree": str(source), "state": _state_of(source)}
+    if {key: before.get(key) for key in record} == record:
+        return True
+    if tree.exists() and not before:
+        raise ToolError(
+            f"this script did not create {tree} and will not replace it: move it "
+            "away, or build it with --caffe-root and --in-place"
+        )
+    if tree.exists():
+        _refuse_edits(tree, source, before)
+    return False
+
+
+def check_apart(source: Path, tree: Path) -> None:
+    """Refuse to copy a tree into itself.
+
+    Raises
+    ------
+    ToolError
+        If the copy would lie inside the original.
+    """
+    if source in tree.parents:
+        raise ToolError(
+            f"{tree} is inside {source}, and a folder cannot be copied into itself: "
+            "set RANDROP_BUILD to a folder elsewhere, or build that tree with "
+            "--in-place"
+        )
 
 
 def origin(tree: Path) -> dict:

@@ -21,6 +21,24 @@ NAMES = (
 _SIGNS = ("venv/requirements.sha256", *(f"{tree}/.randrop-origin" for tree in _TREES))
 
 
+def check(root: Path) -> None:
+    """Refuse a build folder in which somebody's files have one of our names.
+
+    Raises
+    ------
+    ToolError
+        Names the files.
+    """
+    taken = [name for name in NAMES if os.path.lexists(root / name)]
+    known = any((root / sign).exists() for sign in (MARK, *_SIGNS))
+    if taken and not known:
+        raise ToolError(
+            f"{root} contains {', '.join(taken)}, which this script did not create "
+            "and would replace: set RANDROP_BUILD to another folder, or move them "
+            "away"
+        )
+
+
 def take(root: Path) -> IO[str]:
     """Make the build folder ours, and lock it while the returned file is open.
 
@@ -31,15 +49,8 @@ def take(root: Path) -> IO[str]:
     ToolError
         If somebody's files have one of our names, or another build is running.
     """
+    check(root)
     mark = root / MARK
-    taken = [name for name in NAMES if os.path.lexists(root / name)]
-    known = mark.exists() or any((root / sign).exists() for sign in _SIGNS)
-    if taken and not known:
-        raise ToolError(
-            f"{root} contains {', '.join(taken)}, which this script did not create "
-            "and would replace: set RANDROP_BUILD to another folder, or move them "
-            "away"
-        )
     root.mkdir(parents=True, exist_ok=True)
     stream = mark.open("a+")
     try:
@@ -76,5 +87,17 @@ def check_build(tree: Path) -> None:
             f"this script did not create the build in {build}: move it away, or omit "
             "--in-place to build a copy"
         )
+
+
+def take_build(tree: Path) -> None:
+    """Make the folder of the build in a user's tree ours.
+
+    Raises
+    ------
+    ToolError
+        If the user has a build there.
+    """
+    check_build(tree)
+    build = tree / "build"
     build.mkdir(exist_ok=True)
     (build / MARK).touch()

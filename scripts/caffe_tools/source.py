@@ -112,15 +112,7 @@ def take_package(package: Path, cache: Path) -> Path:
     ToolError
         If a file is missing or differs from the .dsc; the cache stays unchanged.
     """
-    if package.suffix != ".dsc" or not package.is_file():
-        raise ToolError(f"{package} is not a .dsc file, the index of a source package")
-    files = [package.with_name(name) for name in listed_files(package)]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing or not files:
-        raise ToolError(
-            f"{package} lists {', '.join(missing) or 'no files'}, which must be "
-            "beside it: download the complete source package"
-        )
+    files = check_package(package)
     kept = cache / package.name
     same = kept.is_file() and kept.read_bytes() == package.read_bytes()
     if same and (cache / "tree").is_dir():
@@ -137,6 +129,26 @@ def take_package(package: Path, cache: Path) -> Path:
         _keep(Path(folder), cache)
         tree.rename(cache / "tree")
     return cache / "tree"
+
+
+def check_package(package: Path) -> list[Path]:
+    """Return the archives of a source package, which lie beside its .dsc file.
+
+    Raises
+    ------
+    ToolError
+        If it is no such file, or an archive is missing.
+    """
+    if package.suffix != ".dsc" or not package.is_file():
+        raise ToolError(f"{package} is not a .dsc file, the index of a source package")
+    files = [package.with_name(name) for name in listed_files(package)]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing or not files:
+        raise ToolError(
+            f"{package} lists {', '.join(missing) or 'no files'}, which must be "
+            "beside it: download the complete source package"
+        )
+    return files
 
 
 def listed_files(package: Path) -> list[str]:

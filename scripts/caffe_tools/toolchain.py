@@ -183,7 +183,7 @@ def make_venv(venv: Path, python: str | None, say: Callable[[str], None]) -> Pat
     digest = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
     interpreter = venv / "bin" / "python"
     if python:
-        _check_interpreter(python, interpreter)
+        check_interpreter(python, interpreter)
     if stamp.exists() and stamp.read_text() == digest and interpreter.exists():
         return interpreter
     base = python or next(
@@ -242,8 +242,21 @@ def install_judges(folder: Path, python: Path, say: Callable[[str], None]) -> No
     temporary.rename(folder)
 
 
-def _check_interpreter(python: str, interpreter: Path) -> None:
-    """Refuse an interpreter that is missing, too old, or not the one of the venv."""
+def check_interpreter(python: str, interpreter: Path) -> None:
+    """Refuse an interpreter that cannot be that of the virtual environment.
+
+    Parameters
+    ----------
+    python : str
+        The program that --python names.
+    interpreter : Path
+        The Python of the virtual environment, which need not exist.
+
+    Raises
+    ------
+    ToolError
+        If it is missing, too old, or not the one that the environment uses.
+    """
     ask = "import sys; print(sys.version_info >= (3, 10), sys._base_executable)"
     if not shutil.which(python):
         raise ToolError(f"--python {python}: the program does not exist")
