@@ -2,7 +2,8 @@
 # Builds only the vector kernels and their tests, without Caffe's library, and runs them:
 # in a minute, on any machine, by any compiler.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/from_here.sh
+. "$(dirname -- "$0")/from_here.sh"
 build="${RANDROP_BUILD:-$PWD/build}"
 gtest="${CAFFE_ROOT:-$build/caffe}/src"
 
@@ -36,7 +37,10 @@ while [ $# != 0 ]; do
         echo "error: --compiler needs the name of a compiler, as in '--compiler clang++'" >&2
         exit 2
       fi
-      compiler="$2"
+      case "$2" in
+        */*) compiler="$(from_here "$2")" ;;
+        *) compiler="$2" ;;
+      esac
       shift
       ;;
     --arm)

@@ -2,7 +2,8 @@
 # Builds only the losses, their thread pool and their tests, with GCC's ThreadSanitizer,
 # and runs them on four threads.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/from_here.sh
+. "$(dirname -- "$0")/from_here.sh"
 build="${RANDROP_BUILD:-$PWD/build}"
 caffe="${CAFFE_ROOT:-$build/caffe}"
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # From a bare machine to a trained lesion network and its report.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/from_here.sh
+. "$(dirname -- "$0")/from_here.sh"
 export RANDROP_BUILD="${RANDROP_BUILD:-$PWD/build}"
 
 usage() {
@@ -31,10 +32,10 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --data)
       if [ $# -lt 2 ]; then echo "error: --data needs a folder" >&2; exit 2; fi
-      data="$2"; phantom=; shift 2 ;;
+      data="$(from_here "$2")"; phantom=; shift 2 ;;
     --caffe-root)
       if [ $# -lt 2 ]; then echo "error: --caffe-root needs a folder" >&2; exit 2; fi
-      caffe=(--caffe-root "$2"); shift 2 ;;
+      caffe=(--caffe-root "$(from_here "$2")"); shift 2 ;;
     --gpu) gpu=(--gpu); shift ;;
     --help | -h) usage; exit 0 ;;
     *) echo "error: unknown argument '$1'" >&2; usage >&2; exit 2 ;;
@@ -42,6 +43,10 @@ while [ $# -gt 0 ]; do
 done
 if [ -z "$phantom" ] && [ ! -d "$data" ]; then
   echo "error: --data $data is not a folder" >&2
+  exit 2
+fi
+if [ ${#caffe[@]} != 0 ] && [ ! -d "${caffe[1]}" ]; then
+  echo "error: --caffe-root ${caffe[1]} is not a folder" >&2
   exit 2
 fi
 

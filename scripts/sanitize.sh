@@ -3,7 +3,8 @@
 # gcc's AddressSanitizer and UBSan, and the losses' tests with its ThreadSanitizer;
 # scripts/test.sh --sanitize calls it.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/from_here.sh
+. "$(dirname -- "$0")/from_here.sh"
 export RANDROP_BUILD="${RANDROP_BUILD:-$PWD/build}"
 python3 scripts/build_caffe.py --sanitize
 export CAFFE_ROOT="$RANDROP_BUILD/caffe-sanitized"

@@ -3,7 +3,8 @@
 # patched Caffe, Caffe's own tests of the code that the patch touches, and the Python
 # tests.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+# shellcheck source=scripts/from_here.sh
+. "$(dirname -- "$0")/from_here.sh"
 export RANDROP_BUILD="${RANDROP_BUILD:-$PWD/build}"
 
 usage() {
