@@ -60,13 +60,22 @@ class ParsedError(Exception):
 @pytest.fixture
 def parsed(monkeypatch):
     """A function that lets a script parse its options, and returns them."""
-    whole = argparse.ArgumentParser.parse_args
+    parser = argparse.ArgumentParser
 
-    def parse_args(self, *arguments):
-        raise ParsedError(whole(self, *arguments))
+    def ending(whole):
+        def parse_args(self, *arguments):
+            raise ParsedError(whole(self, *arguments))
+
+        return parse_args
+
+    wholes = {
+        name: ending(getattr(parser, name))
+        for name in ("parse_args", "parse_intermixed_args")
+    }
 
     def parse(script, *arguments):
-        monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+        for name, whole in wholes.items():
+            monkeypatch.setattr(parser, name, whole)
         monkeypatch.setattr(sys, "argv", [script, *arguments])
         with pytest.raises(ParsedError) as found:
             runpy.run_path(str(REPOSITORY / script), run_name="__main__")
