@@ -91,9 +91,6 @@ def convert(
             )
         made = layers.translate(net, reading.arrays(stored, weights, REMEDY))
         # The network is sound now, which folding relies on.
-        # Here each layer has a copy of the weights that it shares.
-        for layer in net.layer:
-            del layer.param[:]
         if fold_messages(net, stored):
             made = layers.translate(net, reading.arrays(stored, weights, REMEDY))
         model = graph.model(made, net.name or deploy.parent.name or "network")
