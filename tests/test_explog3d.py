@@ -71,7 +71,7 @@ def test_parameters_out_of_range(caffe, wrong):
 
 @pytest.fixture(scope="module")
 def volumes(tmp_path_factory):
-    from randrop.data.labelled import write_organs
+    from randrop.data.organ_set import write_organs
 
     folder = tmp_path_factory.mktemp("data") / "volumes"
     write_organs(folder, 16, 3, labels=4, smallest=0.02, train=3, validation=2)
@@ -155,7 +155,7 @@ def test_it_trains_on_volumes_and_is_measured(caffe, volumes, tmp_path):
     assert result.returncode == 2
     assert "was trained on a labelled set, not on photographs" in result.stderr
 
-    from randrop.data.labelled import write_organs
+    from randrop.data.organ_set import write_organs
 
     write_organs(tmp_path / "other", 16, 2, 4, 0.1, train=1, validation=1)
     result = script(
@@ -173,7 +173,7 @@ def test_it_trains_on_volumes_and_is_measured(caffe, volumes, tmp_path):
     "loss", ["focal:class_alpha=0.5/1/1/1+top-k-dice:50", "exp-log", "top-k:30"]
 )
 def test_native_and_python_layers_train_alike(caffe, tmp_path, loss):
-    from randrop.data.labelled import write_organs
+    from randrop.data.organ_set import write_organs
 
     write_organs(tmp_path / "set", 32, 2, 4, 0.1, train=4, validation=2)
     found = {}
