@@ -17,7 +17,7 @@ PAGES = (
 def on_config(config: Any) -> Any:
     """Put the site below $RANDROP_BUILD, if that is set and no other place is given."""
     root = Path(config.config_file_path).parent
-    if "RANDROP_BUILD" in os.environ and Path(config.site_dir) == root / "build/site":
+    if os.environ.get("RANDROP_BUILD") and Path(config.site_dir) == root / "build/site":
         config.site_dir = str(Path(os.environ["RANDROP_BUILD"]).resolve() / "site")
     return config
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import _wanted
 
 _repository = Path(__file__).resolve().parents[1]
-_build = Path(os.environ.get("RANDROP_BUILD", _repository / "build"))
+_build = Path(os.environ.get("RANDROP_BUILD") or _repository / "build")
 _python = _build / "venv" / "bin" / "python"
 
 sys.path.insert(0, str(_repository / "python_layers"))

@@ -12,7 +12,7 @@ import _wanted
 _wanted.check()
 _wanted.keep_description()
 
-from caffe_tools import parameters, patching, planning
+from caffe_tools import folders, parameters, patching, planning
 from caffe_tools.errors import ToolError
 from caffe_tools.patching import State
 
@@ -77,7 +77,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run the requested action; return the exit status."""
     options = arguments()
-    root = options.root.resolve()
+    root = folders.resolved(options.root)
     if options.check:
         state = patching.check(root)
         print(f"{root}: {WORDS[state]}")

@@ -9,7 +9,7 @@ import pytest
 from conftest import REPOSITORY
 from test_doctor import named
 
-from caffe_tools import toolchain
+from caffe_tools import folders, toolchain
 from checkup import machine, trees
 from checkup.finding import NO, OK, UNKNOWN
 
@@ -128,6 +128,33 @@ def test_surroundings_of_any_kind_are_told_in_a_sentence(tmp_path, case):
         assert result.returncode in (0, 1)
         assert result.stderr == b""
         assert b"\nMissing: " in result.stdout or b"\nAll that is" in result.stdout
+
+
+@pytest.mark.parametrize("tree", ["loop", "~no-such-user/caffe", "file"])
+@pytest.mark.parametrize("script", ["patch_caffe.py", "build_caffe.py --caffe-root"])
+def test_the_tools_say_of_such_a_tree_what_the_doctor_says(tmp_path, script, tree):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "loop").symlink_to("loop")
+    name, *options = script.split()
+    command = [sys.executable, SCRIPT.with_name(name), *options, tree]
+    both = [
+        subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+        for words in (command, [sys.executable, SCRIPT, tree])
+    ]
+    assert [done.returncode for done in both] == [2, 2]
+    assert both[0].stderr == both[1].stderr
+    assert both[0].stderr.startswith("error: ")
+    assert both[0].stderr.count("\n") == 1
+
+
+def test_an_empty_variable_is_none(monkeypatch):
+    """As in the shell scripts, which write ${RANDROP_BUILD:-...}."""
+    from randrop.pycaffe.build import build_dir, caffe_root
+
+    for name in ("RANDROP_BUILD", "CAFFE_ROOT"):
+        monkeypatch.setenv(name, "")
+    assert folders.build_folder() == build_dir() == REPOSITORY / "build"
+    assert caffe_root() == REPOSITORY / "build/caffe"
 
 
 @pytest.mark.parametrize("place", ["file", "file/build", "loop"])

@@ -22,12 +22,12 @@ def build_dir() -> Path:
     `build/` lies in the repository or, for an installed package, in the current folder.
     """
     default = "build" if INSTALLED else REPOSITORY / "build"
-    return Path(os.environ.get("RANDROP_BUILD", default)).resolve()
+    return Path(os.environ.get("RANDROP_BUILD") or default).resolve()
 
 
 def caffe_root() -> Path:
     """Return the Caffe tree in use: `$CAFFE_ROOT` or `build/caffe`."""
-    return Path(os.environ.get("CAFFE_ROOT", build_dir() / "caffe")).resolve()
+    return Path(os.environ.get("CAFFE_ROOT") or build_dir() / "caffe").resolve()
 
 
 def caffe_binary() -> Path:
