@@ -25,8 +25,8 @@ WORDS = {
         "or --revert, which keeps them"
     ),
     State.RECORD_LOST: (
-        "patched, but the record of it, .randrop, is gone: run this tool again to make "
-        "a new one, or --revert"
+        "patched, but by hand, or the record of it, .randrop, is gone: run this tool "
+        "again to make a record, or --revert"
     ),
     State.OTHER_VERSION: (
         "patched by another version of this project: run this tool again to update it"
@@ -88,12 +88,13 @@ def main() -> int:
         return 0
     if options.dry_run:
         planning.check_tree(root)
-        if patching.check(root) in (State.EDITED, State.RECORD_LOST):
+        state = patching.check(root)
+        if state is State.EDITED:
             raise ToolError(
                 f"{root} was changed since it was patched: patch it again, which keeps "
                 "your edits, or --revert, and then see the diff"
             )
-        changes = planning.plan(root, parameters.numbers(options.number) or {})
+        changes = patching.planned(root, state, parameters.numbers(options.number))
         sys.stdout.writelines(planning.differences(changes, root))
         for line in planning.told(root):
             print(line, file=sys.stderr)

@@ -58,6 +58,18 @@ def marked(text: str) -> bool:
     return _MARK + "begin" in text
 
 
+def by_hand(text: str) -> bool:
+    """Return whether a caffe.proto has our parameters as one merges them by hand.
+
+    docs/how-to/patch-by-hand.md inserts the two files as they are, without marks.
+    """
+    return not marked(text) and all(part in text for part in _as_they_are())
+
+
+def _as_they_are() -> tuple[str, str]:
+    return MESSAGES.read_text(), FIELDS.read_text()
+
+
 def add(text: str, numbers: dict[str, int]) -> str:
     """Return caffe.proto with our blocks.
 
@@ -110,7 +122,7 @@ def blocks(text: str) -> list[tuple[str, str]]:
 
 
 def remove(text: str) -> tuple[str, dict[str, int]]:
-    """Return caffe.proto without our blocks, and the numbers that were chosen.
+    """Return caffe.proto without our parameters, and the numbers that were chosen.
 
     Whether the last line had a line end before our messages came cannot be seen any
     more: it then has one.
@@ -126,6 +138,9 @@ def remove(text: str) -> tuple[str, dict[str, int]]:
         for name, number in re.findall(r"\b(\w+) = (\d+)", block["body"]):
             if usual.get(name, int(number)) != int(number):
                 numbers[name] = int(number)
+    if by_hand(text):
+        for part in _as_they_are():
+            text = text.replace(part, "", 1)
     text = _BLOCKS.sub("", text)
     if _MARK in text:
         line = text[: text.index(_MARK)].count("\n") + 1

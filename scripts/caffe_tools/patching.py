@@ -62,8 +62,7 @@ def _apply(root: Path, numbers: dict[str, int] | None, mends_only: bool) -> list
     # Mends alone do not mind what somebody has merged by hand.
     alone = mends_only and not record.read_manifest(root)
     manifest = {} if alone else recovery.take_stock(root)
-    if numbers is None:
-        numbers = manifest.get("numbers", {})
+    numbers = manifest.get("numbers", {}) | (numbers or {})
     changes = plan(root, numbers, mends_only)
     present = {c.path: read_file(root / c.path) for c in changes}
     old = manifest.get("files", {})
@@ -106,6 +105,32 @@ def check(root: Path) -> State:
         return State.OTHER_VERSION
     wanted = {change.path: digest(change.after) for change in changes}
     return State.PATCHED if wanted == present else State.OTHER_VERSION
+
+
+def planned(
+    root: Path, state: State, numbers: dict[str, int] | None = None
+) -> list[Change]:
+    """Return what `apply` would make of the files of a tree; nothing is written.
+
+    Parameters
+    ----------
+    root : Path
+        Caffe tree.
+    state : State
+        What `check` says of it; not EDITED, where only `apply` tells.
+    numbers : dict, optional
+        Numbers for our fields where the tree uses ours; earlier choices stay.
+
+    Raises
+    ------
+    ToolError
+        On any conflict.
+    """
+    if state is State.RECORD_LOST:
+        originals, earlier = recovery.found(root)
+    else:
+        originals, earlier = None, record.read_manifest(root).get("numbers", {})
+    return plan(root, earlier | (numbers or {}), originals=originals)
 
 
 def revert(root: Path) -> list[str]:

@@ -9,6 +9,7 @@
   Mends stay in them then.
 """
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -22,14 +23,19 @@ from caffe_tools import (
     record,
 )
 from caffe_tools.errors import ToolError
-from caffe_tools.hooks import ENGINE, THREADS, Hook
+from caffe_tools.hooks import ENGINE, MAKE_ENGINE, MAKE_THREADS, THREADS, Hook
 from caffe_tools.parameters import PROTO
 from caffe_tools.planning import decode, read_file
 
+_HOOK = re.compile(
+    r'^.*(?:#\s*include\s*"caffe/randrop/(?!compat/)|\bNewCpuEngineLayer\b).*$', re.M
+)
+
 
 def traces(root: Path) -> bool:
-    """Return whether a tree without a record has our parameters or hooks."""
-    if parameters.marked(_text(root, PROTO)):
+    """Return whether a tree without a record is patched, by this tool or by hand."""
+    text = _text(root, PROTO)
+    if parameters.marked(text) or parameters.by_hand(text):
         return True
     return any(
         part.lines in _text(root, hook.path).replace("\r\n", "\n")
@@ -147,9 +153,7 @@ def _ours_in(base: str, original: str, content: bytes) -> bool:
 
 def _adopt(root: Path) -> dict:
     """Make a record for a patched tree that has none."""
-    before, numbers = _without_ours(root)
-    before |= _from_git(root, before, numbers)
-    before |= _header_of_mends(root, before)
+    before, numbers = found(root)
     changes = planning.plan(root, numbers, originals=before)
     files = {}
     for change in changes:
@@ -161,8 +165,8 @@ def _adopt(root: Path) -> dict:
         if entry["before"] is not None:
             name = record.keep_original(root, change.path, change.before)
             entry["original"] = name
-            record.keep_patched(root, change.path, content)
-        elif content is None:
+            record.keep_patched(root, change.path, content or change.after)
+        if content is None:
             entry["after"] = record.digest(change.after)
         files[change.path] = entry
     shim = Path(demands.LOSS).parent
@@ -184,13 +188,36 @@ def _adopt(root: Path) -> dict:
     return manifest
 
 
+def found(root: Path) -> tuple[dict[str, bytes | None], dict[str, int]]:
+    """Return what a patched tree without a record was before; nothing is written.
+
+    Returns
+    -------
+    before : dict
+        The contents of files before the patch; None for those that are ours.
+    numbers : dict
+        The numbers of our fields that are not the usual ones.
+
+    Raises
+    ------
+    ToolError
+        If somebody has edited what is ours, so that it cannot be taken out.
+    """
+    before, numbers = _without_ours(root)
+    before |= _from_git(root, before, numbers)
+    before |= _header_of_mends(root, before)
+    for path in dict.fromkeys(step.path for _, step in engine.steps(planning.PATCHES)):
+        _check_no_rest(root, path, before.get(path, read_file(root / path)))
+    return before, numbers
+
+
 def _without_ours(root: Path) -> tuple[dict[str, bytes | None], dict[str, int]]:
     """Return files without what is ours in them, and the numbers of our fields."""
     text, numbers = parameters.remove(_text(root, PROTO))
     before: dict[str, bytes | None] = {PROTO: _bytes(text)}
     steps = [step for _, step in engine.steps(planning.PATCHES)]
     texts: dict[str, str] = {}
-    for step in reversed([*steps, THREADS]):
+    for step in reversed([*steps, THREADS, *MAKE_THREADS, *MAKE_ENGINE]):
         content = texts.get(step.path, _text(root, step.path))
         if content and (isinstance(step, Hook) or step.applied(content)):
             texts[step.path] = step.undo(content)
@@ -216,7 +243,10 @@ def _without_ours(root: Path) -> tuple[dict[str, bytes | None], dict[str, int]]:
 def _from_git(
     root: Path, stripped: dict[str, bytes | None], numbers: dict[str, int]
 ) -> dict[str, bytes | None]:
-    """Return the files whose last commit, patched, is what the tree has."""
+    """Return the files whose last commit, patched, the tree has, maybe with an edit.
+
+    The edit is then made to what was committed.
+    """
     names = _git(root, "diff", "--name-only", "--relative", "-z", "HEAD", "--", ".")
     committed: dict[str, bytes | None] = {}
     for path in (names or b"").decode("utf-8", "surrogateescape").split("\0"):
@@ -230,11 +260,37 @@ def _from_git(
         changes = planning.plan(root, numbers, originals=stripped | committed)
     except ToolError:
         return {}
-    return {
-        change.path: committed[change.path]
-        for change in changes
-        if change.path in committed and change.after == read_file(root / change.path)
-    }
+    before: dict[str, bytes | None] = {}
+    for change in changes:
+        old = committed.get(change.path)
+        if old is None:
+            continue
+        base, content, old = map(decode, (change.after, _read(root, change), old))
+        # That of the messages is known by its marks.
+        merged = None if change.path == PROTO else merging.merge(base, content, old)
+        if base == content:
+            merged = old
+        if merged is not None:
+            before[change.path] = _bytes(merged)
+    return before
+
+
+def _read(root: Path, change: planning.Change) -> bytes:
+    return read_file(root / change.path) or b""
+
+
+def _check_no_rest(root: Path, path: str, content: bytes | None) -> None:
+    """Refuse a file that keeps an edited part of our hook: its header would go."""
+    text = decode(content or b"")
+    rest = _HOOK.search(text)
+    if rest:
+        whole = _text(root, path)
+        line = whole.count("\n", 0, whole.find(rest[0])) + 1
+        raise ToolError(
+            f"{root / path} has an edited rest of the patch, '{rest[0].strip()}', which "
+            f"needs files that this tool adds and removes. Nothing was written. Remove "
+            f"what is of the patch there (near line {line}), and run this again"
+        )
 
 
 def _header_of_mends(
@@ -242,7 +298,7 @@ def _header_of_mends(
 ) -> dict[str, bytes | None]:
     """Return our header with OpenCV's names, if a file keeps the mend that needs it."""
     path = f"include/{mends.NAMES}"
-    content = read_file(root / path)
+    content = read_file(root / path) or (planning.LAYERS / path).read_bytes()
     for other in mends.paths(root):
         text = before[other] if other in before else read_file(root / other)
         if mends.NAMES.encode() in (text or b""):

@@ -117,9 +117,8 @@ def look_at(root: Path) -> Iterator[Finding]:
     patch = f"python3 scripts/patch_caffe.py {given}"
     yield finding("Caffe", OK, f"{root} is a Caffe tree")
     state = patching.check(root)
-    numbers = planning.read_manifest(root).get("numbers", {})
     try:
-        changes = planning.plan(root, numbers)
+        changes = patching.planned(root, state)
     except ToolError as error:
         # Where numbers are taken, the message offers free ones.
         numbers = re.findall(r"--number \w+=\d+", str(error))
@@ -136,6 +135,12 @@ def look_at(root: Path) -> Iterator[Finding]:
             patch,
         ),
         State.OTHER_VERSION: (NO, "by another version of randrop", patch),
+        State.EDITED: (NO, "and edited since: patching again keeps the edits", patch),
+        State.RECORD_LOST: (
+            NO,
+            "by hand, or the record, .randrop, is gone: patching makes a record",
+            patch,
+        ),
     }[state]
     yield finding("patched", *words)
     yield from _mends(root, changes, finding)
