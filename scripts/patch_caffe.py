@@ -71,7 +71,10 @@ def arguments() -> argparse.Namespace:
         help="number of one of our fields in LayerParameter, if the tree already uses "
         "our number",
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.number and (options.check or options.revert):
+        parser.error("--number is for patching and --dry-run")
+    return options
 
 
 def main() -> int:

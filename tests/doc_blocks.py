@@ -13,7 +13,7 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 SHELL = re.compile(
-    r"^(python3|(build|~/randrop-venv)/\S+|bash|cat|cp|git|patch|sed|mpiexec"
+    r"^(python3|(build|~/randrop-venv)/\S+|bash|cat|cp|git|grep|patch|sed|mpiexec"
     r"|PYTHONPATH=\S+) "
 )
 

@@ -12,9 +12,10 @@ import sys
 import forks
 import pytest
 from conftest import REPOSITORY
+from doc_blocks import small as shortened
 from patched_tree import PROTO, tool
 from test_forks import state
-from test_patch_by_hand import FOUND, run
+from test_patch_by_hand import FOUND, PAGE, run
 
 from caffe_tools import demands, mends, parameters, patching
 from caffe_tools.errors import ToolError
@@ -26,7 +27,7 @@ IMAGE = "src/caffe/util/image.cpp"
 KEPT = (
     *("include", "cmake", "CMakeLists.txt", "Makefile", "Makefile.config.example"),
     *(PROTO, "src/caffe/syncedmem.cpp", "src/caffe/util/io.cpp"),
-    "src/caffe/test/CMakeLists.txt",
+    *("src/caffe/layers/loss_layer.cpp", "src/caffe/test/CMakeLists.txt"),
 )
 NAMES = f"include/{mends.NAMES}"
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"(caffe/(?!proto/)[^"]+)"', re.M)
@@ -40,7 +41,6 @@ def small(bvlc, tmp_path_factory):
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         copy = shutil.copytree if (bvlc / path).is_dir() else shutil.copy
         copy(bvlc / path, tree / path)
-    (tree / "src/caffe/layers").mkdir()
     for path in (VIDEO, IMAGE):
         (tree / path).write_text(
             "#include <opencv2/highgui/highgui.hpp>\nint e = CV_CAP_PROP_FPS;\nint f;\n"
@@ -102,7 +102,9 @@ LOST = {
 def edit(tree):
     forks.edit(tree, VIDEO, "int f;", "int f, g;")
     forks.edit(tree, IMAGE, "int e =", "long e =")
-    forks.edit(tree, demands.FACTORY, "namespace caffe {", "// theirs\nnamespace caffe {")
+    forks.edit(
+        tree, demands.FACTORY, "namespace caffe {", "// theirs\nnamespace caffe {"
+    )
 
 
 @pytest.mark.parametrize("edited", [False, True])
@@ -142,7 +144,9 @@ def test_after_a_revert_all_that_is_included_is_there(tree, what, edited):
 
 def test_an_edited_hook_without_a_record_is_named_and_nothing_is_written(tree):
     patching.apply(tree)
-    forks.edit(tree, demands.FACTORY, "    if (Layer<Dtype>* layer", "    if (auto layer")
+    forks.edit(
+        tree, demands.FACTORY, "    if (Layer<Dtype>* layer", "    if (auto layer"
+    )
     commit(tree)
     before = state(tree)
     for action in (patching.apply, patching.revert):
@@ -203,7 +207,7 @@ def test_the_doctor_says_what_to_do_about_a_patched_tree(tree, how):
     else:
         patching.apply(tree)
         if how == "edited":
-            edit(tree)
+            forks.edit(tree, VIDEO, "int f;", "int f, g;")
         else:
             delete_record(tree)
     doctor = [sys.executable, REPOSITORY / "scripts/doctor.py", tree]
@@ -214,5 +218,44 @@ def test_the_doctor_says_what_to_do_about_a_patched_tree(tree, how):
         (patched,) = re.findall(r"^(\w+) +\*? *patched .*$", result.stdout, re.M)
         assert (fits, patched) == ("ok", "ok" if done else "no")
         if not done:
-            remedy = re.search(r"-> (python3 scripts/patch_caffe\.py .*)", result.stdout)
+            remedy = re.search(
+                r"-> (python3 scripts/patch_caffe\.py .*)", result.stdout
+            )
             assert tool(*remedy[1].split()[2:]).returncode == 0
+
+
+def undo():
+    """Return the page's commands for taking it back, done and not only shown."""
+    blocks = [b.text for b in FOUND if " checkout " in b.text]
+    return [text.replace("clean -n", "clean -q -f") for text in blocks]
+
+
+@pytest.mark.skipif(shutil.which("patch") is None, reason="no patch here")
+@pytest.mark.parametrize("engine", [False, True])
+def test_the_page_takes_back_what_it_does(tree, engine):
+    before = own(tree)
+    by_hand(tree, engine)
+    assert missing(tree) == []
+    usual, more = undo()
+    for text in (usual, more) if engine else (usual,):
+        command = text.replace("/path/to/caffe", str(tree))
+        subprocess.run(["bash", "-euc", command], check=True, capture_output=True)
+    assert own(tree) == before
+
+
+@pytest.mark.parametrize(
+    ("line", "count"),
+    [
+        ("message LayerParameter {", "7"),
+        ("message  LayerParameter{", "7"),
+        ("message\nLayerParameter {", "0"),
+    ],
+)
+def test_the_page_says_whether_the_fields_are_there(tree, line, count):
+    forks.edit(tree, PROTO, "message LayerParameter {", line)
+    layers = next(b for b in FOUND if b.language == "sh")
+    *commands, counted = [shortened(command, tree=tree) for command in layers.commands]
+    for command in (*commands, f"test $({counted} || true) = {count}"):
+        subprocess.run(["bash", "-uc", command], cwd=REPOSITORY, check=True)
+    page = (REPOSITORY / PAGE).read_text()
+    assert "it must print 7. If it prints 0," in page

@@ -39,7 +39,7 @@ def numbers(given: list[str] | None) -> dict[str, int] | None:
     Raises
     ------
     ToolError
-        If an option is not FIELD=N.
+        If an option is not FIELD=N, or two are for one field.
     """
     if given is None:
         return None
@@ -48,7 +48,11 @@ def numbers(given: list[str] | None) -> dict[str, int] | None:
         name, _, number = text.partition("=")
         if not number.isdecimal():
             raise ToolError(f"--number {text}: give FIELD=N, with a whole number N")
-        chosen[name] = int(number)
+        if chosen.setdefault(name, int(number)) != int(number):
+            raise ToolError(
+                f"--number {text}: {name} has the number {chosen[name]} already; give "
+                "each field once"
+            )
     _check_numbers(chosen, our_fields())
     return chosen
 

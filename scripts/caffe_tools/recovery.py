@@ -76,7 +76,7 @@ def take_stock(root: Path) -> dict:
     changed = edited(root, manifest)
     if not changed:
         return manifest
-    originals: dict[str, bytes] = {}
+    originals: dict[str, bytes | None] = {}
     errors = []
     for path in changed:
         try:
@@ -88,8 +88,9 @@ def take_stock(root: Path) -> dict:
     files = dict(manifest["files"])
     for path, content in originals.items():
         entry = dict(files[path])
-        name = record.keep_original(root, path, content)
-        entry |= {"before": record.digest(content), "original": name}
+        if content is not None:
+            name = record.keep_original(root, path, content)
+            entry |= {"before": record.digest(content), "original": name}
         entry["was"] = [record.digest(read_file(root / path))]
         files[path] = entry
     manifest = {**manifest, "state": "applying", "files": files}
@@ -97,8 +98,10 @@ def take_stock(root: Path) -> dict:
     return manifest
 
 
-def original_of_edited(root: Path, path: str, entry: dict) -> bytes:
+def original_of_edited(root: Path, path: str, entry: dict) -> bytes | None:
     """Return the original of an edited file, with the same edit.
+
+    It is None for a file of ours, of which only the line ends were converted.
 
     Raises
     ------
@@ -108,6 +111,9 @@ def original_of_edited(root: Path, path: str, entry: dict) -> bytes:
     content = read_file(root / path)
     state = root / record.STATE
     if entry["before"] is None:
+        plain = (content or b"").replace(b"\r\n", b"\n")
+        if record.digest(plain) == entry["after"]:
+            return None
         raise ToolError(
             f"{root / path} was edited after the tree was patched, and is a file of "
             "this project. Nothing was written. Make your change in "
@@ -118,16 +124,13 @@ def original_of_edited(root: Path, path: str, entry: dict) -> bytes:
     if content is None:
         raise ToolError(
             f"{root / path} was deleted after the tree was patched. Nothing was "
-            f"written. Restore it with 'cp {stored} {root / path}', and run this again"
+            f"written. Restore it with 'cp {stored} {root / path}', or, if you renamed "
+            "it, give it its name again; then run this again"
         )
-    base = record.patched(root, path, entry)
+    base = record.patched(root, path, entry) or _made_again(root, path, entry)
     merged = None
-    if path == PROTO and base is not None and _same_blocks(base, content):
-        merged = parameters.remove(decode(content))[0]
-    elif base is not None:
-        merged = merging.merge(decode(base), decode(content), decode(original))
-        if merged is None and not _ours_in(decode(base), decode(original), content):
-            merged = decode(content)
+    if base is not None:
+        merged = _without_patch(path, *map(decode, (base, content, original)))
     if merged is None:
         how = "in lines that the patch writes"
         if base is None:
@@ -141,14 +144,40 @@ def original_of_edited(root: Path, path: str, entry: dict) -> bytes:
     return merged.encode("utf-8", "surrogateescape")
 
 
-def _same_blocks(base: bytes, content: bytes) -> bool:
-    return parameters.blocks(decode(base)) == parameters.blocks(decode(content))
+def _made_again(root: Path, path: str, entry: dict) -> bytes | None:
+    """Return what the patch makes of a file's original, if it is what it made."""
+    manifest = record.read_manifest(root)
+    alone = manifest.get("mends_only", False)
+    try:
+        changes = planning.plan(root, manifest["numbers"], alone)
+    except ToolError:
+        return None
+    made = {change.path: change.after for change in changes}.get(path)
+    return made if record.digest(made) == entry["after"] else None
 
 
-def _ours_in(base: str, original: str, content: bytes) -> bool:
+def _without_patch(path: str, base: str, content: str, original: str) -> str | None:
+    """Return an edited text as it would be without the patch, or None."""
+    windows = content.count("\n") == content.count("\r\n")
+    if base.count("\r\n") != content.count("\r\n") and (
+        windows or "\r\n" not in content
+    ):
+        # Somebody has converted the ends of all lines: that is an edit, too.
+        texts = (text.replace("\r\n", "\n") for text in (base, content, original))
+        merged = _without_patch(path, *texts)
+        return merged.replace("\n", "\r\n") if merged and windows else merged
+    if path == PROTO and parameters.blocks(base) == parameters.blocks(content):
+        return parameters.remove(content)[0]
+    merged = merging.merge(base, content, original)
+    if merged is None and not _ours_in(base, original, content):
+        return content
+    return merged
+
+
+def _ours_in(base: str, original: str, content: str) -> bool:
     """Return whether a text has a line that the patch has put into the file."""
     ours = set(base.splitlines()) - set(original.splitlines())
-    return any(line.strip() and line in ours for line in decode(content).splitlines())
+    return any(line.strip() and line in ours for line in content.splitlines())
 
 
 def _adopt(root: Path) -> dict:
@@ -287,9 +316,9 @@ def _check_no_rest(root: Path, path: str, content: bytes | None) -> None:
         whole = _text(root, path)
         line = whole.count("\n", 0, whole.find(rest[0])) + 1
         raise ToolError(
-            f"{root / path} has an edited rest of the patch, '{rest[0].strip()}', which "
-            f"needs files that this tool adds and removes. Nothing was written. Remove "
-            f"what is of the patch there (near line {line}), and run this again"
+            f"{root / path} has an edited rest of the patch, '{rest[0].strip()}', "
+            "which needs files that this tool adds and removes. Nothing was written. "
+            f"Remove what is of the patch there (near line {line}), and run this again"
         )
 
 

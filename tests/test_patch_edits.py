@@ -1,0 +1,117 @@
+"""Edits of a patched tree that no patch may mind: line ends, numbers, a lost copy."""
+
+import shutil
+
+import forks
+import pytest
+from patched_tree import FIELD, PROTO, add_field, tool
+from test_forks import state
+
+from caffe_tools import patching
+from caffe_tools.errors import ToolError
+from caffe_tools.patching import State
+
+NET = "src/caffe/net.cpp"
+OURS = "src/caffe/layers/soft_dice_loss_layer.cpp"
+
+
+@pytest.fixture
+def tree(tree):
+    """Few files: the tool reads them many times."""
+    shutil.rmtree(tree / "src/gtest", ignore_errors=True)
+    for path in (tree / "src/caffe/test").glob("*.cpp"):
+        path.unlink()
+    return tree
+
+
+def convert(path, newline):
+    content = path.read_bytes().replace(b"\r\n", b"\n")
+    path.write_bytes(content.replace(b"\n", newline))
+
+
+@pytest.mark.parametrize("newline", [b"\r\n", b"\n"], ids=["to windows", "to unix"])
+def test_line_ends_that_were_converted_since_stay_converted(tree, newline):
+    paths = [tree / path for path in (PROTO, NET, "CMakeLists.txt")]
+    was = b"\n" if newline == b"\r\n" else b"\r\n"
+    for path in paths:
+        convert(path, was)
+    before = state(tree)
+    patching.apply(tree)
+    for path in (*paths, tree / OURS):
+        convert(path, newline)
+    shutil.copytree(tree, tree.with_name("again"), symlinks=True)
+    patching.revert(tree)
+    for path in paths:
+        assert convert_count(path) == (newline == b"\r\n")
+        convert(path, was)
+    assert state(tree) == before
+    again = tree.with_name("again")
+    patching.apply(again)
+    assert patching.check(again) is State.PATCHED
+    patching.revert(again)
+    for path in paths:
+        convert(again / path.relative_to(tree), was)
+    assert state(again) == before
+
+
+def convert_count(path):
+    """Return the share of the file's lines with Windows line ends."""
+    content = path.read_bytes()
+    return content.count(b"\r\n") / content.count(b"\n")
+
+
+def test_an_edit_is_kept_without_the_copy_of_what_the_patch_made(tree):
+    before = state(tree)
+    patching.apply(tree)
+    shutil.rmtree(tree / ".randrop/patched")
+    for path in (NET, "CMakeLists.txt"):
+        with (tree / path).open("a") as stream:
+            stream.write("\n")
+    patching.apply(tree)
+    assert patching.check(tree) is State.PATCHED
+    patching.revert(tree)
+    for path in (NET, "CMakeLists.txt"):
+        text = (tree / path).read_text()
+        assert text.endswith("\n\n")
+        (tree / path).write_text(text[:-1])
+    assert state(tree) == before
+
+
+def test_earlier_numbers_stay_when_another_is_chosen(tree):
+    add_field(tree, "optional float theirs = 208;")
+    assert tool(tree, "--number", f"{FIELD}=1300").returncode == 0
+    for action in (("--dry-run",), ()):
+        result = tool(tree, *action, "--number", "randrop_topk_param=1400")
+        assert result.returncode == 0, result.stderr
+    text = (tree / PROTO).read_text()
+    assert f"{FIELD} = 1300;" in text
+    assert "randrop_topk_param = 1400;" in text
+    # And one can be taken back.
+    patching.apply(tree, {"randrop_topk_param": 209})
+    assert "randrop_topk_param = 209;" in (tree / PROTO).read_text()
+    assert patching.check(tree) is State.PATCHED
+
+
+def test_a_number_that_would_be_ignored_is_refused(tree):
+    before = state(tree)
+    for action in ("--check", "--revert"):
+        result = tool(tree, action, "--number", f"{FIELD}=1300")
+        assert result.returncode == 2
+        assert "--number is for patching" in result.stderr
+    result = tool(tree, "--number", f"{FIELD}=1300", "--number", f"{FIELD}=1301")
+    assert result.returncode == 2
+    assert "give each field once" in result.stderr
+    assert state(tree) == before
+
+
+def test_a_renamed_file_gets_its_name_again_as_the_message_says(tree):
+    patching.apply(tree)
+    (tree / NET).rename(tree / "src/caffe/net2.cpp")
+    forks.edit(
+        tree, "src/caffe/net2.cpp", "namespace caffe {", "// hers\nnamespace caffe {"
+    )
+    with pytest.raises(ToolError, match="if you renamed it, give it its name again"):
+        patching.revert(tree)
+    (tree / "src/caffe/net2.cpp").rename(tree / NET)
+    patching.revert(tree)
+    assert "// hers\n" in (tree / NET).read_text()
