@@ -170,6 +170,30 @@ def test_opencv_refuses_a_mean_over_windows_that_are_cut(caffe, tmp_path):
         forward(noise(1, 4, 10, 7))
 
 
+@pytest.mark.parametrize("judge", ["onnxruntime", "onnx"])
+def test_what_opencv_computes_wrongly_is_refused(caffe, tmp_path, monkeypatch, judge):
+    """Another addition stands for its faults, which differ from version to version."""
+    files = write(caffe, tmp_path, INPUT + CONV % "kernel_size: 3")
+    model = onnx_model.convert(*files).model
+    if judge == "onnx":
+        monkeypatch.setattr(without_caffe.importlib.util, "find_spec", lambda _: None)
+    batch = noise(1, 4, 9, 7)
+    right = by_caffe(caffe, files, batch)
+    np.testing.assert_allclose(without_caffe.in_opencv(model)(batch), right, atol=1e-5)
+    read = without_caffe.cv2.dnn.readNetFromONNX
+
+    def wrong(content):
+        other = type(model).FromString(content.tobytes())
+        values = other.graph.initializer[0]
+        weights = np.frombuffer(values.raw_data, np.float32) + np.float32(0.1)
+        values.raw_data = weights.tobytes()
+        return read(np.frombuffer(other.SerializeToString(), np.uint8))
+
+    monkeypatch.setattr(without_caffe.cv2.dnn, "readNetFromONNX", wrong)
+    with pytest.raises(UserError, match=r"computes the network wrongly.*onnxruntime"):
+        without_caffe.in_opencv(model)
+
+
 @pytest.mark.parametrize("run", [without_caffe.in_onnxruntime, without_caffe.in_opencv])
 def test_an_input_of_another_shape_is_named(caffe, tmp_path, run):
     files = write(caffe, tmp_path, INPUT + CONV % "kernel_size: 3")

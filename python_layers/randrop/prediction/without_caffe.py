@@ -72,13 +72,15 @@ def _cannot(program: str, batch: NDArray[np.float32], words: str) -> UserError:
 def in_opencv(model: "ModelProto") -> Forward:
     """Return a model as a function of float32 arrays.
 
-    OpenCV 4 and 5 read ONNX; only 4 reads Caffe's own files. The function raises
-    UserError for an input of which OpenCV would compute something else than Caffe.
+    OpenCV 4 and 5 read ONNX; only 4 reads Caffe's own files. Both compute some networks
+    wrongly, and say nothing. So a small input is compared with onnxruntime or, without
+    it, with ONNX's own definition in NumPy, which takes a second or two. The function
+    raises UserError for an input that OpenCV would compute otherwise than Caffe.
 
     Raises
     ------
     UserError
-        If OpenCV refuses the model.
+        If OpenCV refuses the model, or computes something else than ONNX defines.
     """
     log_level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
@@ -92,8 +94,15 @@ def in_opencv(model: "ModelProto") -> Forward:
 
     averages = any(node.op_type == "AveragePool" for node in model.graph.node)
     seen = set()
+    sides = [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim]
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        # OpenCV takes other channels, after a first input, and reads beyond them.
+        if len(sides) != batch.ndim or any(
+            side not in (0, given)
+            for side, given in zip(sides, batch.shape, strict=True)
+        ):
+            raise _cannot("OpenCV", batch, "it takes another shape")
         if averages and batch.shape not in seen:
             _check_windows(model, batch.shape)
             seen.add(batch.shape)
@@ -107,7 +116,64 @@ def in_opencv(model: "ModelProto") -> Forward:
         finally:
             cv2.utils.logging.setLogLevel(level)
 
+    _check_numbers(model, forward)
     return forward
+
+
+def _check_numbers(model: "ModelProto", forward: Forward) -> None:
+    """Refuse a network that OpenCV computes otherwise than ONNX defines.
+
+    Raises
+    ------
+    UserError
+        Names the largest difference.
+    """
+    facts = {each.key: each.value for each in model.metadata_props}
+    multiple = int(facts.get("multiple_of", "1"))
+    # Two of the steps that the sides must have, or a few pixels.
+    side = multiple * max(2, -(-16 // multiple))
+    given = model.graph.input[0]
+    dims = given.type.tensor_type.shape.dim
+    shape = [each.dim_value or side for each in dims]
+    shape[0] = dims[0].dim_value or 1
+    noise = np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
+    try:
+        expected = _judged(model, noise)
+        found = forward(noise)
+    except UserError:
+        # The sides are too small for it, or known to be computed wrongly.
+        return
+    if expected is None:
+        return
+    if found.shape != expected.shape:
+        raise UserError(
+            f"OpenCV computes the network wrongly: its output for an input of "
+            f"{'x'.join(map(str, shape))} is {'x'.join(map(str, found.shape))}, not "
+            f"{'x'.join(map(str, expected.shape))}: pass --backend onnxruntime or caffe"
+        )
+    off = float(np.abs(found - expected).max())
+    # Not a number is not near, either.
+    if not off <= 1e-3 * max(1.0, float(np.abs(expected).max())):
+        raise UserError(
+            f"OpenCV computes the network wrongly: a number is off by {off:.2g}: pass "
+            "--backend onnxruntime or caffe"
+        )
+
+
+def _judged(
+    model: "ModelProto", batch: NDArray[np.float32]
+) -> NDArray[np.float32] | None:
+    """Return what the model should give, or None if nothing here can tell."""
+    if importlib.util.find_spec("onnxruntime"):
+        return in_onnxruntime(model)(batch)
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        name = model.graph.input[0].name
+        return ReferenceEvaluator(model).run(None, {name: batch})[0]
+    except (ValueError, IndexError, NotImplementedError):
+        # It does not know transposed convolutions in groups, for instance.
+        return None
 
 
 def _check_windows(model: "ModelProto", shape: tuple[int, ...]) -> None:
