@@ -77,7 +77,7 @@ echo "deb http://archive.ubuntu.com/ubuntu noble main" > /etc/apt/sources.list
 
 _TOOL = r"""
 echo "STEP build"
-export RANDROP_BUILD="$TREE/../build"
+export RANDROP_BUILD="$(dirname "$TREE")/build"
 cd /repository
 python3 scripts/build_caffe.py --no-tests --jobs "$JOBS" @SOURCE@
 tree="$RANDROP_BUILD/caffe"
