@@ -28,10 +28,10 @@ PACKAGES = (
 """What a machine has before a tree is built; the cells of "tool" install it."""
 
 MACHINES = {
-    "bullseye": ("Debian 11", ("clang", "g++-9", "g++-10")),
-    "bookworm": ("Debian 12", ("clang", "g++-11", "g++-12")),
-    "trixie": ("Debian 13", ("clang", "g++-13", "g++-14")),
-    "sid": ("Debian unstable", ("clang", "g++-15", "g++-16")),
+    "bullseye": ("Debian 11", ("clang", "libomp-dev", "g++-9", "g++-10")),
+    "bookworm": ("Debian 12", ("clang", "libomp-dev", "g++-11", "g++-12")),
+    "trixie": ("Debian 13", ("clang", "libomp-dev", "g++-13", "g++-14")),
+    "sid": ("Debian unstable", ("clang", "libomp-dev", "g++-15", "g++-16")),
     "sid+experimental": (
         "Debian unstable, OpenCV and protobuf of experimental",
         ("g++-15",),

@@ -29,7 +29,9 @@
     apply_to = function)
 #else
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,fma,bmi2")
+#if __GNUC__ >= 10  // Before, it was an option of the command line alone.
 #pragma GCC target("prefer-vector-width=512")
+#endif
 #endif
 #define RANDROP_LANES 16
 #define RANDROP_SET "AVX512"
