@@ -150,6 +150,8 @@ def test_an_interruption_is_one_line(tree, action):
     # Before the tool imports anything of its own, and while it works.
     code = (
         "import os, pathlib, runpy, signal, sys\n"
+        # A background job of a shell starts with it ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "replace = pathlib.Path.replace\n"
         "def interrupted(*words):\n"
         f"    os.kill(os.getpid(), {int(signal.SIGINT)})\n"
