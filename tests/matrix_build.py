@@ -72,7 +72,7 @@ done
 # As an Ubuntu whose packages are installed: apt knows no Debian archive.
 _UBUNTU = r"""
 mount -t tmpfs tmpfs /etc/apt
-echo "deb http://archive.ubuntu.com/ubuntu noble main" > /etc/apt/sources.list
+echo "deb http://ubuntu.invalid/ubuntu noble main" > /etc/apt/sources.list
 """
 
 _TOOL = r"""

@@ -341,12 +341,14 @@ def _network() -> Iterator[Finding]:
 
 
 def _index() -> str:
-    """Return the address of the Python packages: pip's setting, or PyPI."""
+    """Return the address of the Python packages: pip's setting, or its default."""
     ask = [sys.executable, "-m", "pip", "config", "get", "global.index-url"]
     said = toolchain.output_of(ask)
     given = os.environ.get("PIP_INDEX_URL") or said.strip()
-    known = given if given.startswith("http") else "https://pypi.org/simple"
-    return known.rstrip("/") + "/numpy/"
+    if not given.startswith("http"):
+        code = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
+        given = toolchain.output_of([sys.executable, "-c", code]).strip()
+    return given.rstrip("/") + "/numpy/"
 
 
 def _answers(name: str, address: str) -> Finding:
