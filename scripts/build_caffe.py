@@ -6,7 +6,6 @@ WANTED: str = "Python 3.10 or newer"
 import argparse
 import re
 import shutil
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ _wanted.keep_description()
 
 from caffe_tools import (
     building,
+    command,
     cuda,
     cuda_parts,
     folders,
@@ -344,14 +344,4 @@ def _build(options: argparse.Namespace, root: Path, start: float) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ToolError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command.run(main)

@@ -14,7 +14,7 @@ import _wanted
 _wanted.check()
 _wanted.keep_description()
 
-from caffe_tools import folders, planning
+from caffe_tools import command, folders, planning
 from caffe_tools.errors import ToolError
 from checkup import machine, trees
 from checkup.finding import NO, Finding
@@ -114,14 +114,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except ToolError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    command.run(main)

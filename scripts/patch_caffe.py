@@ -12,7 +12,7 @@ import _wanted
 _wanted.check()
 _wanted.keep_description()
 
-from caffe_tools import folders, parameters, patching, planning
+from caffe_tools import command, folders, parameters, patching, planning
 from caffe_tools.errors import ToolError
 from caffe_tools.patching import State
 
@@ -122,15 +122,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except ToolError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: --check tells the state of the tree", file=sys.stderr)
-        sys.exit(130)
+    command.run(main, "interrupted: --check tells the state of the tree")
