@@ -19,7 +19,7 @@ from randrop.errors import UserError
 from randrop.evaluation import photographs
 from randrop.files import building, ownership, reading, schema, write_json, write_text
 from randrop.files.documents import About
-from randrop.prediction import model, predicting
+from randrop.prediction import model, networks, predicting
 from randrop.pycaffe import build
 from randrop.report import model_card
 from randrop.training import snapshots
@@ -56,16 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     ownership.check_replaceable(options.out, "export_model")
     about = _about(options.about)
-    run = predicting.read_run(options.run, model_card.NEEDED)
+    run = networks.read_run(options.run, model_card.NEEDED)
     data = options.data or run.get("data")
     if not data:
         raise UserError(f"{options.run} has no path of its data: give --data")
     split = None if options.data else run.get("split")
     dataset = read_dataset(data, split)
     subsets = {name: dataset.subset(name) for name in ("train", "validation")}
-    network = predicting.trained(options.run)
+    network = networks.trained(options.run)
     how = predicting.Options(
-        predicting.thresholds_of(network, network.channels), scale=1.0
+        networks.thresholds_of(network, network.channels), scale=1.0
     )
     measured = {}
     with tempfile.TemporaryDirectory() as work:

@@ -12,7 +12,7 @@ import _start  # noqa: F401
 from randrop import cli
 from randrop.data import Case, check_lesions, read_dataset
 from randrop.errors import UserError
-from randrop.prediction import model, predicting
+from randrop.prediction import model, networks, predicting
 
 DESCRIPTION = """\
 Predict lesions in photographs of the fundus, with your own network or with the model
@@ -50,7 +50,7 @@ EXAMPLES = """\
 def main(arguments: list[str] | None = None) -> int:
     """Predict and write; return 0."""
     options = _parse(arguments)
-    network = predicting.trained(
+    network = networks.trained(
         options.run, options.deploy, options.weights, options.lesions or ()
     )
     wanted = options.lesions or network.channels
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
     cases = _cases(options, network.facts)
     own = predicting.Options(
-        predicting.thresholds_of(network, wanted, options.threshold),
+        networks.thresholds_of(network, wanted, options.threshold),
         backend=options.backend,
         gpu=options.gpu,
         tile=options.tile,

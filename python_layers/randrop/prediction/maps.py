@@ -18,6 +18,11 @@ def path_of(root: Path, lesion: str, name: str) -> Path:
     return root / lesion / f"{name}.png"
 
 
+def levels_of(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
+    """Return probabilities, (H, W) in [0, 1], as levels: 65535 is 1."""
+    return np.rint(probability * np.float32(LEVELS - 1)).astype(np.uint16)
+
+
 def write_map(path: Path, probability: NDArray[np.float32]) -> None:
     """Write probabilities, (H, W) in [0, 1], rounded to 1/65535, as 16-bit PNG.
 
@@ -26,9 +31,10 @@ def write_map(path: Path, probability: NDArray[np.float32]) -> None:
     UserError
         If the file cannot be written.
     """
-    levels = np.rint(probability * np.float32(LEVELS - 1)).astype(np.uint16)
     # Level 1 compresses a noisy map as well as level 9, in a fifth of the time.
-    _, content = cv2.imencode(".png", levels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    _, content = cv2.imencode(
+        ".png", levels_of(probability), [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    )
     write_bytes(path, content.tobytes())
 
 

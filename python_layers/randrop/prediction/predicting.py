@@ -3,11 +3,9 @@
 import dataclasses
 import hashlib
 import logging
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -15,42 +13,16 @@ from tqdm import tqdm
 
 from randrop.data import (
     Case,
-    check_lesions,
     field_of_view,
     network_input,
     rescale_image,
 )
 from randrop.errors import UserError
-from randrop.files import output, ownership, reading, write_bytes, write_json
-from randrop.files.documents import read_photograph_run
-from randrop.prediction import inference, lesion_list, maps, tiles
+from randrop.files import output, reading, write_bytes, write_json
+from randrop.prediction import inference, lesion_list, maps, networks, tiles
 from randrop.prediction.model import field_width, scale_for
 
 log = logging.getLogger("randrop")
-
-_SOFTMAX = re.compile(r'\btype\s*:\s*["\']Softmax["\']')
-
-
-@dataclasses.dataclass(frozen=True)
-class Trained:
-    """A trained network, not yet loaded.
-
-    Attributes
-    ----------
-    deploy, weights : Path
-    channels : tuple of str
-        Lesion types, in the order of the network's outputs.
-    run : Path or None
-        Folder of its training.
-    facts : mapping
-        Content of its run.json; empty without one.
-    """
-
-    deploy: Path
-    weights: Path
-    channels: tuple[str, ...]
-    run: Path | None
-    facts: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,122 +53,8 @@ class Options:
     lists: bool = False
 
 
-def read_run(folder: Path, need: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the run.json of a training, with the keys in `need`.
-
-    Raises
-    ------
-    UserError
-        If the folder holds no finished training.
-    """
-    return read_photograph_run(
-        folder,
-        "give the output folder of scripts/train.py, or pass --deploy, --weights and "
-        "--lesions",
-        need,
-    )
-
-
-def trained(
-    run: Path | None,
-    deploy: Path | None = None,
-    weights: Path | None = None,
-    lesions: Sequence[str] = (),
-) -> Trained:
-    """Return the network of a run or of separate files.
-
-    Parameters
-    ----------
-    run : Path, optional
-        Folder of a training, or of an exported model; or a file in ONNX.
-    deploy, weights : Path, optional
-        Replace those of the run.
-    lesions : sequence of str
-        The channels, if there is no run.
-
-    Raises
-    ------
-    UserError
-        If the folder is not a run, or its weights differ from the exported ones.
-    """
-    if run and run.suffix == ".onnx" and not run.is_dir():
-        return _exported(run, lesions)
-    facts = read_run(run) if run else {}
-    if facts.get("weights_sha256") and not weights:
-        _check_digest(run / "final.caffemodel", facts["weights_sha256"])
-    channels = tuple(facts["lesions"] if facts else lesions)
-    check_lesions(channels)
-    return Trained(
-        deploy or run / "deploy.prototxt",
-        weights or run / "final.caffemodel",
-        channels,
-        run,
-        facts,
-    )
-
-
-def _exported(path: Path, lesions: Sequence[str]) -> Trained:
-    """Return the network of a file that scripts/export_onnx.py wrote."""
-    # Loading it takes a while, and other networks do without.
-    from randrop.exchange import onnx_model
-
-    facts = onnx_model.facts_of(onnx_model.read(path), path)
-    channels = tuple(facts.get("lesions") or lesions)
-    if not channels:
-        raise UserError(
-            f"{path} does not name its lesion types: it was exported from files "
-            "without run.json: give the types with --lesions"
-        )
-    check_lesions(channels)
-    return Trained(path, path, channels, path, facts)
-
-
-def _check_digest(weights: Path, wanted: str) -> None:
-    """Refuse weights that differ from those that a model was exported with.
-
-    Raises
-    ------
-    UserError
-    """
-    if weights.is_file() and ownership.sha256(weights) != wanted:
-        raise UserError(
-            f"{weights} is damaged, or belongs to another model: its SHA-256 differs "
-            "from the one in run.json beside it: get the model again, or give the "
-            "file with --weights"
-        )
-
-
-def thresholds_of(
-    network: Trained, lesions: Sequence[str], given: Sequence[str] = ()
-) -> dict[str, float]:
-    """Return the threshold of each type, given as 0.5 or as MA=0.3 HE=0.5.
-
-    Missing thresholds default to the model's, or to 0.5.
-
-    Raises
-    ------
-    UserError
-        If a value has another form.
-    """
-    known = network.facts.get("thresholds", {})
-    found = {lesion: known.get(lesion, 0.5) for lesion in lesions}
-    for word in given:
-        lesion, _, value = word.rpartition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1.0
-        if not 0 < number < 1 or (lesion and lesion not in found):
-            raise UserError(
-                f"--threshold {word}: give a probability between 0 and 1 for all "
-                f"types, or TYPE=PROBABILITY with a type from {', '.join(lesions)}"
-            )
-        found |= {lesion: number} if lesion else dict.fromkeys(lesions, number)
-    return found
-
-
 def predict(
-    cases: Sequence[Case], network: Trained, options: Options, out: Path
+    cases: Sequence[Case], network: networks.Trained, options: Options, out: Path
 ) -> None:
     """Write the maps of photographs, their provenance, and optionally lesion lists.
 
@@ -205,7 +63,7 @@ def predict(
     Parameters
     ----------
     cases : sequence of Case
-    network : Trained
+    network : networks.Trained
     options : Options
     out : Path
         Receives `<type>/<name>.png`, `prediction.json` and, with `options.lists`,
@@ -218,17 +76,7 @@ def predict(
         of range; at the end, if photographs cannot be read, naming them.
     """
     wanted = list(options.thresholds)
-    loaded = inference.load(
-        network.deploy, network.weights, options.backend, options.gpu
-    )
-    if _has_background(network):
-        loaded = _without_background(loaded)
-    if loaded.channels != len(network.channels):
-        raise UserError(
-            f"{network.deploy} has {loaded.channels} output channel(s), but the "
-            f"lesion types are {' '.join(network.channels)}: give one per channel, in "
-            "the order of the training"
-        )
+    loaded = networks.opened(network, options.backend, options.gpu)
     tiles.check(options.tile, options.overlap, loaded.stride)
     if options.scale is not None and not 0 < options.scale <= 1:
         raise UserError(
@@ -257,7 +105,7 @@ def predict(
 def _write(
     cases: Sequence[Case],
     loaded: inference.Network,
-    network: Trained,
+    network: networks.Trained,
     options: Options,
     out: Path,
 ) -> None:
@@ -283,8 +131,8 @@ def _write(
         start = time.perf_counter()
         try:
             image = case.image()
-            scale = _scale(case.name, image, options, network)
-            probability = _probability(image, scale, loaded, options)
+            scale = scale_of(case.name, image, options, network)
+            probability = probability_of(image, scale, loaded, options)
         except UserError as error:
             record["failed"][case.name] = str(error)
             continue
@@ -334,22 +182,9 @@ def _write_list(
     log.info("%s: %d lesions", case.name, len(lesions))
 
 
-def _has_background(network: Trained) -> bool:
-    """Return whether the first channel of the output is the background."""
-    if network.deploy.suffix == ".onnx":
-        return network.facts["activation"] == "SOFTMAX"
-    return bool(_SOFTMAX.search(reading.read_text(network.deploy)))
-
-
-def _without_background(network: inference.Network) -> inference.Network:
-    """Return a softmax network without its first channel, the background."""
-    return network._replace(
-        channels=network.channels - 1,
-        forward=lambda batch: network.forward(batch)[:, 1:],
-    )
-
-
-def _scale(name: str, image: np.ndarray, options: Options, network: Trained) -> float:
+def scale_of(
+    name: str, image: np.ndarray, options: Options, network: networks.Trained
+) -> float:
     """Return a photograph's scale: the option, or the one for the model's field."""
     field = network.facts.get("field_of_view")
     if options.scale is not None or not field:
@@ -364,7 +199,7 @@ def _scale(name: str, image: np.ndarray, options: Options, network: Trained) -> 
     return scale_for(width, field)
 
 
-def _probability(
+def probability_of(
     image: np.ndarray, scale: float, network: inference.Network, options: Options
 ) -> np.ndarray:
     """Return the probabilities of one photograph, float32 (C, H, W)."""

@@ -1,0 +1,189 @@
+"""Trained networks for photographs: where their files are, and what they predict."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from randrop.data import check_lesions
+from randrop.errors import UserError
+from randrop.files import ownership, reading
+from randrop.files.documents import read_photograph_run
+from randrop.prediction import inference
+from randrop.prediction.inference import Network
+
+_SOFTMAX = re.compile(r'\btype\s*:\s*["\']Softmax["\']')
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A trained network, not yet loaded.
+
+    Attributes
+    ----------
+    deploy, weights : Path
+    channels : tuple of str
+        Lesion types, in the order of the network's outputs.
+    run : Path or None
+        Folder of its training.
+    facts : mapping
+        Content of its run.json; empty without one.
+    """
+
+    deploy: Path
+    weights: Path
+    channels: tuple[str, ...]
+    run: Path | None
+    facts: Mapping[str, Any]
+
+
+def read_run(folder: Path, need: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the run.json of a training, with the keys in `need`.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no finished training.
+    """
+    return read_photograph_run(
+        folder,
+        "give the output folder of scripts/train.py, or pass --deploy, --weights and "
+        "--lesions",
+        need,
+    )
+
+
+def trained(
+    run: Path | None,
+    deploy: Path | None = None,
+    weights: Path | None = None,
+    lesions: Sequence[str] = (),
+) -> Trained:
+    """Return the network of a run or of separate files.
+
+    Parameters
+    ----------
+    run : Path, optional
+        Folder of a training, or of an exported model; or a file in ONNX.
+    deploy, weights : Path, optional
+        Replace those of the run.
+    lesions : sequence of str
+        The channels, if there is no run.
+
+    Raises
+    ------
+    UserError
+        If the folder is not a run, or its weights differ from the exported ones.
+    """
+    if run and run.suffix == ".onnx" and not run.is_dir():
+        return _exported(run, lesions)
+    facts = read_run(run) if run else {}
+    if facts.get("weights_sha256") and not weights:
+        _check_digest(run / "final.caffemodel", facts["weights_sha256"])
+    channels = tuple(facts["lesions"] if facts else lesions)
+    check_lesions(channels)
+    return Trained(
+        deploy or run / "deploy.prototxt",
+        weights or run / "final.caffemodel",
+        channels,
+        run,
+        facts,
+    )
+
+
+def _exported(path: Path, lesions: Sequence[str]) -> Trained:
+    """Return the network of a file that scripts/export_onnx.py wrote."""
+    # Loading it takes a while, and other networks do without.
+    from randrop.exchange import onnx_model
+
+    facts = onnx_model.facts_of(onnx_model.read(path), path)
+    channels = tuple(facts.get("lesions") or lesions)
+    if not channels:
+        raise UserError(
+            f"{path} does not name its lesion types: it was exported from files "
+            "without run.json: give the types with --lesions"
+        )
+    check_lesions(channels)
+    return Trained(path, path, channels, path, facts)
+
+
+def _check_digest(weights: Path, wanted: str) -> None:
+    """Refuse weights that differ from those that a model was exported with.
+
+    Raises
+    ------
+    UserError
+    """
+    if weights.is_file() and ownership.sha256(weights) != wanted:
+        raise UserError(
+            f"{weights} is damaged, or belongs to another model: its SHA-256 differs "
+            "from the one in run.json beside it: get the model again, or give the "
+            "file with --weights"
+        )
+
+
+def thresholds_of(
+    network: Trained, lesions: Sequence[str], given: Sequence[str] = ()
+) -> dict[str, float]:
+    """Return the threshold of each type, given as 0.5 or as MA=0.3 HE=0.5.
+
+    Missing thresholds default to the model's, or to 0.5.
+
+    Raises
+    ------
+    UserError
+        If a value has another form.
+    """
+    known = network.facts.get("thresholds", {})
+    found = {lesion: known.get(lesion, 0.5) for lesion in lesions}
+    for word in given:
+        lesion, _, value = word.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if not 0 < number < 1 or (lesion and lesion not in found):
+            raise UserError(
+                f"--threshold {word}: give a probability between 0 and 1 for all "
+                f"types, or TYPE=PROBABILITY with a type from {', '.join(lesions)}"
+            )
+        found |= {lesion: number} if lesion else dict.fromkeys(lesions, number)
+    return found
+
+
+def opened(network: Trained, backend: str = "auto", gpu: bool = False) -> Network:
+    """Load a network as a function from photographs to its lesion types.
+
+    A softmax loses its first channel, the background.
+
+    Raises
+    ------
+    UserError
+        If it cannot be loaded, or has other channels than `network` names.
+    """
+    loaded = inference.load(network.deploy, network.weights, backend, gpu)
+    if _has_background(network):
+        loaded = _without_background(loaded)
+    if loaded.channels != len(network.channels):
+        raise UserError(
+            f"{network.deploy} has {loaded.channels} output channel(s), but the "
+            f"lesion types are {' '.join(network.channels)}: give one per channel, in "
+            "the order of the training"
+        )
+    return loaded
+
+
+def _has_background(network: Trained) -> bool:
+    """Return whether the first channel of the output is the background."""
+    if network.deploy.suffix == ".onnx":
+        return network.facts["activation"] == "SOFTMAX"
+    return bool(_SOFTMAX.search(reading.read_text(network.deploy)))
+
+
+def _without_background(network: Network) -> Network:
+    """Return a softmax network without its first channel, the background."""
+    return network._replace(
+        channels=network.channels - 1,
+        forward=lambda batch: network.forward(batch)[:, 1:],
+    )
