@@ -3,7 +3,8 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import _start  # noqa: F401
 
 from randrop import cli
 from randrop.data import Case, check_lesions, read_dataset
+from randrop.data.layouts import IMAGE_SUFFIXES, files
 from randrop.errors import UserError
-from randrop.prediction import model, networks, predicting
+from randrop.prediction import listing, model, networks, predicting
+
+log = logging.getLogger("randrop")
 
 DESCRIPTION = """\
 Predict lesions in photographs of the fundus, with your own network or with the model
@@ -23,9 +27,10 @@ photograph, OUT/<LESION>/<name>.png contains the probabilities as a 16-bit grey 
 any viewer: value / 65535. OUT/prediction.json records the network and the settings.
 Outside the field of view the probability is 0.
 
-For photographs given on the command line (or with --list), OUT/<name>.json lists the
-lesions that reach --threshold (type, place, size, probability), and OUT/<name>.png
-shows them.
+For photographs and folders given on the command line (or with --list), OUT/<name>.json
+lists the lesions that reach --threshold (type, place, size, probability),
+OUT/<name>.png shows them, and OUT/lesions.csv has those of all photographs, a row a
+lesion. Places and sizes are in pixels of the photograph.
 
 Needs no Caffe: --backend auto takes Caffe if it is built, else onnxruntime, else
 OpenCV, which run the network as ONNX. All give the same result (to 1e-4).
@@ -36,6 +41,8 @@ failures at the end and exits with status 2.
 EXAMPLES = """\
   predict.py photo.jpg
       its lesions, with our model: prediction/photo.png and prediction/photo.json
+  predict.py --flips --picture jpg --smallest-lesion MA=5 ~/clinic
+      all photographs in a folder, at four times the time; no MA below 5 pixels
   predict.py --run build/runs/log --out build/maps
       the validation photographs of the data that the run was trained on
   predict.py --run build/runs/log --data ~/IDRiD --subset test --out maps
@@ -60,24 +67,60 @@ def main(arguments: list[str] | None = None) -> int:
             f"--lesions {' '.join(wanted)}: the network of {options.run} was trained "
             f"for {' '.join(network.channels)}: choose from these, or omit --lesions"
         )
+    lists = _lists(options, wanted)
     cases = _cases(options, network.facts)
+    calibrated = not options.uncalibrated
     own = predicting.Options(
-        networks.thresholds_of(network, wanted, options.threshold),
+        networks.thresholds_of(network, wanted, options.threshold, calibrated),
         backend=options.backend,
         gpu=options.gpu,
         tile=options.tile,
         overlap=options.overlap,
         scale=options.scale,
-        lists=options.list or bool(options.photos),
+        flips=options.flips,
+        calibrated=calibrated,
+        lists=lists,
     )
     predicting.predict(cases, network, own, options.out)
     return 0
 
 
+def _lists(options: argparse.Namespace, wanted: Sequence[str]) -> listing.Lists | None:
+    """Return how lesions are listed, if they are."""
+    smallest = listing.smallest(options.smallest_lesion, wanted)
+    if options.list or options.photos:
+        return listing.Lists(smallest, options.picture or "png")
+    for name in ("smallest_lesion", "picture"):
+        if getattr(options, name):
+            raise UserError(
+                f"--{name.replace('_', '-')} is about lists of lesions, which a data "
+                "set gets with --list alone: add --list, or give photographs"
+            )
+    return None
+
+
+def _photographs(paths: Sequence[str]) -> list[Path]:
+    """Return photographs, those in a folder in place of the folder, by name."""
+    found = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(files(path, IMAGE_SUFFIXES).values())
+        if not inside:
+            raise UserError(
+                f"{path} contains no photograph ({', '.join(IMAGE_SUFFIXES)}); folders "
+                "in it are not searched: give the folder of the photographs"
+            )
+        log.info("%s: %d photograph(s)", path, len(inside))
+        found += inside
+    return found
+
+
 def _cases(options: argparse.Namespace, run: Mapping[str, Any]) -> list[Case]:
     """Return the photographs that the options name."""
     if options.photos:
-        paths = [Path(photo) for photo in options.photos]
+        paths = _photographs(options.photos)
         seen: dict[str, Path] = {}
         for path in paths:
             if seen.get(path.stem) == path:
@@ -135,6 +178,19 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "repeated",
     )
     parser.add_argument(
+        "--smallest-lesion",
+        action="append",
+        default=[],
+        metavar="[TYPE=]PIXELS",
+        help="leave smaller lesions out of list, table and picture (not out of the "
+        "maps); in pixels of the photograph as given; default: 1; can be repeated",
+    )
+    parser.add_argument(
+        "--picture",
+        choices=listing.PICTURES,
+        help="format of the picture of what was found; default: png",
+    )
+    parser.add_argument(
         "--list", action="store_true", help="also list the lesions of a data set"
     )
     parser.add_argument("--gpu", action="store_true", help="compute on the GPU (Caffe)")
@@ -151,7 +207,20 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "back: for photographs larger than those of the training; an exported "
         "model sets it by itself",
     )
-    parser.add_argument("photos", nargs="*", metavar="PHOTO", help="photographs")
+    parser.add_argument(
+        "--flips",
+        action="store_true",
+        help="mean of four mirrored copies: four times the time, somewhat more precise",
+    )
+    parser.add_argument(
+        "--uncalibrated",
+        action="store_true",
+        help="write the network's own probabilities, without the calibration in "
+        "run.json (scripts/calibrate.py)",
+    )
+    parser.add_argument(
+        "photos", nargs="*", metavar="PHOTO", help="photographs, or folders of them"
+    )
     options = parser.parse_args(arguments)
     if not options.run and not (options.deploy or options.weights):
         options.run = model.SHIPPED

@@ -175,6 +175,26 @@ def test_scale_keeps_the_size_of_the_photograph(predict, run, data, tmp_path):
         predict("--run", run, "--out", tmp_path, "--scale", "2", photo)
 
 
+def test_flips_are_the_mean_of_four_mirrored_predictions(predict, run, data, tmp_path):
+    """Of mirrored photographs, in one tile, whose border reflects like the field's."""
+    photo = cv2.imread(str(data / "images" / "eye0.png"))
+    levels = {}
+    words = ("--run", run, "--tile", 128, "--overlap", 16)
+    for axes in ((), (0,), (1,), (0, 1)):
+        path = tmp_path / f"{len(levels)}.png"
+        # Sides that the tile has without a border: 64 and 96 plus the overlap.
+        cv2.imwrite(str(path), np.ascontiguousarray(np.flip(photo[3:67], axes)))
+        predict(*words, "--out", tmp_path / "one", path)
+        found, _ = maps.read_map(tmp_path / "one" / "HE" / path.name)
+        levels[axes] = np.flip(found, axes).astype(float)
+    predict(*words, "--flips", "--out", tmp_path / "four", tmp_path / "0.png")
+    four, _ = maps.read_map(tmp_path / "four" / "HE" / "0.png")
+    mean = np.mean(list(levels.values()), axis=0)
+    assert np.abs(four - mean).max() <= 2
+    assert np.abs(four - levels[()]).max() > 100
+    assert json.loads((tmp_path / "four/prediction.json").read_text())["flips"] is True
+
+
 def test_a_folder_without_training_is_refused(predict, tmp_path):
     with pytest.raises(UserError, match=r"run\.json is missing"):
         predict("--run", tmp_path, "--out", tmp_path / "out", "x.png")

@@ -96,6 +96,50 @@ def test_unet_in_tiles_equals_unet_on_the_whole_photograph(caffe, tmp_path, back
     assert whole.std() > 0.01
 
 
+def symmetric(batch):
+    """A network that commutes with mirroring: a mean of neighbours."""
+    return ndimage.uniform_filter(batch[:, :1], (0, 0, 5, 3), mode="mirror")
+
+
+def lopsided(batch):
+    """A network that does not: it looks up and to the left."""
+    return 0.5 * batch[:, :1] + 0.5 * np.roll(batch[:, 1:2], (1, 2), (2, 3))
+
+
+def test_flips_leave_a_symmetric_network_as_it_is():
+    batch = noise((40, 56))[None]
+    np.testing.assert_allclose(
+        tiles.mirrored(symmetric)(batch), symmetric(batch), rtol=1e-6
+    )
+    image = noise((150, 211))
+    np.testing.assert_allclose(
+        predict(tiles.mirrored(symmetric), image), predict(symmetric, image), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("axes", [(2,), (3,), (2, 3)])
+def test_flips_make_any_network_symmetric(axes):
+    batch = noise((40, 56))[None]
+    flipped = tiles.mirrored(lopsided)
+    there = flipped(np.ascontiguousarray(np.flip(batch, axes)))
+    np.testing.assert_allclose(np.flip(there, axes), flipped(batch), rtol=1e-6)
+    assert np.abs(flipped(batch) - lopsided(batch)).max() > 0.1
+
+
+def test_flips_give_the_network_whole_arrays_and_take_four_answers():
+    given = []
+
+    def forward(batch):
+        assert batch.flags.c_contiguous
+        given.append(batch.copy())
+        return batch[:, :1]
+
+    batch = noise((8, 12))[None]
+    np.testing.assert_allclose(tiles.mirrored(forward)(batch), batch[:, :1], rtol=1e-6)
+    assert len(given) == 4
+    assert len({x.tobytes() for x in given}) == 4
+
+
 def test_outside_of_the_field_of_view_is_zero_and_costs_nothing():
     calls = []
 

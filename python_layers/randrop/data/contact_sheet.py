@@ -9,18 +9,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
+from randrop.data.colours import COLOURS
 from randrop.data.images import read_image, read_mask
 from randrop.data.preprocessing import rescale_masks
 from randrop.files import replacing
-
-COLOURS = {
-    "MA": (255, 0, 0),
-    "HE": (255, 0, 255),
-    "EX": (255, 255, 0),
-    "SE": (0, 255, 0),
-    "OD": (0, 128, 255),
-}
-"""Of the outlines, RGB."""
 
 SIDE = 320
 GAP = 8

@@ -25,6 +25,20 @@ Split = dict[str, list[str]]
 """split.json: subset to names of photographs."""
 
 
+class Scaling(OpenModel):
+    """Platt scaling of one type: sigmoid(slope logit(p) + intercept)."""
+
+    slope: Positive
+    intercept: float
+
+
+class Calibration(OpenModel):
+    """What scripts/calibrate.py adds to run.json."""
+
+    weights_sha256: str
+    types: dict[Structure, Scaling]
+
+
 class Run(OpenModel):
     """run.json: the settings of a training, or of an exported model.
 
@@ -62,6 +76,7 @@ class Run(OpenModel):
     field_of_view: Number = 1
     thresholds: dict[Structure, Share] = Field(default={})
     weights_sha256: str = ""
+    calibration: Calibration | None = None
     randrop_version: str = ""
     caffe_version: str = ""
 
@@ -122,6 +137,7 @@ class Prediction(OpenModel):
     tile: Number
     overlap: Count
     seconds: dict[str, NotNegative]
+    thresholds: dict[Structure, Share] = Field(default={})
 
 
 class About(OpenModel):

@@ -1,6 +1,8 @@
 """Trained networks for photographs: where their files are, and what they predict."""
 
 import dataclasses
+import hashlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,8 +12,11 @@ from randrop.data import check_lesions
 from randrop.errors import UserError
 from randrop.files import ownership, reading
 from randrop.files.documents import read_photograph_run
-from randrop.prediction import inference
+from randrop.prediction import inference, listing
+from randrop.prediction.calibration import Platt, of_facts
 from randrop.prediction.inference import Network
+
+log = logging.getLogger("randrop")
 
 _SOFTMAX = re.compile(r'\btype\s*:\s*["\']Softmax["\']')
 
@@ -123,33 +128,49 @@ def _check_digest(weights: Path, wanted: str) -> None:
         )
 
 
+def calibration_of(network: Trained) -> dict[str, Platt]:
+    """Return the calibration of each type that belongs to these weights.
+
+    Says so if there is one for other weights, which does not count.
+    """
+    stored = network.facts.get("calibration")
+    if not stored:
+        return {}
+    if network.deploy.suffix == ".onnx":
+        digest = network.facts["weights_sha256"]
+    else:
+        digest = hashlib.sha256(reading.read_bytes(network.weights)).hexdigest()
+    if digest != stored["weights_sha256"]:
+        log.warning(
+            "The calibration in %s is of other weights than %s, and is not used: "
+            "calibrate again with scripts/calibrate.py",
+            *(network.run, network.weights),
+        )
+        return {}
+    return of_facts(network.facts)
+
+
 def thresholds_of(
-    network: Trained, lesions: Sequence[str], given: Sequence[str] = ()
+    network: Trained,
+    lesions: Sequence[str],
+    given: Sequence[str] = (),
+    calibrated: bool = True,
 ) -> dict[str, float]:
     """Return the threshold of each type, given as 0.5 or as MA=0.3 HE=0.5.
 
-    Missing thresholds default to the model's, or to 0.5.
+    Missing thresholds default to the model's, or to 0.5. Those of a calibrated model
+    are calibrated probabilities, and are taken back where that does not apply.
 
     Raises
     ------
     UserError
         If a value has another form.
     """
-    known = network.facts.get("thresholds", {})
-    found = {lesion: known.get(lesion, 0.5) for lesion in lesions}
-    for word in given:
-        lesion, _, value = word.rpartition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            number = -1.0
-        if not 0 < number < 1 or (lesion and lesion not in found):
-            raise UserError(
-                f"--threshold {word}: give a probability between 0 and 1 for all "
-                f"types, or TYPE=PROBABILITY with a type from {', '.join(lesions)}"
-            )
-        found |= {lesion: number} if lesion else dict.fromkeys(lesions, number)
-    return found
+    known = dict(network.facts.get("thresholds", {}))
+    stored = of_facts(network.facts)
+    if stored and not (calibrated and calibration_of(network)):
+        known |= {x: float(stored[x].undo(known[x])) for x in stored if x in known}
+    return listing.thresholds(known, lesions, given)
 
 
 def opened(network: Trained, backend: str = "auto", gpu: bool = False) -> Network:

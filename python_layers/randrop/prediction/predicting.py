@@ -18,8 +18,8 @@ from randrop.data import (
     rescale_image,
 )
 from randrop.errors import UserError
-from randrop.files import output, reading, write_bytes, write_json
-from randrop.prediction import inference, lesion_list, maps, networks, tiles
+from randrop.files import output, reading, write_json
+from randrop.prediction import inference, lesion_list, listing, maps, networks, tiles
 from randrop.prediction.model import field_width, scale_for
 
 log = logging.getLogger("randrop")
@@ -32,7 +32,8 @@ class Options:
     Attributes
     ----------
     thresholds : mapping of str to float
-        The lesion types to write, each with its threshold for the lesion list.
+        The lesion types to write, each with its threshold for the lesion list, in
+        probabilities as they are written.
     backend : str
         As in `inference.load`.
     gpu : bool
@@ -40,8 +41,12 @@ class Options:
         As in `tiles.predict`, in pixels.
     scale : float or None
         Scale of photographs, in (0, 1]; None derives it from the network's training.
-    lists : bool
-        Also write a lesion list and a picture of each photograph.
+    flips: bool
+        Take the mean over four mirrored copies of each tile.
+    calibrated : bool
+        Apply the calibration of the run, if it has one for these weights.
+    lists : listing.Lists or None
+        Also write a lesion list of each photograph.
     """
 
     thresholds: Mapping[str, float]
@@ -50,7 +55,9 @@ class Options:
     tile: int = 512
     overlap: int = 64
     scale: float | None = None
-    lists: bool = False
+    flips: bool = False
+    calibrated: bool = True
+    lists: listing.Lists | None = None
 
 
 def predict(
@@ -67,7 +74,7 @@ def predict(
     options : Options
     out : Path
         Receives `<type>/<name>.png`, `prediction.json` and, with `options.lists`,
-        `<name>.json` and `<name>.png`.
+        the files of `listing.names`.
 
     Raises
     ------
@@ -90,12 +97,12 @@ def predict(
         *(f"{w}/{case.name}.png" for case in cases for w in wanted),
     ]
     if options.lists:
-        files += [f"{case.name}.{kind}" for case in cases for kind in ("json", "png")]
+        files += listing.names(options.lists, cases)
     twice = sorted({name for name in files if files.count(name) > 1})
     if twice:
         raise UserError(
-            f"{out / twice[0]} would be overwritten, because prediction.json records "
-            "the prediction: rename the photograph of that name"
+            f"{out / twice[0]} would be overwritten, because {twice[0]} is about the "
+            "whole prediction: rename the photograph of that name"
         )
     with output(out, "predict", files):
         _write(cases, loaded, network, options, out)
@@ -109,6 +116,9 @@ def _write(
     options: Options,
     out: Path,
 ) -> None:
+    scaling = networks.calibration_of(network) if options.calibrated else {}
+    if options.flips:
+        loaded = loaded._replace(forward=tiles.mirrored(loaded.forward))
     record = {
         "complete": False,
         "weights": str(network.weights.resolve()),
@@ -123,10 +133,18 @@ def _write(
         "tile": options.tile,
         "overlap": options.overlap,
         "scale": options.scale,
+        "flips": options.flips,
+        "calibration": {
+            lesion: scaling[lesion]._asdict()
+            for lesion in options.thresholds
+            if lesion in scaling
+        },
+        "thresholds": dict(options.thresholds),
         "scales": {},
         "seconds": {},
         "failed": {},
     }
+    lists: dict[str, list] = {}
     for case in tqdm(cases, desc="predict", unit="photo", disable=None):
         start = time.perf_counter()
         try:
@@ -141,13 +159,19 @@ def _write(
             name: probability[network.channels.index(name)]
             for name in options.thresholds
         }
+        for lesion in of_type.keys() & scaling.keys():
+            of_type[lesion] = scaling[lesion].apply(of_type[lesion])
         for lesion, values in of_type.items():
             maps.write_map(maps.path_of(out, lesion, case.name), values)
         if options.lists:
-            _write_list(case, image, of_type, options.thresholds, out)
+            lists[case.name] = listing.write(
+                case, image, of_type, options.thresholds, options.lists, out
+            )
         record["seconds"][case.name] = round(time.perf_counter() - start, 3)
         # Rewrite it each time: after an interruption, it names this run's maps.
         write_json(out / "prediction.json", record)
+    if options.lists:
+        lesion_list.write_table(out / listing.TABLE, lists)
     record["complete"] = not record["failed"]
     write_json(out / "prediction.json", record)
     if record["failed"]:
@@ -156,30 +180,6 @@ def _write(
             f"{len(record['failed'])} of {len(cases)} photograph(s) failed; {done} "
             f"are done in {out}. Repair or remove:\n  {names}"
         )
-
-
-def _write_list(
-    case: Case,
-    image: np.ndarray,
-    probability: Mapping[str, np.ndarray],
-    thresholds: Mapping[str, float],
-    out: Path,
-) -> None:
-    lesions = lesion_list.lesions_in(probability, thresholds)
-    picture = lesion_list.overlay(image, probability, thresholds)
-    _, content = cv2.imencode(".png", picture[..., ::-1])
-    write_bytes(out / f"{case.name}.png", content.tobytes())
-    write_json(
-        out / f"{case.name}.json",
-        {
-            "photograph": case.image_path.name,
-            "width": image.shape[1],
-            "height": image.shape[0],
-            "thresholds": dict(thresholds),
-            "lesions": lesions,
-        },
-    )
-    log.info("%s: %d lesions", case.name, len(lesions))
 
 
 def scale_of(

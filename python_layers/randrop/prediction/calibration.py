@@ -1,0 +1,43 @@
+"""Calibrated probabilities: what a run.json says of them, applied to a network's."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+
+class Platt(NamedTuple):
+    """Platt scaling of a logit: p becomes sigmoid(slope logit(p) + intercept).
+
+    The slope is above 0, so the order of pixels stays, and with it every curve of
+    precision, recall and false alarms. 0 and 1 stay as they are.
+
+    References
+    ----------
+    J. C. Platt. Probabilistic outputs for support vector machines and comparisons to
+    regularized likelihood methods. Advances in Large Margin Classifiers, 1999.
+    """
+
+    slope: float
+    intercept: float
+
+    def apply(self, p: NDArray[np.floating] | float) -> NDArray[np.floating]:
+        """Return calibrated probabilities, of the shape and type of `p`."""
+        p = np.asarray(p)
+        kind = p.dtype.type if p.dtype.kind == "f" else np.float64
+        return expit(kind(self.slope) * logit(p) + kind(self.intercept))
+
+    def undo(self, p: NDArray[np.floating] | float) -> NDArray[np.floating]:
+        """Return the probabilities that `apply` takes to `p`."""
+        return Platt(1 / self.slope, -self.intercept / self.slope).apply(p)
+
+
+def of_facts(facts: Mapping[str, Any]) -> dict[str, Platt]:
+    """Return the calibration of each type in a run.json, whatever weights it is of."""
+    found = facts.get("calibration") or {"types": {}}
+    return {
+        lesion: Platt(one["slope"], one["intercept"])
+        for lesion, one in found["types"].items()
+    }
