@@ -1,0 +1,286 @@
+"""A comparison of losses that is written down before it is run.
+
+The protocol is a JSON file, the record of each training another: a run that has a
+record is not repeated, so that the work can be spread over days and machines.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from randrop.errors import UserError
+from randrop.evaluation import comparison, protocol_summary
+from randrop.files import schema
+from randrop.files.documents import Lesions
+from randrop.files.schema import Model, Number, OpenModel, Positive
+from randrop.training import comparing
+
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+class Fold(Model):
+    """Names of the photographs that one fold measures and validates on."""
+
+    test: Names
+    validation: Names
+
+
+class Arm(Model):
+    """A loss to compare.
+
+    `folds` is the number of folds that it is trained on, `about` says what it is there
+    for, and `added` when it was added after the protocol was first written.
+    """
+
+    loss: str
+    folds: Number
+    about: str = ""
+    added: str = ""
+
+
+class Protocol(Model):
+    """The content of a protocol.
+
+    `width` is the field of view of the prepared set in pixels; `types` are all lesion
+    types that pixels can lie on; `training` are further arguments of scripts/train.py.
+    All rates are tried on the first fold, and the one with the highest mean average
+    precision on its validation photographs is used on all. `curve` lists the iterations
+    whose snapshots are measured there.
+    """
+
+    title: str
+    written: str
+    data: str
+    width: Number
+    lesions: Lesions
+    types: Lesions
+    training: list[str]
+    curve: Annotated[list[Number], Field(min_length=1)]
+    learning_rates: Annotated[list[Positive], Field(min_length=1)]
+    reference: str
+    folds: Annotated[list[Fold], Field(min_length=1)]
+    arms: Annotated[list[Arm], Field(min_length=1)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training: a loss with a learning rate on a fold, numbered from 1.
+
+    The fold's number is also the seed of the training.
+    """
+
+    loss: str
+    rate: float
+    fold: int
+
+    @property
+    def name(self) -> str:
+        """The name of its record, without suffix."""
+        loss = comparing.folder_of(Path(), self.loss, 0).name.removesuffix("-seed0")
+        return f"{loss}-lr{self.rate:g}-fold{self.fold}"
+
+
+class RunRecord(OpenModel):
+    """The part of a record that choosing a rate depends on."""
+
+    loss: str
+    rate: Positive
+    fold: Number
+    data: str
+    curve: dict[str, dict[str, float | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a protocol is run.
+
+    Attributes
+    ----------
+    protocol : Protocol
+    data, out : Path or None
+        The prepared photographs, and the folder that receives one folder per run; a
+        summary needs neither.
+    records : Path
+        Folder of the records.
+    """
+
+    protocol: Protocol
+    data: Path | None
+    out: Path | None
+    records: Path
+
+
+def read(path: Path) -> Protocol:
+    """Read a protocol.
+
+    Raises
+    ------
+    UserError
+        If it is damaged, or contradicts itself.
+    """
+    remedy = "see results/lesion_protocol.json for the form"
+    found = Protocol(**schema.read_json(path, Protocol, remedy))
+    losses = [arm.loss for arm in found.arms]
+    if found.reference not in losses:
+        raise UserError(
+            f"{path}: the reference {found.reference} is not among the arms"
+        )
+    twice = {loss for loss in losses if losses.count(loss) > 1}
+    if twice:
+        raise UserError(f"{path}: {min(twice)} occurs twice among the arms")
+    for arm in found.arms:
+        if arm.folds > len(found.folds):
+            raise UserError(
+                f"{path}: {arm.loss} asks for {arm.folds} folds, but there are "
+                f"{len(found.folds)}: list more folds, or ask for fewer"
+            )
+    for k, fold in enumerate(found.folds, 1):
+        both = set(fold.test) & set(fold.validation)
+        if both:
+            raise UserError(
+                f"{path}: fold {k} has {min(both)} in test and in validation: a "
+                "photograph that chooses the rate must not measure it"
+            )
+    return found
+
+
+def record_path(place: Place, run: Run) -> Path:
+    """Return where the record of a run is kept."""
+    return place.records / f"{run.name}.json"
+
+
+def record_of(place: Place, run: Run) -> dict[str, Any] | None:
+    """Return the record of a run; None if it was not run."""
+    path = record_path(place, run)
+    if not path.exists():
+        return None
+    return schema.read_json(path, RunRecord, "remove it to run this training again")
+
+
+def chosen_rate(place: Place, loss: str) -> float | None:
+    """Return a loss's best learning rate; None before all rates were tried."""
+    scores = scores_of(place, loss)
+    if len(scores) < len(place.protocol.learning_rates):
+        return None
+    return max(scores, key=scores.__getitem__)
+
+
+def scores_of(place: Place, loss: str) -> dict[float, float]:
+    """Return the mean average precision of each rate that was tried."""
+    scores = {}
+    for rate in place.protocol.learning_rates:
+        record = record_of(place, Run(loss, rate, 1))
+        if record:
+            last = list(record["curve"].values())[-1]
+            scores[rate] = comparison.mean_average_precision(
+                {f"{name} average precision": value for name, value in last.items()}
+            ) or float("-inf")
+    return scores
+
+
+def open_runs(place: Place) -> Iterator[Run]:
+    """Yield the runs without a record, in the protocol's order.
+
+    The next one is decided when it is asked for: it can depend on the last.
+    """
+    for arm in place.protocol.arms:
+        for rate in place.protocol.learning_rates:
+            run = Run(arm.loss, rate, 1)
+            if record_of(place, run) is None:
+                yield run
+        for fold in range(2, arm.folds + 1):
+            rate = chosen_rate(place, arm.loss)
+            if rate is None:
+                # A rate failed; without it, no choice.
+                break
+            run = Run(arm.loss, rate, fold)
+            if record_of(place, run) is None:
+                yield run
+
+
+def state_of(place: Place) -> Mapping[str, tuple[int, int]]:
+    """Return how many runs of each loss are done, and of how many."""
+    rates = len(place.protocol.learning_rates)
+    found = {}
+    for arm in place.protocol.arms:
+        total = rates + arm.folds - 1
+        own = [
+            record_of(place, Run(arm.loss, rate, 1))
+            for rate in place.protocol.learning_rates
+        ]
+        rate = chosen_rate(place, arm.loss)
+        if rate is not None:
+            own += [
+                record_of(place, Run(arm.loss, rate, fold))
+                for fold in range(2, arm.folds + 1)
+            ]
+        found[arm.loss] = (sum(record is not None for record in own), total)
+    return found
+
+
+def summary(place: Place) -> dict[str, Any]:
+    """Return the content of the summary: every loss whose rate is chosen.
+
+    Returns
+    -------
+    dict
+        `protocol` (its head), `scores` and `rates` (each rate's score on the first
+        fold's validation photographs; the chosen one), `done` (runs done and planned
+        of each loss), `losses` (see `protocol_summary.of_loss`) and `growth` (the
+        precision on validation photographs along the training).
+
+    Raises
+    ------
+    UserError
+        If the reference is not finished: there is nothing to compare with.
+    """
+    protocol = place.protocol
+    records: dict[str, list[dict[str, Any]]] = {}
+    rates = {}
+    for arm in protocol.arms:
+        rate = chosen_rate(place, arm.loss)
+        if rate is None:
+            continue
+        rates[arm.loss] = rate
+        own = [
+            record_of(place, Run(arm.loss, rate, fold))
+            for fold in range(1, arm.folds + 1)
+        ]
+        records[arm.loss] = [record for record in own if record is not None]
+    if protocol.reference not in records:
+        raise UserError(
+            f"{place.records} has too few records of {protocol.reference}, the "
+            "reference: train first (--data and --out)"
+        )
+    theirs = records[protocol.reference]
+    return {
+        "protocol": {
+            key: value
+            for key, value in protocol.model_dump().items()
+            if key not in ("folds", "arms")
+        }
+        | {
+            "photographs": sorted(
+                {name for fold in protocol.folds for name in fold.test}
+            )
+        },
+        "about": {arm.loss: arm.about for arm in protocol.arms},
+        "scores": {
+            arm.loss: {f"{r:g}": s for r, s in scores_of(place, arm.loss).items()}
+            for arm in protocol.arms
+        },
+        "rates": rates,
+        "done": {loss: list(counts) for loss, counts in state_of(place).items()},
+        "losses": {
+            loss: protocol_summary.of_loss(
+                own, None if loss == protocol.reference else theirs
+            )
+            for loss, own in records.items()
+        },
+        "growth": {
+            loss: protocol_summary.mean_growth(own) for loss, own in records.items()
+        },
+    }

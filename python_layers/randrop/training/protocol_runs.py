@@ -1,0 +1,220 @@
+"""Performing the trainings of a protocol."""
+
+import functools
+import hashlib
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+import randrop
+from randrop.data import read_dataset
+from randrop.errors import UserError
+from randrop.evaluation import photographs, run_record
+from randrop.files import schema, write_json
+from randrop.pycaffe import processes
+from randrop.training import comparing, snapshots
+from randrop.training.protocol import Place, Run, RunRecord, open_runs, record_path
+
+log = logging.getLogger("randrop")
+
+
+def digest_of(place: Place) -> str:
+    """Return what identifies the photographs: 12 digits of a SHA-256.
+
+    Raises
+    ------
+    UserError
+        If the set was not prepared by scripts/prepare.py at the protocol's width.
+    """
+    manifest = schema.read_json(
+        place.data / "manifest.json", dict[str, Any], "prepare the photographs again"
+    )
+    width = manifest.get("width")
+    if width != place.protocol.width:
+        raise UserError(
+            f"{place.data} was prepared with --width {width}, the protocol asks for "
+            f"{place.protocol.width}: {place.protocol.data}"
+        )
+    cases = manifest["cases"]
+    text = [f"{name} {cases[name].get('sha256', '')}" for name in sorted(cases)]
+    return hashlib.sha256("\n".join([*text, str(width)]).encode()).hexdigest()[:12]
+
+
+def write_splits(place: Place) -> None:
+    """Write the subsets of every fold into the output folder.
+
+    Raises
+    ------
+    UserError
+        If the set lacks a photograph, or a fold leaves none for training.
+    """
+    known = [case.name for case in read_dataset(place.data).subset("all")]
+    for k, fold in enumerate(place.protocol.folds, 1):
+        missing = sorted({*fold.test, *fold.validation} - set(known))
+        if missing:
+            raise UserError(
+                f"{place.data} has no photograph {missing[0]}, which fold {k} of the "
+                f"protocol names: {place.protocol.data}"
+            )
+        rest = [name for name in known if name not in {*fold.test, *fold.validation}]
+        if not rest:
+            raise UserError(f"fold {k} of the protocol leaves nothing for training")
+        write_json(
+            split_path(place, k),
+            {"train": rest, "validation": fold.validation, "test": fold.test},
+        )
+
+
+def split_path(place: Place, fold: int) -> Path:
+    """Return the file with the subsets of a fold."""
+    return place.out / f"fold{fold}.json"
+
+
+def plan_of(place: Place, run: Run) -> comparing.Plan:
+    """Return the plan of one training, as `comparing.run_one` takes it."""
+    protocol = place.protocol
+    return comparing.Plan(
+        data=place.data,
+        out=place.out / f"lr{run.rate:g}-fold{run.fold}",
+        losses=[run.loss],
+        seeds=[run.fold],
+        lesions=protocol.lesions,
+        split=split_path(place, run.fold),
+        training=[*protocol.training, "--lr", f"{run.rate:g}"],
+    )
+
+
+def perform(place: Place, run: Run, children: processes.Children) -> dict[str, Any]:
+    """Train, predict, measure, and write the record of one run.
+
+    Raises
+    ------
+    UserError
+        If a step fails; names its log.
+    """
+    began = time.monotonic()
+    plan = plan_of(place, run)
+    done = comparing.run_one(comparing.Job(plan, run.loss, run.fold), children)
+    folder = comparing.folder_of(plan.out, run.loss, run.fold)
+    dataset = read_dataset(place.data, plan.split)
+    curve = {}
+    for iteration in place.protocol.curve:
+        curve[str(iteration)] = _precisions(
+            place, run, folder, iteration, dataset.subset("validation"), children
+        )
+    test = folder / "test"
+    _predict(place, run, folder, children, ["--subset", "test", "--out", str(test)])
+    content = {
+        "loss": run.loss,
+        "rate": run.rate,
+        "fold": run.fold,
+        "data": digest_of(place),
+        "version": randrop.__version__,
+        "processor": _processor(),
+        "seconds": round(max(done["seconds"], time.monotonic() - began), 1),
+        "curve": curve,
+        "lesions": run_record.of_maps(
+            dataset.subset("test"), place.protocol.lesions, place.protocol.types, test
+        ),
+    }
+    write_json(record_path(place, run), content)
+    return content
+
+
+def run_all(
+    place: Place, children: processes.Children, minutes: float | None = None
+) -> list[str]:
+    """Perform every open run, or those that begin in time; return the errors."""
+    began = time.monotonic()
+    write_splits(place)
+    _check_records(place)
+    errors = []
+    for run in open_runs(place):
+        if minutes is not None and time.monotonic() - began > 60 * minutes:
+            log.info("%g minutes are over: run this again to continue", minutes)
+            break
+        log.info("%s", run.name)
+        try:
+            found = perform(place, run, children)
+        except (UserError, OSError) as error:
+            tqdm.write(f"error: {run.name}: {error}", file=sys.stderr)
+            errors.append(f"{run.name}: {error}")
+            continue
+        figures = {
+            name: own["average_precision"] for name, own in found["lesions"].items()
+        }
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
+        log.info("%s: %s in %.0f s", run.name, shown, found["seconds"])
+    return errors
+
+
+def _check_records(place: Place) -> None:
+    """Refuse to mix records of other photographs with new ones."""
+    own = digest_of(place)
+    for path in sorted(place.records.glob("*.json")):
+        found = schema.read_json(path, RunRecord, "remove it to run it again")
+        if found["data"] != own:
+            raise UserError(
+                f"{path} was measured on other photographs than {place.data}: prepare "
+                f"them as the protocol says ({place.protocol.data}), or give another "
+                "folder with --records"
+            )
+
+
+def _precisions(
+    place: Place,
+    run: Run,
+    folder: Path,
+    iteration: int,
+    cases: Sequence[Any],
+    children: processes.Children,
+) -> dict[str, float | None]:
+    """Return the average precision of a snapshot on the validation photographs."""
+    weights = folder / f"run/snapshots/{snapshots.PREFIX}_iter_{iteration}.caffemodel"
+    out = folder / f"at{iteration}"
+    words = ["--weights", str(weights), "--subset", "validation", "--out", str(out)]
+    _predict(place, run, folder, children, words)
+    measured = photographs.measure(cases, place.protocol.lesions, out)
+    return {name: own["average_precision"] for name, own in measured.lesions.items()}
+
+
+def _predict(
+    place: Place,
+    run: Run,
+    folder: Path,
+    children: processes.Children,
+    words: Sequence[str],
+) -> None:
+    path = folder / "predict_test.out"
+    with path.open("w") as stream:
+        status = children.run(
+            [
+                *(sys.executable, str(comparing.SCRIPTS / "predict.py")),
+                *("--run", str(folder / "run"), "--data", str(place.data)),
+                *("--split", str(split_path(place, run.fold)), *words),
+            ],
+            stdout=stream,
+            stderr=stream,
+        )
+    if status:
+        last = (path.read_text(errors="replace").strip() or "?").splitlines()[-1]
+        raise UserError(f"predict.py ended with {status}: {last} ({path})")
+
+
+@functools.cache
+def _processor() -> str:
+    """Return the processor's name: another one rounds otherwise."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as stream:
+            names = [line for line in stream if line.startswith("model name")]
+    except OSError:
+        names = []
+    name = names[0].partition(":")[2].strip() if names else platform.processor()
+    return f"{name}, {os.cpu_count()} cores"

@@ -1,0 +1,77 @@
+"""Compare losses by a protocol that was written down before."""
+
+WANTED: str = "Python 3.10 or newer"
+
+from pathlib import Path
+
+import _start  # noqa: F401
+
+from randrop import cli
+from randrop.errors import UserError
+from randrop.files import output, ownership
+from randrop.pycaffe import processes
+from randrop.report import protocol_tables
+from randrop.training import protocol, protocol_runs
+
+DESCRIPTION = """\
+Train every loss of a protocol on its folds, with every learning rate, and summarise.
+
+The protocol is a JSON file: photographs, folds, network, length, learning rates and
+losses. Each training leaves a record of some kilobytes in RECORDS. A training that has
+a record is not repeated: stop with Ctrl-C at any time, and run the same command again,
+on this machine or another with the same photographs, to continue.
+
+All learning rates are tried on the first fold at the full length. The one with the
+highest mean average precision on the fold's validation photographs is used on every
+fold. Its test photographs decide nothing and are what the summary is about.
+"""
+
+EXAMPLES = """\
+  scripts/prepare.py idrid "A. Segmentation" build/idrid-1170 --width 1170
+  scripts/run_protocol.py results/lesion_protocol.json --data build/idrid-1170 \\
+      --out build/protocol --records results/lesion_runs --minutes 60
+  scripts/run_protocol.py results/lesion_protocol.json --records results/lesion_runs \\
+      --summary results/lesion_losses.json
+      the tables from the records alone
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what is open, or summarise."""
+    parser = cli.parser(DESCRIPTION, EXAMPLES)
+    add = parser.add_argument
+    add("protocol", type=Path, help="JSON file")
+    add("--data", type=Path, help="the photographs, prepared as the protocol says")
+    add("--out", type=Path, help="folder for the trainings")
+    add("--records", type=Path, required=True, help="folder of the records")
+    add(
+        "--minutes",
+        type=cli.above_zero,
+        help="begin no training after this time; default: run all",
+    )
+    add("--summary", type=Path, help="write NAME.json, NAME.md and NAME.png")
+    options = parser.parse_args(arguments)
+    wanted = protocol.read(options.protocol)
+    if bool(options.data) != bool(options.out):
+        raise UserError("give both --data and --out to train, or --summary alone")
+    if not options.data and not options.summary:
+        raise UserError("nothing to do: give --data and --out, or --summary")
+    place = protocol.Place(wanted, options.data, options.out, options.records)
+    failed = []
+    if options.data:
+        if not options.data.is_dir():
+            raise UserError(f"--data {options.data}: the folder does not exist")
+        names = [f"fold{k}.json" for k in range(1, len(wanted.folds) + 1)]
+        logs = ("lr*-fold*/*-seed*/*.out",)
+        written = output(options.out, "run_protocol", names, streams=logs)
+        with written, processes.Children() as children:
+            failed = protocol_runs.run_all(place, children, options.minutes)
+    if options.summary:
+        beside = [options.summary.with_suffix(end) for end in (".json", ".md", ".png")]
+        ownership.check(*beside)
+        print(protocol_tables.write(options.summary, protocol.summary(place)))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,257 @@
+"""A comparison by a protocol: what is kept of a run, and real trainings of it."""
+
+import json
+
+import every_script
+import numpy as np
+import pytest
+
+from randrop.errors import UserError
+from randrop.evaluation import metrics, protocol_summary, run_record
+from randrop.training import protocol
+
+TYPES = ("MA", "HE", "EX")
+EVERY_100 = np.arange(0, 65536, 100)
+
+
+def scene(seed, size=(40, 50)):
+    """Return levels and masks that overlap in places."""
+    rng = np.random.default_rng(seed)
+    masks = {name: (rng.random(size) < 0.15).astype(np.uint8) for name in TYPES}
+    score = rng.normal(-1, 1, size) + 2 * masks["MA"] + masks["HE"]
+    return np.rint(65535 / (1 + np.exp(-score))).astype(np.uint16), masks
+
+
+def test_each_pixel_has_one_kind():
+    levels, masks = scene(1)
+    found = run_record.by_kind(levels, masks, "HE")
+    assert found.names == ("HE", "MA", "EX", run_record.NOTHING)
+    assert found.counts.sum() == levels.size
+    kind = np.where(
+        masks["HE"], 0, np.where(masks["MA"], 1, np.where(masks["EX"], 2, 3))
+    )
+    for k in range(4):
+        expected = np.bincount(levels[kind == k], minlength=65536)
+        assert np.array_equal(found.counts[k], expected)
+
+
+def test_false_pixels_at_half_recall():
+    levels, masks = scene(2)
+    found = run_record.confusion(run_record.by_kind(levels, masks, "MA"))
+    level = round(found["threshold"] * 65535)
+    above, own = levels >= level, masks["MA"] == 1
+    hits = (above & own).sum()
+    assert hits >= 0.5 * own.sum() > (levels[own] > level).sum()
+    haemorrhage = (masks["HE"] == 1) & ~own
+    assert found["false_per_true"]["HE"] == (above & haemorrhage).sum() / hits
+    total = sum(found["false_per_true"].values())
+    assert found["precision"] == pytest.approx(1 / (1 + total))
+
+
+def test_precision_without_another_type():
+    """It is the precision of the pixels that remain when those are cut out."""
+    levels, masks = scene(3)
+    own = masks["MA"]
+    found = run_record.confusion(run_record.by_kind(levels, masks, "MA"))
+    rest = (masks["HE"] == 0) | (own == 1)
+    counts = metrics.histogram(levels[rest][None], own[rest][None])
+    expected = metrics.average_precision(metrics.curve(counts))
+    assert found["without"]["HE"] == pytest.approx(expected)
+    whole = metrics.curve(metrics.histogram(levels, own))
+    assert found["without"]["HE"] > metrics.average_precision(whole)
+
+
+def test_no_lesion_has_no_confusion():
+    levels, masks = scene(4)
+    masks["MA"][:] = 0
+    assert run_record.confusion(run_record.by_kind(levels, masks, "MA")) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bins_keep_the_precision(seed):
+    levels, masks = scene(seed, (300, 400))
+    counts = run_record.two(run_record.by_kind(levels, masks, "MA"))
+    exact = metrics.average_precision(metrics.curve(counts))
+    few = run_record.binned(counts, run_record.edges_of(counts))
+    assert few.shape[1] < 250
+    binned = metrics.average_precision(metrics.curve(few))
+    assert binned == pytest.approx(exact, abs=3e-3)
+
+
+def fold(shift, seed, photographs=6):
+    """Return the histograms of photographs; `shift` separates lesion pixels."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    for k in range(photographs):
+        mask = rng.random((60, 60)) < 0.05
+        score = rng.normal(0, 1, mask.shape) + shift * mask - 2
+        levels = np.rint(65535 / (1 + np.exp(-score))).astype(np.uint16)
+        counts = metrics.histogram(levels, mask)
+        found[f"p{k}"] = run_record.binned(counts, EVERY_100).tolist()
+    return found
+
+
+def test_a_loss_does_not_differ_from_itself():
+    same = [fold(1, k) for k in range(3)]
+    assert np.array_equal(protocol_summary.nested(same, same, draws=50), np.zeros(50))
+
+
+def test_folds_are_part_of_the_spread():
+    """Seeds that disagree widen the interval; photographs alone would not."""
+    alike = protocol_summary.nested([fold(1.5, k) for k in range(3)], draws=300)
+    unlike = protocol_summary.nested([fold(s, 1) for s in (0.2, 1.5, 3)], draws=300)
+    assert np.std(unlike) > 3 * np.std(alike)
+
+
+def test_right_probabilities_are_calibrated():
+    rng = np.random.default_rng(0)
+    p = rng.beta(0.3, 3, (1000, 1000))
+    mask = rng.random(p.shape) < p
+
+    def measured(claimed):
+        levels = np.rint(claimed * 65535).astype(np.uint16)
+        counts = metrics.histogram(levels, mask)
+        edges = run_record.edges_of(counts)
+        own = {"edges": edges, "photographs": {"a": run_record.binned(counts, edges)}}
+        return protocol_summary.calibration([own, own])
+
+    right, twice = measured(p), measured(np.minimum(2 * p, 1))
+    assert right["sum_ratio"] == pytest.approx(1, abs=0.02)
+    assert right["error"] < 0.01
+    assert twice["sum_ratio"] > 1.5
+    assert twice["error"] > 0.1
+
+
+CONTENT = {
+    "title": "Small",
+    "written": "2026-01-01",
+    "data": "scripts/prepare.py folder SOURCE OUT --width 64",
+    "width": 64,
+    "lesions": ["MA", "HE"],
+    "types": ["MA", "HE"],
+    "training": [
+        *("--iterations", "4", "--base-channels", "2", "--depth", "2"),
+        *("--patch", "32", "--snapshot", "2", "--test-interval", "4"),
+        *("--test-iterations", "1", "--workers", "0"),
+    ],
+    "curve": [2, 4],
+    "learning_rates": [1e-3, 1e-2],
+    "reference": "cross-entropy",
+    "folds": [],
+    "arms": [
+        {"loss": "cross-entropy", "folds": 2},
+        {"loss": "random-drop:LOG", "folds": 1},
+    ],
+}
+
+
+def folds(names):
+    return [
+        {"test": names[0:2], "validation": names[2:3]},
+        {"test": names[2:4], "validation": names[0:1]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"reference": "dice"}, "not among the arms"),
+        ({"arms": [{"loss": "cross-entropy", "folds": 3}]}, "asks for 3 folds"),
+        ({"arms": [{"loss": "cross-entropy", "folds": 1}] * 2}, "occurs twice"),
+        (
+            {"folds": [{"test": ["a"], "validation": ["a"]}] * 2},
+            "in test and in validation",
+        ),
+        ({"learning_rates": []}, "learning_rates"),
+        ({"unknown": 1}, "unknown key unknown"),
+    ],
+)
+def test_a_protocol_that_contradicts_itself(tmp_path, change, words):
+    path = tmp_path / "protocol.json"
+    path.write_text(json.dumps(CONTENT | {"folds": folds(list("abcd"))} | change))
+    with pytest.raises(UserError, match=words):
+        protocol.read(path)
+
+
+@pytest.fixture(scope="module")
+def prepared(phantom, tmp_path_factory):
+    data = tmp_path_factory.mktemp("protocol") / "data"
+    every_script.done(
+        every_script.start("prepare", "folder", phantom, data, "--width", 64)
+    )
+    return data
+
+
+@pytest.fixture
+def written(prepared, tmp_path):
+    names = sorted(path.stem for path in (prepared / "images").iterdir())
+    path = tmp_path / "protocol.json"
+    path.write_text(json.dumps(CONTENT | {"folds": folds(names)}))
+    return path
+
+
+def test_stopped_and_continued(caffe, prepared, written, tmp_path):
+    """Every run is made once, whatever stops it; the summary needs records alone."""
+    records = tmp_path / "records"
+    words = (written, "--data", prepared, "--out", tmp_path / "out")
+    words += ("--records", records)
+    first = every_script.start("run_protocol", *words, "--minutes", 1e-6)
+    assert "minutes are over" in first.stderr, first.stderr
+    assert not list(records.glob("*.json"))
+    every_script.done(every_script.start("run_protocol", *words))
+    found = {path.name: path.read_bytes() for path in records.glob("*.json")}
+    rates = {
+        name.split("-lr")[1].split("-fold")[0]
+        for name in found
+        if name.startswith("cross-entropy") and "fold2" in name
+    }
+    assert len(found) == 5
+    assert len(rates) == 1
+
+    # One record less is one run more, and the others stay as they are.
+    again = "random-drop-LOG-lr0.001-fold1.json"
+    (records / again).unlink()
+    result = every_script.done(every_script.start("run_protocol", *words))
+    assert "lr0.01-fold1:" not in result.stderr
+    after = {path.name: path.read_bytes() for path in records.glob("*.json")}
+    assert set(after) == set(found)
+    assert all(after[n] == found[n] for n in found if n != again)
+    ours, theirs = (json.loads(files[again])["lesions"] for files in (after, found))
+    assert ours == theirs
+
+    summary = tmp_path / "summary.json"
+    every_script.done(
+        every_script.start(
+            *("run_protocol", written, "--records", records, "--summary", summary)
+        )
+    )
+    content = json.loads(summary.read_text())
+    assert content["done"] == {"cross-entropy": [3, 3], "random-drop:LOG": [2, 2]}
+    cell = content["losses"]["random-drop:LOG"]["MA"]
+    assert cell["common"] == 1
+    assert len(content["losses"]["cross-entropy"]["HE"]["folds"]) == 2
+    assert "| `random-drop:LOG` |" in summary.with_suffix(".md").read_text()
+    assert summary.with_suffix(".png").stat().st_size > 1000
+
+
+def test_other_photographs_are_not_mixed(prepared, written, tmp_path):
+    records = tmp_path / "records"
+    records.mkdir()
+    (records / "a-lr1-fold1.json").write_text(
+        json.dumps({"loss": "a", "rate": 1, "fold": 1, "data": "x", "curve": {}})
+    )
+    result = every_script.start(
+        *("run_protocol", written, "--data", prepared, "--out", tmp_path / "out"),
+        *("--records", records),
+    )
+    assert result.returncode == 2
+    assert "measured on other photographs" in result.stderr
+
+
+def test_another_width_is_refused(phantom, written, tmp_path):
+    result = every_script.start(
+        *("run_protocol", written, "--data", phantom, "--out", tmp_path / "out"),
+        *("--records", tmp_path / "records"),
+    )
+    assert result.returncode == 2
+    assert "--width" in result.stderr
