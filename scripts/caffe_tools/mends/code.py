@@ -11,6 +11,8 @@ _SHUFFLE = re.compile(
 )
 _USING = re.compile(r"\busing\s+(?:::\s*)?std\s*::\s*random_shuffle\s*;")
 _MENTION = re.compile(r"(?:(?<!\w)(?:::\s*)?\bstd\s*::\s*)?\brandom_shuffle\b")
+# Blanks, also those of a line that goes on.
+_END = re.compile(r"(?:\s|\\\n)+\Z")
 _RNG = "caffe/util/rng.hpp"
 
 
@@ -36,13 +38,16 @@ def _limit(text: str) -> str:
     """Leave the second argument to old versions of protobuf."""
     changes = []
     masked = cxx.code(text)
+    if cxx.declarations(masked, "SetTotalBytesLimit"):
+        # Of two of that name, it takes a compiler to know which is meant.
+        return text
     for at, arguments in _limit_calls(text):
         # A macro cannot hold directives.
         if arguments and len(arguments) == 2 and not cxx.in_directive(masked, at):
             (_, begin), (_, end) = arguments
             guarded = (
                 "\n#if GOOGLE_PROTOBUF_VERSION < 3006000\n"
-                f"    {text[begin:end].strip()}\n"
+                f"    {_END.sub('', text[begin:end]).strip()}\n"
                 "#endif\n    "
             )
             changes.append((begin, end, guarded))
@@ -76,7 +81,7 @@ def _shuffles(text: str) -> list[tuple[re.Match, int]]:
 
 def _shuffle(text: str) -> str:
     calls = _shuffles(text)
-    if any(count != 2 for _, count in calls):
+    if any(count != 2 for _, count in calls) or cxx.hides(cxx.code(text), "caffe"):
         return text
     new = cxx.splice(text, [(*m.span(), "caffe::shuffle") for m, _ in calls])
     masked = cxx.code(new)

@@ -1,5 +1,7 @@
 """Reading C++ well enough to change names, calls and includes in it."""
 
+import bisect
+import functools
 import re
 from collections.abc import Iterable
 
@@ -20,16 +22,33 @@ _DEFINED = re.compile(r"([ \t]*#[ \t]*define[ \t]+\w+(?:\([^()\n]*\))?)(.*)", re
 # Words before a name that is used, not declared.
 _BEFORE_USE = frozenset(
     (
-        *("return", "case", "else", "do", "throw", "goto", "sizeof", "new", "delete"),
+        *("return", "case", "else", "do", "throw", "sizeof", "new", "delete"),
         *("and", "or", "not", "xor", "bitand", "bitor", "compl", "and_eq", "or_eq"),
         *("xor_eq", "not_eq", "co_return", "co_yield", "co_await", "typeid"),
     )
 )
-_ENUM = re.compile(r"\benum\b[^;{}()]*\{([^{}]*)\}")
+# Lists in braces or brackets that declare names: values, and parts of a value.
+_ENUM = re.compile(r"\benum\b[^;{}()]*\{((?:[^{}]|\{[^{}]*\})*)\}")
+_PARTS = re.compile(r"\bauto\b[\s&]*\[([^\[\]]*)\]")
+# What stands between the begin of a statement and a name that it declares: `type*`,
+# `type a, `, `} ` of a struct, `decltype(x)`, `[[attribute]]`, `type (*`.
+# Each repeated part can be read in one way only, or a long statement takes for ever.
+_WORD = r"[\w:]+(?![\w:])"
+_VALUE = r"\s*(?:\[[^][]*\]\s*|=[^,]*)?"
+_TYPE = re.compile(rf"\s*(?:{_WORD}[\s*&]*(?:<[^;{{}}()]*>[\s*&]*)?)+(?<=[*&>])")
+_LIST = re.compile(
+    rf"\s*(?:{_WORD}[\s*&]+)+{_WORD}{_VALUE}(?:,[\s*&]*{_WORD}{_VALUE})*,[\s*&]*"
+)
+_KIND = re.compile(r"\b(?:decltype|alignas|typeof|__attribute__)\s*\(.*\)", re.DOTALL)
+_POINTER = re.compile(r"[\w>*&]\s*\(\s*[*&]+")
+_PASTES = re.compile(
+    r"^[ \t]*#[ \t]*define[ \t]+(\w+)\((?:\\\n|[^\n])*##", re.MULTILINE
+)
 _DIRECTIVE = re.compile(r"^[ \t]*#[ \t]*(if|ifdef|ifndef|elif|else|endif)\b(.*)$")
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"]([^>"\n]+)[>"]', re.MULTILINE)
 
 
+@functools.lru_cache(maxsize=8)
 def code(text: str) -> str:
     """Return the text with blanks in place of comments and strings.
 
@@ -44,9 +63,17 @@ def code(text: str) -> str:
 
 def in_directive(masked: str, at: int) -> bool:
     """Return whether a position is in a directive, such as the value of a macro."""
-    return any(m.start() <= at < m.end() for m in _LOGICAL.finditer(masked))
+    spans = _directives(masked)
+    last = bisect.bisect_right(spans, (at, len(masked))) - 1
+    return last >= 0 and at < spans[last][1]
 
 
+@functools.lru_cache(maxsize=8)
+def _directives(masked: str) -> list[tuple[int, int]]:
+    return [match.span() for match in _LOGICAL.finditer(masked)]
+
+
+@functools.lru_cache(maxsize=8)
 def depths(masked: str) -> list[int]:
     """Return for the start of each line how many brackets are open there.
 
@@ -71,6 +98,7 @@ def depths(masked: str) -> list[int]:
     return found
 
 
+@functools.lru_cache(maxsize=8)
 def _statements(masked: str) -> str:
     """Return the text without directives; what a macro stands for is a statement."""
 
@@ -83,12 +111,46 @@ def _statements(masked: str) -> str:
     return _LOGICAL.sub(blank, masked)
 
 
+@functools.lru_cache(maxsize=8)
+def _ends(plain: str) -> list[int]:
+    """Return where statements and blocks end or begin."""
+    return [match.end() for match in re.finditer("[;{}]", plain)]
+
+
+def _last(text: str, at: int) -> int:
+    """Return the end of what is before a position, without blanks."""
+    while at and text[at - 1].isspace():
+        at -= 1
+    return at
+
+
 def is_member(masked: str, at: int) -> bool:
     """Return whether what begins at a position belongs to what is before it."""
-    before = masked[:at].rstrip()
-    if before.endswith("..."):
+    end = _last(masked, at)
+    if masked.endswith("...", 0, end):
         return False
-    return before.endswith((".", "->", "::"))
+    return masked.endswith((".", "->", "::"), 0, end)
+
+
+def pasted(masked: str, at: int) -> bool:
+    """Return whether a position is in a call of a macro that makes names by `##`."""
+    for name in set(_PASTES.findall(masked)):
+        for call in re.finditer(rf"\b{name}\s*(?=\()", masked):
+            if call.end() < at and not in_directive(masked, call.start()):
+                found = arguments(masked, call.end())
+                if found and at < found[1]:
+                    return True
+    return False
+
+
+def hides(masked: str, name: str) -> bool:
+    """Return whether the text has a namespace of this name in another one."""
+    depth = depths(masked)
+    for match in re.finditer(rf"\bnamespace\s+([\w:]+\s*::\s*)?{name}\s*[{{=]", masked):
+        line = masked[masked.rfind("\n", 0, match.start()) + 1 : match.start()]
+        if match[1] or depth[line_of(masked, match.start()) - 1] or "{" in line:
+            return True
+    return False
 
 
 def declarations(masked: str, name: str) -> list[int]:
@@ -104,31 +166,54 @@ def declarations(masked: str, name: str) -> list[int]:
     if name not in masked:
         return []
     plain = _statements(masked)
+    ends = _ends(plain)
     found = []
     for match in re.finditer(rf"\b{name}\b", plain):
-        before, after = plain[: match.start()].rstrip(), plain[match.end() :].lstrip()
-        if is_member(plain, match.start()):
+        at = match.start()
+        if is_member(plain, at):
             continue
-        # Nobody assigns to a constant of a library.
-        if re.match(r"=(?!=)", after):
-            found.append(match.start())
-            continue
-        word = re.search(r"(\w+)$", before)
-        if word and not word[1][0].isdigit() and word[1] not in _BEFORE_USE:
-            found.append(match.start())
-            continue
-        # `type* name`, where a product would be of no use.
-        start = max(before.rfind(c) for c in ";{}") + 1
-        kind = re.fullmatch(r"\s*(?:[\w:]+\s*(?:<[^;{}()]*>)?[\s*&]*)+", before[start:])
-        used = _BEFORE_USE.intersection(re.findall(r"\w+", before[start:]))
-        if kind and before[-1:] in "*&>" and not used and before[start:].strip():
-            found.append(match.start())
-    for enum in _ENUM.finditer(plain):
-        for value in re.finditer(rf"(?:^|,)\s*({name})\b", enum[1]):
-            found.append(enum.start(1) + value.start(1))
+        begin = bisect.bisect_right(ends, at)
+        begin = ends[begin - 1] if begin else 0
+        rest = bisect.bisect_left(ends, match.end())
+        rest = ends[rest] if rest < len(ends) else len(plain)
+        after = plain[match.end() : rest].lstrip()
+        if _declares(plain[begin:at].rstrip(), after, plain[begin - 1 : begin]):
+            found.append(at)
+    # Directives end statements, but no list.
+    lists = _LOGICAL.sub(lambda m: re.sub(r"[^\n]", " ", m[0]), masked)
+    for values in (*_ENUM.finditer(lists), *_PARTS.finditer(lists)):
+        for value in re.finditer(rf"(?:^|,)\s*({name})\b", values[1]):
+            found.append(values.start(1) + value.start(1))
     return sorted(set(found))
 
 
+def _declares(before: str, after: str, end: str) -> bool:
+    """Return whether a name is declared, by its statement before and after it.
+
+    `end` is what ended the statement before that.
+    """
+    # Nobody assigns to a constant of a library.
+    if re.match(r"=(?!=)", after):
+        return True
+    word = re.search(r"(\w+)$", before)
+    if word:
+        return not word[1][0].isdigit() and word[1] not in _BEFORE_USE
+    if not before:
+        # A variable or type after the braces of its struct, or a label.
+        return (end == "}" and after[:1] in (";", ",", "[")) or bool(
+            re.match(r":(?!:)", after)
+        )
+    if _BEFORE_USE.intersection(re.findall(r"\w+", before)):
+        return False
+    if before.endswith("]]") or (_KIND.search(before) and before.endswith(")")):
+        return True
+    if re.search(_POINTER.pattern + r"$", before) and re.match(r"\)\s*[(\[]", after):
+        return True
+    # `type* name`, where a product would be of no use; `type a, name`.
+    return bool(_TYPE.fullmatch(before) or _LIST.fullmatch(before))
+
+
+@functools.lru_cache(maxsize=8)
 def includes(text: str) -> list[tuple[int, str]]:
     """Return the line (from 0) and the name of each file that the text includes."""
     # In the masked text, "names" are blank, but the directive is still there.
@@ -141,6 +226,7 @@ def includes(text: str) -> list[tuple[int, str]]:
     return found
 
 
+@functools.lru_cache(maxsize=8)
 def conditions(text: str) -> list[frozenset[str]]:
     """Return for each line the conditions of the preprocessor that it stands under."""
     stack: list[tuple[str, ...]] = []
@@ -214,11 +300,11 @@ def _between_statements(text: str) -> list[tuple[int, str]]:
     raw = text.split("\n")
     found = []
     for number, name in includes(text):
-        before = plain[: starts[number]].rstrip()
+        end = _last(plain, starts[number])
         last = number + 1 == len(raw) or raw[number].rstrip().endswith("\\")
         # A comment may go on in the next line.
         open_ended = "/*" in raw[number] and "*/" not in raw[number].split("/*")[-1]
-        free = depth[number] == 0 and before[-1:] in ("", ";", "}")
+        free = depth[number] == 0 and plain[max(end - 1, 0) : end] in ("", ";", "}")
         if free and not last and not open_ended:
             found.append((number, name))
     return found
@@ -272,6 +358,8 @@ def arguments(masked: str, opening: int) -> tuple[list[tuple[int, int]], int] | 
 
 def splice(text: str, changes: Iterable[tuple[int, int, str]]) -> str:
     """Return the text with parts from begin to end replaced."""
-    for begin, end, new in sorted(changes, reverse=True):
-        text = text[:begin] + new + text[end:]
-    return text
+    parts, at = [], 0
+    for begin, end, new in sorted(changes):
+        parts += [text[at:begin], new]
+        at = end
+    return "".join([*parts, text[at:]])

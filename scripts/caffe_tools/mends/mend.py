@@ -1,8 +1,10 @@
 """What a mend is: a change of meaning, made whole or not at all."""
 
+import bisect
 import dataclasses
 import difflib
 import fnmatch
+import functools
 import re
 from collections.abc import Callable
 
@@ -134,7 +136,12 @@ def covers(patterns: str, path: str) -> bool:
 
 def line_of(text: str, at: int) -> int:
     """Return the number of the line of a position, from 1."""
-    return text.count("\n", 0, at) + 1
+    return bisect.bisect_left(_line_ends(text), at) + 1
+
+
+@functools.lru_cache(maxsize=8)
+def _line_ends(text: str) -> list[int]:
+    return [match.start() for match in re.finditer("\n", text)]
 
 
 def on_lines(text: str, change: Callable[[str], str]) -> str:

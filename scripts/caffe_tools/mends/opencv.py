@@ -13,7 +13,11 @@ _NAME = re.compile(
     r"(?:(?:(?<![\w>])::\s*)?\bcv\s*::\s*|(?<![\w>])::\s*)?\b(CV_[A-Za-z]\w*)\b"
 )
 # Lines that define an old name or ask for it: somebody has seen to the versions.
-_ASKED = re.compile(r"^[ \t]*#[ \t]*(?:define|undef|ifdef|ifndef|if|elif)\b.*$", re.M)
+_ASKED = re.compile(
+    r"^[ \t]*#[ \t]*(?:define|undef|ifdef|ifndef|if|elif|error|warning)\b"
+    r"(?:\\\n|[^\n])*",
+    re.M,
+)
 _VERSION = "#include <opencv2/core/version.hpp>\n"
 _HEADERS = re.compile(
     r"^([ \t]*#[ \t]*include[ \t]*(?:"
@@ -25,7 +29,7 @@ _HEADERS = re.compile(
 )
 _OPENCV = r"^opencv2?/|^(?:cv|cxcore|highgui)\.h$"
 _WHOLE = {"opencv2/opencv.hpp", "opencv/cv.hpp", "opencv/cv.h"}
-_GUARDED = re.compile(r"^#if CV_MAJOR_VERSION < [45]\n\Z", re.M)
+_GUARDS = tuple(f"\n#if CV_MAJOR_VERSION < {version}\n" for version in (4, 5))
 # What OpenCV 4 still has under such a name, and its C++ headers do, too.
 _KEPT = re.compile(
     r"CV_(?:RGB|MAKE_?TYPE|MAT_\w+|PI|2PI|LOG2|ELEM_SIZE1?|USRTYPE1|CN_\w+|DEPTH_\w+"
@@ -51,7 +55,13 @@ def _uses(text: str) -> list[tuple[int, int, str]]:
     masked = _ASKED.sub(_blank_asked, cxx.code(text))
     found = [m for m in _NAME.finditer(masked) if not cxx.is_member(masked, m.start())]
     own = {name for name in {m[1] for m in found} if cxx.declarations(masked, name)}
+    own |= _defined(text)
     return [(*m.span(), m[1]) for m in found if m[1] not in own or "cv" in m[0]]
+
+
+def _defined(text: str) -> set[str]:
+    """Return the old names that the file defines as macros of its own."""
+    return set(re.findall(r"#[ \t]*define[ \t]+(CV_\w+)", cxx.code(text)))
 
 
 def _own_or_not(text: str) -> list[tuple[int, str]]:
@@ -73,17 +83,31 @@ def _own_or_not(text: str) -> list[tuple[int, str]]:
 
 
 def _blank_asked(match: re.Match) -> str:
-    """Blank what a directive asks about or defines; a value that it defines stays."""
-    begin = re.match(r"^([ \t]*#[ \t]*define[ \t]+\w+)(.*)$", match[0], re.S)
-    if begin:
-        return " " * len(begin[1]) + begin[2]
-    return " " * len(match[0])
+    """Blank what a directive asks about or defines; a value that it defines stays.
+
+    Of the value, the parameters of the macro are blanked.
+    """
+    begin = re.match(r"^[ \t]*#[ \t]*define[ \t]+\w+(?:\(([^()]*)\))?", match[0])
+    if not begin:
+        return _blank(match[0])
+    value = match[0][begin.end() :]
+    for name in re.findall(r"\bCV_\w+", begin[1] or ""):
+        value = re.sub(rf"\b{name}\b", _blank(name), value)
+    return _blank(begin[0]) + value
+
+
+def _blank(text: str) -> str:
+    return re.sub(r"[^\n]", " ", text)
 
 
 def _mend(text: str) -> str:
     changes, added = [], []
     masked = cxx.code(text)
-    for begin, end, name in _uses(text):
+    # Where `cv` is something else, or a macro makes another name of it, nothing fits.
+    sure = not cxx.hides(masked, "cv")
+    for begin, end, name in _uses(text) if sure else []:
+        if cxx.pasted(masked, begin):
+            continue
         new = opencv_names.successor(name)
         if new:
             changes.append((begin, end, f"cv::{new}"))
@@ -107,7 +131,7 @@ def _headers(text: str) -> list[re.Match]:
         for match in _HEADERS.finditer(text)
         # Not in a comment or a string.
         if masked[match.start() : match.end()].lstrip()[:1] == "#"
-        and not _GUARDED.search(text[: match.start()])
+        and not text.endswith(_GUARDS, 0, match.start())
     ]
 
 
@@ -180,10 +204,9 @@ def _guarded(match: re.Match) -> str:
 
 def _left(text: str) -> list[Remark]:
     masked = cxx.code(text)
-    defined = set(re.findall(r"#\s*define\s+(CV_\w+)", masked))
     remarks = []
     for begin, _, name in _uses(text):
-        if name not in defined and not _KEPT.match(name):
+        if not _KEPT.match(name):
             what = f"OpenCV 4 and newer have no {name}: use its name in cv::"
             remarks.append(Remark(line_of(text, begin), what))
     for at, name in _own_or_not(text):
