@@ -98,7 +98,10 @@ def main() -> int:
                 "your edits, or --revert, and then see the diff"
             )
         changes = patching.planned(root, state, parameters.numbers(options.number))
-        sys.stdout.writelines(planning.differences(changes, root))
+        # Sources may be in any encoding, and `git apply` wants their bytes.
+        for line in planning.differences(changes, root):
+            sys.stdout.buffer.write(line.encode("utf-8", "surrogateescape"))
+        sys.stdout.buffer.flush()
         for line in planning.told(root):
             print(line, file=sys.stderr)
         return 0

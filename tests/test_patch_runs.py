@@ -46,7 +46,8 @@ def test_two_runs_at_once_never_mix(tree):
 
 
 @pytest.mark.parametrize("action", [patching.apply, patching.revert])
-def test_a_tree_where_another_run_works_is_left_alone(tree, action):
+def test_a_tree_where_another_run_works_is_left_alone(tree, action, monkeypatch):
+    monkeypatch.setattr(record, "PATIENCE", 0.2)
     patching.apply(tree)
     before = state(tree)
     with record.alone(tree), pytest.raises(ToolError, match="at work in"):

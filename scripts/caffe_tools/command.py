@@ -1,5 +1,6 @@
 """How the programs that need nothing but Python end."""
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -16,6 +17,9 @@ def run(main: Callable[[], int | None], interrupted: str = "") -> None:
     interrupted : str
         What to say after Ctrl-C.
     """
+    # A name or a line of a user's tree may have what the terminal cannot show.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         sys.exit(main() or 0)
     except ToolError as error:

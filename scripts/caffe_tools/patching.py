@@ -83,9 +83,15 @@ def check(root: Path) -> State:
     Raises
     ------
     ToolError
-        If it is not a Caffe tree, or its state cannot be read.
+        If it is not a Caffe tree, or its state cannot be read, or another run is
+        changing it.
     """
     check_tree(root)
+    with record.still(root):
+        return _check(root)
+
+
+def _check(root: Path) -> State:
     manifest = record.read_manifest(root)
     if not manifest:
         return State.RECORD_LOST if recovery.traces(root) else State.NOT_PATCHED
@@ -126,11 +132,12 @@ def planned(
     ToolError
         On any conflict.
     """
-    if state is State.RECORD_LOST:
-        originals, earlier = recovery.found(root)
-    else:
-        originals, earlier = None, record.read_manifest(root).get("numbers", {})
-    return plan(root, earlier | (numbers or {}), originals=originals)
+    with record.still(root):
+        if state is State.RECORD_LOST:
+            originals, earlier = recovery.found(root)
+        else:
+            originals, earlier = None, record.read_manifest(root).get("numbers", {})
+        return plan(root, earlier | (numbers or {}), originals=originals)
 
 
 def revert(root: Path) -> list[str]:

@@ -280,11 +280,13 @@ def differences(changes: list[Change], root: Path) -> Iterator[str]:
         old = read_file(root / change.path)
         if old == change.after:
             continue
+        # Where a name has a blank, a tab tells `patch` its end.
+        end = "\t" if " " in change.path else ""
         for line in difflib.unified_diff(
             split_lines(decode(old or b"")),
             split_lines(decode(change.after)),
-            "/dev/null" if old is None else f"a/{change.path}",
-            f"b/{change.path}",
+            "/dev/null" if old is None else f"a/{change.path}{end}",
+            f"b/{change.path}{end}",
         ):
             whole = line.endswith("\n")
             yield line if whole else f"{line}\n\\ No newline at end of file\n"

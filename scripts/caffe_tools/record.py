@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from caffe_tools.errors import ToolError
 STATE = ".randrop"
 TEMPORARY = ".randrop-new"
 _REMOVED = ".randrop-removed"
+PATIENCE = 10.0
+"""For how many seconds to wait for another run: patching takes some."""
 
 
 def digest(content: bytes | None) -> str | None:
@@ -39,22 +42,56 @@ def alone(root: Path) -> Iterator[None]:
     Raises
     ------
     ToolError
-        If another run is at work in the tree.
+        If another run is at work in the tree, and goes on for `PATIENCE`.
     """
     folder = os.open(root, os.O_RDONLY)
     try:
+        _lock(folder, fcntl.LOCK_EX, root)
+        yield
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def still(root: Path) -> Iterator[None]:
+    """Keep runs that write out of a tree that is read; others may read it, too.
+
+    Raises
+    ------
+    ToolError
+        As `alone` does.
+    """
+    try:
+        folder = os.open(root, os.O_RDONLY)
+    except OSError:
+        # Of a folder that cannot be listed, what is in it may be read all the same.
+        yield
+        return
+    try:
+        _lock(folder, fcntl.LOCK_SH, root)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, kind: int, root: Path) -> None:
+    """Lock an open folder, as soon as others let go of it."""
+    end = time.monotonic() + PATIENCE
+    while True:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, kind | fcntl.LOCK_NB)
         except OSError as error:
             # Some network disks have no locks for folders: go on without.
-            if error.errno == errno.EWOULDBLOCK:
+            if error.errno != errno.EWOULDBLOCK:
+                return
+            if time.monotonic() >= end:
                 raise ToolError(
                     f"another run of this tool is at work in {root}. Nothing was "
                     "written. Wait until it has ended, and run this again"
                 ) from error
-        yield
-    finally:
-        os.close(folder)
+            time.sleep(0.05)
+        else:
+            return
 
 
 def read_manifest(root: Path) -> dict:
