@@ -18,15 +18,11 @@ Needs root for disks; without it those cases are left out. The exit status is 1 
 case fails.
 """
 
-import argparse
-import collections
 import functools
 import os
-import random
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -37,6 +33,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 import every_script  # noqa: E402
 import numpy as np  # noqa: E402
+from cases import Fault, options_of, run, wanted  # noqa: E402
 from small_training import command, weights  # noqa: E402
 
 LATE = 300
@@ -53,15 +50,6 @@ READERS = {
     "organs_run": ("evaluate_labels",),
     "maps": ("evaluate",),
 }
-
-
-class Fault(Exception):  # noqa: N818
-    """A fault that a case reveals."""
-
-
-def wanted(holds, why):
-    if not holds:
-        raise Fault(why)
 
 
 def words_of(name, world, out):
@@ -186,6 +174,7 @@ class Cases:
         return name
 
     def damaged(self, draw, out):
+        out.mkdir()
         part = draw.choice(list(READERS))
         name = draw.choice(READERS[part])
         world = every_script.World(**vars(self.world))
@@ -240,56 +229,15 @@ KINDS = {
 }
 
 
-def arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of the first case")
-    parser.add_argument("--count", type=int, default=1, help="how many cases")
-    parser.add_argument("--seconds", type=float, help="stop after so many")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--tried", help="append the counts to this file")
-    return parser.parse_args()
-
-
-def main():
-    options = arguments()
-    import tried
-
-    sums, faults, start = collections.Counter(), 0, time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="randrop-faults-") as name:
-        folder = Path(name)
-        cases = Cases(folder)
-        for seed in range(options.seed, options.seed + options.count):
-            if options.seconds and time.monotonic() - start > options.seconds:
-                break
-            kind = options.kinds[seed % len(options.kinds)]
-            line = f"build/venv/bin/python tests/faults.py --seed {seed} --kinds {kind}"
-            out = folder / f"case{seed}"
-            try:
-                if kind == "damaged":
-                    out.mkdir()
-                told = KINDS[kind](cases, random.Random(seed), out)
-            except NotImplementedError:
-                sums["left out: no disks here"] += 1
-                continue
-            except Fault as fault:
-                faults += 1
-                sums[kind] += 1
-                print(f"FAILED: {line}\n  {kind}: {fault}", flush=True)
-                continue
-            finally:
-                shutil.rmtree(out, ignore_errors=True)
-            sums[kind] += 1
-            print(f"ok: {line}  # {kind}: {told}", flush=True)
-    told = ", ".join(f"{count} {what}" for what, count in sorted(sums.items()))
-    print(f"{sum(sums.values())} cases: {told}; {faults} faults")
-    count = sum(n for what, n in sums.items() if what in KINDS)
-    seconds = time.monotonic() - start
-    tried.add(options.tried, "kills, disks and damaged files", count, faults, seconds,
-              options.seed)  # fmt: skip
-    sys.exit(1 if faults else 0)
+def prepare(folder):
+    cases = Cases(folder)
+    return {kind: functools.partial(case, cases) for kind, case in KINDS.items()}
 
 
 if __name__ == "__main__":
-    main()
+    run(
+        options_of(__doc__, list(KINDS)),
+        "faults",
+        "kills, disks and damaged files",
+        prepare,
+    )

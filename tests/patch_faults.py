@@ -10,14 +10,10 @@ the tree must end at "patched" and, reverted, at the original to the byte, witho
 file left behind. The exit status is 1 when a case fails.
 """
 
-import argparse
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -25,6 +21,7 @@ SCRIPT = HERE.parent / "scripts/patch_caffe.py"
 sys.path[:0] = [str(HERE), str(HERE.parent / "scripts"), str(HERE.parent)]
 
 import forks  # noqa: E402
+from cases import options_of, run, wanted  # noqa: E402
 from test_forks import state  # noqa: E402
 
 KINDS = (
@@ -32,6 +29,7 @@ KINDS = (
     *("local-edits", "links", "committed", "staged", "ssd", "no-openmp", "shuffles"),
 )
 EDITED = "src/caffe/net.cpp"
+KIND = "kill"
 EDIT = "\n// the user's\n"
 # Kills the process at the n-th call that changes the disk; the version is another one
 # if the second word says so.
@@ -61,16 +59,7 @@ runpy.run_path(script, run_name="__main__")
 """
 
 
-class Fault(Exception):  # noqa: N818
-    """A fault that a case reveals."""
-
-
-def wanted(holds, why):
-    if not holds:
-        raise Fault(why)
-
-
-def run(moment, other, tree, *action):
+def tool(moment, other, tree, *action):
     words = [sys.executable, "-c", RUN, str(moment), str(other), str(SCRIPT)]
     done = subprocess.run(
         [*words, str(tree), *action], capture_output=True, text=True, check=False
@@ -97,17 +86,17 @@ def case(draw, folder, bvlc, other):
         version = other if action == "update" else "-"
         words = ["--revert"] if action == "revert" else []
         moment = int(2 ** draw.uniform(0, 11))
-        done, killed = run(moment, version, tree, *words)
+        done, killed = tool(moment, version, tree, *words)
         story.append(f"{action} killed at {moment}" if killed else action)
         known = killed or done.returncode == 0 or "nothing to revert" in done.stderr
         wanted(known, f"{story}: {done.stderr}")
-        done, _ = run(0, "-", tree, "--check")
+        done, _ = tool(0, "-", tree, "--check")
         wanted(done.returncode in (0, 1, 3, 4, 5, 6), f"{story}: {done.stderr}")
-    done, _ = run(0, "-", tree)
+    done, _ = tool(0, "-", tree)
     wanted(done.returncode == 0, f"{story}, patch: {done.stderr}")
-    done, _ = run(0, "-", tree, "--check")
+    done, _ = tool(0, "-", tree, "--check")
     wanted(done.returncode == 0, f"{story}: at the end {done.stdout}{done.stderr}")
-    done, _ = run(0, "-", tree, "--revert")
+    done, _ = tool(0, "-", tree, "--revert")
     wanted(done.returncode == 0, f"{story}, revert: {done.stderr}")
     if edited:
         path = tree / EDITED
@@ -130,48 +119,13 @@ def another_version(folder):
     return folder
 
 
-def arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of the first case")
-    parser.add_argument("--count", type=int, default=1, help="how many cases")
-    parser.add_argument("--seconds", type=float, help="stop after so many")
-    parser.add_argument("--tried", help="append the counts to this file")
-    return parser.parse_args()
-
-
-def main():
-    options = arguments()
-    import tried
-
-    start, cases, faults = time.monotonic(), 0, 0
-    with tempfile.TemporaryDirectory(prefix="randrop-patch-faults-") as name:
-        place = Path(name)
-        bvlc = forks.pristine(place / "bvlc")
-        for large in ("docs", "examples", "data", "models", "matlab"):
-            shutil.rmtree(bvlc / large)
-        other = another_version(place / "other")
-        for seed in range(options.seed, options.seed + options.count):
-            if options.seconds and time.monotonic() - start > options.seconds:
-                break
-            line = f"build/venv/bin/python tests/patch_faults.py --seed {seed}"
-            folder = place / f"case{seed}"
-            cases += 1
-            try:
-                print(f"ok: {line}  # {case(random.Random(seed), folder, bvlc, other)}")
-            except Fault as fault:
-                faults += 1
-                print(f"FAILED: {line}\n  {fault}")
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-            sys.stdout.flush()
-    print(f"{cases} cases, {faults} faults, {time.monotonic() - start:.0f} s")
-    seconds = time.monotonic() - start
-    tried.add(options.tried, "kills of the patch tool", cases, faults, seconds,
-              options.seed)  # fmt: skip
-    sys.exit(1 if faults else 0)
+def prepare(place):
+    bvlc = forks.pristine(place / "bvlc")
+    for large in ("docs", "examples", "data", "models", "matlab"):
+        shutil.rmtree(bvlc / large)
+    other = another_version(place / "other")
+    return {KIND: lambda draw, folder: case(draw, folder, bvlc, other)}
 
 
 if __name__ == "__main__":
-    main()
+    run(options_of(__doc__, [KIND]), "patch_faults", "kills of the patch tool", prepare)

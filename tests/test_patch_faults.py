@@ -20,4 +20,4 @@ def test_a_killed_patch_can_always_be_told_completed_and_undone(bvlc):
             check=False,
         )
         assert result.returncode == 0, result.stdout + result.stderr
-        assert re.search(r"3 cases, 0 faults", result.stdout)
+        assert re.search(r"3 cases: 3 kill; 0 faults", result.stdout)
