@@ -30,6 +30,7 @@ Reads the layout as distributed and writes into OUT:
                                and how many lesions and pixels of each type it has
   statistics.json              the same by type and subset, with each type's share
   contact.png                  all of them with their lesions outlined
+  arrays/                      with --arrays: the photographs as trainings read them
 
 Layouts:
 """
@@ -38,6 +39,7 @@ EXAMPLES = """\
   prepare.py idrid ~/IDRiD/"A. Segmentation" build/idrid --width 1440
   prepare.py eophtha ~/e-ophtha build/eophtha
   prepare.py ddr ~/DDR build/ddr --width 1024
+  prepare.py idrid ~/IDRiD/"A. Segmentation" build/full --width 4288 --arrays
   prepare.py folder ~/mine build/mine --validation-share 0.25 --seed 1
 
 After an interruption, run the same command again to continue. Then run
@@ -65,7 +67,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     own = source / "split.json"
     chosen = options.split or (own if own.is_file() else None)
-    manifest = prepare(groups, out, settings, options.workers, chosen, _complete)
+    manifest = prepare(
+        groups, out, settings, options.workers, chosen, _complete, options.arrays
+    )
     found = statistics(manifest)
     for lesion, lines in found.items():
         for subset, line in lines.items():
@@ -143,6 +147,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     add("--seed", type=int, default=0, help="seed of that draw")
     add("--workers", type=int, default=2, help="parallel processes")
+    add(
+        "--arrays",
+        action="store_true",
+        help="also write decoded photographs, 4 bytes per pixel (36 MB for one of "
+        "3450 x 2600), which all data workers share: a training starts at once and "
+        "needs a fraction of the memory. A set that exists gets them, too",
+    )
     return parser.parse_args(arguments)
 
 

@@ -16,7 +16,8 @@ from google.protobuf import text_format
 
 from randrop import cli, nets
 from randrop.data import read_dataset
-from randrop.data.patches import LEVELS, ZERO, Options, PatchSource
+from randrop.data.arrays import LEVELS, ZERO
+from randrop.data.patches import Options, PatchSource
 from randrop.errors import UserError
 from randrop.files import ownership, replacing
 from randrop.files.documents import read_photograph_run

@@ -11,6 +11,7 @@ from typing import Any
 import _start  # noqa: F401
 
 from randrop import cli
+from randrop.data.patches import DRAWS
 from randrop.errors import UserError
 from randrop.files.locks import locked
 from randrop.losses.registry import ACTIVATIONS, NAMES
@@ -88,6 +89,12 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         nargs="+",
         metavar="TYPE=W",
         help="relative frequency of each type among these patches; default: 1",
+    )
+    add(
+        "--lesion-draw",
+        choices=DRAWS,
+        help="what these patches are drawn by: pixel sees large lesions more often, "
+        "lesion all lesions of a photograph equally often; default: pixel",
     )
     add("--seed", type=int, default=1, help="seed of weights, patches and masks")
     add("--workers", type=int, help="data workers")

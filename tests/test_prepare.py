@@ -387,7 +387,7 @@ def test_a_training_knows_frequencies_and_weights(caffe, tmp_path):
     common = ("--data", out, "--lesions", "MA", "--out", tmp_path / "run")
     result = train(
         *common, *("--loss", "exp-log:label_frequency=train"),
-        *("--lesion-weights", "MA=2"),
+        *("--lesion-weights", "MA=2", "--lesion-draw", "lesion"),
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     text = (tmp_path / "run/train_val.prototxt").read_text()
@@ -398,10 +398,38 @@ def test_a_training_knows_frequencies_and_weights(caffe, tmp_path):
     ]
     assert found[:2] == pytest.approx([1 - share, share], rel=1e-5)
     assert '\\"lesion_weights\\": {\\"MA\\": 2.0}' in text
+    assert '\\"lesion_draw\\": \\"lesion\\"' in text
     for word in ("HE=1", "MA=-1", "MA"):
         result = train(*common, "--force", "--lesion-weights", word)
         assert result.returncode == 2
         assert f"--lesion-weights {word}" in result.stderr
+
+
+def test_arrays_of_a_set_fit_it_and_are_kept_up_to_date(tmp_path):
+    """First without them, then with; a new photograph and a removed one follow."""
+    source, out = folder(tmp_path / "in"), tmp_path / "out"
+    plain = made(source, out)
+    assert not (out / "arrays").exists()
+    own = settings()
+
+    def again(**more):
+        groups = read_groups(source, own.layout)
+        return prepare(groups, out, own, workers=1, **more)
+
+    assert again(arrays=True) == plain
+    for name in ("eye0", "eye4"):
+        assert {p.suffix for p in (out / "arrays").glob(f"{name}.*")} == {
+            ".npy",
+            ".npz",
+        }
+    (source / "images/eye0.jpg").unlink()
+    (source / "masks/MA/eye0_MA.png").unlink()
+    photograph(source / "images/eye1.jpg", 77)
+    again()
+    assert not [*(out / "arrays").glob("eye0.*")]
+    patches = PatchSource(read_dataset(out), "all", Options(("MA",), 32))
+    for case in patches.ready:
+        assert isinstance(case.pixels.base, np.memmap), case.name
 
 
 # --- The script

@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -30,6 +30,7 @@ class PatchParams(Model):
     batch_size: Number = 2
     lesion_share: Share = 0.5
     lesion_weights: dict[Structure, NotNegative] | None = None
+    lesion_draw: Literal["pixel", "lesion"] = "pixel"
     augment: bool = True
     ignore_label: Int32 = IGNORE_LABEL
     workers: Count = 1
@@ -49,11 +50,12 @@ class LesionPatchDataLayer(PythonLayer):
 
     `param_str` is JSON: `root` and `lesions` (required), `split`, `subset`, `patch`,
     `batch_size`, `lesion_share`, `lesion_weights` (relative frequency of each type
-    among patches near a lesion: {"MA": 3, "HE": 1}), `augment`, `ignore_label`,
-    `workers` (processes that cut ahead; 0 cuts in the solver's own), `seed`,
-    `first_patch` (number of the first patch, to resume a training), `cycle` (start
-    again after this many patches; by default never in training, and after one pass in
-    validation, see below) and `classes`.
+    among patches near a lesion: {"MA": 3, "HE": 1}), `lesion_draw` ("pixel" sees large
+    lesions more often, "lesion" all of a photograph equally often), `augment`,
+    `ignore_label`, `workers` (processes that cut ahead; 0 cuts in the solver's own),
+    `seed`, `first_patch` (number of the first patch, to resume a training), `cycle`
+    (start again after this many patches; by default never in training, and after one
+    pass in validation, see below) and `classes`.
 
     In the TEST phase, patches start again from the first after each `cycle`, so that
     each validation sees the same ones. Every 100 batches, the log shows how long the

@@ -9,15 +9,9 @@ import lmdb
 import numpy as np
 from tqdm import tqdm
 
+from randrop.data.arrays import LEVELS, TRANSFORM, ZERO
 from randrop.data.datasets import Dataset
-from randrop.data.patches import (
-    LEVELS,
-    TRANSFORM,
-    ZERO,
-    Options,
-    PatchSource,
-    class_map,
-)
+from randrop.data.patches import Options, PatchSource, class_map
 from randrop.errors import UserError
 from randrop.files import building, write_json
 from randrop.pycaffe.build import import_caffe
@@ -34,7 +28,7 @@ def write_lmdb(
 ) -> dict[str, Any]:
     """Write the first patches that a data layer would cut, atomically.
 
-    `folder` receives SUBSET_data (3 x P x P, bytes: see `patches.TRANSFORM`) and
+    `folder` receives SUBSET_data (3 x P x P, bytes: see `arrays.TRANSFORM`) and
     SUBSET_label (C x P x P; with `classes` 1 x P x P, 0 for background), databases with
     the same keys in the same order, and manifest.json.
 

@@ -1,26 +1,24 @@
 """Patches for training and validation: their positions and augmentation."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
-from randrop.data.cases import IGNORE_LABEL, Case
+from randrop.data.arrays import FIELD, LEVELS, ZERO, Arrays, arrays_of
+from randrop.data.cases import IGNORE_LABEL, STRUCTURES
 from randrop.data.datasets import Dataset
-from randrop.data.preprocessing import INPUT_LIMIT, field_of_view, network_input
 from randrop.errors import UserError
 
-# Photographs are cached in 8 bits: a sixteenth of a standard deviation is far below the
-# noise, and a hundred photographs of 1440 x 956 then take half a gigabyte.
-LEVELS = 127 / INPUT_LIMIT
-ZERO = 128
-TRANSFORM = {"mean_value": [ZERO], "scale": 1 / LEVELS}
-"""What makes the network's input of those bytes, as Caffe's transform_param."""
 # The coverage from which a warped lesion counts: below a half, so that lesions of one
 # or two pixels do not vanish between the grid points.
 _COVERED = 0.35
 _SOLID = 200
+
+DRAWS = ("pixel", "lesion")
+"""What patches near a lesion are drawn by."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +37,10 @@ class Options:
     lesion_weights : tuple of float or None
         Relative frequency of each lesion type among those patches; None: all equal.
         Types that no mask has are skipped.
+    lesion_draw : {"pixel", "lesion"}
+        What a patch near a lesion is drawn by, after type and photograph: a pixel of
+        the mask, so that large lesions are seen more often, or first a lesion (an
+        8-connected region), so that all of the photograph are seen equally often.
     augment : bool
         Rotate, scale, mirror and recolour the patches, differently each time. Without
         it, patch k is always the same.
@@ -52,20 +54,24 @@ class Options:
     patch: int = 256
     lesion_share: float = 0.5
     lesion_weights: tuple[float, ...] | None = None
+    lesion_draw: str = "pixel"
     augment: bool = True
     seed: int = 1
     ignore_label: int = IGNORE_LABEL
 
 
-@dataclasses.dataclass(frozen=True)
-class _Ready:
-    """Photograph (H, W, 3), masks (C, H, W) and field of view, all uint8."""
+MORE = ("lesion_draw",)
+"""Options that have the same name in param_str, run.json and train.py's arguments."""
 
-    image: np.ndarray
-    masks: np.ndarray
-    unknown: tuple[bool, ...]  # of the types
-    field: np.ndarray
-    lesion_pixels: tuple[np.ndarray, ...]
+
+def more_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of MORE that differ from their defaults."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Options)}
+    return {
+        name: settings[name]
+        for name in MORE
+        if settings.get(name, defaults[name]) != defaults[name]
+    }
 
 
 class PatchSource:
@@ -88,19 +94,29 @@ class PatchSource:
     def __init__(self, dataset: Dataset, subset: str, options: Options) -> None:
         self.options = options
         cases = dataset.subset(subset)
-        self.ready = _all_ready(cases, options)
-        counts = [
-            sum(case.lesion_pixels[c].size for case in self.ready)
-            for c in range(len(options.lesions))
+        by_lesion = options.lesion_draw == "lesion"
+        self.ready = arrays_of(cases, options.lesions, by_lesion)
+        self.near = [
+            [case for case in self.ready if case.lesions[lesion].size]
+            for lesion in options.lesions
         ]
-        if not any(counts):
+        if not any(self.near):
             raise UserError(
                 f"no mask has a lesion: {', '.join(options.lesions)} of the "
                 f"{len(cases)} image(s) in subset '{subset}' of {dataset.root} are "
                 "empty. Check the mask folders and --lesions"
             )
-        self.present = [c for c, count in enumerate(counts) if count]
+        self.present = [c for c, cases in enumerate(self.near) if cases]
         self.chances = _chances(options, self.present)
+        self.order = {}
+        if by_lesion:
+            self.order = {
+                (case.name, lesion): _by_lesion(case.regions[lesion])
+                for case in self.ready
+                for lesion in options.lesions
+            }
+        # What OpenCV reads a mask from: the window of a patch is written here.
+        self.scratch = np.zeros(np.max([c.size for c in self.ready], axis=0), np.uint8)
 
     def patch(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return patch k.
@@ -118,32 +134,21 @@ class PatchSource:
         size = options.patch
         matrix = _placement(rng, centre, size, options.augment)
         image = cv2.warpAffine(
-            case.image,
+            case.pixels,
             matrix,
             (size, size),
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_CONSTANT,
-            borderValue=(ZERO,) * 3,
-        ).astype(np.float32)
+            borderValue=(ZERO,) * 4,
+        )[..., :3].astype(np.float32)
         image = (image - ZERO) * np.float32(1 / LEVELS)
-        label = np.empty((len(options.lesions), size, size), np.float32)
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        for c in range(len(options.lesions)):
-            covered = cv2.warpAffine(
-                case.masks[c],
-                matrix,
-                (size, size),
-                flags=flags,
-            )
-            label[c] = covered >= _SOLID * _COVERED
-            if case.unknown[c]:
+        bits = [STRUCTURES.index(lesion) for lesion in options.lesions]
+        *covered, inside = self._masks(case, matrix, [*bits, FIELD])
+        label = np.empty((len(bits), size, size), np.float32)
+        for c, lesion in enumerate(options.lesions):
+            label[c] = covered[c] >= _SOLID * _COVERED
+            if lesion in case.unknown:
                 label[c] = options.ignore_label
-        inside = cv2.warpAffine(
-            case.field,
-            matrix,
-            (size, size),
-            flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP,
-        )
         label[:, inside == 0] = options.ignore_label
         if options.augment:
             gain = rng.uniform(0.8, 1.25, 3).astype(np.float32)
@@ -151,23 +156,58 @@ class PatchSource:
             image = image * gain + shift * (inside > 0)[..., None]
         return np.ascontiguousarray(image.transpose(2, 0, 1)), label
 
-    def _place(self, rng: np.random.Generator) -> tuple[_Ready, np.ndarray]:
+    def _masks(
+        self, case: Arrays, matrix: np.ndarray, bits: Sequence[int]
+    ) -> list[np.ndarray]:
+        """Return the patch of each of these bits, uint8 (P, P), up to `_SOLID`.
+
+        The masks lie where they lie in the photograph: OpenCV computes coordinates in
+        single precision, so a window moved to the origin would give other pixels.
+        """
+        side = self.options.patch
+        box = _box(matrix, side, case.size)
+        window = case.pixels[..., 3][box]
+        layer = self.scratch[: case.size[0], : case.size[1]]
+        found = []
+        for bit in bits:
+            if not (window & np.uint8(1 << bit)).any():
+                found.append(np.zeros((side, side), np.uint8))
+                continue
+            layer[box] = (window >> np.uint8(bit) & 1) * np.uint8(_SOLID)
+            how = cv2.INTER_NEAREST if bit == FIELD else cv2.INTER_LINEAR
+            found.append(
+                cv2.warpAffine(
+                    layer, matrix, (side, side), flags=how | cv2.WARP_INVERSE_MAP
+                )
+            )
+        layer[box] = 0
+        return found
+
+    def _place(self, rng: np.random.Generator) -> tuple[Arrays, np.ndarray]:
         """Choose a photograph and the centre (x, y) of a patch in it."""
         size = self.options.patch
         if rng.random() < self.options.lesion_share:
             c = self.present[rng.integers(len(self.present))]
             if self.chances is not None:
                 c = self.present[rng.choice(len(self.present), p=self.chances)]
-            cases = [case for case in self.ready if case.lesion_pixels[c].size]
-            case = cases[rng.integers(len(cases))]
-            pixels = case.lesion_pixels[c]
+            case = self.near[c][rng.integers(len(self.near[c]))]
             jitter = rng.uniform(-size / 3, size / 3, 2)
+            y, x = divmod(self._lesion_pixel(rng, case, c), case.size[1])
         else:
             case = self.ready[rng.integers(len(self.ready))]
-            pixels = np.flatnonzero(case.field)
             jitter = np.zeros(2)
-        y, x = divmod(int(pixels[rng.integers(pixels.size)]), case.field.shape[1])
+            x, y = case.inside_position(rng.integers(case.inside[-1]))
         return case, np.array([x, y]) + jitter
+
+    def _lesion_pixel(self, rng: np.random.Generator, case: Arrays, c: int) -> int:
+        """Draw a pixel of a lesion type, y W + x."""
+        lesion = self.options.lesions[c]
+        pixels = case.lesions[lesion]
+        if not self.order:
+            return int(pixels[rng.integers(pixels.size)])
+        order, ends = self.order[case.name, lesion]
+        k = rng.integers(ends.size - 1)
+        return int(pixels[order[rng.integers(ends[k], ends[k + 1])]])
 
 
 def class_map(label: np.ndarray, ignore_label: int) -> np.ndarray:
@@ -209,33 +249,24 @@ def _chances(options: Options, present: Sequence[int]) -> np.ndarray | None:
     return there / there.sum()
 
 
-def _all_ready(cases: Sequence[Case], options: Options) -> list[_Ready]:
-    ready, errors = [], []
-    for case in cases:
-        try:
-            ready.append(_make_ready(case, options.lesions))
-        except UserError as error:
-            errors.append(str(error))
-    if errors:
-        raise UserError(
-            f"{len(errors)} of {len(cases)} images cannot be used, {len(ready)} can:\n"
-            + "\n".join(errors)
-        )
-    return ready
+def _by_lesion(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order of pixels by lesion, and where each lesion begins in it.
+
+    The last entry is the number of pixels.
+    """
+    order = np.argsort(numbers, kind="stable")
+    begins = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    return order, np.append(begins, numbers.size)
 
 
-def _make_ready(case: Case, lesions: tuple[str, ...]) -> _Ready:
-    image = case.image()
-    unknown = tuple(lesion in case.unknown for lesion in lesions)
-    masks = (case.masks(lesions) == 1).astype(np.uint8)
-    field = field_of_view(image)
-    levels = np.rint(network_input(image, field) * LEVELS + ZERO).astype(np.uint8)
-    return _Ready(
-        image=np.ascontiguousarray(levels.transpose(1, 2, 0)),
-        masks=masks * np.uint8(_SOLID),
-        unknown=unknown,
-        field=field.astype(np.uint8),
-        lesion_pixels=tuple(np.flatnonzero(mask * field) for mask in masks),
+def _box(matrix: np.ndarray, side: int, size: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the rows and columns of a photograph that a patch may touch."""
+    corners = matrix @ [[0, side, 0, side], [0, 0, side, side], [1, 1, 1, 1]]
+    low = np.floor(corners.min(axis=1)).astype(int) - 2
+    high = np.ceil(corners.max(axis=1)).astype(int) + 3
+    return (
+        slice(max(0, low[1]), max(0, min(size[0], high[1]))),
+        slice(max(0, low[0]), max(0, min(size[1], high[0]))),
     )
 
 

@@ -1,5 +1,6 @@
 """Preparing a data set as distributed: split, resumable work, manifest."""
 
+import dataclasses
 import hashlib
 import logging
 import shutil
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from randrop.data.arrays import FOLDER, write_arrays
 from randrop.data.cases import STRUCTURES, Case
 from randrop.data.cropping import prepare_case
 from randrop.data.layouts import Groups
@@ -46,6 +48,7 @@ def prepare(
     workers: int = 2,
     split_file: Path | None = None,
     complete: Callable[[Path, dict[str, Any]], None] | None = None,
+    arrays: bool = False,
 ) -> dict[str, Any]:
     """Write photographs and masks, cropped to the field of view and reduced.
 
@@ -70,6 +73,9 @@ def prepare(
         JSON file of the subsets; for the default see `splits.split_by_chance`.
     complete : callable, optional
         Called with the folder and the manifest before the folder is renamed.
+    arrays : bool
+        Also write arrays/, from which trainings cut patches without decoding; see
+        `arrays.write_arrays`. A set that has them keeps them up to date.
 
     Returns
     -------
@@ -104,6 +110,8 @@ def prepare(
             )
         try:
             _begin(half, out, wanted)
+            if arrays:
+                make_folder(half / FOLDER, out)
             facts = _all_prepared(cases, half, settings, workers)
             _tell_of_outside(facts)
             of = {name: subset for subset, names in subsets.items() for name in names}
@@ -165,7 +173,7 @@ def _begin(half: Path, out: Path, wanted: dict[str, Any]) -> None:
 
 def _leave_out_others(half: Path, names: set[str]) -> None:
     """Remove files of photographs that left the source, and empty folders."""
-    for pattern in ("images/*", "masks/*/*", "cases/*"):
+    for pattern in ("images/*", "masks/*/*", "cases/*", f"{FOLDER}/*"):
         for path in half.glob(pattern):
             if path.stem in names:
                 continue
@@ -252,13 +260,26 @@ def _prepared(arguments: tuple[Case, Path, int]) -> tuple[dict, str]:
         }
         known = _read_record(record)
         if known and known["sources"] == sources:
-            return known["facts"], ""
-        facts = prepare_case(case, half, width)
-        facts["sha256"] = sources[str(case.image_path)]
-        write_json(record, {"sources": sources, "facts": facts})
+            facts = known["facts"]
+        else:
+            facts = prepare_case(case, half, width)
+            facts["sha256"] = sources[str(case.image_path)]
+            write_json(record, {"sources": sources, "facts": facts})
+        if (half / FOLDER).is_dir():
+            write_arrays(_as_prepared(case, half), half / FOLDER)
     except (UserError, OSError) as error:
         return {}, str(error)
     return facts, ""
+
+
+def _as_prepared(case: Case, folder: Path) -> Case:
+    """Return the case as the set has it, where an empty mask has no file."""
+    paths = {s: folder / "masks" / s / f"{case.name}.png" for s in STRUCTURES}
+    return dataclasses.replace(
+        case,
+        image_path=folder / "images" / f"{case.name}.png",
+        mask_paths={s: path for s, path in paths.items() if path.is_file()},
+    )
 
 
 def _read_record(path: Path) -> dict[str, Any]:

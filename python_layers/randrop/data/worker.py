@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from randrop.data.datasets import read_dataset
-from randrop.data.patches import Options, PatchSource
+from randrop.data.patches import Options, PatchSource, more_of
 from randrop.errors import UserError
 from randrop.pycaffe import processes
 
@@ -42,6 +42,7 @@ def source_of(options: dict[str, Any]) -> PatchSource:
             augment=options["augment"],
             seed=options["seed"],
             ignore_label=options["ignore_label"],
+            **more_of(options),
         ),
     )
 

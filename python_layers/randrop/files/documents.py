@@ -65,6 +65,7 @@ class Run(OpenModel):
     lr: Positive = 1
     lesion_share: Share = 0
     lesion_weights: dict[Structure, NotNegative] | None = None
+    lesion_draw: Literal["pixel", "lesion"] = "pixel"
     seed: int = 0
     workers: Count = 0
     data: str | None = None

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from randrop.data.patches import TRANSFORM
+from randrop.data.arrays import TRANSFORM
 
 
 @dataclasses.dataclass(frozen=True)

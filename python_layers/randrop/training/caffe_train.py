@@ -21,6 +21,7 @@ from randrop.pycaffe import processes
 from randrop.pycaffe.build import caffe_binary, environment, import_caffe
 from randrop.training import prototxts, snapshots
 from randrop.training.caffe_log import Curves, why_failed
+from randrop.training.settings import OF_PHOTOGRAPHS
 from randrop.training.snapshots import iteration_of
 
 log = logging.getLogger(__name__)
@@ -307,6 +308,8 @@ def same_settings(run: Path, settings: dict[str, Any]) -> bool:
     if not path.exists():
         return False
     old = read_run(run, "move it away, and train from scratch with --force")
+    # A run of an older version lacks what it could not choose.
+    old = {**OF_PHOTOGRAPHS, **old} if "labels" not in old else old
     changed = sorted(k for k in settings if k not in FREE and old.get(k) != settings[k])
     if changed:
         shown = ", ".join(f"{k} {old.get(k)!r} -> {settings[k]!r}" for k in changed)

@@ -8,6 +8,7 @@ from typing import Any
 
 from randrop import nets
 from randrop.data.labelled import SUBSETS
+from randrop.data.patches import more_of
 from randrop.errors import UserError
 from randrop.training.snapshots import PREFIX
 
@@ -110,6 +111,7 @@ def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, st
             "first_patch": iteration * settings["batch"],
             "cycle": settings["test_iterations"] * settings["batch"],
             "classes": activation == "SOFTMAX",
+            **more_of(settings),
         }
     )
     watch = None

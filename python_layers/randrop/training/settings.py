@@ -18,6 +18,7 @@ OF_PHOTOGRAPHS = {
     "prior": 0.01,
     "lesion_share": 0.5,
     "lesion_weights": None,
+    "lesion_draw": "pixel",
     "workers": 1,
     "activation": None,
 }
