@@ -207,3 +207,11 @@ def test_killed_at_any_time_it_goes_on_as_if_nothing_had_been(
 
 
 RESUMABLE = "snapshots/*.sha256"
+
+
+def test_a_run_of_an_older_version_has_the_defaults_of_newer_options(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"lesions": ["MA"], "lr": 0.001}))
+    settings = {"lesions": ["MA"], "lr": 0.001, "lesion_draw": "pixel"}
+    assert caffe_train.same_settings(tmp_path, settings)
+    with pytest.raises(UserError, match="lesion_draw 'pixel' -> 'lesion'"):
+        caffe_train.same_settings(tmp_path, settings | {"lesion_draw": "lesion"})
