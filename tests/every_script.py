@@ -177,6 +177,10 @@ FILES = {
 LONG = {
     "bundle": lambda w, out: ("--out", out / "a.tar.gz"),
     "bench_losses": lambda w, out: ("--without-pytorch", "--out", out / "a.json"),
+    "run_protocol": lambda w, out: (
+        *(REPOSITORY / "results/lesion_protocol.json", "--records", out / "records"),
+        *("--summary", out / "a.json"),
+    ),
     "bench_training": lambda w, out: (
         *("--contenders", "caffe", "--out", out / "a.json"),
     ),
@@ -184,5 +188,6 @@ LONG = {
 LONG_FILES = {
     "bundle": ("a.tar.gz",),
     "bench_losses": ("a.json", "a.png"),
+    "run_protocol": ("a.json", "a.md", "a.png"),
     "bench_training": ("a.json",),
 }

@@ -12,7 +12,7 @@ SCRIPTS = REPOSITORY / "scripts"
 
 NAMES = (
     "prepare", "train", "predict", "evaluate", "evaluate-labels", "compare",
-    "show-kept", "surface", "export-model", "export-onnx", "import-weights",
+    "run-protocol", "show-kept", "surface", "export-model", "export-onnx", "import-weights",
     "export-lmdb", "make-phantom", "make-organs", "patch-caffe",
 )  # fmt: skip
 """Those that need nothing of the repository beside the package."""
