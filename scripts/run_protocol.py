@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.data.is_dir():
             raise UserError(f"--data {options.data}: the folder does not exist")
         names = [f"fold{k}.json" for k in range(1, len(wanted.folds) + 1)]
-        logs = ("lr*-fold*/*-seed*/*.out",)
+        logs = ("*-lr*-fold*/*-seed*/*.out",)
         written = output(options.out, "run_protocol", names, streams=logs)
         with written, processes.Children() as children:
             failed = protocol_runs.run_all(place, children, options.minutes)

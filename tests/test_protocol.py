@@ -140,7 +140,10 @@ CONTENT = {
     "folds": [],
     "arms": [
         {"loss": "cross-entropy", "folds": 2},
-        {"loss": "random-drop:LOG", "folds": 1},
+        {
+            **{"loss": "random-drop:LOG", "name": "drop more", "folds": 1},
+            "training": ["--lesion-share", "0.3"],
+        },
     ],
 }
 
@@ -161,6 +164,10 @@ def folds(names):
         (
             {"folds": [{"test": ["a"], "validation": ["a"]}] * 2},
             "in test and in validation",
+        ),
+        (
+            {"arms": [{"loss": "cross-entropy", "training": ["--x"], "folds": 1}]},
+            "needs a name",
         ),
         ({"learning_rates": []}, "learning_rates"),
         ({"unknown": 1}, "unknown key unknown"),
@@ -209,7 +216,7 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     assert len(rates) == 1
 
     # One record less is one run more, and the others stay as they are.
-    again = "random-drop-LOG-lr0.001-fold1.json"
+    again = "drop-more-lr0.001-fold1.json"
     (records / again).unlink()
     result = every_script.done(every_script.start("run_protocol", *words))
     assert "lr0.01-fold1:" not in result.stderr
@@ -226,11 +233,14 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
         )
     )
     content = json.loads(summary.read_text())
-    assert content["done"] == {"cross-entropy": [3, 3], "random-drop:LOG": [2, 2]}
-    cell = content["losses"]["random-drop:LOG"]["MA"]
+    assert content["done"] == {"cross-entropy": [3, 3], "drop more": [2, 2]}
+    assert json.loads((records / again).read_text())["training"][-4:] == [
+        *("--lesion-share", "0.3", "--lr", "0.001")
+    ]
+    cell = content["losses"]["drop more"]["MA"]
     assert cell["common"] == 1
     assert len(content["losses"]["cross-entropy"]["HE"]["folds"]) == 2
-    assert "| `random-drop:LOG` |" in summary.with_suffix(".md").read_text()
+    assert "| `drop more` |" in summary.with_suffix(".md").read_text()
     assert summary.with_suffix(".png").stat().st_size > 1000
 
 
@@ -238,7 +248,7 @@ def test_other_photographs_are_not_mixed(prepared, written, tmp_path):
     records = tmp_path / "records"
     records.mkdir()
     (records / "a-lr1-fold1.json").write_text(
-        json.dumps({"loss": "a", "rate": 1, "fold": 1, "data": "x", "curve": {}})
+        json.dumps({"arm": "a", "rate": 1, "fold": 1, "data": "x", "curve": {}})
     )
     result = every_script.start(
         *("run_protocol", written, "--data", prepared, "--out", tmp_path / "out"),

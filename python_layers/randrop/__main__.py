@@ -12,8 +12,8 @@ SCRIPTS = REPOSITORY / "scripts"
 
 NAMES = (
     "prepare", "train", "predict", "evaluate", "evaluate-labels", "compare",
-    "run-protocol", "show-kept", "surface", "export-model", "export-onnx", "import-weights",
-    "export-lmdb", "make-phantom", "make-organs", "patch-caffe",
+    "run-protocol", "show-kept", "surface", "export-model", "export-onnx",
+    "import-weights", "export-lmdb", "make-phantom", "make-organs", "patch-caffe",
 )  # fmt: skip
 """Those that need nothing of the repository beside the package."""
 

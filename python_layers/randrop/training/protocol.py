@@ -29,16 +29,25 @@ class Fold(Model):
 
 
 class Arm(Model):
-    """A loss to compare.
+    """A loss to compare, or an option of the training.
 
-    `folds` is the number of folds that it is trained on, `about` says what it is there
-    for, and `added` when it was added after the protocol was first written.
+    `training` are its own arguments of scripts/train.py; with them it needs a `name`,
+    by default that of the loss. `folds` is the number of folds that it is trained on,
+    `about` says what it is there for, and `added` when it was added after the protocol
+    was first written.
     """
 
     loss: str
+    name: str = ""
+    training: list[str] = Field(default=[])
     folds: Number
     about: str = ""
     added: str = ""
+
+    @property
+    def called(self) -> str:
+        """The name in records and tables."""
+        return self.name or self.loss
 
 
 class Protocol(Model):
@@ -67,26 +76,26 @@ class Protocol(Model):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training: a loss with a learning rate on a fold, numbered from 1.
+    """One training: an arm with a learning rate on a fold, numbered from 1.
 
-    The fold's number is also the seed of the training.
+    `arm` is its name. The fold's number is also the seed of the training.
     """
 
-    loss: str
+    arm: str
     rate: float
     fold: int
 
     @property
     def name(self) -> str:
         """The name of its record, without suffix."""
-        loss = comparing.folder_of(Path(), self.loss, 0).name.removesuffix("-seed0")
-        return f"{loss}-lr{self.rate:g}-fold{self.fold}"
+        arm = comparing.folder_of(Path(), self.arm, 0).name.removesuffix("-seed0")
+        return f"{arm}-lr{self.rate:g}-fold{self.fold}"
 
 
 class RunRecord(OpenModel):
     """The part of a record that choosing a rate depends on."""
 
-    loss: str
+    arm: str
     rate: Positive
     fold: Number
     data: str
@@ -123,18 +132,20 @@ def read(path: Path) -> Protocol:
     """
     remedy = "see results/lesion_protocol.json for the form"
     found = Protocol(**schema.read_json(path, Protocol, remedy))
-    losses = [arm.loss for arm in found.arms]
-    if found.reference not in losses:
+    names = [arm.called for arm in found.arms]
+    if found.reference not in names:
         raise UserError(
             f"{path}: the reference {found.reference} is not among the arms"
         )
-    twice = {loss for loss in losses if losses.count(loss) > 1}
+    twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise UserError(f"{path}: {min(twice)} occurs twice among the arms")
     for arm in found.arms:
+        if arm.training and not arm.name:
+            raise UserError(f"{path}: {arm.loss} with other arguments needs a name")
         if arm.folds > len(found.folds):
             raise UserError(
-                f"{path}: {arm.loss} asks for {arm.folds} folds, but there are "
+                f"{path}: {arm.called} asks for {arm.folds} folds, but there are "
                 f"{len(found.folds)}: list more folds, or ask for fewer"
             )
     for k, fold in enumerate(found.folds, 1):
@@ -160,19 +171,19 @@ def record_of(place: Place, run: Run) -> dict[str, Any] | None:
     return schema.read_json(path, RunRecord, "remove it to run this training again")
 
 
-def chosen_rate(place: Place, loss: str) -> float | None:
-    """Return a loss's best learning rate; None before all rates were tried."""
-    scores = scores_of(place, loss)
+def chosen_rate(place: Place, arm: str) -> float | None:
+    """Return an arm's best learning rate; None before all rates were tried."""
+    scores = scores_of(place, arm)
     if len(scores) < len(place.protocol.learning_rates):
         return None
     return max(scores, key=scores.__getitem__)
 
 
-def scores_of(place: Place, loss: str) -> dict[float, float]:
+def scores_of(place: Place, arm: str) -> dict[float, float]:
     """Return the mean average precision of each rate that was tried."""
     scores = {}
     for rate in place.protocol.learning_rates:
-        record = record_of(place, Run(loss, rate, 1))
+        record = record_of(place, Run(arm, rate, 1))
         if record:
             last = list(record["curve"].values())[-1]
             scores[rate] = comparison.mean_average_precision(
@@ -188,15 +199,15 @@ def open_runs(place: Place) -> Iterator[Run]:
     """
     for arm in place.protocol.arms:
         for rate in place.protocol.learning_rates:
-            run = Run(arm.loss, rate, 1)
+            run = Run(arm.called, rate, 1)
             if record_of(place, run) is None:
                 yield run
         for fold in range(2, arm.folds + 1):
-            rate = chosen_rate(place, arm.loss)
+            rate = chosen_rate(place, arm.called)
             if rate is None:
                 # A rate failed; without it, no choice.
                 break
-            run = Run(arm.loss, rate, fold)
+            run = Run(arm.called, rate, fold)
             if record_of(place, run) is None:
                 yield run
 
@@ -208,16 +219,16 @@ def state_of(place: Place) -> Mapping[str, tuple[int, int]]:
     for arm in place.protocol.arms:
         total = rates + arm.folds - 1
         own = [
-            record_of(place, Run(arm.loss, rate, 1))
+            record_of(place, Run(arm.called, rate, 1))
             for rate in place.protocol.learning_rates
         ]
-        rate = chosen_rate(place, arm.loss)
+        rate = chosen_rate(place, arm.called)
         if rate is not None:
             own += [
-                record_of(place, Run(arm.loss, rate, fold))
+                record_of(place, Run(arm.called, rate, fold))
                 for fold in range(2, arm.folds + 1)
             ]
-        found[arm.loss] = (sum(record is not None for record in own), total)
+        found[arm.called] = (sum(record is not None for record in own), total)
     return found
 
 
@@ -241,15 +252,15 @@ def summary(place: Place) -> dict[str, Any]:
     records: dict[str, list[dict[str, Any]]] = {}
     rates = {}
     for arm in protocol.arms:
-        rate = chosen_rate(place, arm.loss)
+        rate = chosen_rate(place, arm.called)
         if rate is None:
             continue
-        rates[arm.loss] = rate
+        rates[arm.called] = rate
         own = [
-            record_of(place, Run(arm.loss, rate, fold))
+            record_of(place, Run(arm.called, rate, fold))
             for fold in range(1, arm.folds + 1)
         ]
-        records[arm.loss] = [record for record in own if record is not None]
+        records[arm.called] = [record for record in own if record is not None]
     if protocol.reference not in records:
         raise UserError(
             f"{place.records} has too few records of {protocol.reference}, the "
@@ -267,9 +278,9 @@ def summary(place: Place) -> dict[str, Any]:
                 {name for fold in protocol.folds for name in fold.test}
             )
         },
-        "about": {arm.loss: arm.about for arm in protocol.arms},
+        "about": {arm.called: arm.about for arm in protocol.arms},
         "scores": {
-            arm.loss: {f"{r:g}": s for r, s in scores_of(place, arm.loss).items()}
+            arm.called: {f"{r:g}": s for r, s in scores_of(place, arm.called).items()}
             for arm in protocol.arms
         },
         "rates": rates,

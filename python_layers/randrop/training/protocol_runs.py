@@ -20,7 +20,7 @@ from randrop.evaluation import photographs, run_record
 from randrop.files import schema, write_json
 from randrop.pycaffe import processes
 from randrop.training import comparing, snapshots
-from randrop.training.protocol import Place, Run, RunRecord, open_runs, record_path
+from randrop.training.protocol import Arm, Place, Run, RunRecord, open_runs, record_path
 
 log = logging.getLogger("randrop")
 
@@ -77,17 +77,23 @@ def split_path(place: Place, fold: int) -> Path:
     return place.out / f"fold{fold}.json"
 
 
+def arm_of(place: Place, run: Run) -> Arm:
+    """Return the arm that a run belongs to."""
+    return next(arm for arm in place.protocol.arms if arm.called == run.arm)
+
+
 def plan_of(place: Place, run: Run) -> comparing.Plan:
     """Return the plan of one training, as `comparing.run_one` takes it."""
     protocol = place.protocol
+    arm = arm_of(place, run)
     return comparing.Plan(
         data=place.data,
-        out=place.out / f"lr{run.rate:g}-fold{run.fold}",
-        losses=[run.loss],
+        out=place.out / run.name,
+        losses=[arm.loss],
         seeds=[run.fold],
         lesions=protocol.lesions,
         split=split_path(place, run.fold),
-        training=[*protocol.training, "--lr", f"{run.rate:g}"],
+        training=[*protocol.training, *arm.training, "--lr", f"{run.rate:g}"],
     )
 
 
@@ -101,8 +107,8 @@ def perform(place: Place, run: Run, children: processes.Children) -> dict[str, A
     """
     began = time.monotonic()
     plan = plan_of(place, run)
-    done = comparing.run_one(comparing.Job(plan, run.loss, run.fold), children)
-    folder = comparing.folder_of(plan.out, run.loss, run.fold)
+    done = comparing.run_one(comparing.Job(plan, plan.losses[0], run.fold), children)
+    folder = comparing.folder_of(plan.out, plan.losses[0], run.fold)
     dataset = read_dataset(place.data, plan.split)
     curve = {}
     for iteration in place.protocol.curve:
@@ -112,7 +118,9 @@ def perform(place: Place, run: Run, children: processes.Children) -> dict[str, A
     test = folder / "test"
     _predict(place, run, folder, children, ["--subset", "test", "--out", str(test)])
     content = {
-        "loss": run.loss,
+        "arm": run.arm,
+        "loss": plan.losses[0],
+        "training": list(plan.training),
         "rate": run.rate,
         "fold": run.fold,
         "data": digest_of(place),
