@@ -12,10 +12,11 @@ from randrop import cli, nets
 from randrop.data import check_lesions, read_dataset
 from randrop.data.datasets import check_looked_for
 from randrop.data.lmdb_set import write_lmdb
-from randrop.data.patches import Options
+from randrop.data.patch_options import MORE_DEFAULTS, Options, check_more
 from randrop.errors import UserError
 from randrop.files import write_text
 from randrop.nets.losses import activation_of
+from randrop.training.patch_arguments import add_patch_arguments
 
 log = logging.getLogger("randrop")
 
@@ -44,11 +45,16 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(
             "--patch must be a multiple of 8, --batch and --iterations at least 1"
         )
+    more = {name: getattr(options, name) for name in MORE_DEFAULTS}
+    if options.false_alarms:
+        more["false_alarms"] = str(options.false_alarms)
+    check_more({"lesion_share": options.lesion_share, **more})
     own = Options(
         tuple(options.lesions),
         options.patch,
         options.lesion_share,
         seed=options.seed,
+        **more,
     )
     out = options.out.resolve()
     dataset = read_dataset(options.data, options.split)
@@ -91,6 +97,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=0.5,
         help="share of patches centred on a lesion",
     )
+    add_patch_arguments(parser)
     add("--seed", type=int, default=1)
     add("--loss", default="random-drop", help="as for train.py; determines the labels")
     add("--batch", type=int, default=2)

@@ -11,12 +11,12 @@ from typing import Any
 import _start  # noqa: F401
 
 from randrop import cli
-from randrop.data.patches import DRAWS
 from randrop.errors import UserError
 from randrop.files.locks import locked
 from randrop.losses.registry import ACTIVATIONS, NAMES
 from randrop.nets.losses import GRAMMAR
 from randrop.training import caffe_train, prototxts, snapshots, weights
+from randrop.training.patch_arguments import add_patch_arguments
 from randrop.training.settings import OF_PHOTOGRAPHS, settings_of
 
 log = logging.getLogger("randrop")
@@ -90,12 +90,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         metavar="TYPE=W",
         help="relative frequency of each type among these patches; default: 1",
     )
-    add(
-        "--lesion-draw",
-        choices=DRAWS,
-        help="what these patches are drawn by: pixel sees large lesions more often, "
-        "lesion all lesions of a photograph equally often; default: pixel",
-    )
+    add_patch_arguments(parser)
     add("--seed", type=int, default=1, help="seed of weights, patches and masks")
     add("--workers", type=int, help="data workers")
     add("--threads", type=int, help="threads of the BLAS library; default: all")

@@ -138,6 +138,10 @@ FOLDERS = {
 FILES = {
     "show_kept": lambda w, out: ("--run", w.run, "--out", out / "kept.png"),
     "export_onnx": lambda w, out: (w.run, out / "lesions.onnx"),
+    "find_false_alarms": lambda w, out: (
+        *("--probabilities", w.maps, "--data", w.phantom, "--subset", "validation"),
+        *("--out", out / "alarms.json"),
+    ),
     "import_weights": lambda w, out: (
         *(w.state, "--deploy", w.run / "deploy.prototxt"),
         *("--out", out / "net.caffemodel"),

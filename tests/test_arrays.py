@@ -184,7 +184,8 @@ def test_a_lesion_draw_sees_small_lesions_as_often_as_large_ones(tmp_path):
         options = Options(("HE",), 32, 1.0, lesion_draw=draw)
         source = PatchSource(read_dataset(tmp_path), "train", options)
         rng = np.random.default_rng(0)
-        drawn = [source._lesion_pixel(rng, source.ready[0], 0) for _ in range(400)]
+        places = source.places
+        drawn = [places.lesion_pixel(rng, source.ready[0], 0) for _ in range(400)]
         assert mask.ravel()[drawn].all()
         share[draw] = np.mean([k // 200 < 60 for k in drawn])
     assert share["pixel"] > 0.98

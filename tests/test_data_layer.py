@@ -148,7 +148,8 @@ def test_lesion_weights_decide_what_patches_are_near(phantom):
     for weights, near in (((1.0, 0.0), [0]), ((0.0, 1.0), [1]), ((1.0, 1.0), [0, 1])):
         options = Options(("MA", "HE"), 32, 1.0, lesion_weights=weights)
         patches = PatchSource(dataset, "train", options)
-        chances = dict(zip(patches.present, patches.chances, strict=True))
+        places = patches.places
+        chances = dict(zip(places.present, places.chances, strict=True))
         assert [c for c in chances if chances[c] > 0] == near
     with pytest.raises(UserError, match="no type that has lesions"):
         PatchSource(dataset, "train", Options(("MA", "HE"), 32, lesion_weights=(0, 0)))

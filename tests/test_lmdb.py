@@ -1,9 +1,11 @@
 """Patches in LMDB: the same patches, through Caffe's own Data layers, in a training."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 
+import lmdb
 import numpy as np
 import pytest
 
@@ -44,6 +46,28 @@ def test_caffe_reads_the_patches_of_the_data_layer(caffe, phantom, tmp_path, cla
         wanted = class_map(wanted, 255) if classes else wanted
         np.testing.assert_array_equal(label, wanted)
         assert (label > 0).any()
+
+
+def test_the_options_of_training_are_for_training_alone(phantom, tmp_path):
+    options = dataclasses.replace(OPTIONS, paste=2.0, noise=0.2, lesion_draw="lesion")
+    folders = {}
+    for name, own in (("plain", OPTIONS), ("more", options)):
+        folders[name] = tmp_path / name
+        write_lmdb(read_dataset(phantom), own, folders[name], COUNTS)
+    manifest = json.loads((folders["more"] / "manifest.json").read_text())
+    assert {"paste": 2.0, "noise": 0.2}.items() <= manifest.items()
+    same = {}
+    for subset in COUNTS:
+        databases = [folder / f"{subset}_data" for folder in folders.values()]
+        one, other = (content(database) for database in databases)
+        same[subset] = one == other
+    assert same == {"train": False, "validation": True}
+
+
+def content(database):
+    store = lmdb.open(str(database), readonly=True, lock=False)
+    with store, store.begin() as transaction:
+        return list(transaction.cursor())
 
 
 def test_another_folder_is_left_alone(phantom, tmp_path):
@@ -90,6 +114,9 @@ def test_bad_options_are_named(phantom, tmp_path):
     result = export("--data", phantom, "--out", tmp_path / "o", "--patch", 33)
     assert result.returncode == 2
     assert "multiple of 8" in result.stderr
+    result = export("--data", phantom, "--out", tmp_path / "o", "--healthy-share", 0.9)
+    assert result.returncode == 2
+    assert "together more than all patches" in result.stderr
     assert not (tmp_path / "o").exists()
 
 

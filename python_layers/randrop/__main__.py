@@ -12,8 +12,9 @@ SCRIPTS = REPOSITORY / "scripts"
 
 NAMES = (
     "prepare", "train", "predict", "evaluate", "evaluate-labels", "compare",
-    "run-protocol", "show-kept", "surface", "export-model", "export-onnx",
-    "import-weights", "export-lmdb", "make-phantom", "make-organs", "patch-caffe",
+    "run-protocol", "find-false-alarms", "show-kept", "surface", "export-model",
+    "export-onnx", "import-weights", "export-lmdb", "make-phantom", "make-organs",
+    "patch-caffe",
 )  # fmt: skip
 """Those that need nothing of the repository beside the package."""
 
@@ -38,7 +39,7 @@ def main() -> None:
     """Run the script that the first argument names; exit with 2 if there is none."""
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name in ("--help", "-h", "help"):
-        lines = (f"  {n:16} {_about(n)}\n" for n in NAMES)
+        lines = (f"  {n:18} {_about(n)}\n" for n in NAMES)
         sys.stdout.write(USAGE + "".join(lines) + END)
         return
     if name == "--version":

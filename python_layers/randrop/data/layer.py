@@ -31,6 +31,13 @@ class PatchParams(Model):
     lesion_share: Share = 0.5
     lesion_weights: dict[Structure, NotNegative] | None = None
     lesion_draw: Literal["pixel", "lesion"] = "pixel"
+    healthy_share: Share = 0.0
+    false_alarms: str | None = None
+    false_alarm_share: Share = 0.0
+    paste: NotNegative = 0.0
+    colour: NotNegative = 0.0
+    blur: NotNegative = 0.0
+    noise: NotNegative = 0.0
     augment: bool = True
     ignore_label: Int32 = IGNORE_LABEL
     workers: Count = 1
@@ -50,12 +57,12 @@ class LesionPatchDataLayer(PythonLayer):
 
     `param_str` is JSON: `root` and `lesions` (required), `split`, `subset`, `patch`,
     `batch_size`, `lesion_share`, `lesion_weights` (relative frequency of each type
-    among patches near a lesion: {"MA": 3, "HE": 1}), `lesion_draw` ("pixel" sees large
-    lesions more often, "lesion" all of a photograph equally often), `augment`,
-    `ignore_label`, `workers` (processes that cut ahead; 0 cuts in the solver's own),
-    `seed`, `first_patch` (number of the first patch, to resume a training), `cycle`
-    (start again after this many patches; by default never in training, and after one
-    pass in validation, see below) and `classes`.
+    among patches near a lesion: {"MA": 3, "HE": 1}), `augment`, `ignore_label`,
+    `workers` (processes that cut ahead; 0 cuts in the solver's own), `seed`,
+    `first_patch` (number of the first patch, to resume a training), `cycle` (start
+    again after this many patches; by default never in training, and after one pass in
+    validation, see below), `classes`, and what
+    `randrop.data.patch_options.MORE_DEFAULTS` names.
 
     In the TEST phase, patches start again from the first after each `cycle`, so that
     each validation sees the same ones. Every 100 batches, the log shows how long the

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from randrop.data.arrays import LEVELS, TRANSFORM, ZERO
 from randrop.data.datasets import Dataset
-from randrop.data.patches import Options, PatchSource, class_map
+from randrop.data.patch_options import MORE_DEFAULTS, Options, more_of
+from randrop.data.patches import PatchSource, class_map
 from randrop.errors import UserError
 from randrop.files import building, write_json
 from randrop.pycaffe.build import import_caffe
@@ -36,7 +37,7 @@ def write_lmdb(
     ----------
     dataset : Dataset
     options : Options
-        Only training patches are augmented.
+        Only training patches are augmented, and have the options of training.
     folder : Path
         New, or a folder in which this function wrote every file.
     patches : dict of str to int
@@ -62,7 +63,7 @@ def write_lmdb(
     with building(folder, "export_lmdb", ("*/lock.mdb",)) as temporary:
         for subset, count in patches.items():
             own = (
-                dataclasses.replace(options, augment=False)
+                dataclasses.replace(options, augment=False, **MORE_DEFAULTS)
                 if subset != "train"
                 else options
             )
@@ -76,6 +77,7 @@ def write_lmdb(
             "patches": patches,
             "classes": classes,
             "ignore_label": options.ignore_label,
+            **more_of(vars(options)),
             "transform": TRANSFORM,
         }
         write_json(temporary / "manifest.json", manifest)

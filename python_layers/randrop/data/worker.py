@@ -22,7 +22,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from randrop.data.datasets import read_dataset
-from randrop.data.patches import Options, PatchSource, more_of
+from randrop.data.patch_options import Options, more_of
+from randrop.data.patches import PatchSource
 from randrop.errors import UserError
 from randrop.pycaffe import processes
 

@@ -52,11 +52,16 @@ def detect(levels: NDArray[np.uint16], mask: NDArray) -> Detections:
         Nonzero where there is a lesion.
     """
     labels, count = regions(mask)
-    found = peaks(levels, max(1, round(SPACING * levels.shape[1])))
+    found = peaks_of(levels)
     values, hit = levels[found], labels[found]
     lesions = np.zeros(count + 1, np.uint16)
     np.maximum.at(lesions, hit, values)
     return Detections(lesions[1:], values[hit == 0])
+
+
+def peaks_of(levels: NDArray[np.uint16]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns of the detections in a map: `peaks` at `SPACING`."""
+    return peaks(levels, max(1, round(SPACING * levels.shape[1])))
 
 
 def peaks(

@@ -67,7 +67,7 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
     images: dict[str, dict] = {name: {} for name in lesions}
     bits = set()
     for case in tqdm(cases, desc="evaluate", unit="photo", disable=None):
-        for lesion, levels, depth, mask, counts in _counted(case, lesions, root):
+        for lesion, levels, depth, mask, counts in counted(case, lesions, root):
             bits.add(depth)
             pooled[lesion] += counts
             coarse[lesion].append(metrics.coarse(counts))
@@ -107,7 +107,7 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
     return Measured(results, pooled, coarse, detections)
 
 
-def _counted(case: Case, lesions: Sequence[str], root: Path) -> Iterator[tuple]:
+def counted(case: Case, lesions: Sequence[str], root: Path) -> Iterator[tuple]:
     """Yield type, levels, bits, mask and histogram per type looked for in a case."""
     looked_for = [lesion for lesion in lesions if lesion not in case.unknown]
     masks = case.masks(looked_for) if looked_for else ()
@@ -195,7 +195,7 @@ def coarse_histograms(
     check_maps(cases, lesions, root)
     found: dict[str, list] = {lesion: [] for lesion in lesions}
     for case in cases:
-        for lesion, *_, counts in _counted(case, lesions, root):
+        for lesion, *_, counts in counted(case, lesions, root):
             found[lesion].append(metrics.coarse(counts))
     return found
 

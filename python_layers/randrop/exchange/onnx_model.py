@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from onnx import helper
 
 import randrop
-from randrop.data.patches import MORE
+from randrop.data.patch_options import MORE_DEFAULTS
 from randrop.data.preprocessing import INPUT_LIMIT
 from randrop.errors import UserError
 from randrop.exchange import graph, layers, reading
@@ -27,7 +27,7 @@ SETTINGS = (
     *("base_channels", "depth", "prior", "lr", "activation", "lesion_share"),
     *("lesion_weights", "stride", "field_of_view", "thresholds", "frequency"),
     *("randrop_version", "caffe_version"),
-    *MORE,
+    *(name for name in MORE_DEFAULTS if name != "false_alarms"),
 )
 """What of a training's run.json goes along: no paths of this machine."""
 

@@ -66,6 +66,13 @@ class Run(OpenModel):
     lesion_share: Share = 0
     lesion_weights: dict[Structure, NotNegative] | None = None
     lesion_draw: Literal["pixel", "lesion"] = "pixel"
+    healthy_share: Share = 0.0
+    false_alarms: str | None = None
+    false_alarm_share: Share = 0.0
+    paste: NotNegative = 0.0
+    colour: NotNegative = 0.0
+    blur: NotNegative = 0.0
+    noise: NotNegative = 0.0
     seed: int = 0
     workers: Count = 0
     data: str | None = None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from randrop.data.arrays import TRANSFORM
+from randrop.data.patch_options import MORE_DEFAULTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,8 @@ class PatchFeed:
         options = {**self.options, "subset": subset}
         if phase == caffe.TEST:
             options["augment"] = False
-            options.pop("first_patch", None)
+            for name in ("first_patch", *MORE_DEFAULTS):
+                options.pop(name, None)
         else:
             options.pop("cycle", None)
         return caffe.layers.Python(

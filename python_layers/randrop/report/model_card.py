@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from randrop.data import NAMES, Case
-from randrop.data.patches import MORE, more_of
+from randrop.data.patch_options import MORE_DEFAULTS, more_of
 from randrop.evaluation import metrics
 from randrop.evaluation.photographs import Measured
 from randrop.prediction.maps import LEVELS
@@ -16,7 +16,7 @@ SETTINGS = (
     *("net", "loss", "lesions", "iterations", "batch", "patch", "base_channels"),
     *("depth", "prior", "lr", "activation", "lesion_share", "lesion_weights", "seed"),
     *("stride", "randrop_version"),
-    *MORE,
+    *(name for name in MORE_DEFAULTS if name != "false_alarms"),
 )
 """What of a training's run.json goes along."""
 
@@ -148,7 +148,10 @@ def _training(run: Mapping[str, Any]) -> str:
     if run.get("lesion_weights"):
         weights = (f"{k}={v:g}" for k, v in run["lesion_weights"].items())
         command += f" --lesion-weights {' '.join(weights)}"
-    for name, value in more_of(run).items():
+    more = more_of(run)
+    if "false_alarm_share" in more:
+        more = {"false_alarms": "FILE", **more}
+    for name, value in more.items():
         command += f" --{name.replace('_', '-')} {value}"
     return f"```\n{command}\n```"
 

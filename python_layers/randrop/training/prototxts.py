@@ -8,7 +8,7 @@ from typing import Any
 
 from randrop import nets
 from randrop.data.labelled import SUBSETS
-from randrop.data.patches import more_of
+from randrop.data.patch_options import more_of
 from randrop.errors import UserError
 from randrop.training.snapshots import PREFIX
 

@@ -5,7 +5,9 @@ from typing import Any
 
 from randrop.data import check_lesions, read_dataset
 from randrop.data.datasets import check_looked_for
+from randrop.data.false_alarms import centres_of
 from randrop.data.labelled import check_values, is_labelled, read_labelled
+from randrop.data.patch_options import MORE_DEFAULTS, check_more
 from randrop.data.set_statistics import frequency
 from randrop.errors import UserError
 from randrop.nets.losses import activation_of
@@ -18,9 +20,9 @@ OF_PHOTOGRAPHS = {
     "prior": 0.01,
     "lesion_share": 0.5,
     "lesion_weights": None,
-    "lesion_draw": "pixel",
     "workers": 1,
     "activation": None,
+    **MORE_DEFAULTS,
 }
 """What only patches of photographs have, with its defaults."""
 
@@ -42,7 +44,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     settings = dict(vars(options))
     for name in ("out", "resume", "force", "threads"):
         del settings[name]
-    for name in ("data", "split", "weights"):
+    for name in ("data", "split", "weights", "false_alarms"):
         path = settings[name]
         settings[name] = None if path is None else str(path.resolve())
     if options.weights and "," in str(options.weights):
@@ -114,6 +116,10 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     for subset in ("train", "validation"):
         for case in dataset.subset(subset):
             case.check_headers(options.lesions)
+    check_more(settings)
+    if options.false_alarms:
+        sizes = {case.name: case.size() for case in dataset.subset("train")}
+        centres_of(options.false_alarms, sizes, options.lesions)
 
 
 def _weights(given: list[str] | None, lesions: list[str]) -> dict[str, float] | None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from randrop.data import field_of_view, network_input, read_dataset
 from randrop.data.cases import IGNORE_LABEL
 from randrop.data.labelled import is_labelled, read_labelled
-from randrop.data.patches import class_map, more_of
+from randrop.data.patches import class_map
 from randrop.data.worker import source_of
 from randrop.errors import UserError
 from randrop.surface.compared import activation_of
@@ -126,7 +126,6 @@ def read(
                 "augment": False,
                 "seed": seed,
                 "ignore_label": IGNORE_LABEL,
-                **more_of(run),
             }
         )
         pairs = [source.patch(k) for k in range(number)]
