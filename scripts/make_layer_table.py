@@ -29,6 +29,11 @@ BOTTOMS = {
     "SOFTMAX": "logits N × C × spatial; label N × 1 × spatial or N × spatial: classes "
     "0 to C − 1 or the ignore label",
 }
+CELLS = (
+    "optional cells N × C × spatial: the cell of each pixel in each class, numbered "
+    "from 0. The loss of a class of an image is then the mean over its cells; with "
+    "`batch`, that of a class is the mean over its cells in all images"
+)
 LOSS = "loss"
 MASK = "loss; optional mask in the label's shape: 1 takes part, 0 left out, −1 ignored"
 
@@ -80,6 +85,8 @@ def page() -> str:
         if len(bottoms) > 1:
             pairs = zip(layer.activations, bottoms, strict=True)
             bottoms = [f"with `activation: {name}` {text}" for name, text in pairs]
+        if layer.cells:
+            bottoms.append(CELLS)
         parts.append(
             f"\n## {', '.join((layer.type, *layer.other_types))}\n\n{layer.about} "
             f"{comments[4, index]}\n\n- bottoms: {'; '.join(bottoms)}\n"

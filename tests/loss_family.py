@@ -97,10 +97,12 @@ def effective(kind, options):
     return {name: value for name, value in options.items() if name not in idle}
 
 
-def layer_text(member, options, python=False, loss_weight=1.0, mask=None):
+def layer_text(member, options, python=False, loss_weight=1.0, mask=None, cells=False):
     """The prototxt of one loss layer, native or Python, with the same options."""
     mask = member.mask if mask is None else mask
     lines = ['name: "loss" bottom: "score" bottom: "t" top: "loss"']
+    if cells:
+        lines.append('bottom: "cells"')
     lines.append(f"loss_weight: {loss_weight}")
     if mask:
         lines.append('top: "mask" loss_weight: 0')
@@ -129,8 +131,8 @@ def fields(options, chosen):
     return text
 
 
-def loss_net(caffe, folder, x_shape, t_shape, text, phase="TRAIN"):
-    """A net with blobs x, t and, after a learnable factor of 1, score.
+def loss_net(caffe, folder, x_shape, t_shape, text, phase="TRAIN", cells=False):
+    """A net with blobs x, t, cells on request, and, after a factor of 1, score.
 
     With pytest's --gpu it is on the first GPU.
     """
@@ -139,7 +141,8 @@ def loss_net(caffe, folder, x_shape, t_shape, text, phase="TRAIN"):
         caffe.set_device(0)
     path = folder / "net.prototxt"
     inputs = ""
-    for name, shape in (("x", x_shape), ("t", t_shape)):
+    blobs = [("x", x_shape), ("t", t_shape)] + [("cells", x_shape)] * cells
+    for name, shape in blobs:
         dims = " ".join(f"dim: {d}" for d in shape)
         inputs += (
             f'layer {{ name: "{name}" type: "Input" top: "{name}" '
@@ -153,10 +156,12 @@ def loss_net(caffe, folder, x_shape, t_shape, text, phase="TRAIN"):
     return caffe.Net(str(path), getattr(caffe, phase))
 
 
-def run(net, x, t):
+def run(net, x, t, cells=None):
     """Loss, gradient and mask (None without one) of a forward and backward pass."""
     net.blobs["x"].data[...] = x
     net.blobs["t"].data[...] = t
+    if cells is not None:
+        net.blobs["cells"].data[...] = cells
     net.forward()
     net.backward()
     blobs = net.blobs

@@ -8,8 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from randrop.data import read_dataset
+from randrop.data import cells, read_dataset
 from randrop.data.patches import Options, PatchSource, class_map
+from randrop.data.voronoi import class_cells
 from randrop.data.worker import Workers
 from randrop.errors import UserError
 from randrop.pycaffe.build import REPOSITORY
@@ -27,6 +28,8 @@ LAYER |= {
     "augment": True,
     "ignore_label": 255,
     "seed": 1,
+    "classes": False,
+    "cells": False,
 }
 
 
@@ -82,10 +85,11 @@ def test_workers_end_with_their_program(phantom, tmp_path):
     pytest.fail(f"the worker {pid} lives on")
 
 
-def data_net(caffe, tmp_path, options):
+def data_net(caffe, tmp_path, options, more=""):
     path = tmp_path / "net.prototxt"
     path.write_text(
-        'layer { name: "data" type: "Python" top: "data" top: "label" python_param { '
+        'layer { name: "data" type: "Python" top: "data" top: "label" '
+        f"{more} python_param {{ "
         'module: "randrop.data.layer" layer: "LesionPatchDataLayer" '
         f"param_str: '{json.dumps(options)}' }} }}"
     )
@@ -102,6 +106,37 @@ def test_layer_in_a_net(caffe, phantom, tmp_path):
             x, label = expected.patch(3 * batch + n)
             np.testing.assert_array_equal(net.blobs["data"].data[n], x)
             np.testing.assert_array_equal(net.blobs["label"].data[n], label)
+
+
+@pytest.mark.parametrize("classes", [False, True])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_third_top_has_the_cells(caffe, phantom, tmp_path, classes, workers):
+    options = {"root": str(phantom), "lesions": ["MA", "HE"], "patch": 64}
+    options |= {"batch_size": 2, "workers": workers, "classes": classes, "cells": True}
+    net = data_net(caffe, tmp_path, options, 'top: "cells"')
+    expected = source(phantom, patch=64)
+    several = 0
+    for batch in range(3):
+        net.forward()
+        for n in range(2):
+            x, label = expected.patch(2 * batch + n)
+            wanted = cells(label)
+            if classes:
+                label = class_map(label, 255)
+                wanted = class_cells(label[0], 3)
+            np.testing.assert_array_equal(net.blobs["data"].data[n], x)
+            np.testing.assert_array_equal(net.blobs["label"].data[n], label)
+            np.testing.assert_array_equal(net.blobs["cells"].data[n], wanted)
+            several += wanted.max() > 1
+    assert several
+
+
+def test_the_number_of_tops_is_checked(caffe, phantom, tmp_path):
+    options = {"root": str(phantom), "lesions": ["MA"], "patch": 32, "workers": 0}
+    with pytest.raises(UserError, match="no bottoms and two tops"):
+        data_net(caffe, tmp_path, options, 'top: "cells"')
+    with pytest.raises(UserError, match="no bottoms and three tops with cells"):
+        data_net(caffe, tmp_path, {**options, "cells": True})
 
 
 def test_classes_are_those_of_the_channels():

@@ -7,11 +7,12 @@ import textwrap
 import loss_family
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from loss_family import run
 
-from randrop.losses import drop_probability, random_drop
+from randrop.losses import drop_probability, keep_probability, random_drop
+from randrop.losses.common import group_shape
 from randrop.losses.philox import uniforms
 from randrop.pycaffe.build import caffe_binary, environment
 
@@ -52,6 +53,15 @@ def loss_net(caffe, folder, shape, text, phase="TRAIN"):
     return loss_family.loss_net(caffe, folder, shape, shape, text, phase)
 
 
+def of_groups(x, t, options):
+    """Negatives of each group (G, 1), and how many the schedule keeps of them."""
+    groups = group_shape(x.shape, options["balance"])
+    keep = keep_probability(x.astype(float), options["schedule_type"])
+    negative = (t == 0) & (t != options.get("ignore_label"))
+    kept = np.where(negative, keep, 0)
+    return [a.reshape(groups).sum(1, keepdims=True) for a in (negative, kept)]
+
+
 options = st.fixed_dictionaries(
     {
         "schedule_type": st.sampled_from(["LINEAR", "SQU", "LOG", "NONE"]),
@@ -60,6 +70,7 @@ options = st.fixed_dictionaries(
         "balance": st.sampled_from(["PER_CHANNEL", "PER_IMAGE", "BATCH"]),
         "normalization": st.sampled_from(["FULL", "VALID", "BATCH_SIZE", "NONE"]),
         "drop_in_test": st.booleans(),
+        "keep": st.sampled_from(["BY_DIFFICULTY", "UNIFORM", "HARDEST"]),
     },
     optional={"ignore_label": st.sampled_from([255, -1, 2])},
 )
@@ -90,7 +101,14 @@ def test_native_equals_python_equals_numpy(
         u = uniforms(options["seed"], options["first_iteration"] + iteration, x.size)
         d = drop_probability(x.astype(float), options["schedule_type"])
         close |= abs(u.reshape(shape) - d) < 1e-6
-    t[close] = 1
+        if options["keep"] == "UNIFORM":
+            negatives, kept = of_groups(x, t, options)
+            d = 1 - kept / np.maximum(1, negatives)
+            assume((abs(u.reshape(d.shape[0], -1) - d) > 1e-6).all())
+    if options["keep"] == "BY_DIFFICULTY":
+        t[close] = 1
+    elif options["keep"] == "HARDEST":
+        assume((abs(of_groups(x, t, options)[1] % 1 - 0.5) > 1e-4).all())
 
     folder = tmp_path_factory.mktemp("net")
     drop = phase == "TRAIN" or options["drop_in_test"]
@@ -109,6 +127,7 @@ def test_native_equals_python_equals_numpy(
             options["balance"],
             options["normalization"],
             drop,
+            options["keep"],
         )
         for net in nets:
             loss, grad, mask = run(net, x, t)

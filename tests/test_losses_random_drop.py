@@ -6,10 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from randrop.errors import UserError
-from randrop.losses import SCHEDULES, drop_probability, random_drop
+from randrop.losses import (
+    SCHEDULES,
+    drop_probability,
+    keep_probability,
+    random_drop,
+    sigmoid_top_k,
+)
 from randrop.losses.philox import uniforms
+from randrop.losses.randomdrop import KEEPS
 
 DROPPING = [s for s in SCHEDULES if s != "NONE"]
+BALANCES = [("PER_CHANNEL", 63), ("PER_IMAGE", 189), ("BATCH", 378)]
 
 
 def blobs(shape=(2, 3, 9, 7), share=0.15, seed=0, dtype=np.float64):
@@ -36,12 +44,11 @@ def reference(x, t, mask, group_size, divisor):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize(
-    ("balance", "group"), [("PER_CHANNEL", 63), ("PER_IMAGE", 189), ("BATCH", 378)]
-)
-def test_forward_and_gradient_equal_the_naive_reference(schedule, balance, group):
+@pytest.mark.parametrize("keep", KEEPS)
+@pytest.mark.parametrize(("balance", "group"), BALANCES)
+def test_forward_and_gradient_equal_the_naive_reference(schedule, keep, balance, group):
     x, t = blobs()
-    result = random_drop(x, t, schedule, seed=5, balance=balance)
+    result = random_drop(x, t, schedule, seed=5, balance=balance, keep=keep)
     loss, grad = reference(x, t, result.mask, group, 2)
     assert result.loss == pytest.approx(loss, rel=1e-12)
     np.testing.assert_allclose(result.grad.ravel(), grad, rtol=1e-9, atol=1e-15)
@@ -93,6 +100,97 @@ def test_kept_count_is_as_expected(schedule):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
+def test_keep_probability_is_the_rest(schedule):
+    x = np.linspace(-12, 12, 500)
+    rest = 1 - np.maximum(0, drop_probability(x, schedule))
+    np.testing.assert_allclose(keep_probability(x, schedule), rest, rtol=1e-9)
+    assert keep_probability(np.nan, schedule) == 1
+
+
+@pytest.mark.parametrize(("schedule", "factor"), [("LINEAR", 1), ("SQU", 2)])
+def test_keep_probability_has_all_digits_where_it_is_small(schedule, factor):
+    found = keep_probability(np.float32(-60), schedule)
+    assert found == pytest.approx(factor * np.exp(-60), rel=1e-5)
+    found = keep_probability(np.float32(-60), "LOG")
+    assert found == pytest.approx(np.exp(-60) / np.log(10), rel=1e-5)
+
+
+def shares(x, t, schedule, group):
+    """Number of negatives of each group, and how many the schedule keeps of them."""
+    keep = np.where(t == 0, keep_probability(x.astype(float), schedule), 0)
+    return (t == 0).reshape(-1, group).sum(1), keep.reshape(-1, group).sum(1)
+
+
+@pytest.mark.parametrize("schedule", DROPPING)
+@pytest.mark.parametrize(("balance", "group"), BALANCES)
+def test_uniform_keeps_each_negative_with_the_mean_probability(
+    schedule, balance, group
+):
+    x, t = blobs()
+    t[:, :, ::2, 0] = 255
+    found = random_drop(x, t, schedule, 9, 4, 255, balance, keep="UNIFORM").mask
+    negatives, kept = shares(x, t, schedule, group)
+    u = uniforms(9, 4, x.size).reshape(-1, group)
+    wanted = u >= 1 - (kept / negatives)[:, None]
+    np.testing.assert_array_equal(
+        found.reshape(-1, group)[(t == 0).reshape(-1, group)],
+        wanted[(t == 0).reshape(-1, group)],
+    )
+
+
+@pytest.mark.parametrize("schedule", DROPPING)
+def test_uniform_keeps_as_many_as_by_difficulty(schedule):
+    x, t = blobs((1, 1, 100, 100), 0.05)
+    (negatives,), (expected,) = shares(x, t, schedule, x.size)
+    kept = [
+        ((random_drop(x, t, schedule, 3, i, keep="UNIFORM").mask == 1) & (t == 0)).sum()
+        for i in range(30)
+    ]
+    deviation = np.sqrt(expected * (1 - expected / negatives) / 30)
+    assert abs(np.mean(kept) - expected) < 4 * deviation
+
+
+@pytest.mark.parametrize("schedule", DROPPING)
+@pytest.mark.parametrize(("balance", "group"), BALANCES)
+def test_hardest_keeps_as_many_and_they_are_the_hardest(schedule, balance, group):
+    x, t = blobs()
+    t[:, :, ::2, 0] = 255
+    mask = random_drop(x, t, schedule, 0, 0, 255, balance, keep="HARDEST").mask
+    _, kept = shares(x, t, schedule, group)
+    for g, wanted in enumerate(np.floor(kept + 0.5)):
+        negative = t.reshape(-1, group)[g] == 0
+        chosen = mask.reshape(-1, group)[g][negative] == 1
+        values = x.reshape(-1, group)[g][negative]
+        assert chosen.sum() == wanted
+        assert values[chosen].min() > values[~chosen].max()
+
+
+def test_hardest_is_the_exact_top_k_of_the_same_number():
+    x, t = blobs((1, 1, 40, 40), 0.1)
+    (negatives,), (kept,) = shares(x, t, "LINEAR", x.size)
+    found = random_drop(x, t, "LINEAR", keep="HARDEST")
+    number = np.floor(kept + 0.5)
+    wanted = sigmoid_top_k(x, t, negatives_per_positive=number / (t == 1).sum())
+    assert 0 < number < negatives
+    assert found.loss == wanted.loss
+    np.testing.assert_array_equal(found.grad, wanted.grad)
+
+
+@pytest.mark.parametrize("keep", KEEPS)
+def test_equal_logits_are_kept_alike(keep):
+    """Where all are equally hard, difficulty has nothing to choose by."""
+    x, t = np.full((1, 1, 30, 30), -2.0), np.zeros((1, 1, 30, 30))
+    t[..., 0] = 1
+    mask = random_drop(x, t, seed=3, keep=keep).mask
+    if keep == "HARDEST":
+        kept = np.flatnonzero((mask == 1) & (t == 0))
+        np.testing.assert_array_equal(kept, np.flatnonzero(t == 0)[: kept.size])
+        assert kept.size == round((t == 0).sum() * keep_probability(-2.0))
+    else:
+        np.testing.assert_array_equal(mask, random_drop(x, t, seed=3).mask)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 def test_gradient_is_the_derivative_with_the_mask_held(schedule):
     x, t = blobs((1, 2, 5, 4))
     u = uniforms(0, 0, x.size).reshape(x.shape)
@@ -109,12 +207,13 @@ def test_gradient_is_the_derivative_with_the_mask_held(schedule):
         assert grad[i] == pytest.approx(slope, rel=1e-5, abs=1e-8)
 
 
-def test_ignored_elements_are_exactly_inert():
+@pytest.mark.parametrize("keep", KEEPS)
+def test_ignored_elements_are_exactly_inert(keep):
     x, t = blobs()
     t[:, :, ::2] = 255
-    before = random_drop(x, t, ignore_label=255)
+    before = random_drop(x, t, ignore_label=255, keep=keep)
     x[:, :, ::2] = np.nan
-    after = random_drop(x, t, ignore_label=255)
+    after = random_drop(x, t, ignore_label=255, keep=keep)
     assert before.loss == after.loss
     np.testing.assert_array_equal(before.grad, after.grad)
     assert (after.grad[:, :, ::2] == 0).all()
@@ -122,9 +221,10 @@ def test_ignored_elements_are_exactly_inert():
 
 
 @pytest.mark.parametrize("value", [0, 1, 255])
-def test_groups_with_one_class_give_zero(value):
+@pytest.mark.parametrize("keep", KEEPS)
+def test_groups_with_one_class_give_zero(value, keep):
     x, _ = blobs()
-    result = random_drop(x, np.full(x.shape, value), ignore_label=255)
+    result = random_drop(x, np.full(x.shape, value), ignore_label=255, keep=keep)
     assert result.loss == 0
     assert not result.grad.any()
 
@@ -140,13 +240,14 @@ def test_no_positive_in_one_channel_leaves_the_others_alone():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_every_finite_logit_gives_finite_results(schedule, dtype):
+@pytest.mark.parametrize("keep", KEEPS)
+def test_every_finite_logit_gives_finite_results(schedule, dtype, keep):
     values = [-3e38, -1e4, -100, -20, 0, 20, 100, 1e4, 3e38]
     x = np.array(values * 2, dtype).reshape(1, 1, -1)
     t = np.repeat([0, 1], len(values)).reshape(x.shape)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        result = random_drop(x, t, schedule)
+        result = random_drop(x, t, schedule, keep=keep)
     assert np.isfinite(result.loss)
     assert np.isfinite(result.grad).all()
 
@@ -159,11 +260,14 @@ def test_confident_and_right_keeps_its_relative_accuracy():
     )
 
 
-def test_nan_shows():
+@pytest.mark.parametrize("keep", KEEPS)
+def test_nan_shows(keep):
     x, t = blobs()
     for label in (0, 1):
         x[1, 1, 1, 1], t[1, 1, 1, 1] = np.nan, label
-        assert np.isnan(random_drop(x, t).loss)
+        result = random_drop(x, t, keep=keep)
+        assert np.isnan(result.loss)
+        assert result.mask[1, 1, 1, 1] == 1
 
 
 def test_none_is_class_balanced_cross_entropy():
@@ -218,6 +322,7 @@ def test_seed_and_iteration_choose_the_mask():
     [
         ({"schedule": "LOGARITHM"}, "schedule is 'LOGARITHM': choose one of LINEAR"),
         ({"balance": "ALL"}, "balance is 'ALL'"),
+        ({"keep": "ALL"}, "keep is 'ALL': choose one of BY_DIFFICULTY"),
         ({"normalization": "MEAN"}, "normalization is 'MEAN'"),
     ],
 )

@@ -9,6 +9,7 @@ from google.protobuf import text_format
 
 from randrop import nets
 from randrop.errors import UserError
+from randrop.losses.registry import LAYERS
 from randrop.nets.losses import Loss
 from randrop.prediction import inference
 
@@ -54,8 +55,8 @@ def test_parameters_make_the_net(caffe, tmp_path, lesions, base, depth):
     assert net.forward()["prob"] == pytest.approx(0.02, rel=1e-3)
 
 
-def small(caffe, *losses, **more):
-    feed = nets.PatchFeed({"root": "x", "lesions": ["MA"]})
+def small(caffe, *losses, cells=False, **more):
+    feed = nets.PatchFeed({"root": "x", "lesions": ["MA"], "cells": cells})
     return parse(caffe, nets.unet(1, feed, losses, depth=1, **more)).layer
 
 
@@ -74,6 +75,12 @@ def test_loss_layers(caffe):
     assert [layer.name for layer in watched][-3:] == ["loss", "silence", "watch"]
 
 
+def test_a_caffe_that_lacks_an_option_is_named(caffe):
+    loss = dataclasses.replace(RANDOM_DROP, params={"of_tomorrow": 1})
+    with pytest.raises(UserError, match="its randrop_loss_param has no of_tomorrow"):
+        small(caffe, loss)
+
+
 def test_losses_are_added(caffe):
     losses = nets.parse_losses("cross-entropy+top-k-dice:30,weight=0.5", "SOFTMAX")
     ce, dice = small(caffe, *losses, activation="SOFTMAX")[-2:]
@@ -81,6 +88,36 @@ def test_losses_are_added(caffe):
     assert (dice.type, list(dice.top)) == ("TopKDiceLoss", ["loss_top-k-dice"])
     assert dice.randrop_dice_param.k_percent == 30
     assert list(dice.loss_weight) == [0.5]
+
+
+@pytest.mark.parametrize("python", [False, True])
+@pytest.mark.parametrize(
+    ("text", "layer", "values"),
+    [
+        ("cc-dice-ce", "SoftDiceLoss", {"weight_cross": 1, "squared": False}),
+        ("tversky:cells=true", "TverskyLoss", {"alpha": 0.3}),
+    ],
+)
+def test_losses_over_cells_take_them_from_the_data(caffe, text, layer, values, python):
+    losses = nets.parse_losses(f"cross-entropy+{text}", "SIGMOID", python=python)
+    *rest, ce, found = small(caffe, *losses, cells=True)
+    assert list(rest[0].top) == ["data", "label", "cells"]
+    assert list(ce.bottom) == ["score", "label"]
+    assert list(found.bottom) == ["score", "label", "cells"]
+    if python:
+        assert found.python_param.layer == f"{layer}Layer"
+        assert "cells" not in found.python_param.param_str
+        return
+    assert found.type == layer
+    message = getattr(found, LAYERS[layer].field)
+    assert {name: getattr(message, name) for name in values} == pytest.approx(values)
+
+
+def test_a_loss_over_cells_needs_data_that_has_them(caffe):
+    losses = nets.parse_losses("cc-dice-ce", "SIGMOID")
+    with pytest.raises(UserError, match="cells=true needs the cells of the lesions"):
+        small(caffe, *losses)
+    small(caffe, *nets.parse_losses("cc-dice-ce:cells=false", "SIGMOID"))
 
 
 @pytest.mark.parametrize(
@@ -94,6 +131,10 @@ def test_losses_are_added(caffe):
          {"gamma": 1, "class_alpha": [0.2, 0.8]}),
         ("dice:squared=false", "SIGMOID", "randrop_dice_param",
          {"squared": False, "activation": 1}),
+        ("pm-dice:1.5", "SIGMOID", "randrop_dice_param",
+         {"gamma": 1.5, "squared": True, "activation": 1}),
+        ("random-drop:LINEAR,keep=HARDEST", "SIGMOID", "randrop_loss_param",
+         {"schedule_type": 0, "keep": 2}),
         ("exp-log:label_frequency=train", "SOFTMAX", "randrop_explog_param",
          {"label_frequency": [0.9, 0.1]}),
     ],
@@ -117,6 +158,12 @@ def test_losses_are_read(caffe, text, activation, field, values):
         ("random-drop:LIN", "SIGMOID", "schedule_type is 'LIN': it must be 'LINEAR'"),
         ("dice:squared=1", "SIGMOID", "squared is '1': write true or false"),
         ("dice:5", "SIGMOID", "'5' must have the form KEY=VALUE"),
+        ("dice:cells=1", "SIGMOID", "cells is '1': write true or false"),
+        ("top-k-dice:cells=true", "SIGMOID", "unknown parameter 'cells'"),
+        ("cross-entropy:cells=true", "SIGMOID", "unknown parameter 'cells'"),
+        ("pm-dice:smooth=0", "SIGMOID", "smooth is 0, which gamma does not allow"),
+        ("random-drop:LOG,keep=HARDEST,seed=1", "SIGMOID", "seed has no effect"),
+        ("class-balanced:keep=UNIFORM", "SIGMOID", "keep has no effect"),
         ("dice:normalization=MEAN", "SIGMOID", "unknown parameter 'normalization'"),
         ("focal:normalization=MEAN", "SIGMOID", "normalization is 'MEAN': .*'FULL'"),
         ("focal:gamma=-1", "SIGMOID", "gamma is -1.0: .* equal to 0"),

@@ -59,8 +59,9 @@ def draw_seed() -> int:
 class PixelLossLayer(PythonLayer):
     """What the loss layers share: parameters, shapes, the loss weight.
 
-    A subclass names its `loss`. Bottoms are logits and label. Tops are the loss and
-    optionally, if there is one, the mask (1 used, 0 left out, -1 ignored).
+    A subclass names its `loss`. Bottoms are logits and label, and optionally, if the
+    loss takes them, the cells. Tops are the loss and optionally, if there is one, the
+    mask (1 used, 0 left out, -1 ignored).
     """
 
     loss: ClassVar[Layer]
@@ -80,11 +81,15 @@ class PixelLossLayer(PythonLayer):
     ) -> None:
         """Read the parameters and check the numbers of blobs."""
         name = type(self).__name__
-        if len(bottom) != 2 or not 1 <= len(top) <= 1 + self.loss.mask:
+        if (
+            not 2 <= len(bottom) <= 2 + self.loss.cells
+            or not 1 <= len(top) <= 1 + self.loss.mask
+        ):
+            cells = " and optionally cells" if self.loss.cells else ""
             mask = " and optionally a mask" if self.loss.mask else ""
             raise UserError(
                 f"{name}: the layer has {len(bottom)} bottoms and {len(top)} tops: it "
-                f"needs logits and label, and a loss{mask}"
+                f"needs logits and label{cells}, and a loss{mask}"
             )
         self.options = parse_options(
             name, self.given_options(), self.loss.options, self.defaults()
@@ -99,9 +104,12 @@ class PixelLossLayer(PythonLayer):
         if len(top) > 1:
             top[1].reshape(*bottom[1].shape)
 
-    def compute(self, logits: np.ndarray, label: np.ndarray) -> LossResult:
+    def compute(
+        self, logits: np.ndarray, label: np.ndarray, *cells: np.ndarray
+    ) -> LossResult:
         """Return the loss of a forward pass."""
-        return self.loss.function(logits, label, **self.options)
+        options = {**self.options, "cells": cells[0]} if cells else self.options
+        return self.loss.function(logits, label, **options)
 
     def forward(
         self, bottom: "caffe._caffe.RawBlobVec", top: "caffe._caffe.RawBlobVec"
@@ -116,7 +124,7 @@ class PixelLossLayer(PythonLayer):
                     "the layer (and 'loss_weight: 0' for a mask top).",
                     type(self).__name__,
                 )
-        result = self.compute(bottom[0].data, bottom[1].data)
+        result = self.compute(*(bottom[k].data for k in range(len(bottom))))
         self.grad = result.grad
         top[0].data[...] = result.loss
         if len(top) > 1:
@@ -129,9 +137,10 @@ class PixelLossLayer(PythonLayer):
         bottom: "caffe._caffe.RawBlobVec",
     ) -> None:
         """Write the gradient by the logits, multiplied by the loss weight."""
-        if propagate_down[1]:
-            # A net with force_backward requests it. A label has no gradient.
-            bottom[1].diff[...] = 0
+        for k in range(1, len(bottom)):
+            if propagate_down[k]:
+                # A net with force_backward requests it. A label has no gradient.
+                bottom[k].diff[...] = 0
         if propagate_down[0]:
             np.multiply(self.grad, np.ravel(top[0].diff)[0], out=bottom[0].diff)
 

@@ -19,6 +19,7 @@ from randrop.data.preprocessing import (
     rescale_image,
     rescale_masks,
 )
+from randrop.data.voronoi import cells
 
 __all__ = [
     "IGNORE_LABEL",
@@ -28,6 +29,7 @@ __all__ = [
     "STRUCTURES",
     "Case",
     "Dataset",
+    "cells",
     "check_lesions",
     "field_of_view",
     "network_input",

@@ -9,8 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from randrop.data.cases import IGNORE_LABEL
-from randrop.data.patches import class_map
-from randrop.data.worker import Workers, source_of
+from randrop.data.worker import Workers, arrays_of_patch, shapes_of, source_of
 from randrop.errors import UserError
 from randrop.files.documents import Lesions, Structure
 from randrop.files.schema import Count, Int32, Model, NotNegative, Number, Share
@@ -45,6 +44,7 @@ class PatchParams(Model):
     first_patch: Count = 0
     cycle: Number | None = None
     classes: bool = False
+    cells: bool = False
 
 
 class LesionPatchDataLayer(PythonLayer):
@@ -53,7 +53,9 @@ class LesionPatchDataLayer(PythonLayer):
     Tops are the network input (N, 3, P, P) and the label (N, C, P, P): 1 on a lesion of
     the channel's type, 0 elsewhere, the ignore label outside the field of view. With
     `classes` true the label is (N, 1, P, P), for a softmax: 0 is background, c + 1 is
-    lesion type c; where types overlap, the first of `lesions` counts.
+    lesion type c; where types overlap, the first of `lesions` counts. With `cells` true
+    there is a third top for the losses of overlap, `randrop.data.cells` of each channel
+    of the network's output.
 
     `param_str` is JSON: `root` and `lesions` (required), `split`, `subset`, `patch`,
     `batch_size`, `lesion_share`, `lesion_weights` (relative frequency of each type
@@ -61,7 +63,7 @@ class LesionPatchDataLayer(PythonLayer):
     `workers` (processes that cut ahead; 0 cuts in the solver's own), `seed`,
     `first_patch` (number of the first patch, to resume a training), `cycle` (start
     again after this many patches; by default never in training, and after one pass in
-    validation, see below), `classes`, and what
+    validation, see below), `classes`, `cells`, and what
     `randrop.data.patch_options.MORE_DEFAULTS` names.
 
     In the TEST phase, patches start again from the first after each `cycle`, so that
@@ -77,8 +79,9 @@ class LesionPatchDataLayer(PythonLayer):
         """Read the parameters and the data, start the workers."""
         name = type(self).__name__
         options = parse_options(name, self.given_options(), PatchParams, self.defaults)
-        if bottom or len(top) != 2:
-            raise UserError(f"{name}: this layer takes no bottoms and two tops")
+        if bottom or len(top) != len(shapes_of(options)):
+            tops = "three tops with cells" if options["cells"] else "two tops"
+            raise UserError(f"{name}: this layer takes no bottoms and {tops}")
         if not Path(options["root"]).is_dir():
             raise UserError(
                 f"{name}: root {options['root']!r} in param_str is not a folder, "
@@ -93,7 +96,9 @@ class LesionPatchDataLayer(PythonLayer):
         self.workers = None
         if options["cycle"]:
             source = source_of(options)
-            self.kept = [source.patch(k) for k in range(options["cycle"])]
+            self.kept = [
+                arrays_of_patch(source, options, k) for k in range(options["cycle"])
+            ]
         elif options["workers"]:
             self.workers = Workers(options)
         else:
@@ -105,30 +110,23 @@ class LesionPatchDataLayer(PythonLayer):
 
     def reshape(self, bottom: Any, top: Any) -> None:
         """Shape the tops."""
-        size = self.options["patch"]
-        batch = self.options["batch_size"]
-        top[0].reshape(batch, 3, size, size)
-        classes = self.options["classes"]
-        channels = 1 if classes else len(self.options["lesions"])
-        top[1].reshape(batch, channels, size, size)
+        for k, shape in enumerate(shapes_of(self.options)):
+            top[k].reshape(self.options["batch_size"], *shape)
 
     def forward(self, bottom: Any, top: Any) -> None:
         """Write the next batch."""
         begin = time.perf_counter()
         if self.started is None:
             self.started = begin
-        image, label = top[0].data, top[1].data
         for n in range(self.options["batch_size"]):
-            image[n], own = self.next_patch()
-            if self.options["classes"]:
-                own = class_map(own, self.options["ignore_label"])
-            label[n] = own
+            for k, array in enumerate(self.next_patch()):
+                top[k].data[n] = array
         self.waited += time.perf_counter() - begin
         self.batches += 1
         if self.workers is not None and self.batches % _REPORT_EVERY == 0:
             self.report()
 
-    def next_patch(self) -> tuple[np.ndarray, np.ndarray]:
+    def next_patch(self) -> tuple[np.ndarray, ...]:
         """Return the next patch, from the workers, the cycle or the source."""
         k = self.number
         self.number += 1
@@ -136,7 +134,8 @@ class LesionPatchDataLayer(PythonLayer):
             return self.kept[k % len(self.kept)]
         if self.workers is not None:
             return self.workers.read()
-        return self.source.patch(self.options["first_patch"] + k)
+        first = self.options["first_patch"]
+        return arrays_of_patch(self.source, self.options, first + k)
 
     def report(self) -> None:
         """Log the share of the time spent waiting for patches."""

@@ -23,7 +23,8 @@ import numpy as np
 
 from randrop.data.datasets import read_dataset
 from randrop.data.patch_options import Options, more_of
-from randrop.data.patches import PatchSource
+from randrop.data.patches import PatchSource, class_map
+from randrop.data.voronoi import cells, class_cells
 from randrop.errors import UserError
 from randrop.pycaffe import processes
 
@@ -62,6 +63,30 @@ def _weights(options: dict[str, Any]) -> tuple[float, ...] | None:
     return tuple(float(given.get(lesion, 1)) for lesion in lesions)
 
 
+def shapes_of(options: dict[str, Any]) -> list[tuple[int, int, int]]:
+    """Return the shapes of a patch's arrays: image, label and, with `cells`, these."""
+    size, types = options["patch"], len(options["lesions"])
+    classes = options["classes"]
+    shapes = [(3, size, size), (1 if classes else types, size, size)]
+    if options["cells"]:
+        shapes.append((types + classes, size, size))
+    return shapes
+
+
+def arrays_of_patch(
+    source: PatchSource, options: dict[str, Any], k: int
+) -> tuple[np.ndarray, ...]:
+    """Return the arrays of patch k, in the shapes of `shapes_of`."""
+    image, label = source.patch(k)
+    if options["classes"]:
+        label = class_map(label, options["ignore_label"])
+    if not options["cells"]:
+        return image, label
+    if options["classes"]:
+        return image, label, class_cells(label[0], len(options["lesions"]) + 1)
+    return image, label, cells(label)
+
+
 class Workers:
     """Patches in order, from `options["workers"]` processes.
 
@@ -76,9 +101,7 @@ class Workers:
     def __init__(self, options: dict[str, Any]) -> None:
         self.count = options["workers"]
         self.next = 0
-        size, channels = options["patch"], len(options["lesions"])
-        self.image_shape = (3, size, size)
-        self.label_shape = (channels, size, size)
+        self.shapes = shapes_of(options)
         # Threads of the workers would take the solver's cores.
         alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         code = "from randrop.data.worker import main; main()"
@@ -97,18 +120,18 @@ class Workers:
             if process.stdout.read(1) != b"+":
                 self._fail(process)
 
-    def read(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the next patch: image float32 (3, P, P), label float32 (C, P, P)."""
+    def read(self) -> tuple[np.ndarray, ...]:
+        """Return the arrays of the next patch, float32."""
         process = self.processes[self.next % self.count]
         self.next += 1
         arrays = []
-        for shape in (self.image_shape, self.label_shape):
+        for shape in self.shapes:
             array = np.empty(shape, np.float32)
             view = memoryview(array).cast("B")
             if process.stdout.readinto(view) != len(view):
                 self._fail(process)
             arrays.append(array)
-        return arrays[0], arrays[1]
+        return tuple(arrays)
 
     def close(self) -> None:
         """End the workers."""
@@ -148,7 +171,7 @@ def _write(options: dict[str, Any], pipe: BinaryIO) -> None:
         k = options["first_patch"]
         try:
             while True:
-                ready.put(source.patch(k))
+                ready.put(arrays_of_patch(source, options, k))
                 k += options["workers"]
         except BaseException as error:
             ready.put(error)

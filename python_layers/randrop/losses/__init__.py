@@ -8,7 +8,12 @@ from randrop.losses.common import LossResult
 from randrop.losses.dice import dice, top_k_dice
 from randrop.losses.explog import exp_log
 from randrop.losses.focal import sigmoid_focal, softmax_focal
-from randrop.losses.randomdrop import SCHEDULES, drop_probability, random_drop
+from randrop.losses.randomdrop import (
+    SCHEDULES,
+    drop_probability,
+    keep_probability,
+    random_drop,
+)
 from randrop.losses.topk import sigmoid_top_k, softmax_top_k
 from randrop.losses.tversky import tversky
 
@@ -18,6 +23,7 @@ __all__ = [
     "dice",
     "drop_probability",
     "exp_log",
+    "keep_probability",
     "random_drop",
     "sigmoid_focal",
     "sigmoid_top_k",

@@ -68,14 +68,21 @@ class RandomDropOptions(NormalizedOptions):
     first_iteration: UInt64 = Field(default=0, examples=[0, 5])
     balance: Balance = "PER_CHANNEL"
     drop_in_test: bool = False
+    keep: Literal["BY_DIFFICULTY", "UNIFORM", "HARDEST"] = "BY_DIFFICULTY"
 
     def idle(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield what NONE, which drops nothing, does not use."""
+        """Yield what NONE, which drops nothing, and HARDEST do not use."""
         if self.schedule_type == "NONE":
             yield (
-                ("seed", "first_iteration", "drop_in_test"),
+                ("seed", "first_iteration", "drop_in_test", "keep"),
                 "with schedule_type NONE, which drops nothing: remove it, or choose "
                 "LINEAR, SQU or LOG",
+            )
+        elif self.keep == "HARDEST":
+            yield (
+                ("seed", "first_iteration"),
+                "with keep HARDEST, which leaves nothing to chance: remove it, or "
+                "choose keep UNIFORM or BY_DIFFICULTY",
             )
 
 
@@ -151,8 +158,8 @@ class OverlapOptions(Options):
             )
 
 
-class DiceOptions(OverlapOptions):
-    """Options of SoftDiceLoss."""
+class CommonDiceOptions(OverlapOptions):
+    """Options of SoftDiceLoss and TopKDiceLoss."""
 
     activation: Activation = "SOFTMAX"
     smooth: NotNegative = Field(default=1, examples=[0.0, 1e-3, 1.0])
@@ -162,7 +169,26 @@ class DiceOptions(OverlapOptions):
     batch: bool = False
 
 
-class TopKDiceOptions(DiceOptions):
+class DiceOptions(CommonDiceOptions):
+    """Options of SoftDiceLoss."""
+
+    # 0 is for gamma 0 only; separate tests cover it.
+    smooth: NotNegative = Field(default=1, examples=[1e-3, 1.0])
+    gamma: NotNegative = Field(default=0, examples=[0.0, 0.5, 2.0])
+    weight_cross: NotNegative = Field(default=0, examples=[0.0, 0.5])
+
+    @model_validator(mode="after")
+    def _refuse_no_smooth(self) -> "DiceOptions":
+        if self.gamma > 0 and self.smooth == 0:
+            raise PydanticCustomError(
+                "smooth",
+                "smooth is 0, which gamma does not allow: where all pixels are right, "
+                "all weigh 0. Give smooth a value above 0",
+            )
+        return self
+
+
+class TopKDiceOptions(CommonDiceOptions):
     """Options of TopKDiceLoss."""
 
     k_percent: Percent = Field(default=50, examples=_PERCENTS)

@@ -64,16 +64,21 @@ class Elements(NamedTuple):
         chosen: np.ndarray,
         logits: np.ndarray,
         label: np.ndarray,
+        by_cross: np.ndarray | None = None,
     ) -> LossResult:
         """Return a loss whose derivative by `p` is `slope`, (N, C, M).
 
         `parts` are the parts of the loss, (N, C, M). `chosen` says which pixels took
-        part, bool (S, M).
+        part, bool (S, M). `by_cross` is the derivative by the cross-entropy of the
+        pixel, (N, C, M), where the loss has such a term.
         """
         if self.softmax:
             grad = softmax_grad(self.p, slope)
         else:
             grad = slope * (self.p * self.complement)
+        if by_cross is not None:
+            of_pixel = by_cross.sum(1, keepdims=True) if self.softmax else by_cross
+            grad = grad + of_pixel * np.where(self.truth, -self.complement, self.p)
         mask = np.where(self.valid, chosen, -1)
         return LossResult(
             loss=loss,
@@ -142,24 +147,98 @@ def group_axes(batch: bool) -> int | tuple[int, ...]:
     return (0, 2) if batch else 2
 
 
-def mean_of_groups(
-    part: np.ndarray, sizes: np.ndarray, include_background: bool, batch: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weight of each group in the mean, and a size to divide by.
+class Groups(NamedTuple):
+    """What the sums of an overlap loss run over: a class of an image, or a cell of it.
 
-    The mean skips groups that are ignored entirely: nothing there is right or wrong. A
-    group of size 0, neither present nor predicted without smoothing, has no loss.
+    A sum over groups has a shape that `spread` turns into one that broadcasts to
+    (N, C, M).
 
-    Parameters
+    Attributes
     ----------
     part : bool (N, C, M)
         The elements in the sums.
-    sizes : floating (N or 1, C, 1)
+    first : int
+        The first class in the mean.
+    batch : bool
+        Whether the images of a batch are one group; of cells, whether all cells of a
+        class weigh the same, whichever image they are in.
+    cells : int (N, C, M), optional
+        The cell of each element, numbered from 0 in each class of each image.
     """
-    counted = part.any(group_axes(batch), keepdims=True)
-    counted[:, : 0 if include_background else 1] = False
-    share = np.where(sizes == 0, 0, counted / max(1, counted.sum()))
-    return share, np.where(sizes == 0, 1, sizes)
+
+    part: np.ndarray
+    first: int
+    batch: bool
+    cells: np.ndarray | None = None
+
+    def sum(self, terms: np.ndarray) -> np.ndarray:
+        """Return the sums of terms (N, C, M) over the part, in double precision.
+
+        They have the shape (N or 1, C, 1), with cells (N, C, K) for at most K of them.
+        """
+        terms = np.where(self.part, terms, 0).astype(np.float64, copy=False)
+        if self.cells is None:
+            return terms.sum(group_axes(self.batch), keepdims=True)
+        n, c, _ = self.part.shape
+        most = int(self.cells.max()) + 1
+        group = np.arange(n * c).reshape(n, c, 1) * most + self.cells
+        sums = np.bincount(group.ravel(), terms.ravel(), n * c * most)
+        return sums.reshape(n, c, most)
+
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """Return the value of each element's group."""
+        if self.cells is None:
+            return values
+        return np.take_along_axis(values, self.cells, 2)
+
+    def share(self) -> np.ndarray:
+        """Return the weight of each group in the mean, in the shape of a sum.
+
+        The mean skips groups that are ignored entirely: nothing there is right or
+        wrong. Over cells, it is the mean of the means over each group's cells.
+        """
+        counted = self.sum(np.ones(self.part.shape)) > 0
+        counted[:, : self.first] = False
+        of_group = counted.sum((0, 2) if self.batch else 2, keepdims=True)
+        return counted / np.maximum(1, of_group) / max(1, np.count_nonzero(of_group))
+
+
+def without_zero(share: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weights of the groups, and sizes to divide by.
+
+    A group of size 0, neither present nor predicted without smoothing, has no loss.
+    """
+    return np.where(sizes == 0, 0, share), np.where(sizes == 0, 1, sizes)
+
+
+def checked_cells(cells: np.ndarray | None, logits: np.ndarray) -> np.ndarray | None:
+    """Return the cells as int (N, C, M).
+
+    Raises
+    ------
+    UserError
+        If their shape is not that of the logits, or a value is not a whole number from
+        0 to M - 1: names the first such element.
+    """
+    if cells is None:
+        return None
+    cells = np.asarray(cells)
+    if cells.shape != logits.shape:
+        raise UserError(
+            f"logits have shape {logits.shape} and cells {cells.shape}: give the cell "
+            "of each logit, N x C x spatial"
+        )
+    n, c = logits.shape[:2]
+    area = logits.size // (n * c)
+    bad = ~((cells >= 0) & (cells < area)) | (np.trunc(cells) != cells)
+    if bad.any():
+        where = tuple(int(i) for i in np.unravel_index(bad.argmax(), bad.shape))
+        raise UserError(
+            f"cell {cells[where]:g} at {where}; allowed: whole numbers from 0 to "
+            f"{area - 1}. The cells of each channel are numbered from 0: see "
+            "randrop.data.cells"
+        )
+    return cells.reshape(n, c, area).astype(np.intp)
 
 
 def in_proportion(
@@ -169,8 +248,8 @@ def in_proportion(
 
     Parameters
     ----------
-    loss, errors : float64 (N or 1, C, 1)
-        The loss of each group, and its sum of errors.
+    loss, errors : float64 (N or 1, C, 1 or M)
+        The loss of each element's group, and its sum of errors.
     error : float64 (N, C, M)
         At least 0. An element without an error has no part.
     """

@@ -7,6 +7,8 @@ from randrop.losses.common import (
     balanced_cross_entropy,
     binary_label,
     check_choice,
+    group_shape,
+    hardest,
     sigmoid,
     softplus,
     without_infinity,
@@ -14,6 +16,7 @@ from randrop.losses.common import (
 from randrop.losses.philox import uniforms
 
 SCHEDULES = ("LINEAR", "SQU", "LOG", "NONE")
+KEEPS = ("BY_DIFFICULTY", "UNIFORM", "HARDEST")
 
 
 def drop_probability(logits: np.ndarray, schedule: str = "LOG") -> np.ndarray:
@@ -46,6 +49,36 @@ def drop_probability(logits: np.ndarray, schedule: str = "LOG") -> np.ndarray:
     return q if schedule == "LINEAR" else q * q
 
 
+def keep_probability(logits: np.ndarray, schedule: str = "LOG") -> np.ndarray:
+    """Return 1 - d(p), at most 1: the probability with which a negative is kept.
+
+    Parameters
+    ----------
+    logits, schedule
+        As in `drop_probability`.
+
+    Returns
+    -------
+    floating (...)
+        With all digits where it is small; 1 for NaN.
+
+    Raises
+    ------
+    UserError
+        If the schedule is unknown.
+    """
+    check_choice("schedule", schedule, SCHEDULES)
+    logits = np.asarray(logits)
+    if schedule == "LOG":
+        keep = softplus(logits) * logits.dtype.type(1 / np.log(10))
+    elif schedule == "NONE":
+        keep = np.ones_like(logits)
+    else:
+        p = sigmoid(logits)
+        keep = p if schedule == "LINEAR" else p * (1 + sigmoid(-logits))
+    return np.where(keep < 1, keep, 1).astype(logits.dtype, copy=False)
+
+
 def random_drop(
     logits: np.ndarray,
     label: np.ndarray,
@@ -56,6 +89,7 @@ def random_drop(
     balance: str = "PER_CHANNEL",
     normalization: str = "BATCH_SIZE",
     drop: bool = True,
+    keep: str = "BY_DIFFICULTY",
 ) -> LossResult:
     """Class-balanced cross-entropy over positives and a random choice of negatives.
 
@@ -83,6 +117,11 @@ def random_drop(
         Divisor as Caffe's loss_param names it.
     drop : bool
         False keeps every negative, as the layer does in the TEST phase.
+    keep : {"BY_DIFFICULTY", "UNIFORM", "HARDEST"}
+        Which negatives. UNIFORM and HARDEST keep the share of a group's that the
+        schedule would keep, S of N-, with S the sum of min(1, 1 - d(p)) over them:
+        UNIFORM each with probability S / N-, HARDEST the floor(S + 1/2) with the
+        largest logits, with ties broken by index order.
 
     Returns
     -------
@@ -99,16 +138,32 @@ def random_drop(
     S. Guo et al. Random drop loss for tiny object segmentation: application to lesion
     segmentation in fundus images. ICANN 2019, doi:10.1007/978-3-030-30508-6_18.
     """
+    check_choice("keep", keep, KEEPS)
     logits, label = np.asarray(logits), np.asarray(label)
     positive, ignored = binary_label(logits, label, ignore_label)
+    groups = group_shape(logits.shape, balance)
     # NaN (and infinity, which became NaN) is kept and shows in the loss.
-    threshold = drop_probability(without_infinity(logits), schedule)
-    negative = ~(positive | ignored)
+    x = without_infinity(logits).reshape(groups)
+    negative = ~(positive | ignored).reshape(groups)
     kept = negative
     if drop and schedule != "NONE":
-        u = uniforms(seed, iteration, logits.size).reshape(logits.shape)
-        kept = negative & ~(u < threshold)
+        expected = np.where(negative, keep_probability(x, schedule), 0).sum(
+            1, dtype=np.float64
+        )
+        if keep == "HARDEST":
+            wanted = (expected + 0.5).astype(int)
+            kept = np.stack(
+                [hardest(*g) for g in zip(x, negative, wanted, strict=True)]
+            )
+        else:
+            threshold = drop_probability(x, schedule)
+            if keep == "UNIFORM":
+                share = expected / np.maximum(1, negative.sum(1))
+                threshold = np.where(np.isnan(x), 0, 1 - share[:, None])
+                threshold = threshold.astype(logits.dtype)
+            u = uniforms(seed, iteration, logits.size).reshape(groups)
+            kept = negative & ~(u < threshold)
 
     return balanced_cross_entropy(
-        logits, positive, kept, ignored, balance, normalization
+        logits, positive, kept.reshape(logits.shape), ignored, balance, normalization
     )

@@ -48,6 +48,8 @@ class Layer:
         The activations it supports. With two, the option `activation` selects one.
     mask : bool
         Whether its second top is a mask of the elements used.
+    cells : bool
+        Whether it takes the cells of lesions as a third bottom.
     other_types : tuple of str
         Other names of the same layer.
     examples : tuple of mapping
@@ -61,6 +63,7 @@ class Layer:
     about: str
     activations: tuple[Activation, ...]
     mask: bool = False
+    cells: bool = False
     other_types: tuple[str, ...] = ()
     examples: tuple[Mapping[str, Any], ...] = ({},)
 
@@ -87,6 +90,8 @@ class Name:
         The option that an unnamed value sets.
     implies : mapping
         What giving `short` also sets, in a layer that has such an option.
+    cells : bool
+        Whether it takes the cells of lesions, unless cells=false is given.
     timed : mapping
         The suffix that the benchmarks append to the name, by activation.
     """
@@ -97,6 +102,7 @@ class Name:
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     short: str = ""
     implies: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    cells: bool = False
     timed: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def layer(self, activation: str) -> str:
@@ -175,7 +181,13 @@ LAYERS: dict[str, Layer] = {
             "Soft Dice loss.",
             ("SOFTMAX", "SIGMOID"),
             other_types=("DiceLoss",),
-            examples=({}, {"activation": "SIGMOID", "batch": True}),
+            examples=(
+                {},
+                {"activation": "SIGMOID", "batch": True},
+                {"gamma": 1.5},
+                {"activation": "SIGMOID", "gamma": 0.5, "weight_cross": 0.7},
+            ),
+            cells=True,
         ),
         Layer(
             "TopKDiceLoss",
@@ -203,6 +215,7 @@ LAYERS: dict[str, Layer] = {
             "Tversky and focal Tversky loss.",
             ("SOFTMAX", "SIGMOID"),
             examples=({}, {"activation": "SIGMOID", "gamma": 0.75, "batch": True}),
+            cells=True,
         ),
     )
 }
@@ -243,6 +256,20 @@ NAMES: dict[str, Name] = {
         short="gamma",
     ),
     "dice": Name("overlap of each class", "SoftDiceLoss", "SoftDiceLoss"),
+    "pm-dice": Name(
+        "Dice in which a pixel weighs |y - p|^gamma",
+        "SoftDiceLoss",
+        "SoftDiceLoss",
+        params={"gamma": 2.0},
+        short="gamma",
+    ),
+    "cc-dice-ce": Name(
+        "Dice and cross-entropy, over the cells of the lesions",
+        "SoftDiceLoss",
+        "SoftDiceLoss",
+        params={"smooth": 0.0, "squared": False, "weight_cross": 1.0},
+        cells=True,
+    ),
     "top-k-dice": Name(
         "Dice of the hardest pixels", "TopKDiceLoss", "TopKDiceLoss", short="k_percent"
     ),

@@ -5,10 +5,11 @@ import numpy as np
 from randrop.losses.common import LossResult, check_range
 from randrop.losses.explog import power_and_slope
 from randrop.losses.overlap import (
+    Groups,
+    checked_cells,
     elements,
-    group_axes,
     in_proportion,
-    mean_of_groups,
+    without_zero,
 )
 
 
@@ -23,6 +24,7 @@ def tversky(
     include_background: bool = True,
     batch: bool = False,
     ignore_label: int | None = None,
+    cells: np.ndarray | None = None,
 ) -> LossResult:
     """Mean over images and classes of (1 - T)^gamma, where T is the Tversky index.
 
@@ -32,7 +34,7 @@ def tversky(
 
     Parameters
     ----------
-    logits, label, activation, smooth, include_background, batch, ignore_label
+    logits, label, activation, smooth, include_background, batch, ignore_label, cells
         As in `dice`.
     alpha, beta : float
         The weights of false positives and of false negatives, at least 0.
@@ -64,26 +66,21 @@ def tversky(
     logits, label = np.asarray(logits), np.asarray(label)
     seen = elements(logits, label, activation, include_background, ignore_label)
     valid, truth = seen.spread(seen.valid), seen.truth
-    p, complement = (x.astype(np.float64) for x in (seen.p, seen.complement))
-    overlaps, positives, negatives = (
-        np.where(part, value, 0).sum(group_axes(batch), keepdims=True)
-        for part, value in (
-            (valid & truth, p),
-            (valid & ~truth, p),
-            (valid & truth, complement),
-        )
+    groups = Groups(
+        valid, 0 if include_background else 1, batch, checked_cells(cells, logits)
     )
-    overlaps = 2 * overlaps + smooth
-    errors = 2 * (alpha * positives + beta * negatives)
-    share, sizes = mean_of_groups(valid, overlaps + errors, include_background, batch)
+    p, complement = (x.astype(np.float64) for x in (seen.p, seen.complement))
+    overlaps = 2 * groups.sum(truth * p) + smooth
+    error = 2 * np.where(valid, np.where(truth, beta * complement, alpha * p), 0)
+    errors = groups.sum(error)
+    share, sizes = without_zero(groups.share(), overlaps + errors)
     # 1 - T, without a difference of numbers that are nearly equal.
     wrong = errors / sizes
     value, by_wrong = power_and_slope(wrong, gamma)
     factor = 2 * share * by_wrong / sizes
-    by_own = -factor * (beta * overlaps / sizes + wrong)
-    by_others = factor * alpha * overlaps / sizes
+    by_own = groups.spread(-factor * (beta * overlaps / sizes + wrong))
+    by_others = groups.spread(factor * alpha * overlaps / sizes)
     slope = np.where(valid, np.where(truth, by_own, by_others), 0)
     losses = share * value
-    error = 2 * np.where(valid, np.where(truth, beta * complement, alpha * p), 0)
-    parts = in_proportion(losses, error, errors)
+    parts = in_proportion(groups.spread(losses), error, groups.spread(errors))
     return seen.result(float(losses.sum()), slope, parts, seen.valid, logits, label)

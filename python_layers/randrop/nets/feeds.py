@@ -21,8 +21,8 @@ class PatchFeed:
 
     options: Mapping[str, Any]
 
-    def layer(self, caffe: Any, subset: str, phase: int) -> tuple[Any, Any]:
-        """Return data and label of `subset`, for a NetSpec."""
+    def layer(self, caffe: Any, subset: str, phase: int) -> tuple[Any, ...]:
+        """Return data, label and perhaps cells of `subset`, for a NetSpec."""
         options = {**self.options, "subset": subset}
         if phase == caffe.TEST:
             options["augment"] = False
@@ -35,7 +35,7 @@ class PatchFeed:
             layer="LesionPatchDataLayer",
             param_str=json.dumps(options),
             include={"phase": phase},
-            ntop=2,
+            ntop=3 if options.get("cells") else 2,
         )
 
 
@@ -122,11 +122,14 @@ class LmdbFeed:
         )
 
 
+TOPS = ("data", "label", "cells")
+"""What a feed gives; the last is for losses over cells, and few feeds have it."""
+
 Feed = PatchFeed | VolumeFeed | InputFeed | LmdbFeed
 
 
 def begin(caffe: Any, feed: Feed | None, shape: Sequence[int]) -> tuple[Any, str]:
-    """Return a NetSpec with data and label, and the prototxt of their layers.
+    """Return a NetSpec with what the feed gives, and the prototxt of its layers.
 
     Without a feed, data is an input of one image of this shape, there is no label, and
     the prototxt is empty.
@@ -140,9 +143,12 @@ def begin(caffe: Any, feed: Feed | None, shape: Sequence[int]) -> tuple[Any, str
     text = ""
     for phase, subset in ((caffe.TRAIN, "train"), (caffe.TEST, "validation")):
         spec = caffe.NetSpec()
-        spec.data, spec.label = tops = feed.layer(caffe, subset, phase)
+        found = dict(zip(TOPS, feed.layer(caffe, subset, phase), strict=False))
+        for name, top in found.items():
+            spec[name] = top
         text += str(spec.to_proto())
-    net.data, net.label = tops
+    for name, top in found.items():
+        net[name] = top
     return net, text
 
 

@@ -31,6 +31,8 @@ class Loss:
         As in loss_param; defaults to the layer's own default.
     python : bool
         Use the Python twin in `randrop.layers`, which needs no patched Caffe.
+    cells : bool
+        Take the cells of lesions as a third bottom.
     """
 
     type: str
@@ -40,6 +42,7 @@ class Loss:
     weight: float = 1.0
     normalization: str | None = None
     python: bool = False
+    cells: bool = False
 
     @property
     def is_random_drop(self) -> bool:
@@ -49,14 +52,19 @@ class Loss:
     @property
     def drops(self) -> bool:
         """Whether the loss drops negatives at random."""
-        return self.is_random_drop and self.params.get("schedule_type") != "NONE"
+        return (
+            self.is_random_drop
+            and self.params.get("schedule_type") != "NONE"
+            and self.params.get("keep") != "HARDEST"
+        )
 
 
 GRAMMAR = """\
 NAME[:KEY=VALUE,...][+NAME...]: one loss, or a sum of losses. Keys are the fields of
-the layer's parameter message, weight and normalization. Write a list as a/b/c;
-label_frequency=train takes the frequencies of the training set. An option without
-effect is an error."""
+the layer's parameter message, weight, normalization and, for dice and tversky, cells:
+with cells=true the loss of a class is the mean over the cells of its lesions. Write a
+list as a/b/c; label_frequency=train takes the frequencies of the training set. An
+option without effect is an error."""
 
 
 def parse_losses(
@@ -146,7 +154,7 @@ def _parse_one(
     options = registry.options_of(layer)
     if "activation" in options.model_fields:
         params["activation"] = activation
-    common: dict[str, Any] = {}
+    common: dict[str, Any] = {"cells": True} if kind.cells else {}
     given: set[str] = set()
     for item in filter(None, rest.split(",")):
         key, equals, value = item.partition("=")
@@ -164,6 +172,8 @@ def _parse_one(
                     f"loss {text}: weight is {value}: give a number above 0, or "
                     "remove this loss"
                 )
+        elif key == "cells" and layer in LAYERS and LAYERS[layer].cells:
+            common[key] = _boolean(text, key, value)
         elif key == "normalization":
             common[key] = _value(text, options, key, value)
         elif key == "activation" and value != activation:
@@ -184,7 +194,7 @@ def _parse_one(
         for key, value in kind.implies.items():
             if key in options.model_fields and key not in given:
                 params[key] = value
-    wanted = {k: v for k, v in common.items() if k != "weight"}
+    wanted = {k: v for k, v in common.items() if k not in ("weight", "cells")}
     schema.check(params | wanted, options, f"loss {text}")
     field = LAYERS[layer].field if layer in LAYERS else ""
     return Loss(layer, field, params, name, python=python and field != "", **common)
@@ -204,10 +214,14 @@ def _value(text: str, model: type[registry.Options], key: str, value: str) -> An
     if get_origin(kind) is Literal or key == "normalization":
         return value
     if kind is bool:
-        if value not in ("true", "false"):
-            raise UserError(f"loss {text}: {key} is {value!r}: write true or false")
-        return value == "true"
+        return _boolean(text, key, value)
     return _number(text, key, value, whole=kind is not float)
+
+
+def _boolean(text: str, key: str, value: str) -> bool:
+    if value not in ("true", "false"):
+        raise UserError(f"loss {text}: {key} is {value!r}: write true or false")
+    return value == "true"
 
 
 def _number(text: str, key: str, value: str, whole: bool = False) -> float:
@@ -226,7 +240,7 @@ def loss_layers(
     of: Any = None,
     where: str = "",
 ) -> None:
-    """Put losses on logits and net.label.
+    """Put losses on logits, net.label and, where a loss needs it, net.cells.
 
     Parameters
     ----------
@@ -242,11 +256,23 @@ def loss_layers(
         The logits; net.score by default.
     where : str
         Suffix of the top names.
+
+    Raises
+    ------
+    UserError
+        If a loss needs cells and the data has none.
     """
     for loss in losses:
         with_mask = watch is not None and loss.is_random_drop and "mask" not in net.tops
         logits = net.score if of is None else of
-        bottoms = (logits, net.label)
+        bottoms = [logits, net.label]
+        if loss.cells:
+            if "cells" not in net.tops:
+                raise UserError(
+                    f"loss {loss.name}: cells=true needs the cells of the lesions, "
+                    "which only the data layer for photographs gives: omit cells"
+                )
+            bottoms.append(net.cells)
         top = _layer(caffe, bottoms, loss, ignore_label, 2 if with_mask else 1)
         name = ("loss" if len(losses) == 1 else f"loss_{loss.name}") + where
         if with_mask:
@@ -258,7 +284,7 @@ def loss_layers(
 
 def _layer(
     caffe: Any,
-    bottoms: tuple[Any, Any],
+    bottoms: Sequence[Any],
     loss: Loss,
     ignore_label: int | None,
     tops: int,
@@ -316,6 +342,13 @@ def _by_number(caffe: Any, loss: Loss) -> dict[str, Any]:
         )
     message = descriptor.fields_by_name[loss.field].message_type
     values = {}
+    unknown = [name for name in loss.params if name not in message.fields_by_name]
+    if unknown:
+        raise UserError(
+            f"this Caffe was patched by an older randrop: its {loss.field} has no "
+            f"{' and '.join(unknown)}: patch it again with scripts/patch_caffe.py and "
+            "build it, or use the Python layer (--python-layer)"
+        )
     for name, value in loss.params.items():
         enum = message.fields_by_name[name].enum_type
         values[name] = enum.values_by_name[value].number if enum else value

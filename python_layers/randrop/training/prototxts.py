@@ -112,6 +112,7 @@ def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, st
             "cycle": settings["test_iterations"] * settings["batch"],
             "classes": activation == "SOFTMAX",
             **more_of(settings),
+            **({"cells": True} if any(loss.cells for loss in losses) else {}),
         }
     )
     watch = None

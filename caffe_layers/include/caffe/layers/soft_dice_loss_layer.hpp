@@ -23,6 +23,12 @@ namespace caffe {
  * sums run over the whole batch and the mean over classes only). An entirely
  * ignored image or channel is not in the mean.
  *
+ * gamma (0) weighs each element of the sums by @f$ |y - p|^\gamma @f$, a
+ * constant for the gradient (Hosseini, 2025, arXiv:2506.15744). weight_cross (0)
+ * adds that multiple of a group's mean cross-entropy to its 1 - D: with a third
+ * bottom, the term of components of CC-DiceCE (Bouteille et al., 2025,
+ * arXiv:2511.17146).
+ *
  * Registered as SoftDiceLoss and, unless Caffe already has a layer of that
  * name, as DiceLoss.
  *

@@ -27,6 +27,10 @@ const LossCase kLossCases[] = {
   {"type: 'SoftDiceLoss'", true, false},
   {"type: 'SoftDiceLoss' randrop_dice_param { activation: SIGMOID "
    "squared: false batch: true }", false, false},
+  {"type: 'SoftDiceLoss' randrop_dice_param { weight_cross: 0.5 }", true,
+   false},
+  {"type: 'SoftDiceLoss' randrop_dice_param { activation: SIGMOID "
+   "weight_cross: 2 }", false, false},
   {"type: 'TopKDiceLoss'", true, true},
   {"type: 'TopKDiceLoss' randrop_dice_param { activation: SIGMOID "
    "region: FOREGROUND k_percent: 60 }", false, true},
@@ -34,6 +38,28 @@ const LossCase kLossCases[] = {
   {"type: 'TverskyLoss'", true, false},
   {"type: 'TverskyLoss' randrop_tversky_param { activation: SIGMOID "
    "gamma: 0.75 alpha: 0.2 batch: true }", false, false},
+};
+
+// Losses that weigh pixels by their error: the gradient takes the weights as
+// constants, so that differences of the loss do not show it.
+const LossCase kModulatedCases[] = {
+  {"type: 'SoftDiceLoss' randrop_dice_param { gamma: 2 }", true, false},
+  {"type: 'SoftDiceLoss' randrop_dice_param { activation: SIGMOID gamma: 0.5 "
+   "squared: false }", false, false},
+};
+
+// Losses over the cells that a third bottom gives.
+const LossCase kCellCases[] = {
+  {"type: 'SoftDiceLoss' randrop_dice_param { weight_cross: 1 }", true, false},
+  {"type: 'SoftDiceLoss' randrop_dice_param { activation: SIGMOID "
+   "weight_cross: 1 squared: false }", false, false},
+  {"type: 'SoftDiceLoss' randrop_dice_param { batch: true "
+   "include_background: true }", true, false},
+  {"type: 'SoftDiceLoss' randrop_dice_param { activation: SIGMOID "
+   "smooth: 0.01 batch: true }", false, false},
+  {"type: 'TverskyLoss' randrop_tversky_param { gamma: 0.75 }", true, false},
+  {"type: 'TverskyLoss' randrop_tversky_param { activation: SIGMOID }", false,
+   false},
 };
 
 // The layers that OverlapLossLayer is the base of, and their messages.

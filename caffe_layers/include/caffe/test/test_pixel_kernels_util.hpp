@@ -101,7 +101,7 @@ class KernelCases {
       per_channel_[2 * g] = Uniform();
       per_channel_[2 * g + 1] = Uniform();
       const randrop::OverlapTerm<float> dice = {
-          0, -Uniform(), Uniform(), Uniform()};
+          0, -Uniform(), Uniform(), Uniform(), Uniform()};
       overlap_terms_[g] = dice;
       const randrop::ExpLogTerm<float> term = {0, -Uniform(), Uniform()};
       exp_log_terms_[g] = term;
@@ -128,8 +128,13 @@ class KernelCases {
   randrop::OverlapInput<float> Dice(const randrop::LossInput<float>& input)
       const {
     const randrop::OverlapInput<float> dice = {
-        input, squared, true, &chosen[0]};
+        input, squared, true, &chosen[0], gamma, true};
     return dice;
+  }
+  randrop::OverlapTerms<float> Terms(int classes) const {
+    const randrop::OverlapTerms<float> terms = {
+        &overlap_terms_[0], classes, 1, NULL};
+    return terms;
   }
   const float* alpha() const { return &alpha_[0]; }
 
@@ -217,9 +222,10 @@ inline std::vector<KernelCase> KernelCases::Writing() {
   typedef std::vector<KernelOutput> Outputs;
   Outputs out(1, Bytes(kLogits));
   for (int schedule = randrop::DropSchedule::LINEAR;
-       schedule <= randrop::DropSchedule::NONE; ++schedule) {
+       schedule <= randrop::DropSchedule::CONSTANT; ++schedule) {
     const randrop::RandomDropPass<float> pass = {
-        &logits[0], &binary[0], BytesOf(out[0]), true, kIgnore, schedule, 5, 3};
+        &logits[0], &binary[0], BytesOf(out[0]), true, kIgnore, schedule, 5, 3,
+        &per_channel_[0], kLogits};
     add("random_drop", kLogits, out, [pass, kernels](int begin, int end) {
       randrop::GroupSums sums;
       sums.Clear();
@@ -234,11 +240,11 @@ inline std::vector<KernelCase> KernelCases::Writing() {
       randrop::WriteSigmoidFocalDiff<float>{Focal(), 2, FloatsOf(out[0])});
   RANDROP_ADD(sigmoid_overlap_diff, kLogits, out,
       randrop::WriteSigmoidOverlapDiff<float>{
-          Dice(Sigmoid()), &overlap_terms_[0], 2, FloatsOf(out[0])});
+          Dice(Sigmoid()), Terms(1), 2, FloatsOf(out[0])});
   out[0] = Floats(kLogits, kClasses);
   RANDROP_ADD(softmax_overlap_diff, kPixels, out,
       randrop::WriteSoftmaxOverlapDiff<float>{
-          Dice(Softmax()), &overlap_terms_[0], 2, FloatsOf(out[0])});
+          Dice(Softmax()), Terms(kClasses), 2, FloatsOf(out[0])});
   RANDROP_ADD(softmax_top_k_diff, kPixels, out, randrop::SoftmaxTopKDiff<float>{
       Softmax(), &chosen[0], 2, FloatsOf(out[0])});
   RANDROP_ADD(softmax_focal_diff, kPixels, out,
@@ -257,6 +263,9 @@ inline std::vector<KernelCase> KernelCases::Writing() {
   RANDROP_ADD_SUM(classify_labels, randrop::CandidateSums, kLogits, out,
       randrop::ClassifyLabels<float>{&logits[0], &binary[0], true, kIgnore,
       BytesOf(out[0])});
+  RANDROP_ADD_SUM(sum_kept, randrop::PixelSums, kLogits, out,
+      randrop::SumKept<float>{&logits[0], &binary[0], true, kIgnore,
+      randrop::DropSchedule::LOG, BytesOf(out[0])});
   out.push_back(Floats(kLogits, 1));
   RANDROP_ADD_SUM(sigmoid_cross_entropy, randrop::PixelSums, kLogits, out,
       randrop::SigmoidCrossEntropy<float>{Sigmoid(), FloatsOf(out[1]),

@@ -87,6 +87,25 @@ class PixelLossTest : public MultiDeviceTest<TypeParam> {
     }
   }
 
+  // Adds a third bottom: cells of any shape, in runs of different lengths; the
+  // same in each class if asked.
+  void AddCells(int most, bool same = false) {
+    cells_.reset(new Blob<Dtype>(logits_->shape()));
+    const int area = logits_->count(2), image = logits_->count(1);
+    for (int i = 0; i < cells_->count(); ++i) {
+      Dtype* const cell = cells_->mutable_cpu_data() + i;
+      if (same && i % image >= area) {
+        *cell = cell[-area];
+      } else if (i % area == 0 || caffe_rng_rand() % 12 == 0) {
+        *cell = caffe_rng_rand() % most;
+      } else {
+        *cell = cell[-1];
+      }
+    }
+    bottom_.resize(2);
+    bottom_.push_back(cells_.get());
+  }
+
   void SetLabels(Dtype value) {
     caffe_set(label_->count(), value, label_->mutable_cpu_data());
   }
@@ -179,7 +198,7 @@ class PixelLossTest : public MultiDeviceTest<TypeParam> {
     return static_cast<int>(label_->cpu_data()[j]);
   }
 
-  shared_ptr<Blob<Dtype> > logits_, label_, loss_, mask_;
+  shared_ptr<Blob<Dtype> > logits_, label_, loss_, mask_, cells_;
   vector<Blob<Dtype>*> bottom_, top_;
   LayerParameter param_;
 };

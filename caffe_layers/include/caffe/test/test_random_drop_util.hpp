@@ -141,6 +141,45 @@ class RandomDropTest : public MultiDeviceTest<TypeParam> {
     return 0;
   }
 
+  // Whether each element from begin on is kept, positives and ignored ones
+  // aside: keep and schedule written as in the proto's comments.
+  vector<bool> Kept(int begin, int size, bool drops, uint64_t forward) const {
+    const Param& param = param_.randrop_loss_param();
+    const Dtype* x = logits_->cpu_data() + begin;
+    const Dtype* t = label_->cpu_data() + begin;
+    const bool by_group = drops && param.schedule_type() != Param::NONE &&
+        param.keep() != Param::BY_DIFFICULTY;
+    double sum = 0;
+    vector<int> negatives;
+    for (int i = 0; i < size; ++i) {
+      if (t[i] == 0) {
+        negatives.push_back(i);
+        sum += std::min(1., 1 - Drop(param.schedule_type(), x[i]));
+      }
+    }
+    vector<bool> kept(size);
+    if (by_group && param.keep() == Param::HARDEST) {
+      std::stable_sort(negatives.begin(), negatives.end(),
+          [x](int a, int b) { return x[a] > x[b]; });
+      for (int rank = 0; rank < std::floor(sum + 0.5); ++rank) {
+        kept[negatives[rank]] = true;
+      }
+      EXPECT_GT(std::fabs(sum - std::floor(sum) - 0.5), 1e-5)
+          << "a tie: choose other logits";
+      return kept;
+    }
+    for (int i = 0; i < size; ++i) {
+      const double d = !drops ? 0 : by_group ? 1 - sum / negatives.size() :
+          Drop(param.schedule_type(), x[i]);
+      const double u = Uniform(param.seed(), begin + i, forward);
+      kept[i] = !(u < d);
+      if (t[i] == 0) {
+        EXPECT_GT(std::fabs(u - d), 1e-6) << "a tie: choose another seed";
+      }
+    }
+    return kept;
+  }
+
   static float Uniform(uint64_t seed, int index, uint64_t forward) {
     float uniform[randrop::kPhiloxTile];
     randrop::PhiloxUniformTile(
@@ -159,16 +198,13 @@ class RandomDropTest : public MultiDeviceTest<TypeParam> {
     double expected_loss = 0;
     for (int begin = 0; begin < logits_->count(); begin += group_size) {
       double positives = 0, kept = 0;
+      const vector<bool> chosen = Kept(begin, group_size, drops, forward);
       for (int i = begin; i < begin + group_size; ++i) {
-        const double d = drops ?
-            Drop(param()->schedule_type(), x[i]) : 0;
-        const double u = Uniform(param()->seed(), i, forward);
         int expected = 1;
         if (has_ignore && t[i] == ignore) {
           expected = -1;
         } else if (t[i] == 0) {
-          expected = !(u < d);
-          ASSERT_GT(std::fabs(u - d), 1e-6) << "a tie: choose another seed";
+          expected = chosen[i - begin];
         }
         ASSERT_EQ(expected, mask_->cpu_data()[i]) << "element " << i;
         positives += expected == 1 && t[i] == 1;

@@ -39,6 +39,13 @@ void SigmoidRandomDropCELossLayer<Dtype>::LayerSetUp(
   this->WarnIfIdle(none && param_.has_first_iteration(), "first_iteration",
       nothing);
   this->WarnIfIdle(none && param_.has_drop_in_test(), "drop_in_test", nothing);
+  this->WarnIfIdle(none && param_.has_keep(), "keep", nothing);
+  const bool hardest = !none &&
+      param_.keep() == SigmoidRandomDropCELossParameter_Keep_HARDEST;
+  const string chance = "with keep: HARDEST, which leaves nothing to chance";
+  this->WarnIfIdle(hardest && param_.has_seed(), "seed", chance);
+  this->WarnIfIdle(hardest && param_.has_first_iteration(), "first_iteration",
+      chance);
 }
 
 namespace {
@@ -75,14 +82,15 @@ void Select(const RandomDropPass<double>& pass, int begin, int end,
 template <typename Dtype>
 void SigmoidRandomDropCELossLayer<Dtype>::Forward_cpu(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  const RandomDropPass<Dtype> pass = {bottom[0]->cpu_data(),
-      bottom[1]->cpu_data(), this->template Selection<OnCpu>(),
-      this->has_ignore_label_, this->ignore_label_, Schedule(), seed_,
-      forward_};
-  Pieces(this->groups_, this->group_size_).Reduce(
-      [&pass](int begin, int end, GroupSums* sums) {
-    Select(pass, begin, end, sums);
-  }, this->template GroupSumsOn<OnCpu>());
+  if (KeepsHardest()) {
+    KeepHardest<OnCpu>(bottom);
+  } else {
+    const RandomDropPass<Dtype> pass = Pass<OnCpu>(bottom);
+    Pieces(this->groups_, this->group_size_).Reduce(
+        [&pass](int begin, int end, GroupSums* sums) {
+      Select(pass, begin, end, sums);
+    }, this->template GroupSumsOn<OnCpu>());
+  }
   this->template EndForward<OnCpu>(bottom, top);
   ++forward_;
 }

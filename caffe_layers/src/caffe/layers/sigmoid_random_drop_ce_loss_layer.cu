@@ -58,16 +58,19 @@ __global__ void RandomDropForwardGPU(const int group_size,
 template <typename Dtype>
 void SigmoidRandomDropCELossLayer<Dtype>::Forward_gpu(
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
+  if (KeepsHardest()) {
+    KeepHardest<OnGpu>(bottom);
+    this->template EndForward<OnGpu>(bottom, top);
+    ++forward_;
+    return;
+  }
+  const RandomDropPass<Dtype> pass = Pass<OnGpu>(bottom);
   const int groups = this->groups_;
   const int counters = this->group_size_ / kPhiloxWords + kPhiloxLanes;
   const int spread = OnGpu::BlocksASegment(groups, counters);
   GroupSums* sums = this->template GroupSumsOn<OnGpu>();
   GroupSums* block_sums =
       this->loops_.template Get<OnGpu, GroupSums>(groups * spread);
-  const RandomDropPass<Dtype> pass = {bottom[0]->gpu_data(),
-      bottom[1]->gpu_data(), this->template Selection<OnGpu>(),
-      this->has_ignore_label_, this->ignore_label_, Schedule(), seed_,
-      forward_};
   // NOLINT_NEXT_LINE(whitespace/operators)
   RandomDropForwardGPU<Dtype><<<groups * spread, kReduceThreads>>>(
       this->group_size_, spread, pass, block_sums);

@@ -23,12 +23,18 @@ const LossCase kRandomDropCases[] = {
    "schedule_type: SQU balance: BATCH }", false, true},
   {"type: 'SigmoidRandomDropCELoss' randrop_loss_param { "
    "schedule_type: NONE }", false, true},
+  {"type: 'SigmoidRandomDropCELoss' randrop_loss_param { seed: 8 "
+   "schedule_type: LINEAR keep: UNIFORM }", false, true},
+  {"type: 'SigmoidRandomDropCELoss' randrop_loss_param { "
+   "schedule_type: LINEAR keep: HARDEST balance: PER_IMAGE }", false, true},
 };
 
 inline vector<LossCase> GpuCases() {
   vector<LossCase> cases(std::begin(kRandomDropCases),
       std::end(kRandomDropCases));
   cases.insert(cases.end(), std::begin(kLossCases), std::end(kLossCases));
+  cases.insert(cases.end(), std::begin(kModulatedCases),
+      std::end(kModulatedCases));
   return cases;
 }
 
@@ -102,6 +108,34 @@ TYPED_TEST(RandropGpuEqualsCpuTest, TestEveryLossAndShape) {
         for (size_t i = 0; i < cpu.diff.size(); ++i) {
           ASSERT_NEAR(cpu.diff[i], gpu.diff[i], most * largest) << i;
         }
+      }
+    }
+  }
+}
+
+TYPED_TEST(RandropGpuEqualsCpuTest, TestCells) {
+  typedef TypeParam Dtype;
+  const double most = sizeof(Dtype) == 4 ? 2e-5 : 1e-12;
+  for (const LossCase& loss : kCellCases) {
+    for (const int* shape : kGpuShapes) {
+      SCOPED_TRACE(loss.text);
+      this->Use(loss.text);
+      this->Fill(vector<int>(shape, shape + 4), loss.softmax);
+      this->AddCells(std::min(5, shape[2] * shape[3]));
+      const typename RandropGpuEqualsCpuTest<Dtype>::Result cpu =
+          this->RunOn(Caffe::CPU);
+      const typename RandropGpuEqualsCpuTest<Dtype>::Result gpu =
+          this->RunOn(Caffe::GPU);
+      this->bottom_.resize(2);
+      double largest = 1e-30;
+      for (size_t i = 0; i < cpu.diff.size(); ++i) {
+        largest = std::max<double>(largest, std::fabs(cpu.diff[i]));
+      }
+      for (int pass = 0; pass < 2; ++pass) {
+        EXPECT_NEAR(cpu.loss[pass], gpu.loss[pass], most);
+      }
+      for (size_t i = 0; i < cpu.diff.size(); ++i) {
+        ASSERT_NEAR(cpu.diff[i], gpu.diff[i], most * largest) << i;
       }
     }
   }

@@ -28,6 +28,37 @@ TYPED_TEST(RandropRandomDropTest, TestReferenceOfEverySchedule) {
   }
 }
 
+TYPED_TEST(RandropRandomDropTest, TestWhichNegativesAreKept) {
+  for (int keep = Param::UNIFORM; keep <= Param::HARDEST; ++keep) {
+    this->param()->set_keep(Param::Keep(keep));
+    for (int schedule = Param::LINEAR; schedule <= Param::NONE; ++schedule) {
+      SCOPED_TRACE(schedule);
+      this->param()->set_schedule_type(Param::ScheduleType(schedule));
+      this->Resize(2, 3, 9, 7);
+      this->param()->set_balance(Param::PER_CHANNEL);
+      this->CheckAgainstReference(this->Run(), 63, 2);
+      this->param()->set_balance(Param::BATCH);
+      this->CheckAgainstReference(this->Run(), 378, 2);
+      // More than a thread and a GPU block handle.
+      this->Resize(1, 2, 151, 113);
+      this->param()->set_balance(Param::PER_CHANNEL);
+      this->CheckAgainstReference(this->Run(), 151 * 113, 1);
+    }
+  }
+}
+
+TYPED_TEST(RandropRandomDropTest, TestIgnoredNegativesAreNotKept) {
+  this->SetIgnoreLabel(255);
+  for (int i = 0; i < this->label_->count(); i += 3) {
+    this->label_->mutable_cpu_data()[i] = 255;
+    this->logits_->mutable_cpu_data()[i] = 20;
+  }
+  for (int keep = Param::UNIFORM; keep <= Param::HARDEST; ++keep) {
+    this->param()->set_keep(Param::Keep(keep));
+    this->CheckAgainstReference(this->Run(), 63, 2);
+  }
+}
+
 TYPED_TEST(RandropRandomDropTest, TestBalanceModes) {
   this->param()->set_balance(Param::PER_IMAGE);
   this->CheckAgainstReference(this->Run(), 3 * 63, 2);
@@ -226,10 +257,13 @@ TYPED_TEST(RandropRandomDropTest, TestNaNShows) {
   typedef typename TypeParam::Dtype Dtype;
   this->logits_->mutable_cpu_data()[10] =
       std::numeric_limits<Dtype>::quiet_NaN();
-  for (int label = 0; label < 2; ++label) {
-    this->label_->mutable_cpu_data()[10] = label;
-    const Dtype loss = this->Forward();
-    EXPECT_TRUE(loss != loss) << "label " << label;
+  for (int keep = Param::BY_DIFFICULTY; keep <= Param::HARDEST; ++keep) {
+    this->param()->set_keep(Param::Keep(keep));
+    for (int label = 0; label < 2; ++label) {
+      this->label_->mutable_cpu_data()[10] = label;
+      const Dtype loss = this->Forward();
+      EXPECT_TRUE(loss != loss) << "keep " << keep << ", label " << label;
+    }
   }
 }
 

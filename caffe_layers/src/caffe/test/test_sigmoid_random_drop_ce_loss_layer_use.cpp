@@ -26,6 +26,7 @@ TYPED_TEST(RandropRandomDropUseTest, TestDefaultsAreThePapers) {
   EXPECT_EQ(Param::PER_CHANNEL, Param().balance());
   EXPECT_EQ(0, Param().first_iteration());
   EXPECT_FALSE(Param().drop_in_test());
+  EXPECT_EQ(Param::BY_DIFFICULTY, Param().keep());
 }
 
 TYPED_TEST(RandropRandomDropUseTest, TestSameSeedSameMask) {
@@ -74,9 +75,13 @@ TYPED_TEST(RandropRandomDropUseTest, TestFirstIteration) {
 
 TYPED_TEST(RandropRandomDropUseTest, TestNothingIsDroppedInTest) {
   this->param_.set_phase(TEST);
-  this->CheckAgainstReference(this->Run(), 63, 2, false);
-  this->param()->set_drop_in_test(true);
-  this->CheckAgainstReference(this->Run(), 63, 2, true);
+  for (int keep = Param::BY_DIFFICULTY; keep <= Param::HARDEST; ++keep) {
+    this->param()->set_keep(Param::Keep(keep));
+    this->param()->set_drop_in_test(false);
+    this->CheckAgainstReference(this->Run(), 63, 2, false);
+    this->param()->set_drop_in_test(true);
+    this->CheckAgainstReference(this->Run(), 63, 2, true);
+  }
 }
 
 TYPED_TEST(RandropRandomDropUseTest, TestShapeMayChange) {

@@ -154,7 +154,105 @@ struct OnCpu {
     }
   }
 
+  /**
+   * @brief The same over each cell of each segment, for an operation of Reduce
+   *        (ReduceCells) or ReduceClasses (ReduceClassCells).
+   *
+   * @param map map.EndOfRun(j, end) is where the cells next change after j,
+   *        map.At(j, c) the cell of class c there, of at most map.most;
+   *        map.classes is 1 for ReduceCells
+   * @param sums segments x classes x most
+   */
+  template <typename Sums, typename Operation, typename Map>
+  static void ReduceCells(int segments, int size, const Operation& op,
+      const Map& map, Sums* sums) {
+    const AddElements<Operation> add(op);
+    AddUpCells(segments, size, map, [&](int begin, int end, Sums* one) {
+      one->Clear();
+      add(begin, end, one);
+    }, sums);
+  }
+  template <typename Sums, typename Operation, typename Map>
+  static void ReduceClassCells(int segments, int size, const Operation& op,
+      const Map& map, Sums* sums) {
+    AddUpCells(segments, size, map, [&](int begin, int end, Sums* some) {
+      AddClasses(op, begin, end, map.classes, some);
+    }, sums);
+  }
+  /// @brief Calls op(j) for the elements of all segments, in any order. CPU
+  ///        threads replace op by op.OfRun(map, j, room), which is for elements
+  ///        from j on whose cells are the same; room is for one Operation::Term
+  ///        of each class.
+  template <typename Operation, typename Map>
+  static void ForEachInCells(int segments, int size, const Operation& op,
+      const Map& map) {
+    const Pieces pieces(segments, size);
+    pieces.ForRuns([&](int first, int last) {
+      const int end = pieces.End(last - 1);
+      std::vector<typename Operation::Term> room(map.classes);
+      for (int j = pieces.Begin(first), next = j; j < end; j = next) {
+        next = map.EndOfRun(j, end);
+        const Operation own = op.OfRun(map, j, room.data());
+        if (!InVectors(own, j, next)) {
+          for (int i = j; i < next; ++i) {
+            own(i);
+          }
+        }
+      }
+    });
+  }
+
  private:
+  /// The sums of a cell of a class.
+  template <typename Sums>
+  struct OneCell {
+    int number;
+    Sums sums;
+  };
+  /// The sums of the cells that elements begin to end - 1 are in, from
+  /// add(begin, end, sums of classes).
+  template <typename Sums, typename Map, typename Add>
+  static std::vector<OneCell<Sums> > CellsOf(const Map& map, const Add& add,
+      int begin, int end) {
+    std::vector<OneCell<Sums> > found;
+    std::vector<int> place(static_cast<size_t>(map.classes) * map.most, -1);
+    std::vector<Sums> run(map.classes);
+    for (int j = begin, next = j; j < end; j = next) {
+      next = map.EndOfRun(j, end);
+      add(j, next, run.data());
+      for (int c = 0; c < map.classes; ++c) {
+        const int number = c * map.most + map.At(j, c);
+        if (place[number] < 0) {
+          place[number] = found.size();
+          const OneCell<Sums> first = {number, run[c]};
+          found.push_back(first);
+        } else {
+          found[place[number]].sums.Add(run[c]);
+        }
+      }
+    }
+    return found;
+  }
+  template <typename Sums, typename Map, typename Add>
+  static void AddUpCells(int segments, int size, const Map& map,
+      const Add& add, Sums* sums) {
+    const Pieces pieces(segments, size);
+    std::vector<std::vector<OneCell<Sums> > > parts(pieces.Parts());
+    pieces.ForParts([&](int part, int begin, int end) {
+      parts[part] = CellsOf<Sums>(map, add, begin, end);
+    });
+    const size_t each = static_cast<size_t>(map.classes) * map.most;
+    for (size_t cell = 0; cell < segments * each; ++cell) {
+      sums[cell].Clear();
+    }
+    for (size_t part = 0; part < parts.size(); ++part) {
+      Sums* const own = sums + part / pieces.PartsOfSegment() * each;
+      for (size_t k = 0; k < parts[part].size(); ++k) {
+        own[parts[part][k].number].Add(parts[part][k].sums);
+      }
+    }
+  }
+
   /// Adds up a run of elements.
   template <typename Operation>
   class AddElements {

@@ -98,6 +98,24 @@ __global__ void ReduceClassesGPU(const int classes, const int first,
   }
 }
 
+/// Sums one cell of one class of one segment in each block.
+template <typename Sums, typename Operation, typename Map>
+__global__ void ReduceCellsGPU(const Operation op, const Map map, Sums* out) {
+  const int group = blockIdx.x / map.most, cell = blockIdx.x % map.most;
+  const int first = group / map.classes * map.area;
+  Sums mine;
+  mine.Clear();
+  for (int64_t j = threadIdx.x; j < map.area; j += blockDim.x) {
+    if (map.At(static_cast<int>(first + j), group % map.classes) == cell) {
+      op.AddOfGroup(group, static_cast<int>(j), &mine);
+    }
+  }
+  const Sums sum = BlockReduce(mine);
+  if (threadIdx.x == 0) {
+    out[blockIdx.x] = sum;
+  }
+}
+
 template <typename Key>
 __global__ void BeginSelectGPU(const int segments, const int* wanted,
     RadixCut<Key>* cuts, int* histograms) {
@@ -316,6 +334,25 @@ struct OnGpu {
     }
     CUDA_POST_KERNEL_CHECK;
     Fold(images * classes, spread, block_sums, sums);
+  }
+
+  template <typename Sums, typename Operation, typename Map>
+  static void ReduceCells(int segments, int size, const Operation& op,
+      const Map& map, Sums* sums) {
+    // NOLINT_NEXT_LINE(whitespace/operators)
+    ReduceCellsGPU<<<segments * map.classes * map.most, kReduceThreads>>>(op,
+        map, sums);
+    CUDA_POST_KERNEL_CHECK;
+  }
+  template <typename Sums, typename Operation, typename Map>
+  static void ReduceClassCells(int segments, int size, const Operation& op,
+      const Map& map, Sums* sums) {
+    ReduceCells(segments, size, op, map, sums);
+  }
+  template <typename Operation, typename Map>
+  static void ForEachInCells(int segments, int size, const Operation& op,
+      const Map&) {
+    ForEach(segments, size, op);
   }
 
   template <typename Key, typename Operation>

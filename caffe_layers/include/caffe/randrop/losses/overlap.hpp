@@ -3,7 +3,9 @@
 
 #include <cstddef>
 
+#include "caffe/randrop/losses/cells.hpp"
 #include "caffe/randrop/losses/classes.hpp"
+#include "caffe/randrop/losses/overlap_sums.hpp"
 #include "caffe/randrop/losses/sums.hpp"
 #include "caffe/randrop/losses/visits.hpp"
 #include "caffe/randrop/math/host_device.hpp"
@@ -15,78 +17,46 @@
 namespace caffe {
 namespace randrop {
 
-/// @brief What an element adds to the sums of a class of which it has
-///        probability p; the complement is 1 - p, kept accurate where the class
-///        is its own.
-template <typename Real>
-struct OverlapPart {
-  typedef typename IndexOf<Real>::Type Index;
-  Real p, complement;
-  Index truth;   // whether the class is its own
-  Index part;    // whether the loss looks at it
-  Index member;  // whether it is not ignored
-  Index bad;
-  bool squared;
-};
-
-/**
- * @brief The sums of an overlap loss. With E = false_positives +
- *        false_negatives, Dice is D = (2 overlap + s) / (size + s), and
- *        1 - D = E / (size + s): no cancellation at either end.
- */
-struct OverlapSums {
-  // Sums of p (1 - y) and (1 - p) y; with squares, of (p - y)^2 and nothing.
-  double false_positives, false_negatives;
-  double size;     // sum p^2 + y^2; without squares sum p + y
-  double overlap;  // sum p y
-  int members;     // elements that are not ignored
-  int bad_label;   // index of the first invalid label; -1: none
-
-  RANDROP_HOST_DEVICE inline void Clear() {
-    false_positives = false_negatives = size = overlap = 0;
-    members = 0;
-    bad_label = -1;
-  }
-  RANDROP_HOST_DEVICE inline void Add(const OverlapSums& other) {
-    false_positives += other.false_positives;
-    false_negatives += other.false_negatives;
-    size += other.size;
-    overlap += other.overlap;
-    members += other.members;
-    bad_label = FirstIndex(bad_label, other.bad_label);
-  }
-  /// Adds element i.
-  template <typename Real>
-  RANDROP_HOST_DEVICE inline void AddPart(const OverlapPart<Real>& part,
-      int i) {
-    members += part.member;
-    bad_label = part.bad ? FirstIndex(bad_label, i) : bad_label;
-    if (part.part) {
-      const double p = part.p, wrong = part.truth ? part.complement : part.p;
-      if (part.squared) {
-        false_positives += wrong * wrong;
-      } else {
-        (part.truth ? false_negatives : false_positives) += wrong;
-      }
-      size += (part.squared ? p * p : p) + part.truth;
-      overlap += part.truth ? p : 0;
-    }
-  }
-};
-
 /// @brief A group's (one class of an image or of the batch) contribution to the
 ///        loss, and its slopes with respect to p, for its own pixels and for
 ///        others: a constant plus, for squared sums, a multiple of the error,
 ///        1 - p or p. This avoids cancellation where the prediction is right.
+///        by_cross is the slope with respect to the cross-entropy.
 template <typename Number>
 struct OverlapTerm {
   double loss;
-  Number own, others, by_wrong;
+  Number own, others, by_wrong, by_cross;
 
   template <typename Real>
   RANDROP_HOST_DEVICE inline Real Slope(Real p, Real complement,
       typename IndexOf<Real>::Type truth) const {
     return truth ? own - by_wrong * complement : others + by_wrong * p;
+  }
+};
+
+/// @brief The terms of the groups. A group may be split into cells; then, each
+///        has its term.
+template <typename Dtype>
+struct OverlapTerms {
+  const OverlapTerm<Dtype>* terms;
+  int classes;         // groups of an image; 0: all images share them
+  int most;            // cells of a group
+  const Dtype* cells;  // the cell of each logit; NULL: the group is one
+
+  RANDROP_HOST_DEVICE inline const OverlapTerm<Dtype>& Of(int image, int c,
+      int logit) const {
+    const int cell = cells ? static_cast<int>(cells[logit]) : 0;
+    return terms[(image * classes + c) * most + cell];
+  }
+  /// Those of pixel j and its neighbours in the same cells; room is for one of
+  /// each class.
+  OverlapTerms OfRun(const CellMap<Dtype>& map, int j, OverlapTerm<Dtype>* room)
+      const {
+    for (int c = 0; c < map.classes; ++c) {
+      room[c] = Of(j / map.area, c, map.Logit(j, c));
+    }
+    const OverlapTerms run = {room, 0, 1, NULL};
+    return run;
   }
 };
 
@@ -98,6 +68,8 @@ struct OverlapInput {
   /// Unselected elements of a class still count for the other classes.
   bool foreground;
   const unsigned char* selection;  // of labels; NULL: all take part
+  Dtype gamma;  // an element weighs |p - y|^gamma
+  bool cross;   // whether to sum cross-entropies
 
   /// Whether an element takes part, given its pixel's selection.
   template <typename Index>
@@ -111,6 +83,10 @@ struct OverlapInput {
         Index() + static_cast<int>(Role::SELECTED);
   }
   template <typename Real>
+  RANDROP_HOST_DEVICE inline Real Weight(Real wrong) const {
+    return gamma > 0 ? PowOf(wrong, gamma) : Real() + 1;
+  }
+  template <typename Real>
   RANDROP_HOST_DEVICE inline BinaryLabel<Real> Label(int i) const {
     return BinaryLabel<Real>(LoadAs<Real>(input.label + i),
         input.has_ignore_label, input.ignore_label);
@@ -118,13 +94,16 @@ struct OverlapInput {
 
   /// The usual options as constants, for a loop without the other cases.
   RANDROP_HOST_DEVICE inline bool IsUsual() const {
-    return squared && !input.has_ignore_label && !selection;
+    return squared && !input.has_ignore_label && !selection && gamma == 0 &&
+        !cross;
   }
   RANDROP_HOST_DEVICE inline OverlapInput Usual() const {
     OverlapInput usual = *this;
     usual.squared = true;
     usual.foreground = usual.input.has_ignore_label = false;
     usual.selection = NULL;
+    usual.gamma = 0;
+    usual.cross = false;
     return usual;
   }
 };
@@ -141,13 +120,23 @@ struct SumSigmoidOverlap {
     const BinaryLabel<Real> own = overlap.template Label<Real>(i);
     const SigmoidPixel<Real> pixel =
         SigmoidPixel<Real>::Shown(LoadAs<Real>(overlap.input.logits + i));
-    const OverlapPart<Real> part = {pixel.P(), pixel.Complement(), own.positive,
-        own.Valid() & overlap.IsPart(overlap.template Selected<Index>(i),
-            own.positive), own.Valid(), own.Bad(), overlap.squared};
+    OverlapPart<Real> part = {pixel.P(), pixel.Complement(), Real(), Real(),
+        own.positive, own.Valid() & overlap.IsPart(
+            overlap.template Selected<Index>(i), own.positive), own.Valid(),
+        own.Bad(), overlap.squared, overlap.cross};
+    part.weight = overlap.Weight(part.Wrong());
+    if (overlap.cross) {
+      part.cross = own.positive ? pixel.PositiveLoss() : pixel.NegativeLoss();
+    }
     return part;
   }
   RANDROP_HOST_DEVICE inline void operator()(int i, OverlapSums* sums) const {
     sums->AddPart(At<Dtype>(i), i);
+  }
+  /// Adds element j of a group.
+  RANDROP_HOST_DEVICE inline void AddOfGroup(int group, int j,
+      OverlapSums* sums) const {
+    (*this)(group * overlap.input.area + j, sums);
   }
 };
 
@@ -165,18 +154,21 @@ struct SumSoftmaxOverlap {
     return overlap.template Selected<Index>(j);
   }
   template <typename Real>
-  RANDROP_HOST_DEVICE inline Real OfPixel(const SoftmaxPixel<Real>&) const {
-    return Real();
+  RANDROP_HOST_DEVICE inline Real OfPixel(const SoftmaxPixel<Real>& pixel)
+      const {
+    return overlap.cross ? pixel.CrossEntropy() : Real();
   }
   template <typename Real>
   RANDROP_HOST_DEVICE inline OverlapPart<Real> OfClass(Real p, Real complement,
       typename IndexOf<Real>::Type truth,
       typename IndexOf<Real>::Type selected,
-      typename WideOf<Real>::Type) const {
+      typename WideOf<Real>::Type cross_entropy) const {
     typedef typename IndexOf<Real>::Type Index;
-    const OverlapPart<Real> part = {p, complement, truth,
+    OverlapPart<Real> part = {p, complement, Real(),
+        static_cast<Real>(cross_entropy), truth,
         overlap.IsPart(selected, truth), All<Index>(), Index(),
-        overlap.squared};
+        overlap.squared, overlap.cross};
+    part.weight = overlap.Weight(part.Wrong());
     return part;
   }
   template <int most>
@@ -184,47 +176,11 @@ struct SumSoftmaxOverlap {
       OverlapSums* sums) const {
     AddPixelToClasses<most>(*this, j, first, sums);
   }
-};
-
-/// @brief The groups of an overlap loss, one class of one image each; with
-///        batch, each image uses the class's sums over all images.
-struct ClassGroups {
-  const OverlapSums* sums;
-  int images, classes;
-  bool batch;
-  int first_class;  // first class in the mean
-
-  RANDROP_HOST_DEVICE inline OverlapSums Whole(int group) const {
-    if (!batch) {
-      return sums[group];
-    }
-    OverlapSums whole;
-    whole.Clear();
-    for (int n = 0; n < images; ++n) {
-      whole.Add(sums[n * classes + group % classes]);
-    }
-    return whole;
-  }
-  /// Whether a group with these sums is in the mean: a group whose pixels are
-  /// all ignored is not.
-  RANDROP_HOST_DEVICE inline bool Counts(int group, const OverlapSums& whole)
-      const {
-    return group % classes >= first_class && whole.members > 0;
-  }
-  /// Whether another group with the same sums adds the loss.
-  RANDROP_HOST_DEVICE inline bool IsRepeated(int group) const {
-    return batch && group >= classes;
-  }
-};
-
-/// @brief Counts the groups in the mean.
-struct CountClassGroups {
-  ClassGroups groups;
-
-  RANDROP_HOST_DEVICE inline void operator()(
-      int group, GroupTally* tally) const {
-    tally->groups += !groups.IsRepeated(group) &&
-        groups.Counts(group, groups.Whole(group));
+  /// Adds pixel j of an image to one of its classes.
+  RANDROP_HOST_DEVICE inline void AddOfGroup(int group, int j,
+      OverlapSums* sums) const {
+    const LossInput<Dtype>& in = overlap.input;
+    AddClasses<1>(group / in.classes * in.area + j, group % in.classes, sums);
   }
 };
 
@@ -260,11 +216,18 @@ struct SumOverlapTerms {
 template <typename Dtype>
 struct WriteSigmoidOverlapDiff {
   typedef ByGroup Visits;
+  typedef OverlapTerm<Dtype> Term;
   OverlapInput<Dtype> overlap;
-  const OverlapTerm<Dtype>* terms;
+  OverlapTerms<Dtype> terms;
   Dtype scale;
   Dtype* diff;
 
+  WriteSigmoidOverlapDiff OfRun(const CellMap<Dtype>& map, int j, Term* room)
+      const {
+    const WriteSigmoidOverlapDiff run = {overlap, terms.OfRun(map, j, room),
+        scale, diff};
+    return run;
+  }
   RANDROP_HOST_DEVICE inline int GroupSize() const {
     return overlap.input.area;
   }
@@ -275,9 +238,14 @@ struct WriteSigmoidOverlapDiff {
     const SigmoidPixel<Real> pixel(LoadAs<Real>(overlap.input.logits + i));
     const Index part = own.Valid() & overlap.IsPart(
         overlap.template Selected<Index>(i), own.positive);
-    StoreAs(Where(part, scale *
-        terms[group].Slope(pixel.P(), pixel.Complement(), own.positive) *
-        pixel.P() * pixel.Complement()), diff + i);
+    const OverlapTerm<Dtype>& term = terms.Of(group, 0, i);
+    const Real p = pixel.P(), complement = pixel.Complement();
+    Real slope = scale * term.Slope(p, complement, own.positive) * p *
+        complement * overlap.Weight(own.positive ? complement : p);
+    if (overlap.cross) {
+      slope += scale * term.by_cross * (own.positive ? -complement : p);
+    }
+    StoreAs(Where(part, slope), diff + i);
   }
   RANDROP_HOST_DEVICE inline void operator()(int i) const {
     At<Dtype>(i / GroupSize(), i);
@@ -290,14 +258,28 @@ struct OverlapSlopes {
   typedef typename ScalarOf<Real>::Type Number;
   typedef typename IndexOf<Real>::Type Index;
   const OverlapInput<Number>& overlap;
-  const OverlapTerm<Number>* terms;  // of the pixel's image
+  const OverlapTerms<Number>& terms;
+  const PixelAt& at;
   const SoftmaxPixel<Real>& pixel;
   Index own, selected;
 
+  RANDROP_HOST_DEVICE inline const OverlapTerm<Number>& Term(int c) const {
+    return terms.Of(at.image, c, at.first + c * overlap.input.area);
+  }
   RANDROP_HOST_DEVICE inline Real operator()(int c) const {
     const Index truth = own == c;
+    const Real p = pixel.Probability(c), complement = pixel.Complement();
     return Where(overlap.IsPart(selected, truth),
-        terms[c].Slope(pixel.Probability(c), pixel.Complement(), truth));
+        Term(c).Slope(p, complement, truth) *
+            overlap.Weight(truth ? complement : p));
+  }
+  /// With respect to the cross-entropy of the pixel.
+  RANDROP_HOST_DEVICE inline Number ByCross() const {
+    Number sum = 0;
+    for (int c = 0; c < overlap.input.classes; ++c) {
+      sum += Term(c).by_cross;
+    }
+    return sum;
   }
 };
 
@@ -305,11 +287,18 @@ struct OverlapSlopes {
 template <typename Dtype>
 struct WriteSoftmaxOverlapDiff {
   typedef ByPixel Visits;
+  typedef OverlapTerm<Dtype> Term;
   OverlapInput<Dtype> overlap;
-  const OverlapTerm<Dtype>* terms;
+  OverlapTerms<Dtype> terms;
   Dtype scale;
   Dtype* diff;
 
+  WriteSoftmaxOverlapDiff OfRun(const CellMap<Dtype>& map, int j, Term* room)
+      const {
+    const WriteSoftmaxOverlapDiff run = {overlap, terms.OfRun(map, j, room),
+        scale, diff};
+    return run;
+  }
   RANDROP_HOST_DEVICE inline const LossInput<Dtype>& Input() const {
     return overlap.input;
   }
@@ -319,12 +308,16 @@ struct WriteSoftmaxOverlapDiff {
     typedef typename IndexOf<Real>::Type Index;
     const Index own = in.template Class<Real>(at.j);
     const SoftmaxPixel<Real> pixel(in, at.first, own);
-    const OverlapSlopes<Real> slope = {overlap, terms + at.image * in.classes,
-        pixel, own, overlap.template Selected<Index>(at.j)};
+    const OverlapSlopes<Real> slope = {overlap, terms, at, pixel, own,
+        overlap.template Selected<Index>(at.j)};
     const SoftmaxSlopes<Real> slopes(pixel, in.classes, slope);
+    const Dtype by_cross = overlap.cross ? scale * slope.ByCross() : 0;
     for (int c = 0, i = at.first; c < in.classes; ++c, i += in.area) {
-      StoreAs(Where(own >= 0, scale * slopes.Diff(pixel, c, slope(c))),
-          diff + i);
+      Real value = scale * slopes.Diff(pixel, c, slope(c));
+      if (overlap.cross) {
+        value += by_cross * pixel.CrossEntropyDiff(c);
+      }
+      StoreAs(Where(own >= 0, value), diff + i);
     }
   }
   RANDROP_HOST_DEVICE inline void operator()(int j) const {

@@ -19,7 +19,7 @@ struct WriteTverskyTerm {
   OverlapTerm<Dtype>* terms;
 
   RANDROP_HOST_DEVICE inline void operator()(int group) const {
-    OverlapTerm<Dtype> term = {0, 0, 0, 0};
+    OverlapTerm<Dtype> term = {0, 0, 0, 0, 0};
     const OverlapSums whole = groups.Whole(group);
     const double overlap = 2 * whole.overlap + smooth;
     const double error = 2 * (alpha * whole.false_positives +
@@ -27,7 +27,7 @@ struct WriteTverskyTerm {
     const double size = overlap + error;
     // Neither present nor predicted, no smoothing: no loss. NaN passes through.
     if (groups.Counts(group, whole) && !(size == 0)) {
-      const double share = 1. / tally->groups;
+      const double share = groups.Share(group, *tally);
       const double value = error / size;
       term.loss = groups.IsRepeated(group) ? 0 :
           share * ExpLogPower(value, gamma);

@@ -18,6 +18,7 @@ template <typename Dtype> struct SumSoftmaxOverlap;
 template <typename Dtype> struct WriteSigmoidOverlapDiff;
 template <typename Dtype> struct WriteSoftmaxOverlapDiff;
 template <typename Dtype> struct RandomDropPass;
+template <typename Dtype> struct SumKept;
 template <typename Dtype> struct WriteBalancedDiff;
 template <typename Dtype> struct SigmoidCrossEntropy;
 template <typename Dtype> struct SoftmaxCrossEntropy;
@@ -57,6 +58,7 @@ struct ExpLogSums;
 #define RANDROP_SUMMING_KERNELS(F) \
     F(ClassifyLabels, CandidateSums, classify_labels) \
     F(SumSelected, GroupSums, sum_selected) \
+    F(SumKept, PixelSums, sum_kept) \
     F(SumSigmoidFocal, PixelSums, sum_sigmoid_focal) \
     F(SigmoidCrossEntropy, PixelSums, sigmoid_cross_entropy) \
     F(SumSigmoidOverlap, OverlapSums, sum_sigmoid_overlap) \

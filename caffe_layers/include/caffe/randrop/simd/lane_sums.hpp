@@ -163,25 +163,30 @@ class LaneSums<CandidateSums> {
 template <>
 class LaneSums<OverlapSums> {
  public:
-  LaneSums() : squared_(false), predicted_(Ints()), bad_(Ints()) {}
+  LaneSums() : squared_(false), cross_added_(false), predicted_(Ints()),
+      bad_(Ints()) {}
   inline void Add(const OverlapPart<Floats>& part, Ints inside) {
     // Squares are scaled by 2^116 to keep those of a small p above 0.
     squared_ = part.squared;
     const float unit = Unit();
     const Ints on = inside & part.part;
     const Ints truth = part.truth;
-    const Floats wrong = (truth ? part.complement : part.p) * unit;
+    const Floats wrong = part.Wrong() * unit, weight = part.weight;
     const Floats own = part.p * unit;
     const Floats one = Where(truth, Floats() + unit * unit);
     if (squared_) {
-      false_positives_.Add(Where(on, wrong * wrong));
-      size_.Add(Where(on, own * own + one));
+      false_positives_.Add(Where(on, wrong * wrong * weight));
+      size_.Add(Where(on, (own * own + one) * weight));
     } else {
-      false_positives_.Add(Where(on & ~truth, wrong));
-      false_negatives_.Add(Where(on & truth, wrong));
-      size_.Add(Where(on, own + one));
+      false_positives_.Add(Where(on & ~truth, wrong * weight));
+      false_negatives_.Add(Where(on & truth, wrong * weight));
+      size_.Add(Where(on, (own + one) * weight));
     }
-    overlap_.Add(Where(on & truth, part.p));
+    overlap_.Add(Where(on & truth, part.p * weight));
+    cross_added_ = part.with_cross;
+    if (cross_added_) {
+      cross_.Add(Where(on, part.cross));
+    }
     predicted_ |= on & (Ints)part.p;
     members_.Add(inside & part.member);
     bad_ |= inside & part.bad;
@@ -191,8 +196,11 @@ class LaneSums<OverlapSums> {
     false_negatives_.Settle();
     size_.Settle();
     overlap_.Settle();
+    if (cross_added_) {
+      cross_.Settle();
+    }
   }
-  inline bool Fits() const { return true; }
+  inline bool Fits() const { return cross_.Fits(); }
   inline void AddTo(OverlapSums* sums) const {
     const double units = static_cast<double>(Unit()) * Unit();
     const double size = size_.Total();
@@ -204,6 +212,7 @@ class LaneSums<OverlapSums> {
     sums->false_negatives += false_negatives_.Total() / units;
     sums->size += size / units + hardly;
     sums->overlap += overlap_.Total();
+    sums->cross += cross_added_ ? cross_.Total() : 0;
     sums->members += members_.Total();
   }
   inline bool AnyBad() const { return Any(bad_); }
@@ -213,8 +222,8 @@ class LaneSums<OverlapSums> {
     return squared_ ? 288230376151711744.0f : 1;  // 2^58
   }
 
-  bool squared_;
-  LongSum false_positives_, false_negatives_, size_, overlap_;
+  bool squared_, cross_added_;
+  LongSum false_positives_, false_negatives_, size_, overlap_, cross_;
   LaneCount members_;
   Ints predicted_, bad_;  // predicted_: the bits of every p
 };

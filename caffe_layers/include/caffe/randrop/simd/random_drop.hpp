@@ -59,15 +59,16 @@ inline void UniformTile(uint64_t key, uint64_t tile, uint64_t forward,
 /// Selects a vector of elements from i on, of which only those from begin to
 /// end - 1 exist, unless it is whole.
 template <int schedule, bool whole>
-inline void RandomDropVector(const RandomDropPass<float>& pass, int i,
-    int begin, int end, Floats uniform, LaneSums<GroupSums>* sums) {
+inline void RandomDropVector(const RandomDropPass<float>& pass, float constant,
+    int i, int begin, int end, Floats uniform, LaneSums<GroupSums>* sums) {
   GroupPart<Floats> part;
   if (whole) {
-    StoreBytes(pass.Select(schedule, LoadAs<Floats>(pass.logits + i),
+    StoreBytes(pass.Select(schedule, constant, LoadAs<Floats>(pass.logits + i),
         LoadAs<Floats>(pass.label + i), uniform, &part), pass.selection + i);
     sums->Add(part, Ints() - 1);
   } else {
-    StorePart(pass.Select(schedule, LoadPart(pass.logits, i, begin, end),
+    StorePart(pass.Select(schedule, constant,
+        LoadPart(pass.logits, i, begin, end),
         LoadPart(pass.label, i, begin, end), uniform, &part), pass.selection,
         i, begin, end);
     const Ints index = Numbers() + i;
@@ -79,6 +80,9 @@ template <int schedule>
 inline bool RandomDrop(const RandomDropPass<float>& pass, int begin, int end,
     GroupSums* sums) {
   LaneSums<GroupSums> lanes;
+  // All of them are of one group.
+  const float constant =
+      schedule == DropSchedule::CONSTANT ? pass.DropOfGroup(begin) : 0;
   for (int tile = begin / kPhiloxTile; tile * kPhiloxTile < end; ++tile) {
     Floats uniform[kPhiloxTile / RANDROP_LANES];
     if (schedule != DropSchedule::NONE) {
@@ -87,11 +91,11 @@ inline bool RandomDrop(const RandomDropPass<float>& pass, int begin, int end,
     for (int part = 0; part < kPhiloxTile / RANDROP_LANES; ++part) {
       const int i = tile * kPhiloxTile + part * RANDROP_LANES;
       if (i >= begin && i + RANDROP_LANES <= end) {
-        RandomDropVector<schedule, true>(pass, i, begin, end, uniform[part],
-            &lanes);
+        RandomDropVector<schedule, true>(pass, constant, i, begin, end,
+            uniform[part], &lanes);
       } else if (i + RANDROP_LANES > begin && i < end) {
-        RandomDropVector<schedule, false>(pass, i, begin, end, uniform[part],
-            &lanes);
+        RandomDropVector<schedule, false>(pass, constant, i, begin, end,
+            uniform[part], &lanes);
       }
     }
     if (tile % (kSettleAfter * RANDROP_LANES / kPhiloxTile) == 0) {
@@ -122,6 +126,8 @@ inline bool RandomDropOf(const RandomDropPass<float>& pass, int begin, int end,
     return RandomDrop<DropSchedule::SQU>(pass, begin, end, sums);
   case DropSchedule::LOG:
     return RandomDrop<DropSchedule::LOG>(pass, begin, end, sums);
+  case DropSchedule::CONSTANT:
+    return RandomDrop<DropSchedule::CONSTANT>(pass, begin, end, sums);
   default:
     return RandomDrop<DropSchedule::NONE>(pass, begin, end, sums);
   }
