@@ -73,7 +73,18 @@ def test_class_balanced_trains_and_keeps_all(caffe, phantom, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "loss", ["top-k", "bin:5", "focal+dice", "cross-entropy+top-k-dice:30"]
+    "loss",
+    [
+        "top-k",
+        "bin:5",
+        "focal+dice",
+        "cross-entropy+top-k-dice:30",
+        "random-drop:LOG,keep=UNIFORM",
+        "random-drop:LINEAR,keep=HARDEST",
+        "cross-entropy+pm-dice",
+        "cross-entropy+dice:squared=false+cc-dice-ce",
+        "tversky:cells=true",
+    ],
 )
 def test_every_sigmoid_loss_trains(caffe, phantom, tmp_path, loss):
     result = run(phantom, tmp_path, "--loss", loss)
