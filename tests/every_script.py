@@ -138,6 +138,10 @@ FOLDERS = {
 FILES = {
     "show_kept": lambda w, out: ("--run", w.run, "--out", out / "kept.png"),
     "export_onnx": lambda w, out: (w.run, out / "lesions.onnx"),
+    "show_patches": lambda w, out: (
+        *("--data", w.phantom, "--patch", 32, "--number", 2, "--paste", 1),
+        *("--out", out / "patches.png"),
+    ),
     "find_false_alarms": lambda w, out: (
         *("--probabilities", w.maps, "--data", w.phantom, "--subset", "validation"),
         *("--out", out / "alarms.json"),

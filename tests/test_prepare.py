@@ -12,6 +12,7 @@ from official_idrid import write_official_idrid
 from PIL import Image
 
 from randrop.data import read_dataset
+from randrop.data.contact_sheet import COLOURS
 from randrop.data.layouts import read_groups
 from randrop.data.patches import Options, PatchSource
 from randrop.data.prepare import Settings, prepare, split
@@ -405,6 +406,25 @@ def test_a_training_knows_frequencies_and_weights(caffe, tmp_path):
         assert f"--lesion-weights {word}" in result.stderr
 
 
+def test_photographs_without_masks_are_healthy_ones(tmp_path):
+    """They are prepared, split and counted like the others, and drawn on demand."""
+    source, out = folder(tmp_path / "in"), tmp_path / "out"
+    for k in range(5):
+        photograph(source / "images" / f"healthy{k}.jpg", 20 + k)
+    manifest = made(source, out)
+    healthy = {name for name in manifest["cases"] if name.startswith("healthy")}
+    assert len(healthy) == 5
+    assert not any(manifest["cases"][name]["lesions"] for name in healthy)
+    found = read_dataset(out)
+    assert sum(len(found.subset(name)) for name in ("train", "validation")) == 10
+    own = Options(("MA",), 32, 0.0, healthy_share=1.0)
+    patches = PatchSource(found, "train", own)
+    expected = {c.name for c in found.subset("train")} & healthy
+    assert {case.name for case in patches.places.healthy} == expected
+    line = json.loads((tmp_path / "out/manifest.json").read_text())["cases"]
+    assert {line[name]["subset"] for name in healthy} <= {"train", "validation"}
+
+
 def test_arrays_of_a_set_fit_it_and_are_kept_up_to_date(tmp_path):
     """First without them, then with; a new photograph and a removed one follow."""
     source, out = folder(tmp_path / "in"), tmp_path / "out"
@@ -449,7 +469,7 @@ def test_the_script_writes_a_sheet_and_statistics(tmp_path):
     result = run("folder", source, out, "--validation-share", 0.4, "--workers", 1)
     assert result.returncode == 0, result.stderr
     sheet = cv2.imread(str(out / "contact.png"))
-    assert (sheet == (0, 0, 255)).all(axis=2).any()
+    assert (sheet == COLOURS["MA"][::-1]).all(axis=2).any()
     found = json.loads((out / "statistics.json").read_text())
     assert found["MA"]["train"]["photographs"] == 3
     assert found["MA"]["train"]["lesions"] == 6

@@ -12,9 +12,9 @@ SCRIPTS = REPOSITORY / "scripts"
 
 NAMES = (
     "prepare", "train", "predict", "evaluate", "evaluate-labels", "compare",
-    "run-protocol", "find-false-alarms", "show-kept", "surface", "export-model",
-    "export-onnx", "import-weights", "export-lmdb", "make-phantom", "make-organs",
-    "patch-caffe",
+    "run-protocol", "find-false-alarms", "show-kept", "show-patches", "surface",
+    "export-model", "export-onnx", "import-weights", "export-lmdb", "make-phantom",
+    "make-organs", "patch-caffe",
 )  # fmt: skip
 """Those that need nothing of the repository beside the package."""
 

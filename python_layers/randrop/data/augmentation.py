@@ -2,7 +2,9 @@
 
 They act on the network's input, a local contrast in standard deviations, where the
 brightness is already gone: libraries of augmentations (albumentations, torchvision)
-expect colours from 0 to 255 or from 0 to 1 instead, and would clip what is dark.
+expect colours from 0 to 255 or from 0 to 1 instead, and would clip what is dark. There
+is no elastic warp: every patch is rotated and scaled, and a lesion of a few pixels has
+little shape beyond that.
 """
 
 import cv2

@@ -1,6 +1,6 @@
 """All photographs of a prepared set on one sheet, with outlined lesions."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,7 @@ def contact_sheet(
     )
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(13)
-    x = GAP
-    for lesion, colour in COLOURS.items():
-        draw.rectangle((x, 6, x + 12, 18), fill=colour, outline="black")
-        draw.text((x + 18, 4), lesion, "black", font)
-        x += 60
+    legend(draw, tuple(COLOURS))
     for k, name in enumerate(tqdm(cases, "contact sheet", unit="photo")):
         x, y = GAP + k % columns * step[0], TEXT + GAP + k // columns * step[1]
         own = cases[name]
@@ -66,6 +62,15 @@ def contact_sheet(
             draw.text((x, y + height + 2 + TEXT * line), words, "black", font)
     with replacing(path) as temporary:
         sheet.save(temporary)
+
+
+def legend(draw: ImageDraw.ImageDraw, lesions: Sequence[str]) -> None:
+    """Draw the colours of lesion types along the upper edge of a sheet."""
+    font = ImageFont.load_default(13)
+    for k, lesion in enumerate(lesions):
+        x = GAP + 60 * k
+        draw.rectangle((x, 6, x + 12, 18), fill=COLOURS[lesion], outline="black")
+        draw.text((x + 18, 4), lesion, "black", font)
 
 
 def _outlined(

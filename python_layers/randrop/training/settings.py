@@ -1,17 +1,23 @@
 """The checked command line of a training: the settings in run.json."""
 
 import argparse
+import logging
 from typing import Any
 
-from randrop.data import check_lesions, read_dataset
+from randrop.data import Dataset, check_lesions, read_dataset
+from randrop.data.arrays import size_in_memory
 from randrop.data.datasets import check_looked_for
 from randrop.data.false_alarms import centres_of
-from randrop.data.labelled import check_values, is_labelled, read_labelled
+from randrop.data.labelled import SUBSETS, check_values, is_labelled, read_labelled
 from randrop.data.patch_options import MORE_DEFAULTS, check_more
 from randrop.data.set_statistics import frequency
 from randrop.errors import UserError
 from randrop.nets.losses import activation_of
 from randrop.training import prototxts, snapshots
+
+log = logging.getLogger("randrop")
+
+_MUCH = 2**30  # bytes of decoded photographs that are worth a word
 
 OF_PHOTOGRAPHS = {
     "split": None,
@@ -113,13 +119,26 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
         settings["frequency"] = frequency(options.data, options.lesions)
     dataset = read_dataset(options.data, options.split)
     check_looked_for(dataset, options.lesions, settings["activation"] == "SOFTMAX")
-    for subset in ("train", "validation"):
+    for subset in SUBSETS:
         for case in dataset.subset(subset):
             case.check_headers(options.lesions)
+    _tell_of_memory(dataset, options.workers)
     check_more(settings)
     if options.false_alarms:
         sizes = {case.name: case.size() for case in dataset.subset("train")}
         centres_of(options.false_alarms, sizes, options.lesions)
+
+
+def _tell_of_memory(dataset: Dataset, workers: int) -> None:
+    """Report what decoded photographs take, where it is much and can be shared."""
+    subsets = {name: size_in_memory(dataset.subset(name)) for name in SUBSETS}
+    total = max(1, workers) * subsets["train"] + subsets["validation"]
+    if total > _MUCH:
+        log.info(
+            "%d data worker(s) decode all photographs first and keep %.1f GB in all; "
+            "prepare.py --arrays avoids both",
+            *(workers, total / 2**30),
+        )
 
 
 def _weights(given: list[str] | None, lesions: list[str]) -> dict[str, float] | None:
