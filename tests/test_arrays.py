@@ -15,6 +15,7 @@ from randrop.data.cases import STRUCTURES
 from randrop.data.patches import Options, PatchSource
 from randrop.data.regions import regions
 from randrop.errors import UserError
+from randrop.training import settings
 
 OPTIONS = Options(("MA", "HE"), 64)
 
@@ -29,7 +30,7 @@ def written(folder):
     (folder / "arrays").mkdir(exist_ok=True)
     cases = read_dataset(folder).cases
     for case in cases:
-        write_arrays(case, folder / "arrays")
+        write_arrays(case)
     return folder / "arrays" / f"{cases[0].name}.npy"
 
 
@@ -93,6 +94,41 @@ def test_files_that_fit_are_not_written_again(copy):
     before = path.stat().st_mtime_ns
     written(copy)
     assert path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_a_file_that_was_removed_is_written_again(copy, suffix):
+    path = written(copy)
+    path.with_suffix(suffix).unlink()
+    written(copy)
+    assert all(is_mapped(case.pixels) for case in patches_of(copy)[0].ready)
+
+
+def test_a_photograph_that_changed_is_written_again(copy):
+    path = written(copy)
+    changed_photograph(copy, path)
+    written(copy)
+    source, patches = patches_of(copy)
+    assert all(is_mapped(case.pixels) for case in source.ready)
+    shutil.rmtree(copy / "arrays")
+    for one, other in zip(patches, patches_of(copy)[1], strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+
+
+def test_what_decoded_photographs_take_is_told_where_it_is_much(
+    copy, caplog, monkeypatch
+):
+    caplog.set_level("INFO", "randrop")
+    dataset = read_dataset(copy)
+    settings._tell_of_memory(dataset, 2)
+    assert caplog.text == ""
+    monkeypatch.setattr(settings, "_MUCH", 2 * 3 * 4 * 150 * 192)
+    settings._tell_of_memory(dataset, 2)
+    assert "2 data worker(s) decode all photographs first" in caplog.text
+    caplog.clear()
+    written(copy)
+    settings._tell_of_memory(dataset, 2)
+    assert caplog.text == ""
 
 
 def test_a_copy_of_the_set_with_another_time_is_used(copy):

@@ -132,20 +132,20 @@ def arrays_of(
     return ready
 
 
-def write_arrays(case: Case, folder: Path) -> None:
-    """Write NAME.npy, the pixels, and NAME.npz, where the lesions are, into `folder`.
+def write_arrays(case: Case) -> None:
+    """Write NAME.npy, the pixels, and NAME.npz, where the lesions are, into the set.
 
-    What is there and still fits the photograph and its masks, is left alone.
+    What is there and still fits the photograph and its masks is left alone.
 
     Raises
     ------
     UserError
         If photograph or masks are damaged, or the files cannot be written.
     """
-    name, table = folder / f"{case.name}.npy", folder / f"{case.name}.npz"
-    ownership.check(name, table)
-    if _why_unfit(case, table) == "":
+    if _mapped(case)[0] is not None:
         return
+    name, table = _paths(case)
+    ownership.check(name, table)
     # Without the table, an array counts as not there.
     table.unlink(missing_ok=True)
     structures = [s for s in STRUCTURES if s in case.mask_paths]

@@ -266,7 +266,7 @@ def _prepared(arguments: tuple[Case, Path, int]) -> tuple[dict, str]:
             facts["sha256"] = sources[str(case.image_path)]
             write_json(record, {"sources": sources, "facts": facts})
         if (half / FOLDER).is_dir():
-            write_arrays(_as_prepared(case, half), half / FOLDER)
+            write_arrays(_as_prepared(case, half))
     except (UserError, OSError) as error:
         return {}, str(error)
     return facts, ""
