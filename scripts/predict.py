@@ -12,7 +12,7 @@ import _start  # noqa: F401
 
 from randrop import cli
 from randrop.data import Case, check_lesions, read_dataset
-from randrop.data.layouts import IMAGE_SUFFIXES, files
+from randrop.data.folders import IMAGE_SUFFIXES, files
 from randrop.errors import UserError
 from randrop.prediction import listing, model, networks, predicting
 

@@ -115,7 +115,11 @@ def _tell_of_missing_masks(cases: list) -> None:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    layouts = "\n".join(f"  {k:8} {layout.files}" for k, layout in LAYOUTS.items())
+    layouts = "\n".join(
+        f"  {k:8} {layout.files}"
+        + (f"\n           ({layout.note})" * bool(layout.note))
+        for k, layout in LAYOUTS.items()
+    )
     parser = cli.parser(DESCRIPTION + layouts, EXAMPLES)
     add = parser.add_argument
     add("layout", choices=LAYOUTS, help="layout of the source")

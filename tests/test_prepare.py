@@ -8,68 +8,23 @@ import sys
 import cv2
 import numpy as np
 import pytest
+from distributed_sets import SIZE, ddr, eophtha, mask, photograph
 from official_idrid import write_official_idrid
 from PIL import Image
 
 from randrop.data import read_dataset
-from randrop.data.contact_sheet import COLOURS
+from randrop.data.colours import COLOURS
 from randrop.data.layouts import read_groups
 from randrop.data.patches import Options, PatchSource
 from randrop.data.prepare import Settings, prepare, split
 from randrop.errors import UserError
 from randrop.pycaffe.build import REPOSITORY
 
-SIZE = (150, 200)
-
-
-def photograph(path, seed=0, colour=(180, 90, 40)):
-    """Write a disc of one colour on black as a fundus photograph."""
-    rng = np.random.default_rng(seed)
-    y, x = np.ogrid[: SIZE[0], : SIZE[1]]
-    eye = np.hypot(y - SIZE[0] / 2, x - SIZE[1] / 2) < 65
-    image = np.where(eye[..., None], colour, 3).astype(float)
-    image += rng.normal(0, 2, image.shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path, quality=95)
-
-
-def mask(path, *pixels, value=255):
-    """Write a mask with these pixels (y, x)."""
-    content = np.zeros(SIZE, np.uint8)
-    for pixel in pixels:
-        content[pixel] = value
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(content).save(path)
-
 
 def folder(root, count=5):
     for k in range(count):
         photograph(root / "images" / f"eye{k}.jpg", k)
         mask(root / "masks/MA" / f"eye{k}_MA.png", (60 + k, 80), (75, 101 + 2 * k))
-    return root
-
-
-def eophtha(root):
-    for lesion, patients in (("MA", ("E01", "E02")), ("EX", ("E02", "E03"))):
-        part = root / f"e_optha_{lesion}"
-        for patient in patients:
-            photograph(part / lesion / patient / "C1.jpg")
-            suffix = "" if lesion == "MA" else "_EX"
-            mask(part / f"Annotation_{lesion}" / patient / f"C1{suffix}.png", (70, 99))
-        photograph(part / "healthy" / f"H{lesion}" / "DS1.JPG")
-    return root
-
-
-def ddr(root):
-    for subset, labels in (
-        ("train", "label"), ("valid", "segmentation label"), ("test", "label"),
-    ):  # fmt: skip
-        for k in range(2):
-            name = f"{subset}{k}"
-            photograph(root / "lesion_segmentation" / subset / "image" / f"{name}.jpg")
-            for lesion in ("MA", "HE", "EX", "SE"):
-                where = root / "lesion_segmentation" / subset / labels / lesion
-                mask(where / f"{name}.tif", *([(70, 99)] if lesion == "EX" else []))
     return root
 
 

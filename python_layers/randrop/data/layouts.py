@@ -1,22 +1,26 @@
 """The folder layouts of data sets as distributed: from folders to cases."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from randrop.data import ddr, eophtha
 from randrop.data.cases import STRUCTURES, Case
+from randrop.data.folders import (
+    IMAGE_SUFFIXES,
+    MASK_SUFFIXES,
+    Groups,
+    check_unique,
+    files,
+    find_folder,
+    folders,
+)
 from randrop.errors import UserError
 from randrop.files import schema
 from randrop.files.documents import Manifest
 
 log = logging.getLogger("randrop")
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")
-
-Groups = dict[str, list[Case]]
-"""Subset to cases; "train" holds all where the distribution has no subsets."""
 
 
 class Layout(NamedTuple):
@@ -27,6 +31,33 @@ class Layout(NamedTuple):
     find: Callable[[Path], Path | None]  # the folder that has it, at or below a root
     read: Callable[[Path], Groups]
     is_at: Callable[[Path], bool]  # whether a folder has it itself
+    note: str = ""  # what a user should know before relying on it
+
+
+def _read_cases(images: Path, places: dict[str, Path | None]) -> list[Case]:
+    photographs = files(images, IMAGE_SUFFIXES)
+    masks: dict[str, dict[str, Path]] = {name: {} for name in photographs}
+    stray = []
+    for lesion, folder in places.items():
+        if folder is None or not folder.is_dir():
+            continue
+        found = []
+        for stem, path in files(folder, MASK_SUFFIXES).items():
+            name = stem if stem in photographs else stem.removesuffix(f"_{lesion}")
+            if name in photographs:
+                found.append((name, path))
+                masks[name][lesion] = path
+            else:
+                stray.append(path)
+        check_unique(found)
+    if stray:
+        log.warning(
+            "%d mask(s) match no image in %s and are skipped; the first is %s",
+            len(stray),
+            images,
+            stray[0],
+        )
+    return [Case(name, photographs[name], masks[name]) for name in sorted(photographs)]
 
 
 # --- IDRiD
@@ -61,12 +92,12 @@ def _read_idrid(root: Path) -> Groups:
         truth = truths and find_folder(truths, word)
         if not images:
             continue
-        folders = {
+        places = {
             lesion: truth and find_folder(truth, text)
             for lesion, text in _IDRID_WORDS.items()
         }
         # Partly unpacked: a type without a folder was not looked for here.
-        unknown = frozenset(lesion for lesion in folders if not folders[lesion])
+        unknown = frozenset(lesion for lesion in places if not places[lesion])
         if unknown:
             log.warning(
                 "%s has no ground truth of %s for %s, and those pixels will be "
@@ -75,101 +106,8 @@ def _read_idrid(root: Path) -> Groups:
             )
         groups[subset] = [
             Case(case.name, case.image_path, case.mask_paths, unknown)
-            for case in _read_cases(images, folders)
+            for case in _read_cases(images, places)
         ]
-    return groups
-
-
-# --- e-ophtha: one set for microaneurysms, one for exudates, one folder per patient
-
-
-def _eophtha_parts(root: Path) -> dict[str, Path]:
-    """Return the folder with the annotations of each lesion type."""
-    parts = {}
-    for lesion in ("MA", "EX"):
-        below = [deep for place in _folders(root) for deep in _folders(place)]
-        for place in (root, *_folders(root), *below):
-            if find_folder(place, f"annotation_{lesion.lower()}"):
-                parts.setdefault(lesion, place)
-    return parts
-
-
-def _find_eophtha(root: Path) -> Path | None:
-    return root if _eophtha_parts(root) else None
-
-
-def _read_eophtha(root: Path) -> Groups:
-    images: dict[str, Path] = {}
-    masks: dict[str, dict[str, Path]] = {}
-    looked_for: dict[str, set[str]] = {}
-    parts = _eophtha_parts(root)
-    for lesion, part in parts.items():
-        truth = find_folder(part, f"annotation_{lesion.lower()}")
-        ill = [p for p in _folders(part) if p.name.upper() == lesion]
-        healthy = [p for p in _folders(part) if p.name.lower() == "healthy"]
-        for kind in (*ill, *healthy):
-            for patient in _folders(kind):
-                for stem, path in files(patient, IMAGE_SUFFIXES).items():
-                    name = f"{patient.name}_{stem}"
-                    images.setdefault(name, path)
-                    looked_for.setdefault(name, set()).add(lesion)
-        for patient in _folders(truth) if truth else []:
-            for stem, path in files(patient, MASK_SUFFIXES).items():
-                stem = stem.removesuffix(f"_{lesion}")
-                same = [n for n in images if n.partition("_")[2] == stem]
-                name = f"{patient.name}_{stem}"
-                if name not in images and len(same) == 1:
-                    name = same[0]
-                if name not in images:
-                    log.warning(
-                        "%s: no photograph matches this mask, which is skipped", path
-                    )
-                    continue
-                masks.setdefault(name, {})[lesion] = path
-        for kind in ill:
-            for patient in _folders(kind):
-                for stem, path in files(patient, IMAGE_SUFFIXES).items():
-                    if lesion not in masks.get(f"{patient.name}_{stem}", {}):
-                        raise UserError(
-                            f"{path} has no mask below {truth} and is not listed as "
-                            "healthy: unpack the data set again"
-                        )
-    cases = [
-        Case(
-            name,
-            path,
-            masks.get(name, {}),
-            frozenset(STRUCTURES) - looked_for[name],
-            name.split("_")[0],
-        )
-        for name, path in sorted(images.items())
-    ]
-    return {"train": cases}
-
-
-# --- DDR
-
-
-def _find_ddr(root: Path) -> Path | None:
-    for place in (find_folder(root, "lesion_segmentation") or root, root):
-        train = place / "train"
-        if (train / "image").is_dir() and find_folder(train, "label"):
-            return place
-    return None
-
-
-def _read_ddr(root: Path) -> Groups:
-    groups = {}
-    for subset, word in (("train", "train"), ("validation", "valid"), ("test", "test")):
-        folder = root / word
-        truth = find_folder(folder, "label") if folder.is_dir() else None
-        if truth:
-            folders = {lesion: truth / lesion for lesion in STRUCTURES}
-            groups[subset] = [
-                # DDR has no optic disc masks.
-                Case(c.name, c.image_path, c.mask_paths, frozenset({"OD"}))
-                for c in _read_cases(folder / "image", folders)
-            ]
     return groups
 
 
@@ -181,8 +119,8 @@ def _find_plain(root: Path) -> Path | None:
 
 
 def _read_plain(root: Path) -> Groups:
-    folders = {lesion: root / "masks" / lesion for lesion in STRUCTURES}
-    masks = _folders(root / "masks") if (root / "masks").is_dir() else []
+    places = {lesion: root / "masks" / lesion for lesion in STRUCTURES}
+    masks = folders(root / "masks") if (root / "masks").is_dir() else []
     for path in masks:
         if path.name not in STRUCTURES:
             log.warning(
@@ -191,7 +129,7 @@ def _read_plain(root: Path) -> Groups:
             )
     known = _manifest(root)
     cases = []
-    for case in _read_cases(root / "images", folders):
+    for case in _read_cases(root / "images", places):
         facts = known.get(case.name, {})
         unknown = frozenset(facts.get("unknown", ()))
         cases.append(
@@ -215,6 +153,12 @@ def _manifest(root: Path) -> dict:
     return schema.read_json(path, Manifest, remedy).get("cases", {})
 
 
+UNTRIED = (
+    "not tried on a real copy: it was made after descriptions, and refuses what "
+    "differs; check the counts and contact.png"
+)
+"""The note on layouts whose data sets nobody of the project could download."""
+
 LAYOUTS = {
     layout.name: layout
     for layout in (
@@ -228,19 +172,22 @@ LAYOUTS = {
         ),
         Layout(
             "ddr",
-            "train, valid and test with image/ and label/MA, HE, EX, SE, here or in "
+            "train, valid and test with image/ and label/MA, HE, EX, SE (or "
+            "'segmentation label' in place of label), here or in "
             "lesion_segmentation",
-            _find_ddr,
-            _read_ddr,
-            lambda place: _find_ddr(place) == place,
+            ddr.find,
+            ddr.read,
+            lambda place: ddr.find(place) == place,
+            UNTRIED,
         ),
         Layout(
             "eophtha",
             "MA, healthy and Annotation_MA, or EX, healthy and Annotation_EX, each "
             "with one folder per patient, here or in e_optha_MA and e_optha_EX",
-            _find_eophtha,
-            _read_eophtha,
+            eophtha.find,
+            eophtha.read,
             lambda place: bool(find_folder(place, "annotation_")),
+            UNTRIED,
         ),
         Layout(
             "folder",
@@ -269,6 +216,8 @@ def read_groups(root: Path, layout: str | None = None) -> Groups:
         place = candidate.find(root)
         if place is None:
             continue
+        if candidate.note:
+            log.warning("The layout %s is %s", candidate.name, candidate.note)
         groups = candidate.read(place)
         if not any(groups.values()):
             raise UserError(
@@ -309,89 +258,5 @@ def _only(root: Path, fits: Callable[[Path], bool], depth: int = 2) -> Path | No
             )
         if found:
             return found[0]
-        level = [deep for place in level for deep in _folders(place)]
+        level = [deep for place in level for deep in folders(place)]
     return None
-
-
-def _read_cases(images: Path, folders: dict[str, Path | None]) -> list[Case]:
-    photographs = files(images, IMAGE_SUFFIXES)
-    masks: dict[str, dict[str, Path]] = {name: {} for name in photographs}
-    stray = []
-    for lesion, folder in folders.items():
-        if folder is None or not folder.is_dir():
-            continue
-        found = []
-        for stem, path in files(folder, MASK_SUFFIXES).items():
-            name = stem if stem in photographs else stem.removesuffix(f"_{lesion}")
-            if name in photographs:
-                found.append((name, path))
-                masks[name][lesion] = path
-            else:
-                stray.append(path)
-        check_unique(found)
-    if stray:
-        log.warning(
-            "%d mask(s) match no image in %s and are skipped; the first is %s",
-            len(stray),
-            images,
-            stray[0],
-        )
-    return [Case(name, photographs[name], masks[name]) for name in sorted(photographs)]
-
-
-def find_folder(parent: Path, words: str) -> Path | None:
-    """Return the first folder of `parent` with these words in its name.
-
-    An underscore counts as a blank: mirrors write "1._Original_Images".
-    """
-    for path in _folders(parent):
-        if words.replace("_", " ") in path.name.lower().replace("_", " "):
-            return path
-    return None
-
-
-def _folders(parent: Path) -> list[Path]:
-    """Return the folders in a folder; none if it is not readable.
-
-    Skips __MACOSX, which archives from macOS contain: it repeats the same names.
-    """
-    try:
-        return sorted(
-            path
-            for path in parent.iterdir()
-            if path.name != "__MACOSX" and path.is_dir()
-        )
-    except PermissionError:
-        return []
-
-
-def files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
-    """Return the files of a folder by their stems.
-
-    Skips names with a leading dot: temporary files, macOS resource forks.
-    """
-    paths = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
-    ]
-    check_unique((path.stem, path) for path in paths)
-    return {path.stem: path for path in paths}
-
-
-def check_unique(named: Iterable[tuple[str, Path]]) -> None:
-    """Refuse a name that stands for two files.
-
-    Raises
-    ------
-    UserError
-        Names both.
-    """
-    seen: dict[str, Path] = {}
-    for name, path in named:
-        if name in seen:
-            raise UserError(
-                f"{seen[name]} and {path} both have the name '{name}': remove or "
-                "rename one"
-            )
-        seen[name] = path

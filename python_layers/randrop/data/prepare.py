@@ -13,7 +13,7 @@ from tqdm import tqdm
 from randrop.data.arrays import FOLDER, write_arrays
 from randrop.data.cases import STRUCTURES, Case
 from randrop.data.cropping import prepare_case
-from randrop.data.layouts import Groups
+from randrop.data.folders import Groups
 from randrop.data.splits import split_by_chance, split_of
 from randrop.errors import UserError
 from randrop.files import (

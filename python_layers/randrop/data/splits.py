@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from randrop.data.cases import Case
-from randrop.data.layouts import Groups
+from randrop.data.folders import Groups
 from randrop.errors import UserError
 from randrop.files import schema
 from randrop.files.documents import Split

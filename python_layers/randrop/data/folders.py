@@ -1,0 +1,90 @@
+"""Folders and files of data sets: finding them by name, each name once."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from randrop.data.cases import Case
+from randrop.errors import UserError
+
+log = logging.getLogger("randrop")
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")
+
+Groups = dict[str, list[Case]]
+"""Subset to cases; "train" holds all where the distribution has no subsets."""
+
+
+def find_folder(parent: Path, words: str) -> Path | None:
+    """Return the first folder of `parent` with these words in its name.
+
+    An underscore counts as a blank: mirrors write "1._Original_Images".
+    """
+    for path in folders(parent):
+        if words.replace("_", " ") in path.name.lower().replace("_", " "):
+            return path
+    return None
+
+
+def folders(parent: Path) -> list[Path]:
+    """Return the folders in a folder; none if it is not readable.
+
+    Skips __MACOSX, which archives from macOS contain: it repeats the same names.
+    """
+    try:
+        return sorted(
+            path
+            for path in parent.iterdir()
+            if path.name != "__MACOSX" and path.is_dir()
+        )
+    except PermissionError:
+        return []
+
+
+def shown(paths: Iterable[Path], most: int = 3) -> str:
+    """Return the first paths for a message, and how many more there are."""
+    found = [str(path) for path in paths]
+    more = f" and {len(found) - most} more" if len(found) > most else ""
+    return ", ".join(found[:most]) + more
+
+
+def tell_of_count(what: str, found: int, distributed: int) -> None:
+    """Warn if a part has another number of photographs than in the distribution."""
+    if found != distributed:
+        log.warning(
+            "%s has %d photographs, the distribution %d: check that your copy is whole",
+            *(what, found, distributed),
+        )
+
+
+def files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+    """Return the files of a folder by their stems.
+
+    Skips names with a leading dot: temporary files, macOS resource forks.
+    """
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+    ]
+    check_unique((path.stem, path) for path in paths)
+    return {path.stem: path for path in paths}
+
+
+def check_unique(named: Iterable[tuple[str, Path]]) -> None:
+    """Refuse a name that stands for two files.
+
+    Raises
+    ------
+    UserError
+        Names both.
+    """
+    seen: dict[str, Path] = {}
+    for name, path in named:
+        if name in seen:
+            raise UserError(
+                f"{seen[name]} and {path} both have the name '{name}': remove or "
+                "rename one"
+            )
+        seen[name] = path
