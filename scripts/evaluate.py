@@ -14,13 +14,17 @@ from tqdm import tqdm
 from randrop import cli
 from randrop.data import Case, check_lesions, read_dataset
 from randrop.errors import UserError
-from randrop.evaluation import photographs
+from randrop.evaluation import operating, photographs
 from randrop.files import output, schema, write_bytes, write_json
 from randrop.files.documents import Prediction
-from randrop.prediction import maps
-from randrop.report import page, pictures, precision_recall
+from randrop.prediction import listing, maps
+from randrop.report import measured_figures, page, pictures, precision_recall
 
 log = logging.getLogger("randrop")
+
+FIGURES = ("pr_curves.png", "froc_curves.png", "reliability.png")
+BEST = "best"
+"""The threshold of the largest F1 on the photographs that are measured."""
 
 DESCRIPTION = """\
 Measure probability maps against the masks of a data set.
@@ -32,7 +36,13 @@ Writes into OUT:
                     By lesion: FROC score (mean sensitivity at 1/8 to 8 false alarms a
                     photograph) with a 95 % interval; of exudates also how many regions
                     are covered by more than 20 %, as for e-ophtha
+                    At a threshold (--threshold): sensitivity, precision, F1 and IoU by
+                    pixels; how many lesions are found and how many finds are false; and
+                    which types are taken for which others. Calibration: expected error,
+                    log loss and reliability curves
   pr_curves.png     precision over recall
+  froc_curves.png   lesions found over false alarms, with 95 % bands
+  reliability.png   share of lesion pixels over predicted probability
   overlays/<LESION>/<name>.png   what was found, missed and invented, with close-ups
   ranked_<LESION>.jpg   the best, the median and the worst photograph on one picture
   report.html       all of it on one page that needs no other file
@@ -46,6 +56,8 @@ EXAMPLES = """\
   evaluate.py --probabilities build/log --against build/ce --data ~/IDRiD --out out
   evaluate.py --probabilities build/maps --data ~/IDRiD --subset test \\
               --run build/runs/log --out build/evaluation
+  evaluate.py --probabilities build/maps --data ~/IDRiD --threshold 0.5 \\
+              --threshold MA=best --out build/at_half
 """
 
 
@@ -58,14 +70,15 @@ def main(arguments: list[str] | None = None) -> int:
     if not lesions:
         raise UserError(f"{root} has no prediction.json: give the --lesions to measure")
     check_lesions(lesions)
+    thresholds = _thresholds(options.threshold, lesions, prediction)
     cases = read_dataset(options.data, options.split).subset(options.subset)
-    files = ["metrics.json", "pr_curves.png", "report.html"]
+    files = ["metrics.json", *FIGURES, "report.html"]
     files += [f"ranked_{lesion}.jpg" for lesion in lesions]
     files += [
         f"overlays/{lesion}/{case.name}.png" for lesion in lesions for case in cases
     ]
     with output(out, "evaluate", files):
-        _evaluate(cases, lesions, prediction, options)
+        _evaluate(cases, lesions, prediction, thresholds, options)
     log.info("Report: %s", out / "report.html")
     return 0
 
@@ -74,11 +87,13 @@ def _evaluate(
     cases: tuple[Case, ...],
     lesions: list[str],
     prediction: dict,
+    thresholds: dict[str, float | str],
     options: argparse.Namespace,
 ) -> None:
     """Measure, draw and write."""
     out, root = options.out, options.probabilities
     measured = photographs.measure(cases, lesions, root)
+    confusion = _at_thresholds(cases, measured, thresholds, root)
     against = options.against and photographs.measure(cases, lesions, options.against)
     content = {
         "data": options.data.resolve().name,
@@ -87,6 +102,7 @@ def _evaluate(
         "probabilities": root.resolve().name,
         "prediction": prediction,
         "lesions": measured.lesions,
+        "confusion": confusion,
     }
     if against:
         content["against"] = {
@@ -94,6 +110,16 @@ def _evaluate(
             "better_by": photographs.compare(measured, against),
         }
     precision_recall.pr_curves(out / "pr_curves.png", measured.histograms)
+    measured_figures.froc_curves(out / "froc_curves.png", measured.lesions)
+    measured_figures.reliability_curves(
+        out / "reliability.png",
+        {
+            f"{len(cases)} photograph(s)": {
+                lesion: result["calibration"]
+                for lesion, result in measured.lesions.items()
+            }
+        },
+    )
     shown = _draw(cases, measured.lesions, root, out / "overlays", options.overlays)
     for lesion, rows in shown.items():
         if rows:
@@ -103,10 +129,12 @@ def _evaluate(
     page.write(
         out / "report.html",
         metrics=content,
-        pr_curves=out / "pr_curves.png",
+        figures=[out / name for name in FIGURES],
         shown=shown,
+        overlays=out / "overlays",
         run=options.run,
         credit=options.credit,
+        command=options.command,
     )
     # Last: where metrics.json exists, the rest exists, too.
     write_json(out / "metrics.json", content)
@@ -119,6 +147,41 @@ def _evaluate(
             "%s: average precision %+.4f against %s, 95 %% interval %s",
             *(lesion, better["average_precision"], options.against, words),
         )
+
+
+def _threshold(text: str) -> float | str:
+    return text if text == BEST else listing.probability(text)
+
+
+def _thresholds(
+    given: list[str], lesions: list[str], prediction: dict
+) -> dict[str, float | str]:
+    """Return the threshold of each type: given, as it was predicted with, or 0.5."""
+    known = prediction.get("thresholds", {})
+    wanted = f"a probability between 0 and 1, or {BEST},"
+    return {lesion: known.get(lesion, 0.5) for lesion in lesions} | listing.by_type(
+        given, lesions, "--threshold", _threshold, wanted
+    )
+
+
+def _at_thresholds(
+    cases: tuple[Case, ...],
+    measured: photographs.Measured,
+    thresholds: dict[str, float | str],
+    root: Path,
+) -> dict | None:
+    """Add the figures at the thresholds to each type; return the confusion of types."""
+    # Without a lesion no threshold is the best one.
+    chosen = {
+        lesion: (measured.lesions[lesion]["threshold"] or 0.5) if one == BEST else one
+        for lesion, one in thresholds.items()
+    }
+    regions, confusion = operating.measure(cases, root, chosen)
+    for lesion, result in measured.lesions.items():
+        result["at_threshold"] = operating.by_pixels(
+            measured.histograms[lesion], measured.detections[lesion], chosen[lesion]
+        ) | {"regions": regions[lesion]}
+    return confusion
 
 
 def _draw(
@@ -171,7 +234,12 @@ def _sentence(result: dict) -> str:
         f"average precision {result['average_precision']:.4f}, AUPR (33 thresholds) "
         f"{result['aupr_challenge']:.4f}, prevalence {result['prevalence']:.2g}, "
         f"F1 {result['best_f1']:.3f} at {result['threshold']:.3g}, "
-        f"FROC {result['froc']['score']:.3f} of {result['froc']['lesions']} lesions"
+        f"FROC {result['froc']['score']:.3f} of {result['froc']['lesions']} lesions; "
+        f"at {result['at_threshold']['threshold']:.3g}: F1 "
+        f"{result['at_threshold']['f1']:.3f}, "
+        f"{result['at_threshold']['lesions_found']:.0%} of the lesions, "
+        f"{result['at_threshold']['alarms_per_photograph']:.3g} false alarms a "
+        "photograph"
     )
 
 
@@ -186,12 +254,18 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--against", type=Path, metavar="MAPS",
         help="maps of another network for the same photographs: report the difference, "
             "with intervals")  # fmt: skip
+    add("--threshold", action="append", default=[], metavar="[TYPE=]P",
+        help="threshold of the figures at a threshold; default: that of the prediction "
+            "(the model's), or 0.5; best: that of the largest F1 on these photographs; "
+            "can be repeated")  # fmt: skip
     add("--run", type=Path, help="folder of the training, for the report")
     add("--overlays", choices=("all", "telling"), default="all",
         help="draw all photographs, or the best, median and worst")  # fmt: skip
     add("--credit", default="", help="source of the photographs, for the report")
     add("--out", type=Path, required=True, help="output folder")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.command = cli.typed(arguments)
+    return options
 
 
 if __name__ == "__main__":

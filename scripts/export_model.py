@@ -16,7 +16,7 @@ from tqdm import tqdm
 from randrop import cli
 from randrop.data import Case, read_dataset
 from randrop.errors import UserError
-from randrop.evaluation import photographs
+from randrop.evaluation import operating, photographs
 from randrop.files import building, ownership, reading, schema, write_json, write_text
 from randrop.files.documents import About
 from randrop.prediction import model, networks, predicting
@@ -94,6 +94,10 @@ def main(arguments: list[str] | None = None) -> int:
             "thresholds": thresholds,
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
+        if networks.calibration_of(network):
+            # The same numbers in another file.
+            digest = settings["weights_sha256"]
+            settings["calibration"] = run["calibration"] | {"weights_sha256": digest}
         content = _metrics(about, subsets, measured, thresholds)
         write_json(folder / "run.json", settings)
         write_json(folder / "metrics.json", content)
@@ -139,8 +143,10 @@ def _metrics(
         "lesions": {
             lesion: {
                 **result,
-                "at_threshold": model_card.at_threshold(
-                    held_out, lesion, thresholds[lesion]
+                "at_threshold": operating.by_pixels(
+                    held_out.histograms[lesion],
+                    held_out.detections[lesion],
+                    thresholds[lesion],
                 ),
             }
             for lesion, result in held_out.lesions.items()

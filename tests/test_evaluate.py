@@ -78,7 +78,8 @@ def test_all_files_are_there_and_readable(evaluate, data, tmp_path):
     evaluate(*arguments, "--subset", "all", "--out", out)
     files = {str(p.relative_to(out)) for p in out.rglob("[!.]*") if p.is_file()}
     overlays = {f"overlays/MA/eye{i}.png" for i in range(5)}
-    pictures = {"pr_curves.png", "ranked_MA.jpg", *overlays}
+    curves = {"pr_curves.png", "froc_curves.png", "reliability.png"}
+    pictures = {*curves, "ranked_MA.jpg", *overlays}
     assert files == {"metrics.json", "report.html", *pictures}
     for name in pictures:
         assert cv2.imread(str(out / name)).std() > 10

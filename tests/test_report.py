@@ -1,16 +1,36 @@
 import base64
 import json
-import shutil
-import subprocess
+import re
 import xml.etree.ElementTree as ET
 
+import browser
 import cv2
 import numpy as np
 import pytest
 
+import randrop
 from randrop.errors import UserError
-from randrop.evaluation import metrics
-from randrop.report import page, pictures, precision_recall
+from randrop.evaluation import calibration, lesions, metrics, operating
+from randrop.report import (
+    measured_figures,
+    page,
+    page_tables,
+    pictures,
+    precision_recall,
+)
+
+FROC = {
+    "score": 0.4375,
+    "lesions": 3,
+    "alarms_per_photograph": [1, 2],
+    "sensitivity": [0.5, 0.75],
+    "curve": {
+        "alarms_per_photograph": [1, 2],
+        "sensitivity": [0.5, 0.75],
+        "low": [0.4, 0.5],
+        "high": [0.6, 0.9],
+    },
+}
 
 
 def scene():
@@ -27,13 +47,28 @@ def scene():
     return image, levels, mask
 
 
-def write(tmp_path, subset="validation", **options):
+def write(tmp_path, subset="validation", types=("MA",), unknown=False, **options):
     image, levels, mask = scene()
     counts = metrics.histogram(levels, mask)
     views = pictures.views(image, levels, mask, 30000)
     none = np.stack([np.bincount([7], minlength=65536), np.zeros(65536, np.int64)])
     per_image = {"<eye & 1>": {"positives": 126, "average_precision": 0.25}}
     common = {"average_precision_95": None, "images": 1, "map_bits": [16]}
+    found = [lesions.detect(levels, mask)]
+    mine = {"MA": counts, "SE": none}
+    at = {
+        lesion: operating.by_pixels(mine[lesion], own, 0.5)
+        | {"regions": operating.pooled_regions((), (), ())}
+        for lesion, own in {
+            "MA": found,
+            "SE": [lesions.detect(levels, mask * 0)],
+        }.items()
+    }
+    truth, called = (dict.fromkeys(types, x) for x in (mask != 0, levels >= 30000))
+    confusion = operating.taken_for(
+        {lesion: operating.compare(x, truth) for lesion, x in called.items()},
+        {lesion: operating.compare(x, called) for lesion, x in truth.items()},
+    )
     content = {
         "data": "set <1>",
         "subset": subset,
@@ -44,21 +79,31 @@ def write(tmp_path, subset="validation", **options):
             "MA": metrics.summary(counts)
             | common
             | {"images_with_lesion": 1, "per_image": per_image}
-            | {"froc": {"score": 0.4375, "lesions": 3}},
+            | {"froc": FROC, "at_threshold": at["MA"]}
+            | {"calibration": calibration.measures(counts)},
             "SE": metrics.summary(none)
             | common
             | {
                 "froc": None,
+                "at_threshold": at["SE"],
+                "calibration": calibration.measures(none),
                 "images_with_lesion": 0,
                 "per_image": {"<eye & 1>": {"positives": 0, "average_precision": None}},
             },
         },
     }
-    curves = tmp_path / "pr.png"
-    precision_recall.pr_curves(curves, {"MA": counts, "SE": none})
+    content["confusion"] = confusion
+    if unknown:
+        del content["lesions"]["SE"]["per_image"]["<eye & 1>"]
+    content["lesions"] |= {x: content["lesions"]["MA"] for x in types}
+    figures = [tmp_path / name for name in page.FIGURES]
+    precision_recall.pr_curves(figures[0], mine)
+    measured_figures.froc_curves(figures[1], content["lesions"])
+    calibrations = {k: v["calibration"] for k, v in content["lesions"].items()}
+    measured_figures.reliability_curves(figures[2], {"1 photograph": calibrations})
     shown = {"MA": [("best", "<eye & 1>", views)], "SE": []}
     path = tmp_path / "report.html"
-    page.write(path, metrics=content, pr_curves=curves, shown=shown, **options)
+    page.write(path, metrics=content, figures=figures, shown=shown, **options)
     return path
 
 
@@ -124,7 +169,7 @@ def test_the_report_is_well_formed_and_needs_no_other_file(tmp_path):
     path = write(tmp_path)
     root = ET.fromstring(path.read_text())
     images = [node.get("src") for node in root.iter("img")]
-    assert len(images) == 1 + 2 + 3 * 4
+    assert len(images) == 3 + 2 + 3 * 4
     for source in images:
         assert source.startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))
         content = base64.b64decode(source.split(",")[1])
@@ -184,20 +229,87 @@ def test_the_report_links_the_viewer_of_its_run(tmp_path):
     assert 'href="a%20run/surface/viewer.html"' in write(tmp_path, run=run).read_text()
 
 
-def test_a_browser_shows_the_report(tmp_path):
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
+def test_pictures_have_their_size_and_wait_until_they_are_seen(tmp_path):
+    root = ET.fromstring(write(tmp_path).read_text())
+    for node in root.iter("img"):
+        assert node.get("loading") == "lazy"
+        content = base64.b64decode(node.get("src").partition(",")[2])
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        size = (int(node.get("height")), int(node.get("width")))
+        assert picture.shape[:2] == size
+
+
+def test_the_report_says_what_made_it(tmp_path):
+    text = write(tmp_path, command="evaluate.py --data 'a <b>'").read_text()
+    footer = text.partition("<footer")[2]
+    assert randrop.__version__ in footer
+    assert re.search(r"on 20\d\d-\d\d-\d\d \d\d:\d\d UTC", footer)
+    assert "evaluate.py --data &#39;a &lt;b&gt;&#39;" in footer
+
+
+def test_overlays_that_exist_are_linked(tmp_path):
+    overlays = tmp_path / "over lays"
+    links = re.compile(r'href="(over[^"]*)"')
+    assert not links.findall(write(tmp_path, overlays=overlays).read_text())
+    (overlays / "MA").mkdir(parents=True)
+    (overlays / "MA" / "<eye & 1>.png").touch()
+    found = links.findall(write(tmp_path, overlays=overlays).read_text())
+    # Below the photograph, and in the table of all.
+    assert found == ["over%20lays/MA/%3Ceye%20%26%201%3E.png"] * 2
+
+
+def test_a_type_that_nobody_looked_for_is_said(tmp_path):
+    text = write(tmp_path, unknown=True).read_text()
+    assert '<td colspan="2">not annotated</td>' in text
+    assert "not annotated" not in write(tmp_path).read_text()
+
+
+def test_the_tables_tell_what_was_taken_for_what():
+    rows = {"MA": {"all": 8, "MA": 4, "HE": 2, "nothing": 2}}
+    true = {
+        "MA": {"all": 5, "MA": 5, "nothing": 0},
+        "HE": {"all": 4, "MA": 1, "nothing": 3},
+        "EX": {"all": 0, "MA": 0, "nothing": 0},
+    }
+    both = {"called": rows, "true": true}
+    tables = page_tables.confusions({"photographs": 2, "regions": both, "pixels": both})
+    assert [table["title"] for table in tables] == [
+        *("regions called", "lesions that are", "pixels called", "pixels that are"),
+    ]
+    assert tables[0]["heads"] == ["MA", "HE", "nothing"]
+    assert tables[0]["rows"] == [("MA", 8, [0.5, 0.25, 0.25])]
+    assert tables[1]["heads"] == ["MA", "nothing"]
+    assert tables[1]["rows"][1:] == [("HE", 4, [0.25, 0.75]), ("EX", 0, [None, None])]
+    assert page_tables.confusions(None) == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_the_report(tmp_path, width):
+    """With five types: a laptop cuts nothing, and on a phone only tables scroll."""
+    if browser.find() is None:
         pytest.skip("chromium is not installed")
-    path, picture = write(tmp_path), tmp_path / "screen.png"
-    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run"
-    options += " --disable-background-networking --disable-component-update"
-    command = [browser, *options.split(), "--disable-sync", "--hide-scrollbars"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", "--window-size=600,3000"]
-    command += [f"--screenshot={picture}", path.as_uri()]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    screen = cv2.imread(str(picture))
-    assert screen.shape == (3000, 600, 3)
-    # The page's margin stays empty: nothing is wider than a phone's screen.
+    path = write(tmp_path, types=("MA", "HE", "EX", "OD"))
+    with browser.browser(tmp_path / "browser") as shown:
+        shown.size(width, 900)
+        shown.open(path)
+        assert shown.run("document.documentElement.scrollWidth") <= width
+        cut = shown.run(
+            "[...document.querySelectorAll('.wide')]"
+            ".filter(e => e.scrollWidth > e.clientWidth).length"
+        )
+        assert cut == 0 or width == 390
+        shown.size(width, shown.run("document.documentElement.scrollHeight"))
+        shown.wait("[...document.images].every(i => i.complete && i.naturalWidth)", 60)
+        assert shown.run(
+            "[...document.images].every("
+            "i => i.naturalWidth == i.getAttribute('width')"
+            " && i.clientWidth <= document.documentElement.clientWidth)"
+        )
+        assert not shown.problems
+        assert all(url.startswith(("file:", "data:")) for url in shown.requests)
+        shown.screenshot(tmp_path / "screen.png")
+    screen = cv2.imread(str(tmp_path / "screen.png"))
+    # The page's margin stays empty.
     assert screen[:, -10:].std() < 1
-    shown = (screen[..., ::-1] == np.uint8(pictures.MISSED)).all(axis=2)
-    assert shown.sum() > 50
+    colours = (screen[..., ::-1] == np.uint8(pictures.MISSED)).all(axis=2)
+    assert colours.sum() > 50

@@ -3,8 +3,10 @@
 import argparse
 import logging
 import math
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from randrop.errors import UserError
@@ -49,6 +51,18 @@ def above_zero(text: str) -> float:
     if value <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} must be above 0")
     return value
+
+
+def typed(arguments: Sequence[str] | None = None) -> str:
+    """Return the command line of this program, as one would type it.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        In place of those that the program was started with.
+    """
+    words = sys.argv[1:] if arguments is None else arguments
+    return f"{Path(sys.argv[0]).name} {shlex.join(words)}".strip()
 
 
 def run(main: Callable[[], int | None]) -> None:

@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from randrop.data.regions import regions
-from randrop.evaluation.metrics import FEWEST
+from randrop.evaluation.metrics import FEWEST, interval
 
 RATES = (1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)
 """False alarms per photograph at which sensitivity is averaged."""
+
+DRAWN = tuple(2 ** (k / 3) for k in range(-9, 19))
+"""False alarms per photograph at which a curve is drawn: 1/8 to 64."""
 
 SPACING = 0.004
 """Least distance of two detections, in widths of the photograph: that of a small
@@ -140,15 +143,40 @@ def froc(found: Sequence[Detections]) -> Froc:
     )
 
 
-def sensitivities(curve: Froc) -> NDArray[np.float64]:
-    """Return the sensitivity with at most so many false alarms, for each of `RATES`."""
-    at = np.searchsorted(curve.alarms, RATES, side="right")
+def sensitivities(curve: Froc, rates: Sequence[float] = RATES) -> NDArray[np.float64]:
+    """Return the sensitivity with at most so many false alarms, for each of `rates`."""
+    at = np.searchsorted(curve.alarms, rates, side="right")
     return np.append(0.0, curve.sensitivity)[at]
 
 
 def froc_score(found: Sequence[Detections]) -> float:
     """Return the mean of `sensitivities`."""
     return float(sensitivities(froc(found)).mean())
+
+
+def froc_resampled(
+    found: Sequence[Detections],
+    rates: Sequence[float],
+    draws: int = 1000,
+    seed: int = 0,
+) -> NDArray[np.float64] | None:
+    """Return the sensitivities of photographs drawn with replacement.
+
+    Returns
+    -------
+    ndarray (D, len(rates)) or None
+        One row a draw; a draw without a lesion has none. None for fewer than
+        `metrics.FEWEST` photographs with lesions.
+    """
+    if sum(one.lesions.size > 0 for one in found) < FEWEST:
+        return None
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _ in range(draws):
+        drawn = [found[k] for k in rng.integers(len(found), size=len(found))]
+        if any(one.lesions.size for one in drawn):
+            rows.append(sensitivities(froc(drawn), rates))
+    return np.array(rows)
 
 
 def froc_interval(
@@ -158,16 +186,32 @@ def froc_interval(
 
     None for fewer than `metrics.FEWEST` photographs with lesions.
     """
-    if sum(one.lesions.size > 0 for one in found) < FEWEST:
-        return None
-    rng = np.random.default_rng(seed)
-    scores = []
-    for _ in range(draws):
-        drawn = [found[k] for k in rng.integers(len(found), size=len(found))]
-        if any(one.lesions.size for one in drawn):
-            scores.append(froc_score(drawn))
-    low, high = np.percentile(scores, (2.5, 97.5))
-    return float(low), float(high)
+    rows = froc_resampled(found, RATES, draws, seed)
+    return None if rows is None else interval(rows.mean(axis=1))
+
+
+def froc_curve(
+    found: Sequence[Detections], draws: int = 1000, seed: int = 0
+) -> dict[str, list[float] | tuple[float, float] | None]:
+    """Return the free-response curve with its 95 % bootstrap band, and the score's.
+
+    Returns
+    -------
+    dict
+        alarms_per_photograph, `DRAWN`; sensitivity, low and high at each; score_95.
+        low, high and score_95 are None for few photographs with lesions.
+    """
+    rows = froc_resampled(found, (*RATES, *DRAWN), draws, seed)
+    result: dict = {
+        "alarms_per_photograph": list(DRAWN),
+        "sensitivity": sensitivities(froc(found), DRAWN).tolist(),
+        **dict.fromkeys(("low", "high", "score_95")),
+    }
+    if rows is not None:
+        low, high = np.percentile(rows[:, len(RATES) :], (2.5, 97.5), axis=0)
+        result |= {"low": low.tolist(), "high": high.tolist()}
+        result["score_95"] = interval(rows[:, : len(RATES)].mean(axis=1))
+    return result
 
 
 class Overlap(NamedTuple):

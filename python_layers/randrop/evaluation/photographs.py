@@ -11,13 +11,13 @@ from tqdm import tqdm
 
 from randrop.data import Case
 from randrop.errors import UserError
-from randrop.evaluation import metrics
+from randrop.evaluation import calibration, metrics
 from randrop.evaluation.lesions import (
     RATES,
     Detections,
     detect,
     froc,
-    froc_interval,
+    froc_curve,
     froc_score,
     overlap,
     sensitivities,
@@ -97,6 +97,7 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
                 [image["average_precision"] for image in own]
             ),
             "froc": _froc(detections[lesion]),
+            "calibration": calibration.measures(counts),
             "images": len(own),
             "images_with_lesion": sum(image["positives"] > 0 for image in own),
             "map_bits": sorted(bits),
@@ -132,12 +133,14 @@ def _froc(found: Sequence[Detections]) -> dict | None:
     count = sum(one.lesions.size for one in found)
     if not count:
         return None
+    curve = froc_curve(found)
     return {
         "score": froc_score(found),
-        "score_95": froc_interval(found),
+        "score_95": curve.pop("score_95"),
         "alarms_per_photograph": RATES,
         "sensitivity": sensitivities(froc(found)).tolist(),
         "lesions": count,
+        "curve": curve,
     }
 
 
@@ -197,6 +200,24 @@ def coarse_histograms(
     for case in cases:
         for lesion, *_, counts in counted(case, lesions, root):
             found[lesion].append(metrics.coarse(counts))
+    return found
+
+
+def pooled(
+    cases: Sequence[Case], lesions: Sequence[str], root: Path
+) -> dict[str, NDArray[np.int64]]:
+    """Return the histogram of each type over all photographs, (2, 65536).
+
+    Raises
+    ------
+    UserError
+        If maps are missing or do not match their masks.
+    """
+    check_maps(cases, lesions, root)
+    found = {lesion: np.zeros((2, maps.LEVELS), np.int64) for lesion in lesions}
+    for case in cases:
+        for lesion, *_, counts in counted(case, lesions, root):
+            found[lesion] += counts
     return found
 
 

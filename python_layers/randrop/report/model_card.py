@@ -3,13 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from randrop.data import NAMES, Case
 from randrop.data.patch_options import MORE_DEFAULTS, more_of
-from randrop.evaluation import metrics
 from randrop.evaluation.photographs import Measured
-from randrop.prediction.maps import LEVELS
 from randrop.report.markdown import bounds, table
 
 SETTINGS = (
@@ -25,36 +21,6 @@ NEEDED = (
     *("lr", "lesion_share", "seed"),
 )
 """What of it the card tells."""
-
-
-def at_threshold(measured: Measured, lesion: str, threshold: float) -> dict[str, float]:
-    """Return how well one type is found at a threshold fixed in advance.
-
-    Returns
-    -------
-    dict
-        threshold; sensitivity, precision and f1 over pixels; lesions_found, the share
-        of lesions with a detection, and alarms_per_photograph, as in FROC.
-    """
-    level = round(threshold * (LEVELS - 1))
-    curve = metrics.curve(measured.histograms[lesion])
-    precision, recall = (
-        float(values[level])
-        for values in metrics.precision_recall(
-            curve.hits, curve.alarms, curve.positives
-        )
-    )
-    found = measured.detections[lesion]
-    lesions = np.concatenate([one.lesions for one in found])
-    alarms = np.concatenate([one.alarms for one in found])
-    return {
-        "threshold": threshold,
-        "sensitivity": recall,
-        "precision": precision,
-        "f1": 2 * precision * recall / max(precision + recall, 1e-12),
-        "lesions_found": float(np.mean(lesions >= max(level, 1))),
-        "alarms_per_photograph": float(np.sum(alarms >= level) / len(found)),
-    }
 
 
 def subset_facts(cases: Sequence[Case], measured: Measured) -> dict[str, Any]:

@@ -1,19 +1,24 @@
 """The report on an evaluation: one HTML file with embedded pictures."""
 
 import base64
+import datetime
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import cv2
 import jinja2
 
+from randrop import __version__
 from randrop.data import NAMES
+from randrop.data.images import image_size
 from randrop.evaluation.metrics import FEWEST
 from randrop.files import write_text
 from randrop.files.documents import read_run
+from randrop.prediction import maps
+from randrop.report import page_tables
 from randrop.report.pictures import LEGEND, Picture, Views, columns
 
 # The settings in run.json that explain a result to a reader.
@@ -21,20 +26,47 @@ TRAINING = (
     *("loss", "iterations", "batch", "patch", "lesion_share", "lr", "seed"),
     *("base_channels", "depth", "prior", "data"),
 )
+FIGURES = {
+    "pr_curves.png": (
+        "Precision over recall for each lesion type",
+        "Dots: the thresholds of the largest F1. Thin lines: a constant map.",
+    ),
+    "froc_curves.png": (
+        "Lesions found over false alarms a photograph for each lesion type",
+        "Bands: 95 % bootstrap intervals over photographs. Diamonds: the fixed "
+        "thresholds.",
+    ),
+    "reliability.png": (
+        "Share of lesion pixels over predicted probability for each lesion type",
+        "Below the diagonal the probabilities are too high. Both axes are logits.",
+    ),
+}
+"""By name, the text in place of a figure and the one below it."""
+
 CURVES = {
     "curves.png": "Loss over the iterations.",
     "kept.png": "Share of the negative pixels that random drop kept.",
 }
 
 
+class Embedded(NamedTuple):
+    """A picture in the page: its content as a link, and its size in pixels."""
+
+    source: str
+    width: int
+    height: int
+
+
 def write(
     path: Path,
     *,
     metrics: Mapping[str, Any],
-    pr_curves: Path,
+    figures: Sequence[Path],
     shown: Mapping[str, Sequence[tuple[str, str, Views]]],
+    overlays: Path | None = None,
     run: Path | None = None,
     credit: str = "",
+    command: str = "",
 ) -> None:
     """Write the report.
 
@@ -44,14 +76,18 @@ def write(
         HTML file to write; it is self-contained.
     metrics : mapping
         The content of metrics.json.
-    pr_curves : Path
-        PNG file.
+    figures : sequence of Path
+        PNG files with names of `FIGURES`.
     shown : mapping
         Lesion type to (which, name of the photograph, its views), in order.
+    overlays : Path, optional
+        Folder of the overlays, `<type>/<name>.png`; those that exist are linked.
     run : Path, optional
         Folder of the training, whose facts and curves are shown.
     credit : str
         Source of the photographs.
+    command : str
+        What was typed.
 
     Raises
     ------
@@ -80,7 +116,9 @@ def write(
         warnings=_warnings(metrics),
         rows=rows,
         has_interval=any(row["average_precision_95"] for row in rows),
-        pr_curves=_png(pr_curves),
+        measures=page_tables.measures(rows),
+        confusions=page_tables.confusions(metrics.get("confusion")),
+        figures=[(_png(path), *FIGURES[path.name]) for path in figures],
         legend=[(f"#{bytes(colour).hex()}", text) for colour, text in LEGEND],
         sections=[
             _section(row, shown[row["lesion"]])
@@ -88,11 +126,17 @@ def write(
             if shown.get(row["lesion"])
         ],
         names=metrics["images"],
+        links=_links(path, overlays, metrics),
         training=_training(run),
         curves=_curves(run),
         viewer=_viewer(path, run),
         facts=_facts(metrics),
         credit=credit,
+        command=command,
+        version=__version__,
+        date=datetime.datetime.now(datetime.timezone.utc).strftime(
+            "%Y-%m-%d %H:%M UTC"
+        ),
     )
     write_text(path, html)
 
@@ -108,6 +152,23 @@ def _row(lesion: str, result: Mapping[str, Any]) -> dict[str, Any]:
         "times": times,
         **result,
     }
+
+
+def _links(
+    path: Path, overlays: Path | None, metrics: Mapping[str, Any]
+) -> dict[str, dict[str, str]]:
+    """Return the links from the page to overlays, by lesion type and photograph."""
+    found: dict[str, dict[str, str]] = {lesion: {} for lesion in metrics["lesions"]}
+    for lesion, links in found.items() if overlays else ():
+        for name in metrics["images"]:
+            picture = maps.path_of(overlays, lesion, name)
+            if picture.is_file():
+                links[name] = _relative(picture, path)
+    return found
+
+
+def _relative(target: Path, page: Path) -> str:
+    return quote(Path(os.path.relpath(target, page.parent)).as_posix())
 
 
 def _section(
@@ -184,7 +245,7 @@ def _training(run: Path | None) -> list[tuple[str, Any]]:
     ]
 
 
-def _curves(run: Path | None) -> list[tuple[str, str]]:
+def _curves(run: Path | None) -> list[tuple[Embedded, str]]:
     if run is None:
         return []
     return [(_png(run / n), text) for n, text in CURVES.items() if (run / n).is_file()]
@@ -195,7 +256,7 @@ def _viewer(path: Path, run: Path | None) -> str:
     found = run and run / "surface" / "viewer.html"
     if not (found and found.is_file()):
         return ""
-    return quote(Path(os.path.relpath(found, path.parent)).as_posix())
+    return _relative(found, path)
 
 
 def _facts(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -229,13 +290,15 @@ def _list(words: Sequence[str]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def _png(path: Path) -> str:
-    content = path.read_bytes()
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+def _png(path: Path) -> Embedded:
+    height, width = image_size(path)
+    content = base64.b64encode(path.read_bytes()).decode()
+    return Embedded(f"data:image/png;base64,{content}", width, height)
 
 
-def _jpeg(picture: Picture) -> str:
+def _jpeg(picture: Picture) -> Embedded:
     _, content = cv2.imencode(
         ".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88]
     )
-    return f"data:image/jpeg;base64,{base64.b64encode(content).decode()}"
+    text = base64.b64encode(content).decode()
+    return Embedded(f"data:image/jpeg;base64,{text}", *picture.shape[1::-1])

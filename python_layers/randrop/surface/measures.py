@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from randrop.data import IGNORE_LABEL
-from randrop.evaluation import metrics
+from randrop.evaluation import calibration, metrics
 from randrop.prediction.maps import LEVELS
 from randrop.surface.recording import BINS
 
@@ -73,10 +73,10 @@ class Channel:
         edges = [k / BINS for k in range(BINS + 1)]
         names = ("accuracy", "iou", "confidence_foreground", "confidence_background")
         found = dict.fromkeys((*names, "average_precision", "ece"))
-        none = [None] * BINS
-        curve = {"confidence": none, "frequency": none, "count": [0] * BINS}
         if not self._finite or not self._pixels.sum():
-            return found | {"reliability": {"edges": edges} | curve}
+            nothing = np.zeros(BINS)
+            curve = calibration.reliability(edges, nothing, nothing, nothing)
+            return found | {"reliability": curve}
         back, fore = self._pixels
         right = back - self._predicted[0] + self._predicted[1]
         found["accuracy"] = right / (back + fore)
@@ -88,22 +88,13 @@ class Channel:
             )
         if back:
             found["confidence_background"] = 1 - self._sum[0] / back
-        found["ece"] = np.abs(total - positives).sum() / count.sum()
+        found["ece"] = calibration.expected_error(count, total, positives)
         found = {
             name: None if value is None else float(value)
             for name, value in found.items()
         }
-        curve = {
-            "confidence": _shares(total, count),
-            "frequency": _shares(positives, count),
-            "count": [int(number) for number in count],
-        }
-        return found | {"reliability": {"edges": edges} | curve}
-
-
-def _shares(of: NDArray, count: NDArray) -> list[float | None]:
-    pairs = zip(of, count, strict=True)
-    return [float(part / number) if number else None for part, number in pairs]
+        curve = calibration.reliability(edges, count, total, positives)
+        return found | {"reliability": curve}
 
 
 def mean(values: list[float]) -> float | None:
