@@ -5,6 +5,7 @@ WANTED: str = "Python 3.10 or newer"
 import argparse
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
         "%s: %.1f MB, input %s%s, %d output channel(s)",
         *(options.out, len(content) / 1e6, sides, note, found.channels),
     )
+    _tell_of_calibration(found, facts)
     return 0
 
 
@@ -79,6 +81,21 @@ def _check_channels(found: onnx_model.Exported, folder: Path | None) -> None:
         raise UserError(
             f"{folder}: the network has {found.channels} output channel(s), but "
             f"run.json names {', '.join(names)}: give files of one training"
+        )
+
+
+def _tell_of_calibration(found: onnx_model.Exported, facts: Mapping[str, Any]) -> None:
+    """Say what of a calibration the file has: numbers, which the network ignores."""
+    kept = "calibration" in {prop.key for prop in found.model.metadata_props}
+    if kept:
+        log.info(
+            "The network gives uncalibrated probabilities; the calibration is in the "
+            "metadata, and predict.py applies it"
+        )
+    elif facts.get("calibration"):
+        log.warning(
+            "The calibration in run.json is of other weights and is left out: "
+            "calibrate again with scripts/calibrate.py"
         )
 
 

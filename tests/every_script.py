@@ -119,6 +119,10 @@ FOLDERS = {
         *("--run", w.run, "--data", w.phantom, "--probabilities", w.maps),
         *("--out", out),
     ),
+    "calibrate": lambda w, out: (
+        *("--run", w.run, "--subset", "all", "--check", "all", "--dry-run"),
+        *("--out", out),
+    ),
     "evaluate_labels": lambda w, out: (
         *("--run", w.organs_run, "--data", w.organs, "--out", out),
     ),

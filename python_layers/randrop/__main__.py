@@ -11,8 +11,9 @@ from randrop.pycaffe.build import REPOSITORY
 SCRIPTS = REPOSITORY / "scripts"
 
 NAMES = (
-    "prepare", "train", "predict", "evaluate", "evaluate-labels", "compare",
-    "run-protocol", "find-false-alarms", "show-kept", "show-patches", "surface",
+    "prepare", "train", "predict", "evaluate", "calibrate", "evaluate-labels",
+    "compare", "run-protocol", "find-false-alarms", "show-kept", "show-patches",
+    "surface",
     "export-model", "export-onnx", "import-weights", "export-lmdb", "make-phantom",
     "make-organs", "patch-caffe",
 )  # fmt: skip

@@ -4,8 +4,8 @@ from pathlib import Path
 
 # Commands of the bundle that are scripts of the repository, as `randrop NAME` has them.
 COMMANDS = (
-    "prepare", "train", "predict", "evaluate", "evaluate-labels", "compare",
-    "show-kept", "surface", "export-model", "export-onnx", "export-lmdb",
+    "prepare", "train", "predict", "evaluate", "calibrate", "evaluate-labels",
+    "compare", "show-kept", "surface", "export-model", "export-onnx", "export-lmdb",
     "make-phantom", "make-organs", "make-prototxt", "patch-caffe",
 )  # fmt: skip
 

@@ -88,6 +88,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "lesion-confidence-verdict": (_LESIONS, confidence.lesion_verdict),
     "lesion-confidence-MA": (_LESIONS, confidence.lesions("MA")),
     "lesion-confidence-HE": (_LESIONS, confidence.lesions("HE")),
+    "calibration": ("results/idrid_calibration.json", confidence.calibration),
     "lesion-confidence-facts": (_LESIONS, confidence.lesion_facts),
 }
 """By the name of a table: the file that it is made from, and what makes it."""

@@ -216,6 +216,25 @@ def lesion_verdict(content: Mapping[str, Any]) -> str:
     return bullets(lines)
 
 
+def calibration(content: Mapping[str, Any]) -> str:
+    """Return how probabilities are before and after a calibration."""
+    heads = ["", "share of lesion", "mean probability", "ECE", "skill"]
+    rows = []
+    for lesion, found in content["checked"]["lesions"].items():
+        for when in ("before", "after"):
+            measures = found[when]
+            rows.append(
+                [
+                    f"{lesion}, {when}",
+                    f"{found['prevalence']:.2%}",
+                    f"{measures['mean_probability']:.2%}",
+                    f"{measures['ece']:.4f}",
+                    f"{measures['skill']:.2f}".replace("-", "−"),
+                ]
+            )
+    return table(heads, rows)
+
+
 def _times(loss: str, factor: float) -> str:
     return f"`{loss}` ({factor:.2g} times)"
 

@@ -26,7 +26,7 @@ SETTINGS = (
     *("net", "loss", "lesions", "labels", "iterations", "batch", "patch", "seed"),
     *("base_channels", "depth", "prior", "lr", "activation", "lesion_share"),
     *("lesion_weights", "stride", "field_of_view", "thresholds", "frequency"),
-    *("randrop_version", "caffe_version"),
+    *("calibration", "randrop_version", "caffe_version"),
     *(name for name in MORE_DEFAULTS if name != "false_alarms"),
 )
 """What of a training's run.json goes along: no paths of this machine."""
@@ -124,9 +124,13 @@ def _properties(
     """Return what a user of the file must know, as texts and JSON."""
     softmax = any(layer.type == "Softmax" for layer in net.layer)
     lesions = facts.get("lesions")
+    digest = hashlib.sha256(files.read_bytes(weights)).hexdigest()
+    if (facts.get("calibration") or {}).get("weights_sha256") != digest:
+        # Without one, or with one of other weights.
+        facts = {key: facts[key] for key in facts if key != "calibration"}
     found: dict[str, Any] = {
         "randrop_version": randrop.__version__,
-        "weights_sha256": hashlib.sha256(files.read_bytes(weights)).hexdigest(),
+        "weights_sha256": digest,
         "activation": "SOFTMAX" if softmax else "SIGMOID",
         "layout": "NCHW" if axes == 4 else "NCDHW",
         "multiple_of": multiple,
@@ -148,6 +152,8 @@ def _properties(
             "preprocessing": "None: the numbers of the labelled set.",
         }
     found |= {k: facts[k] for k in ("thresholds", "field_of_view") if facts.get(k)}
+    if "calibration" in facts:
+        found["calibration"] = facts["calibration"]["types"]
     return {
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in found.items()
