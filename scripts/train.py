@@ -15,8 +15,8 @@ from randrop.errors import UserError
 from randrop.files.locks import locked
 from randrop.losses.registry import ACTIVATIONS, NAMES
 from randrop.nets.losses import GRAMMAR
-from randrop.training import caffe_train, prototxts, snapshots, weights
 from randrop.training.patch_arguments import add_patch_arguments
+from randrop.training import caffe_train, prototxts, snapshots, validation, weights
 from randrop.training.settings import OF_PHOTOGRAPHS, settings_of
 
 log = logging.getLogger("randrop")
@@ -101,6 +101,22 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         help="batches per validation; default: 20, or all images",
     )
     add("--snapshot", type=int, default=1000, help="iterations between snapshots")
+    add(
+        "--validate-every",
+        type=int,
+        metavar="N",
+        help="photographs: iterations between measurements of average precision and "
+        "FROC on whole validation photographs, a multiple of --snapshot; the last "
+        "iteration is always measured; 0: never; default: each snapshot, or less often "
+        "where that would take more than about a tenth of the training",
+    )
+    add(
+        "--validate-photographs",
+        type=int,
+        metavar="K",
+        help="measure at most so many, evenly spaced among the validation photographs; "
+        "default: 16",
+    )
     add("--watch-mask", action="store_true", help="record the share of kept negatives")
     add(
         "--weights",
@@ -112,8 +128,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     start.add_argument(
         "--resume",
         action="store_true",
-        help="continue from the newest snapshot; --workers, --gpu, --snapshot and "
-        "--test-interval may change",
+        help="continue from the newest snapshot; --workers, --gpu, --snapshot, "
+        "--test-interval, --validate-every and --validate-photographs may change",
     )
     start.add_argument(
         "--force",
@@ -166,7 +182,8 @@ def _train(
     caffe_train.write_run(run, settings, snapshot)
     log.info("Training in %s; the log is log.txt in that folder", run)
     complete = caffe_train.train(
-        run, options.iterations, snapshot, options.weights, options.threads, lock
+        *(run, options.iterations, snapshot, options.weights, options.threads, lock),
+        validation.plan_of(settings),
     )
     # matplotlib needs half a second to load.
     from randrop.report import training_curves

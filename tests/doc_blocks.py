@@ -39,14 +39,14 @@ SMALL = (
     (r"(scripts/train\.py .*organs.*)", rf"\1 {SHORT} --snapshot 2 --threads 1"),
     (
         r"(scripts/train\.py (?!.*organs).*)",
-        rf"\1 {SHORT} {PATCHES} --snapshot 2 --threads 1",
+        rf"\1 {SHORT} {PATCHES} --snapshot 2 --validate-photographs 1 --threads 1",
     ),
     # A trajectory needs three snapshots.
     (r"(scripts/train\.py .*run-film.*)", r"\1 --snapshot 1"),
     (r"(scripts/compare\.py .*organs.*) -- .*", rf"\1 {COMPARED} {SHORT}"),
     (
         r"(scripts/compare\.py (?!.*organs).*) -- .*",
-        rf"\1 {COMPARED} {SHORT} {PATCHES}",
+        rf"\1 {COMPARED} {SHORT} {PATCHES} --validate-every 0",
     ),
     # One loss is enough to search a learning rate for.
     (r"cross-entropy (random-drop:LOG --learning-rates)", r"\1"),

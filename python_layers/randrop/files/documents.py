@@ -9,6 +9,7 @@ from randrop.errors import UserError
 from randrop.files import schema
 from randrop.files.schema import (
     Count,
+    Model,
     NotNegative,
     Number,
     OpenModel,
@@ -61,6 +62,8 @@ class Run(OpenModel):
     test_iterations: Number = 1
     test_interval: Number = 1
     snapshot: Number = 1
+    validate_every: Count = 0
+    validate_photographs: Count = 0
     prior: Inside = 0.5
     lr: Positive = 1
     lesion_share: Share = 0
@@ -202,6 +205,32 @@ class Curves(OpenModel):
     validation_loss: list[Point]
     learning_rate: list[Point]
     data_waiting: dict[str, NotNegative]
+    average_precision: dict[Structure, list[Point]] = Field(default={})
+    froc_score: dict[Structure, list[Point]] = Field(default={})
+
+
+class Found(Model):
+    """What a validation measured of a lesion type."""
+
+    average_precision: Share | None
+    froc_score: Share | None
+
+
+class Validated(Model):
+    """A snapshot's measures on the validation photographs."""
+
+    iteration: Number
+    weights_sha256: str
+    mean_average_precision: Share | None
+    lesions: dict[Structure, Found]
+    seconds: NotNegative
+
+
+class Validation(Model):
+    """validation.json: the snapshots that were measured, on which photographs."""
+
+    photographs: list[str]
+    points: list[Validated]
 
 
 class Costs(OpenModel):

@@ -1,8 +1,10 @@
 """Pictures of a training: its curves and what random drop kept."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from randrop.files import replacing, schema
@@ -32,6 +34,11 @@ def _draw_curves(run: Path) -> Path:
     validation = "validation loss" + (" (no pixel dropped)" if dropping else "")
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.subplots()
+    if curves.get("average_precision"):
+        figure.set_size_inches(8, 8)
+        figure.clear()
+        axes, below = figure.subplots(2, sharex=True)
+        _draw_measures(below, curves)
     for name, style, label in (
         ("training_loss", "-", "training loss"),
         ("validation_loss", "o-", validation),
@@ -46,6 +53,28 @@ def _draw_curves(run: Path) -> Path:
     if waited := curves["data_waiting"]:
         axes.set_title(f"{waited['share_percent']} % of the time waiting for data")
     return _save(figure, run / "curves.png")
+
+
+def _draw_measures(axes: Axes, curves: dict[str, Any]) -> None:
+    """Draw what was measured on whole photographs, a colour for each type."""
+    for k, (lesion, points) in enumerate(curves["average_precision"].items()):
+        axes.plot(
+            *np.array(points, float).reshape(-1, 2).T,
+            "o-",
+            ms=4,
+            color=f"C{k}",
+            label=f"{lesion}: average precision",
+        )
+        points = curves.get("froc_score", {}).get(lesion, [])
+        axes.plot(
+            *np.array(points, float).reshape(-1, 2).T,
+            "s--",
+            ms=4,
+            color=f"C{k}",
+            label=f"{lesion}: FROC score",
+        )
+    axes.set(xlabel="iteration", ylabel="validation photographs", ylim=(0, 1))
+    axes.legend()
 
 
 def _draw_kept(run: Path) -> Path:

@@ -62,6 +62,7 @@ class Curves:
         self.validation: list[tuple[int, float]] = []
         self.rate: list[tuple[int, float]] = []
         self.waited: dict[str, float] = {}
+        self.precision: dict[str, float] = {}
         self._testing, self._sum = 0, 0.0
 
     def read(self, line: str) -> bool:

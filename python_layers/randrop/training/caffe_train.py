@@ -2,14 +2,13 @@
 
 import collections
 import contextlib
-import json
 import logging
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -19,10 +18,11 @@ from randrop.files import ownership, write_bytes, write_json, write_text
 from randrop.files.documents import read_run
 from randrop.pycaffe import processes
 from randrop.pycaffe.build import caffe_binary, environment, import_caffe
-from randrop.training import prototxts, snapshots
+from randrop.training import prototxts, snapshots, validation
 from randrop.training.caffe_log import Curves, why_failed
 from randrop.training.settings import OF_PHOTOGRAPHS
 from randrop.training.snapshots import iteration_of
+from randrop.training.validator import Validator
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +30,15 @@ log = logging.getLogger(__name__)
 _RESULTS = (
     *("final.caffemodel", "final.sha256", "log.txt", "curves.json", "curves.png"),
     *("kept.jsonl", "kept.png"),
+    *(validation.FILE, validation.BEST, "best.sha256"),
 )
 _LOGS = ("log.txt", "kept.jsonl")
 _STREAMS = (*_LOGS, *snapshots.PATTERNS)
 
-FREE = ("workers", "gpu", "snapshot", "test_interval")
+FREE = (
+    *("workers", "gpu", "snapshot", "test_interval"),
+    *("validate_every", "validate_photographs"),
+)
 """Settings that do not change what is learnt: a training may go on with others."""
 
 
@@ -84,6 +88,7 @@ def write_run(
         "caffe_version": import_caffe().__version__,
     }
     write_json(run / "run.json", settings | versions)
+    validation.keep_best(run)
 
 
 def train(
@@ -93,8 +98,12 @@ def train(
     weights: Path | None = None,
     threads: int | None = None,
     lock: int | None = None,
+    plan: validation.Plan | None = None,
 ) -> bool:
     """Run `caffe train`, showing its progress, until it ends.
+
+    Snapshots are validated meanwhile, and those that an earlier part left out. The
+    weights do not depend on it.
 
     Parameters
     ----------
@@ -110,6 +119,8 @@ def train(
         Threads of the BLAS library.
     lock : int, optional
         Open file that caffe also keeps open while it runs.
+    plan : Plan, optional
+        Which snapshots are validated on which photographs.
 
     Returns
     -------
@@ -144,14 +155,19 @@ def train(
         with (
             log_path.open("a" if snapshot else "w", buffering=1) as stream,
             tqdm(total=iterations, initial=first, unit="it", dynamic_ncols=True) as bar,
-            _started(command, variables, lock) as (caffe, interrupts),
+            Validator(run, plan) as validator,
+            _started(command, variables, lock, validator.stop) as (caffe, interrupts),
         ):
+            validator.catch_up(first)
             for line in caffe.stderr:
                 stream.write(line)
                 tail.append(line.rstrip())
-                sealer.read(tail[-1])
+                validator.offer(sealer.read(tail[-1]))
+                if validator.busy:
+                    _report(validator.finished(), run, curves, bar, stream)
                 if curves.read(line):
                     _show(bar, curves)
+                    bar.update(curves.training[-1][0] - bar.n)
                     if curves.diverged:
                         break
                 elif "WARNING" in line or (
@@ -160,15 +176,21 @@ def train(
                     bar.write(line.rstrip())
             else:
                 caffe.wait()
-                sealer.close()
-            if not caffe.poll() and not interrupts:
+                validator.offer(sealer.close())
+            # Ctrl-C during the last validation does not stop a complete training.
+            stops = len(interrupts)
+            if not caffe.poll() and not stops:
                 bar.update(iterations - bar.n)
+            else:
+                validator.stop()
+            while validator.busy:
+                _report(validator.finished(1), run, curves, bar, stream)
     except OSError as error:
         raise UserError(
             f"cannot write {log_path}: {error.strerror}; caffe was stopped. Free some "
             "space, then run train.py --resume (or --force)"
         ) from error
-    write_json(run / "curves.json", curves.to_json())
+    _write_curves(run, curves)
     if curves.diverged:
         raise UserError(
             "the training diverged: the loss is NaN at iteration "
@@ -177,7 +199,7 @@ def train(
         )
     # Interrupted once, caffe exits with 0, or by the signal if it had not started. The
     # second time we kill it. Anything else is a failure, such as of the snapshot.
-    if interrupts and (len(interrupts) > 1 or caffe.returncode in (0, -signal.SIGINT)):
+    if stops and (stops > 1 or caffe.returncode in (0, -signal.SIGINT)):
         return False
     if caffe.returncode:
         raise UserError(why_failed(list(tail), caffe.returncode, log_path))
@@ -203,59 +225,71 @@ def finish(run: Path, iterations: int) -> Path:
             "train.py --resume"
         )
     final = run / "final.caffemodel"
-    net = import_caffe().proto.caffe_pb2.NetParameter()
-    net.ParseFromString(state.with_suffix(".caffemodel").read_bytes())
-    _forget_start(net)
-    write_bytes(final, net.SerializeToString())
+    write_bytes(final, snapshots.weights_of(state.with_suffix(".caffemodel")))
     snapshots.seal(final)
     # Not the snapshots: their own digests reveal a damaged one, and --resume skips it.
     ownership.settle(run, _LOGS)
     return final
 
 
-def _forget_start(net: Any) -> None:
-    """Remove where the last part of a training began: resumed or not, it is the same.
+def _write_curves(run: Path, curves: Curves) -> None:
+    write_json(run / "curves.json", curves.to_json() | validation.curves(run))
 
-    Parameters
-    ----------
-    net : NetParameter
-    """
-    for layer in net.layer:
-        # An unpatched Caffe does not know the first field.
-        for field, message in layer.ListFields():
-            if field.name == "randrop_loss_param":
-                message.ClearField("first_iteration")
-                if not message.ListFields():
-                    layer.ClearField(field.name)
-        if layer.python_param.module.startswith("randrop."):
-            options = json.loads(layer.python_param.param_str)
-            for name in ("first_patch", "first_iteration"):
-                options.pop(name, None)
-            layer.python_param.param_str = json.dumps(options)
+
+def _report(
+    found: Sequence[dict[str, Any] | UserError],
+    run: Path,
+    curves: Curves,
+    bar: tqdm,
+    stream: TextIO,
+) -> None:
+    """Show the results of validations, and write them into the log and the curves."""
+    for result in found:
+        if isinstance(result, UserError):
+            said = f"randrop.validation: {result}"
+        else:
+            said = validation.sentence(result)
+            curves.precision = {
+                lesion: own["average_precision"]
+                for lesion, own in result["lesions"].items()
+                if own["average_precision"] is not None
+            }
+            _show(bar, curves)
+        stream.write(f"{said}\n")
+        bar.write(said)
+    if found:
+        _write_curves(run, curves)
 
 
 def _show(bar: tqdm, curves: Curves) -> None:
-    iteration, loss = curves.training[-1]
-    shown = {"loss": f"{loss:.4g}"}
+    """Show the last numbers beside the progress bar."""
+    shown = {}
+    if curves.training:
+        shown["loss"] = f"{curves.training[-1][1]:.4g}"
     if curves.validation:
         shown["validation"] = f"{curves.validation[-1][1]:.4g}"
+    shown |= {f"AP {name}": f"{v:.3f}" for name, v in curves.precision.items()}
     bar.set_postfix(shown, refresh=False)
-    bar.update(iteration - bar.n)
 
 
 @contextlib.contextmanager
 def _started(
-    command: Sequence[str], variables: dict[str, str], lock: int | None = None
+    command: Sequence[str],
+    variables: dict[str, str],
+    lock: int | None,
+    also: Callable[[], None],
 ) -> Iterator[tuple[subprocess.Popen, list[int]]]:
     """Start caffe, forward signals in the form it understands, and ensure it ends.
 
-    Yields the process and a list of the signals received.
+    Yields the process and a list of the signals received. Each signal also calls
+    `also`.
     """
     came: list[int] = []
     caffe = None
 
     def handle(number: int, _frame: Any) -> None:
         came.append(number)
+        also()
         if caffe is None or caffe.poll() is not None:
             return
         if len(came) == 1:

@@ -13,7 +13,7 @@ from randrop.data.patch_options import MORE_DEFAULTS, check_more
 from randrop.data.set_statistics import frequency
 from randrop.errors import UserError
 from randrop.nets.losses import activation_of
-from randrop.training import prototxts, snapshots
+from randrop.training import prototxts, snapshots, validation
 
 log = logging.getLogger("randrop")
 
@@ -29,6 +29,8 @@ OF_PHOTOGRAPHS = {
     "workers": 1,
     "activation": None,
     **MORE_DEFAULTS,
+    "validate_every": None,
+    "validate_photographs": 16,
 }
 """What only patches of photographs have, with its defaults."""
 
@@ -79,6 +81,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
                 f"--patch {options.patch} is not a multiple of {stride}, which "
                 f"--depth {settings['depth']} needs"
             )
+        settings["validate_every"] = _validate_every(options)
     return settings
 
 
@@ -139,6 +142,37 @@ def _tell_of_memory(dataset: Dataset, workers: int) -> None:
             "prepare.py --arrays avoids both",
             *(workers, total / 2**30),
         )
+
+
+def _validate_every(options: argparse.Namespace) -> int:
+    """Return the iterations between validations on photographs; 0 for none.
+
+    Raises
+    ------
+    UserError
+        If they fall between two snapshots, or there are no photographs.
+    """
+    every, snapshot = options.validate_every, options.snapshot
+    if every is not None and (every < 0 or every % snapshot):
+        raise UserError(
+            f"--validate-every {every} is not a multiple of --snapshot {snapshot}, and "
+            "what is validated are snapshots: change one of them, or give 0 for no "
+            "validation on photographs"
+        )
+    if options.validate_photographs < 1:
+        raise UserError(
+            "--validate-photographs must be at least 1; --validate-every 0 turns the "
+            "validation on photographs off"
+        )
+    if every is not None:
+        return every
+    cases = read_dataset(options.data, options.split).subset("validation")
+    return validation.interval(
+        validation.chosen(cases, options.validate_photographs),
+        options.batch * options.patch**2,
+        snapshot,
+        options.iterations,
+    )
 
 
 def _weights(given: list[str] | None, lesions: list[str]) -> dict[str, float] | None:

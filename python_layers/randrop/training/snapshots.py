@@ -7,9 +7,12 @@ parsed to the end. A snapshot without digests may be incomplete: it is used only
 there is no other.
 """
 
+import hashlib
+import json
 import logging
 import re
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
@@ -161,6 +164,46 @@ def check_weights(path: Path) -> None:
         )
 
 
+def weights_of(model: Path) -> bytes:
+    """Return the weights of a snapshot, the same whether its training was resumed.
+
+    Parameters
+    ----------
+    model : Path
+        Its .caffemodel.
+    """
+    net = import_caffe().proto.caffe_pb2.NetParameter()
+    net.ParseFromString(model.read_bytes())
+    _forget_start(net)
+    return net.SerializeToString()
+
+
+def digest_of(model: Path) -> str:
+    """Return the SHA-256 that `weights_of` a snapshot have in a file of their own."""
+    return hashlib.sha256(weights_of(model)).hexdigest()
+
+
+def _forget_start(net: Any) -> None:
+    """Remove where the last part of a training began: resumed or not, it is the same.
+
+    Parameters
+    ----------
+    net : NetParameter
+    """
+    for layer in net.layer:
+        # An unpatched Caffe does not know the first field.
+        for field, message in layer.ListFields():
+            if field.name == "randrop_loss_param":
+                message.ClearField("first_iteration")
+                if not message.ListFields():
+                    layer.ClearField(field.name)
+        if layer.python_param.module.startswith("randrop."):
+            options = json.loads(layer.python_param.param_str)
+            for name in ("first_patch", "first_iteration"):
+                options.pop(name, None)
+            layer.python_param.param_str = json.dumps(options)
+
+
 class Sealer:
     """Seals snapshots of a run as caffe's log reports them."""
 
@@ -169,9 +212,15 @@ class Sealer:
         self._pending: Path | None = None
         self._announced = False
 
-    def read(self, line: str) -> None:
-        """Read a line of the log: everything written before it is complete."""
-        self.close()
+    def read(self, line: str) -> Path | None:
+        """Read a line of the log: everything written before it is complete.
+
+        Returns
+        -------
+        Path or None
+            The .solverstate of a snapshot that is complete now.
+        """
+        sealed = self.close()
         # If the folder's name has line breaks, the file's name is on a later line.
         self._announced |= bool(_WRITES.search(line))
         if self._announced and (match := _NAME.search(line)):
@@ -181,11 +230,14 @@ class Sealer:
                 self._pending = path
             else:
                 path.with_suffix(".sha256").unlink(missing_ok=True)
+        return sealed
 
-    def close(self) -> None:
-        """Seal complete snapshots."""
+    def close(self) -> Path | None:
+        """Seal complete snapshots; return the .solverstate, as `read` does."""
         state = self._pending
         # A line of another thread may come between; then the next line decides.
         if state is not None and is_whole(state):
             seal(state.with_suffix(".caffemodel"), state)
             self._pending = None
+            return state
+        return None
