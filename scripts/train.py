@@ -15,8 +15,15 @@ from randrop.errors import UserError
 from randrop.files.locks import locked
 from randrop.losses.registry import ACTIVATIONS, NAMES
 from randrop.nets.losses import GRAMMAR
+from randrop.training import (
+    caffe_train,
+    continuing,
+    prototxts,
+    snapshots,
+    validation,
+    weights,
+)
 from randrop.training.patch_arguments import add_patch_arguments
-from randrop.training import caffe_train, prototxts, snapshots, validation, weights
 from randrop.training.settings import OF_PHOTOGRAPHS, settings_of
 
 log = logging.getLogger("randrop")
@@ -27,6 +34,7 @@ EXAMPLES = f"""\
   scripts/train.py --data build/idrid --lesions MA HE --out build/run
   scripts/train.py --data build/idrid --loss random-drop:SQU --out build/run-squ
   scripts/train.py --data build/idrid --out build/run --resume
+  scripts/train.py --data build/idrid --out build/run --resume --iterations 8000
   scripts/train.py --data build/organs2d --loss cross-entropy+top-k-dice:50 \\
       --batch 2 --out build/run-organs
 
@@ -37,9 +45,11 @@ a softmax).
 losses: {GRAMMAR}
 {_LOSSES}
 
-Ctrl-C writes a snapshot and stops; --resume continues from there. The folder then
-contains train_val, solver and deploy.prototxt, log.txt, curves.json and .png,
-snapshots/ and final.caffemodel, with SHA-256 digests beside weights and snapshots
+Ctrl-C writes a snapshot and stops; --resume continues from there, with more
+--iterations than before on the learning rates of that length. The folder then contains
+train_val, solver and deploy.prototxt, log.txt, curves.json and .png, snapshots/,
+best.caffemodel (highest mean average precision on the validation photographs) and
+final.caffemodel (the last), with SHA-256 digests beside weights and snapshots
 (sha256sum -c). Only one training at a time can write into a folder. It replaces and
 removes only its own files.
 """
@@ -61,7 +71,12 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="use the Python twins, for any Caffe",
     )
-    add("--iterations", type=int, default=4000)
+    add(
+        "--iterations",
+        type=int,
+        default=4000,
+        help="length; a larger number with --resume extends a training",
+    )
     add("--batch", type=int, default=2, help="patches or images per iteration")
     add("--patch", type=int, help="side of a patch in pixels")
     add(
@@ -144,15 +159,19 @@ def main() -> int:
     options = arguments()
     settings = settings_of(options)
     run = options.out.resolve()
-    known = not options.force and caffe_train.same_settings(run, settings)
-    if known and (run / "final.caffemodel").exists():
+    known = not options.force and _is_known(run, options, settings)
+    if known and continuing.is_trained(run, options.iterations):
         snapshots.check_weights(run / "final.caffemodel")
         log.info("%s is already trained; use --force to train from scratch", run)
         return 0
     with locked(run) as lock:
         # Another training may have run in the meantime.
-        known = not options.force and caffe_train.same_settings(run, settings)
+        known = not options.force and _is_known(run, options, settings)
         return _train(run, options, settings, known, lock)
+
+
+def _is_known(run: Path, options: argparse.Namespace, settings: dict[str, Any]) -> bool:
+    return continuing.same_settings(run, settings, options.resume)
 
 
 def _train(

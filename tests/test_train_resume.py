@@ -11,7 +11,7 @@ import pytest
 from small_training import command, kept, losses, run, weights
 
 from randrop.errors import UserError
-from randrop.training import caffe_train, snapshots
+from randrop.training import caffe_train, continuing, snapshots
 
 
 def start(data, out, *more, until, **options):
@@ -68,9 +68,9 @@ def test_a_training_goes_on_with_other_workers_and_snapshots(caffe, phantom, tmp
     np.testing.assert_array_equal(weights(caffe, tmp_path / "final.caffemodel"), whole)
     known = json.loads((tmp_path / "run.json").read_text())
     assert (known["workers"], known["snapshot"], known["test_interval"]) == (1, 4, 3)
-    assert caffe_train.same_settings(tmp_path, known | {"gpu": True})
+    assert continuing.same_settings(tmp_path, known | {"gpu": True})
     with pytest.raises(UserError, match=r"other settings \(batch 2 -> 3\)"):
-        caffe_train.same_settings(tmp_path, known | {"gpu": True, "batch": 3})
+        continuing.same_settings(tmp_path, known | {"gpu": True, "batch": 3})
 
 
 def test_interrupted_it_snapshots_and_resumes(caffe, phantom, tmp_path):
@@ -163,6 +163,55 @@ def test_resume_refusals(caffe, phantom, tmp_path):
     result = run(phantom, tmp_path, "--snapshot", 6, "--resume")
     assert result.returncode == 2
     assert "has no run.json" in result.stderr
+
+
+def test_a_finished_training_is_extended(caffe, phantom, tmp_path):
+    """On the learning rates of the new length; killed on the way, to the same bits."""
+    more = ["--snapshot", 6]
+    assert run(phantom, tmp_path, *more).returncode == 0
+    short = (tmp_path / "final.caffemodel").read_bytes()
+    result = run(phantom, tmp_path, *more, iterations=24)
+    assert result.returncode == 2
+    assert "is one of 12 iterations: add --resume to extend it" in result.stderr
+    assert (tmp_path / "final.caffemodel").read_bytes() == short
+
+    result = run(phantom, tmp_path, *more, "--resume", iterations=24)
+    assert result.returncode == 0, result.stderr
+    whole = (tmp_path / "final.caffemodel").read_bytes()
+    assert whole != short
+    assert snapshots.weights_of(tmp_path / "snapshots/net_iter_12.caffemodel") == short
+    rates = json.loads((tmp_path / "curves.json").read_text())["learning_rate"]
+    # It falls to 0 at the end of each length.
+    expected = [(0, 1), (10, 1 - 10 / 12), (20, 1 - 20 / 24)]
+    assert rates == [[i, pytest.approx(1e-3 * share)] for i, share in expected]
+    known = json.loads((tmp_path / "run.json").read_text())
+    assert known["iterations"] == 24
+    assert known["extended"] == [{"iterations": 12, "at": 12}]
+
+    forget(tmp_path, 18, 24)
+    result = run(phantom, tmp_path, *more, "--resume", iterations=24)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "final.caffemodel").read_bytes() == whole
+    again = json.loads((tmp_path / "run.json").read_text())
+    assert again["extended"] == known["extended"]
+
+    result = run(phantom, tmp_path, *more, "--resume", iterations=12)
+    assert result.returncode == 2
+    assert "which can be extended, but not shortened" in result.stderr
+    assert (tmp_path / "final.caffemodel").read_bytes() == whole
+
+
+def test_what_was_trained_is_not_lost_by_extending_it(caffe, phantom, tmp_path):
+    """Where the last snapshot is gone, final.caffemodel is the only copy."""
+    assert run(phantom, tmp_path, "--snapshot", 6).returncode == 0
+    before = (tmp_path / "final.caffemodel").read_bytes()
+    for path in tmp_path.glob("snapshots/net_iter_12.*"):
+        path.unlink()
+    result = run(phantom, tmp_path, "--snapshot", 6, "--resume", iterations=24)
+    assert result.returncode == 2
+    assert "snapshot of iteration 12 is missing or damaged" in result.stderr
+    assert (tmp_path / "final.caffemodel").read_bytes() == before
+    assert json.loads((tmp_path / "run.json").read_text())["iterations"] == 12
 
 
 SEEDS = [pytest.param(k, marks=[pytest.mark.slow] * (k > 0)) for k in range(7)]

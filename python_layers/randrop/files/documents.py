@@ -54,6 +54,7 @@ class Run(OpenModel):
     frequency: list[NotNegative] | None = None
     activation: Literal["SIGMOID", "SOFTMAX"] | None = None
     iterations: Number = 1
+    extended: list[dict[str, Count]] = Field(default=[])
     batch: Number = 1
     patch: Number = 1
     base_channels: Number = 1

@@ -15,12 +15,10 @@ from tqdm import tqdm
 from randrop import __version__
 from randrop.errors import UserError
 from randrop.files import ownership, write_bytes, write_json, write_text
-from randrop.files.documents import read_run
 from randrop.pycaffe import processes
 from randrop.pycaffe.build import caffe_binary, environment, import_caffe
-from randrop.training import prototxts, snapshots, validation
+from randrop.training import continuing, prototxts, snapshots, validation
 from randrop.training.caffe_log import Curves, why_failed
-from randrop.training.settings import OF_PHOTOGRAPHS
 from randrop.training.snapshots import iteration_of
 from randrop.training.validator import Validator
 
@@ -35,12 +33,6 @@ _RESULTS = (
 _LOGS = ("log.txt", "kept.jsonl")
 _STREAMS = (*_LOGS, *snapshots.PATTERNS)
 
-FREE = (
-    *("workers", "gpu", "snapshot", "test_interval"),
-    *("validate_every", "validate_photographs"),
-)
-"""Settings that do not change what is learnt: a training may go on with others."""
-
 
 def write_run(
     run: Path, settings: dict[str, Any], snapshot: Path | None = None
@@ -51,7 +43,8 @@ def write_run(
     ----------
     run : Path
         The folder. Unless the training resumes, the files of an earlier training are
-        removed. All other files stay.
+        removed. All other files stay. If it resumes with more iterations, `extended`
+        in run.json has the earlier numbers, and where they were changed.
     settings : dict
         As `run.json` holds them.
     snapshot : Path, optional
@@ -64,6 +57,7 @@ def write_run(
         then stays as it was), or the system refuses to write.
     """
     first = iteration_of(snapshot) if snapshot else 0
+    history = continuing.history(run, settings["iterations"], first) if snapshot else {}
     texts = prototxts.texts(run, settings, first)
     names = (*texts, "run.json", *(set(_RESULTS) - set(_STREAMS)))
     if snapshot is not None:
@@ -71,10 +65,14 @@ def write_run(
         own = (path.relative_to(run).as_posix() for path in streams)
         ownership.adopt(run, (*names, *own))
     ownership.claim(run, "train", names, streams=_STREAMS)
+    old = [run / "final.caffemodel", run / "final.sha256"]
+    if snapshot is None:
+        old = [*snapshots.files(run), *(run / name for name in _RESULTS)]
     try:
-        if snapshot is None:
-            for path in (*snapshots.files(run), *(run / name for name in _RESULTS)):
-                path.unlink(missing_ok=True)
+        # Of an extended training, too: where it is, the training is complete. Its
+        # weights are those of the snapshot.
+        for path in old:
+            path.unlink(missing_ok=True)
         (run / "snapshots").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
@@ -87,7 +85,7 @@ def write_run(
         "randrop_version": __version__,
         "caffe_version": import_caffe().__version__,
     }
-    write_json(run / "run.json", settings | versions)
+    write_json(run / "run.json", settings | versions | history)
     validation.keep_best(run)
 
 
@@ -326,29 +324,3 @@ def _started(
             caffe.stderr.close()
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def same_settings(run: Path, settings: dict[str, Any]) -> bool:
-    """Return whether the run folder holds a run with these settings.
-
-    Settings in `FREE` may differ.
-
-    Raises
-    ------
-    UserError
-        If it holds a run with other settings; names them.
-    """
-    path = run / "run.json"
-    if not path.exists():
-        return False
-    old = read_run(run, "move it away, and train from scratch with --force")
-    # A run of an older version lacks what it could not choose.
-    old = {**OF_PHOTOGRAPHS, **old} if "labels" not in old else old
-    changed = sorted(k for k in settings if k not in FREE and old.get(k) != settings[k])
-    if changed:
-        shown = ", ".join(f"{k} {old.get(k)!r} -> {settings[k]!r}" for k in changed)
-        raise UserError(
-            f"{run} contains a run with other settings ({shown}): choose another "
-            "--out, or --force to train from scratch there"
-        )
-    return True

@@ -1,0 +1,87 @@
+"""Whether a training can go on in a folder, and with which settings."""
+
+from pathlib import Path
+from typing import Any
+
+from randrop.errors import UserError
+from randrop.files.documents import read_run
+from randrop.training.settings import OF_PHOTOGRAPHS
+
+FREE = (
+    *("workers", "gpu", "snapshot", "test_interval"),
+    *("validate_every", "validate_photographs"),
+)
+"""Settings that do not change what is learnt: a training may go on with others."""
+
+
+def same_settings(run: Path, settings: dict[str, Any], resume: bool = False) -> bool:
+    """Return whether the run folder holds a run with these settings.
+
+    Settings in `FREE` may differ; a training that resumes may have more iterations.
+
+    Raises
+    ------
+    UserError
+        If it holds a run with other settings; names them.
+    """
+    path = run / "run.json"
+    if not path.exists():
+        return False
+    old = read_run(run, "move it away, and train from scratch with --force")
+    # A run of an older version lacks what it could not choose.
+    old = {**OF_PHOTOGRAPHS, **old} if "labels" not in old else old
+    changed = sorted(k for k in settings if k not in FREE and old.get(k) != settings[k])
+    if changed == ["iterations"]:
+        _check_length(run, old["iterations"], settings["iterations"], resume)
+    elif changed:
+        shown = ", ".join(f"{k} {old.get(k)!r} -> {settings[k]!r}" for k in changed)
+        raise UserError(
+            f"{run} contains a run with other settings ({shown}): choose another "
+            "--out, or --force to train from scratch there"
+        )
+    return True
+
+
+def _check_length(run: Path, old: int, new: int, resume: bool) -> None:
+    """Refuse to shorten a training, or to extend one unasked."""
+    if new < old:
+        raise UserError(
+            f"--iterations {new}: the training in {run} is one of {old}, which can be "
+            f"extended, but not shortened: use one of its snapshots, or give another "
+            "--out, or --force to train from scratch there"
+        )
+    if not resume:
+        raise UserError(
+            f"--iterations {new}: the training in {run} is one of {old} iterations: "
+            "add --resume to extend it, or give another --out, or --force to train "
+            "from scratch there"
+        )
+
+
+def is_trained(run: Path, iterations: int) -> bool:
+    """Return whether a run has the weights of its last iteration, this one."""
+    if not (run / "final.caffemodel").exists():
+        return False
+    return read_run(run, "train from scratch with --force")["iterations"] == iterations
+
+
+def history(run: Path, iterations: int, first: int) -> dict[str, Any]:
+    """Return the lengths that a resumed training was planned with before, if any.
+
+    Raises
+    ------
+    UserError
+        If it is finished, and its last snapshot is missing: final.caffemodel would be
+        its only copy.
+    """
+    old = read_run(run, "train from scratch with --force")
+    found = old.get("extended", [])
+    if old["iterations"] != iterations:
+        if (run / "final.caffemodel").exists() and first != old["iterations"]:
+            raise UserError(
+                f"{run} cannot be extended: its snapshot of iteration "
+                f"{old['iterations']} is missing or damaged. Start another training "
+                f"with --weights {run / 'final.caffemodel'}"
+            )
+        found = [*found, {"iterations": old["iterations"], "at": first}]
+    return {"extended": found} if found else {}

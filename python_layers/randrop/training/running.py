@@ -1,0 +1,194 @@
+"""Many trainings with their evaluations: each a folder, several at a time."""
+
+import dataclasses
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from randrop.errors import UserError
+from randrop.evaluation import comparison
+from randrop.files import schema, write_json
+from randrop.files.documents import read_metrics
+from randrop.files.schema import NotNegative
+from randrop.pycaffe import processes
+from randrop.pycaffe.build import REPOSITORY
+from randrop.training import snapshots
+
+SCRIPTS = REPOSITORY / "scripts"
+ANEW = "remove it, and run the same command again to rebuild it"
+
+Steps = dict[str, list[str]]
+"""Name of a script, without .py, to its arguments; the first is "train"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A training with what follows it.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    folder : Path
+        Receives `run`, `evaluation`, perhaps `prediction`, and the output of each
+        script as `<script>.out`.
+    steps : Steps
+    """
+
+    name: str
+    folder: Path
+    steps: Steps
+
+
+def steps_on_photographs(
+    folder: Path,
+    data: Path,
+    lesions: Sequence[str],
+    split: Path | None,
+    training: Sequence[Any],
+) -> Steps:
+    """Return the steps that train, predict and evaluate on photographs.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the job.
+    data : Path
+    lesions : sequence of str
+    split : Path, optional
+    training : sequence
+        Further arguments of scripts/train.py.
+    """
+    own = ["--data", data, "--lesions", *lesions]
+    if split:
+        own += ["--split", split]
+    held_out = [*own, "--subset", "validation"]
+    run, maps = folder / "run", folder / "prediction"
+    return words(
+        {
+            "train": [*own, *_start(run), *training],
+            "predict": ["--run", run, *held_out, "--out", maps],
+            "evaluate": [
+                *("--run", run, "--probabilities", maps),
+                *(*held_out, "--out", folder / "evaluation"),
+            ],
+        }
+    )
+
+
+def steps_on_labels(folder: Path, data: Path, training: Sequence[Any]) -> Steps:
+    """Return the steps that train and evaluate on a labelled set."""
+    run, own = folder / "run", ["--data", data]
+    return words(
+        {
+            "train": [*own, *_start(run), *training],
+            "evaluate_labels": [*own, "--run", run, "--out", folder / "evaluation"],
+        }
+    )
+
+
+def _start(run: Path) -> list[Any]:
+    unfinished = snapshots.states(run) and not (run / "final.caffemodel").exists()
+    # One process per core: by default, each uses one thread.
+    return ["--out", run, *(["--resume"] if unfinished else []), "--threads", 1]
+
+
+def words(steps: Mapping[str, Sequence[Any]]) -> Steps:
+    """Return steps with all arguments as text."""
+    return {name: [str(a) for a in arguments] for name, arguments in steps.items()}
+
+
+def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
+    """Train and evaluate; each step skips finished work.
+
+    Returns
+    -------
+    dict
+        The seconds of this call, or of the one that did the work, and the measures.
+
+    Raises
+    ------
+    UserError
+        If a step fails; names its log.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    for step, arguments in job.steps.items():
+        # Always run the training step: it checks whether its settings are these.
+        if step != "train" and is_measured(job.folder):
+            continue
+        run_script(step, arguments, job.folder, children)
+    metrics = read_metrics(job.folder / "evaluation" / "metrics.json")
+    seconds_path = job.folder / "seconds.json"
+    seconds = time.monotonic() - began
+    if seconds_path.exists():
+        # A finished run takes no time here; its duration was recorded when it ran.
+        seconds = max(seconds, schema.read_json(seconds_path, NotNegative, ANEW))
+    write_json(seconds_path, seconds)
+    return {"seconds": round(seconds, 1), "measures": comparison.measures(metrics)}
+
+
+def run_script(
+    name: str, arguments: Sequence[str], folder: Path, children: processes.Children
+) -> None:
+    """Run a script, with its output in `folder/<name>.out`.
+
+    Raises
+    ------
+    UserError
+        If it fails: its last line, and the file.
+    """
+    log = folder / f"{name}.out"
+    with log.open("w") as stream:
+        status = children.run(
+            [sys.executable, str(SCRIPTS / f"{name}.py"), *arguments],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    if status:
+        last = (log.read_text(errors="replace").strip() or "?").splitlines()[-1]
+        raise UserError(f"{name}.py ended with {status}: {last} ({log})")
+
+
+def is_measured(folder: Path) -> bool:
+    """Return whether the network of a job was measured after it was written."""
+    last, network = folder / "evaluation/metrics.json", folder / "run/final.caffemodel"
+    return (
+        last.exists()
+        and network.exists()
+        and last.stat().st_mtime >= network.stat().st_mtime
+    )
+
+
+def run_all(
+    jobs: Sequence[Job], at_once: int, children: processes.Children
+) -> tuple[list[dict[str, Any] | None], list[str | None]]:
+    """Run jobs, `at_once` at a time, and continue after failures.
+
+    Returns
+    -------
+    done, failed : list
+        For each job, the result of `run_one` and the error; one of them is None.
+    """
+    done: list[dict[str, Any] | None] = [None] * len(jobs)
+    failed: list[str | None] = [None] * len(jobs)
+    with ThreadPoolExecutor(at_once) as pool:
+        futures = {pool.submit(run_one, job, children): k for k, job in enumerate(jobs)}
+        try:
+            for future in tqdm(as_completed(futures), total=len(jobs), unit="run"):
+                k = futures[future]
+                try:
+                    done[k] = future.result()
+                except (UserError, OSError) as error:
+                    failed[k] = str(error)
+                    tqdm.write(f"error: {jobs[k].name}: {error}", file=sys.stderr)
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return done, failed
