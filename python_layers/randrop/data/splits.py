@@ -103,7 +103,10 @@ def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
         unknown name.
     """
     form = '{"train": [names], "validation": [names], "test": [names]}'
-    content = schema.read_json(path, Split, f"use the form {form}", ("train",))
+    content = schema.read_json(path, Split, f"use the form {form}")
+    if "validation" in content:
+        # A file of other subsets alone is one for an evaluation.
+        schema.check(content, Split, f"{path}", f"use the form {form}", ("train",))
     splits: dict[str, tuple[str, ...]] = {}
     owner: dict[str, str] = {}
     for subset, names in content.items():
@@ -143,3 +146,45 @@ def held_out(cases: Sequence[Case], count: int) -> dict[str, tuple[str, ...]]:
         "train": tuple(case.name for case in train),
         "validation": tuple(case.name for case in validation),
     }
+
+
+def folds(cases: Sequence[Case], count: int, seed: int = 0) -> list[tuple[str, ...]]:
+    """Divide photographs among folds, with no patient in two of them.
+
+    Patients (photographs, if no patient is known) come in random order, those with most
+    photographs first, and each into the smallest fold so far.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+    count : int
+        Number of folds, at least 2.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    list of tuple of str
+        The names of each fold, sorted; they are disjoint, and together all names.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two folds, or fewer patients than folds.
+    """
+    owned: dict[str, list[str]] = {}
+    for case in sorted(cases, key=lambda case: case.name):
+        owned.setdefault(case.patient or case.name, []).append(case.name)
+    if count < 2:
+        raise UserError(f"{count} folds: give at least 2")
+    if len(owned) < count:
+        raise UserError(
+            f"{count} folds of {len(cases)} photograph(s) of {len(owned)} patient(s): "
+            "every fold needs a patient of its own: use fewer folds"
+        )
+    groups = list(owned.values())
+    order = np.random.default_rng(seed).permutation(len(groups))
+    found: list[list[str]] = [[] for _ in range(count)]
+    for k in sorted(order, key=lambda k: -len(groups[k])):
+        min(found, key=len).extend(groups[k])
+    return [tuple(sorted(fold)) for fold in found]

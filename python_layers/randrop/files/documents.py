@@ -152,6 +152,19 @@ class Prediction(OpenModel):
     thresholds: dict[Structure, Share] = Field(default={})
 
 
+class Member(Model):
+    """A network of an ensemble."""
+
+    run: str
+    weights_sha256: str
+
+
+class Ensemble(Model):
+    """ensemble.json: the networks whose probabilities are averaged."""
+
+    members: Annotated[list[Member], Field(min_length=1)]
+
+
 class About(OpenModel):
     """The texts of a model card."""
 

@@ -12,7 +12,7 @@ from randrop.data import check_lesions
 from randrop.errors import UserError
 from randrop.files import ownership, reading
 from randrop.files.documents import read_photograph_run
-from randrop.prediction import inference, listing
+from randrop.prediction import ensemble, inference, listing
 from randrop.prediction.calibration import Platt, of_facts
 from randrop.prediction.inference import Network
 
@@ -34,6 +34,9 @@ class Trained:
         Folder of its training.
     facts : mapping
         Content of its run.json; empty without one.
+    members : tuple of Trained
+        Those of an ensemble, whose `deploy` and `facts` are the first member's, and
+        whose `weights` are the list of the members.
     """
 
     deploy: Path
@@ -41,6 +44,7 @@ class Trained:
     channels: tuple[str, ...]
     run: Path | None
     facts: Mapping[str, Any]
+    members: tuple["Trained", ...] = ()
 
 
 def read_run(folder: Path, need: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -70,7 +74,8 @@ def trained(
     Parameters
     ----------
     run : Path, optional
-        Folder of a training, or of an exported model; or a file in ONNX.
+        Folder of a training, of an exported model, or of an ensemble; or a file in
+        ONNX.
     deploy, weights : Path, optional
         Replace those of the run.
     lesions : sequence of str
@@ -83,6 +88,8 @@ def trained(
     """
     if run and run.suffix == ".onnx" and not run.is_dir():
         return _exported(run, lesions)
+    if run and not weights and (run / ensemble.FILE).is_file():
+        return _ensemble(run)
     facts = read_run(run) if run else {}
     if facts.get("weights_sha256") and not weights:
         _check_digest(run / "final.caffemodel", facts["weights_sha256"])
@@ -94,6 +101,20 @@ def trained(
         channels,
         run,
         facts,
+    )
+
+
+def _ensemble(folder: Path) -> Trained:
+    """Return the networks of an ensemble as one."""
+    members = tuple(trained(run) for run in ensemble.members(folder))
+    ensemble.check_alike([member.facts for member in members], folder)
+    first = members[0]
+    # The others hold for the first member alone: another was trained on photographs
+    # that validated this one.
+    own = ("data", "split", "best", "calibration", "thresholds")
+    facts = {name: fact for name, fact in first.facts.items() if name not in own}
+    return Trained(
+        first.deploy, folder / ensemble.FILE, first.channels, folder, facts, members
     )
 
 
@@ -183,6 +204,8 @@ def opened(network: Trained, backend: str = "auto", gpu: bool = False) -> Networ
     UserError
         If it cannot be loaded, or has other channels than `network` names.
     """
+    if network.members:
+        return ensemble.mean([opened(m, backend, gpu) for m in network.members])
     loaded = inference.load(network.deploy, network.weights, backend, gpu)
     if _has_background(network):
         loaded = _without_background(loaded)

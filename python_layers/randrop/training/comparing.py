@@ -2,11 +2,8 @@
 
 import dataclasses
 import re
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +15,10 @@ from randrop.data.splits import held_out
 from randrop.errors import UserError
 from randrop.evaluation import comparison, photographs
 from randrop.files import schema, write_json, write_text
-from randrop.files.documents import Costs, read_metrics
-from randrop.files.schema import NotNegative
+from randrop.files.documents import Costs
 from randrop.pycaffe import processes
-from randrop.pycaffe.build import REPOSITORY
 from randrop.report import comparison_tables
-from randrop.training import snapshots
-
-SCRIPTS = REPOSITORY / "scripts"
-ANEW = "remove it, and run the same command again to rebuild it"
+from randrop.training import running
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,37 +72,17 @@ def folder_of(out: Path, loss: str, seed: int) -> Path:
 
 def steps_of(
     plan: Plan, loss: str, seed: int, rate: str | None = None
-) -> dict[str, list[str]]:
+) -> running.Steps:
     """Return the arguments of each script of a run."""
     folder = folder_of(plan.out, loss, seed)
-    run, data = folder / "run", ["--data", plan.data]
-    train = ["--loss", loss, "--seed", seed, "--out", run]
-    if snapshots.states(run) and not (run / "final.caffemodel").exists():
-        train.append("--resume")
-    if is_labelled(plan.data):
-        steps = {
-            "train": [*data, *train],
-            "evaluate_labels": [*data, "--run", run, "--out", folder / "evaluation"],
-        }
-    else:
-        data += ["--lesions", *plan.lesions]
-        if plan.split:
-            data += ["--split", plan.split]
-        held_out = [*data, "--subset", "validation"]
-        maps = folder / "prediction"
-        steps = {
-            "train": [*data, *train],
-            "predict": ["--run", run, *held_out, "--out", maps],
-            "evaluate": [
-                *("--run", run, "--probabilities", maps),
-                *(*held_out, "--out", folder / "evaluation"),
-            ],
-        }
-    # One process per core: by default, each uses one thread.
-    steps["train"] += ["--threads", 1, *plan.training]
+    train = ["--loss", loss, "--seed", seed, *plan.training]
     if rate is not None:
-        steps["train"] += ["--lr", rate]
-    return {name: [str(a) for a in arguments] for name, arguments in steps.items()}
+        train += ["--lr", rate]
+    if is_labelled(plan.data):
+        return running.steps_on_labels(folder, plan.data, train)
+    return running.steps_on_photographs(
+        folder, plan.data, plan.lesions, plan.split, train
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,62 +95,6 @@ class Job:
     rate: str | None = None
 
 
-def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
-    """Train and evaluate one loss with one seed; each step skips finished work.
-
-    Returns
-    -------
-    dict
-        loss, seed, the seconds of this call, and the measures.
-
-    Raises
-    ------
-    UserError
-        If a step fails; names its log.
-    """
-    folder = folder_of(job.plan.out, job.loss, job.seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    began = time.monotonic()
-    steps = steps_of(job.plan, job.loss, job.seed, job.rate)
-    for step, arguments in steps.items():
-        # Always run the training step: it checks whether its settings are these.
-        if step != "train" and _is_measured(folder):
-            continue
-        log = folder / f"{step}.out"
-        with log.open("w") as stream:
-            status = children.run(
-                [sys.executable, str(SCRIPTS / f"{step}.py"), *arguments],
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-            )
-        if status:
-            last = (log.read_text(errors="replace").strip() or "?").splitlines()[-1]
-            raise UserError(f"{step}.py ended with {status}: {last} ({log})")
-    metrics = read_metrics(folder / "evaluation" / "metrics.json")
-    seconds_path = folder / "seconds.json"
-    seconds = time.monotonic() - began
-    if seconds_path.exists():
-        # A finished run takes no time here; its duration was recorded when it ran.
-        seconds = max(seconds, schema.read_json(seconds_path, NotNegative, ANEW))
-    write_json(seconds_path, seconds)
-    return {
-        "loss": job.loss,
-        "seed": job.seed,
-        "seconds": round(seconds, 1),
-        "measures": comparison.measures(metrics),
-    }
-
-
-def _is_measured(folder: Path) -> bool:
-    """Return whether the network was measured after it was written."""
-    last, network = folder / "evaluation/metrics.json", folder / "run/final.caffemodel"
-    return (
-        last.exists()
-        and network.exists()
-        and last.stat().st_mtime >= network.stat().st_mtime
-    )
-
-
 def run_all(
     plan: Plan, jobs: Sequence[Job], children: processes.Children
 ) -> tuple[list[dict[str, Any] | None], list[str | None]]:
@@ -187,28 +103,25 @@ def run_all(
     Returns
     -------
     done, failed : list
-        For each job, the result of `run_one` and the error; one of them is None.
+        As of `running.run_all`; what is done also has `loss` and `seed`.
     """
-    done: list[dict[str, Any] | None] = [None] * len(jobs)
-    failed: list[str | None] = [None] * len(jobs)
-    with ThreadPoolExecutor(plan.jobs) as pool:
-        futures = {pool.submit(run_one, job, children): k for k, job in enumerate(jobs)}
-        try:
-            for future in tqdm(as_completed(futures), total=len(jobs), unit="run"):
-                k = futures[future]
-                job = jobs[k]
-                try:
-                    done[k] = future.result()
-                except (UserError, OSError) as error:
-                    failed[k] = str(error)
-                    own = job.plan.out
-                    trial = "" if own == plan.out else f" at {own.name}"
-                    said = f"error: {job.loss}, seed {job.seed}{trial}: {error}"
-                    tqdm.write(said, file=sys.stderr)
-        except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return done, failed
+    given = []
+    for job in jobs:
+        own = job.plan.out
+        trial = "" if own == plan.out else f" at {own.name}"
+        given.append(
+            running.Job(
+                f"{job.loss}, seed {job.seed}{trial}",
+                folder_of(own, job.loss, job.seed),
+                steps_of(job.plan, job.loss, job.seed, job.rate),
+            )
+        )
+    done, failed = running.run_all(given, plan.jobs, children)
+    named = [
+        found and {"loss": job.loss, "seed": job.seed, **found}
+        for job, found in zip(jobs, done, strict=True)
+    ]
+    return named, failed
 
 
 def search(
@@ -256,7 +169,7 @@ def costs(plan: Plan, runs: list[dict[str, Any]]) -> dict[str, Any]:
         folder = folder_of(plan.out, run["loss"], run["seed"])
         result = processes.run(
             [
-                *(sys.executable, str(SCRIPTS / "time_layers.py")),
+                *(sys.executable, str(running.SCRIPTS / "time_layers.py")),
                 *("--run", str(folder / "run"), "--out", str(folder / "layers.json")),
             ],
             capture_output=True,
@@ -266,7 +179,7 @@ def costs(plan: Plan, runs: list[dict[str, Any]]) -> dict[str, Any]:
             # A failure here must not lose hours of training.
             tqdm.write(f"error: costs of {run['loss']}: {result.stderr[-300:]}")
             continue
-        own = schema.read_json(folder / "layers.json", Costs, ANEW)
+        own = schema.read_json(folder / "layers.json", Costs, running.ANEW)
         found[run["loss"]] = {k: own[k] for k in own if k != "layers"}
     return found
 

@@ -1,0 +1,205 @@
+"""cross_validate.py: folds by patient, pooled maps, and the ensemble of the folds."""
+
+import itertools
+import json
+from types import SimpleNamespace
+
+import every_script
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from randrop.data import Case, read_dataset
+from randrop.data.splits import folds
+from randrop.errors import UserError
+from randrop.prediction import ensemble, maps, networks
+from randrop.prediction.inference import Network
+from randrop.training import cross_validating
+
+NET = ("--patch", 32, "--base-channels", 2, "--depth", 2, "--test-iterations", 1)
+SHORT = ("--", *NET, "--iterations", 4, "--validate-every", 0, "--snapshot", 2)
+
+
+def case(number, patient):
+    return Case(f"eye{number:02}", None, {}, patient=patient and f"p{patient}")
+
+
+@given(
+    st.lists(st.integers(0, 8), min_size=2, max_size=40),
+    st.integers(2, 6),
+    st.integers(0, 3),
+)
+def test_folds_are_parts_that_share_no_patient(patients, count, seed):
+    cases = [case(k, patient) for k, patient in enumerate(patients)]
+    owners = {c.name: c.patient or c.name for c in cases}
+    if len(set(owners.values())) < count:
+        with pytest.raises(UserError, match="use fewer folds"):
+            folds(cases, count, seed)
+        return
+    found = folds(cases, count, seed)
+    assert sorted(itertools.chain(*found)) == sorted(owners)
+    for one, other in itertools.combinations(found, 2):
+        assert one
+        assert other
+        assert not {owners[n] for n in one} & {owners[n] for n in other}
+    assert found == folds(cases[::-1], count, seed)
+
+
+def test_folds_of_single_photographs_have_the_same_size():
+    cases = [case(k, None) for k in range(13)]
+    assert sorted(map(len, folds(cases, 5))) == [2, 2, 3, 3, 3]
+    assert folds(cases, 5, 1) != folds(cases, 5, 2)
+
+
+def test_an_ensemble_is_the_mean_of_its_probabilities():
+    rng = np.random.default_rng(0)
+    parts = [rng.random((1, 2, 8, 8), np.float32) for _ in range(3)]
+    one, *_ = (
+        Network("caffe", 2, stride, lambda batch, p=p: p.copy())
+        for p, stride in zip(parts, (1, 2, 3), strict=True)
+    )
+    all_three = [
+        Network("caffe", 2, stride, lambda batch, p=p: p.copy())
+        for p, stride in zip(parts, (2, 4, 8), strict=True)
+    ]
+    found = ensemble.mean(all_three)
+    assert found.stride == 8
+    np.testing.assert_allclose(found.forward(None), np.mean(parts, axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(ensemble.mean([one]).forward(None), parts[0])
+    ones = one._replace(forward=lambda batch: np.ones((1, 2, 4, 4), np.float32))
+    assert ensemble.mean([ones] * 7).forward(None).max() <= 1
+
+
+@pytest.fixture(scope="module")
+def validated(caffe, phantom, tmp_path_factory):
+    """Two folds of four photographs, which tests only read."""
+    out = tmp_path_factory.mktemp("cross") / "out"
+    given = ("--data", phantom, "--folds", 2, "--out", out, "--jobs", 2)
+    result = every_script.start("cross_validate", *given, *SHORT)
+    assert result.returncode == 0, result.stderr
+    return SimpleNamespace(out=out, command=(*given, *SHORT), said=result.stdout)
+
+
+def test_each_photograph_is_predicted_by_the_network_without_it(validated, phantom):
+    out = validated.out
+    names = {c.name for c in read_dataset(phantom).subset("all")}
+    parts = json.loads((out / "folds.json").read_text())
+    assert sorted(itertools.chain(*parts.values())) == sorted(names)
+    for fold, held_out in parts.items():
+        split = json.loads((out / fold / "split.json").read_text())
+        assert set(split["train"]) == names - set(held_out)
+        run = json.loads((out / fold / "run/run.json").read_text())
+        assert run["split"] == str(out / fold / "split.json")
+        for name in held_out:
+            own = maps.path_of(out / fold / "prediction", "MA", name)
+            pooled = maps.path_of(out / "out-of-fold", "MA", name)
+            assert own.read_bytes() == pooled.read_bytes()
+    metrics = json.loads((out / "evaluation/metrics.json").read_text())
+    assert set(metrics["images"]) == names
+    assert metrics["subset"] == "out-of-fold"
+    summary = json.loads((out / "summary.json").read_text())
+    found = summary["pooled"]["MA"]["average_precision"]
+    assert found == metrics["lesions"]["MA"]["average_precision"]
+    assert [fold["photographs"] for fold in summary["folds"]] == [2, 2]
+    assert f"| MA | {found:.3f} |" in validated.said
+
+
+def test_the_folds_predict_together(validated, phantom, tmp_path):
+    """A map of the ensemble is the mean of the maps of its members."""
+    photo = next((phantom / "images").iterdir())
+    runs = [validated.out, *(validated.out / f"fold{k}/run" for k in (1, 2))]
+    levels = []
+    for k, run in enumerate(runs):
+        out = tmp_path / f"{k}"
+        command = ("--run", run, "--out", out, photo)
+        every_script.done(every_script.start("predict", *command))
+        levels.append(maps.read_map(maps.path_of(out, "HE", photo.stem))[0])
+    mean = (levels[1].astype(float) + levels[2]) / 2
+    assert np.abs(levels[0] - mean).max() <= 1
+    assert np.abs(levels[1].astype(int) - levels[2]).max() > 2
+    result = every_script.start("predict", "--run", validated.out)
+    assert result.returncode == 2
+    # One of its networks was trained on any photograph of its data.
+    assert "nothing to predict" in result.stderr
+
+
+def test_what_is_done_is_left_alone_and_other_folds_are_refused(validated):
+    before = {
+        path: path.stat().st_mtime_ns
+        for name in ("**/final.caffemodel", "**/metrics.json", "**/*.png")
+        for path in validated.out.glob(name)
+    }
+    every_script.done(every_script.start("cross_validate", *validated.command))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    other = ("--fold-seed", 1, *validated.command)
+    result = every_script.start("cross_validate", *other)
+    assert result.returncode == 2
+    assert "contains a cross-validation with other folds" in result.stderr
+
+
+def test_a_member_that_was_trained_again_is_named(validated, tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in ("final.caffemodel", "final.sha256", "run.json", "deploy.prototxt"):
+        content = (validated.out / "fold1/run" / name).read_bytes()
+        (tmp_path / "run" / name).write_bytes(content)
+    ensemble.write(tmp_path, [tmp_path / "run"])
+    assert networks.trained(tmp_path).channels == ("MA", "HE")
+    (tmp_path / "run/final.caffemodel").write_bytes(b"other")
+    with pytest.raises(UserError, match="was trained again"):
+        networks.trained(tmp_path)
+    (tmp_path / "run/final.caffemodel").unlink()
+    with pytest.raises(UserError, match="final.caffemodel is missing"):
+        networks.trained(tmp_path)
+
+
+def test_members_for_other_types_are_refused(tmp_path):
+    with pytest.raises(UserError, match="the members differ in lesions"):
+        ensemble.check_alike([{"lesions": ["MA"]}, {"lesions": ["HE"]}], tmp_path)
+
+
+def test_a_failed_fold_is_told_and_nothing_is_pooled(caffe, phantom, tmp_path):
+    out = tmp_path / "out"
+    (out / "fold2").mkdir(parents=True)
+    (out / "fold2/run").write_text("mine")
+    given = ("--data", phantom, "--folds", 2, "--out", out, "--jobs", 1)
+    result = every_script.start("cross_validate", *given, *SHORT)
+    assert result.returncode == 1
+    assert "error: fold 2: train.py ended with 2" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (out / "fold2/run").read_text() == "mine"
+    summary = json.loads((out / "summary.json").read_text())
+    assert [fold["fold"] for fold in summary["folds"]] == [1]
+    assert summary["pooled"] == {}
+    assert not (out / "ensemble.json").exists()
+    assert "Failed: fold 2" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--folds", 5], "5 folds of 4 photograph(s) of 4 patient(s)"),
+        (["--folds", 1], "1 folds: give at least 2"),
+        (["--jobs", 0], "--jobs must be at least 1"),
+        (["--", "--loss", "dise"], "loss 'dise' is unknown"),
+        (["--lesions", "XX"], "unknown lesion type 'XX'"),
+    ],
+)
+def test_mistakes_are_found_before_the_first_training(phantom, tmp_path, more, message):
+    out = tmp_path / "out"
+    given = ("--data", phantom, "--folds", 2, "--out", out)
+    result = every_script.start("cross_validate", *given, *more)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert not out.exists()
+
+
+def test_a_test_set_takes_no_part(phantom, tmp_path):
+    names = sorted(c.name for c in read_dataset(phantom).subset("all"))
+    split = tmp_path / "split.json"
+    parts = {"train": names[:2], "validation": names[2:3], "test": names[3:]}
+    split.write_text(json.dumps(parts))
+    plan = cross_validating.Plan(phantom, tmp_path, folds=3, split=split)
+    for fold in cross_validating.splits_of(plan):
+        assert fold["test"] == tuple(names[3:])
+        assert not set(fold["train"] + fold["validation"]) & set(names[3:])
