@@ -149,7 +149,7 @@ def test_a_member_that_was_trained_again_is_named(validated, tmp_path):
     with pytest.raises(UserError, match="was trained again"):
         networks.trained(tmp_path)
     (tmp_path / "run/final.caffemodel").unlink()
-    with pytest.raises(UserError, match="final.caffemodel is missing"):
+    with pytest.raises(UserError, match=r"final\.caffemodel is missing"):
         networks.trained(tmp_path)
 
 

@@ -12,10 +12,10 @@ SCRIPTS = REPOSITORY / "scripts"
 
 NAMES = (
     "prepare", "train", "predict", "evaluate", "calibrate", "evaluate-labels",
-    "compare", "run-protocol", "find-false-alarms", "show-kept", "show-patches",
-    "surface",
-    "export-model", "export-onnx", "import-weights", "export-lmdb", "make-phantom",
-    "make-organs", "patch-caffe",
+    "compare", "run-protocol", "cross-validate", "average-snapshots",
+    "find-false-alarms", "show-kept", "show-patches", "surface", "export-model",
+    "export-onnx", "import-weights", "export-lmdb", "make-phantom", "make-organs",
+    "patch-caffe",
 )  # fmt: skip
 """Those that need nothing of the repository beside the package."""
 

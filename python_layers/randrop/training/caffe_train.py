@@ -29,6 +29,7 @@ _RESULTS = (
     *("final.caffemodel", "final.sha256", "log.txt", "curves.json", "curves.png"),
     *("kept.jsonl", "kept.png"),
     *(validation.FILE, validation.BEST, "best.sha256"),
+    *("averaged.caffemodel", "averaged.sha256", "averaged.json"),
 )
 _LOGS = ("log.txt", "kept.jsonl")
 _STREAMS = (*_LOGS, *snapshots.PATTERNS)

@@ -73,15 +73,23 @@ class Plan:
         return at == self.last or at % self.every == 0
 
 
-def plan_of(settings: Mapping[str, Any]) -> Plan | None:
-    """Return the plan that the settings of a run give; None without validation."""
-    if settings.get("labels") or not settings.get("validate_every"):
+def plan_of(settings: Mapping[str, Any], always: bool = False) -> Plan | None:
+    """Return the plan that the settings of a run give; None without validation.
+
+    Parameters
+    ----------
+    settings : mapping
+        As run.json holds them.
+    always : bool
+        Also return one if validation during the training was turned off.
+    """
+    every, last = settings.get("validate_every", 0), settings["iterations"]
+    if settings.get("labels") or not (every or always):
         return None
     dataset = read_dataset(settings["data"], settings["split"])
     cases = chosen(dataset.subset("validation"), settings["validate_photographs"])
     names = tuple(case.name for case in cases)
-    every, last = settings["validate_every"], settings["iterations"]
-    return Plan(every, last, names, settings["gpu"])
+    return Plan(every or last, last, names, settings["gpu"])
 
 
 def chosen(cases: Sequence[Case], count: int) -> tuple[Case, ...]:
@@ -284,15 +292,20 @@ def curves(run: Path) -> dict[str, dict[str, list[list[float]]]]:
     return found
 
 
-def sentence(point: Mapping[str, Any]) -> str:
-    """Return a point as a line for people."""
+def in_words(lesions: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Return measures as `measure` gives them as a line for people."""
     parts = [
         f"{lesion} average precision {own['average_precision']:.4f}, FROC "
         f"{own['froc_score']:.3f}"
-        for lesion, own in point["lesions"].items()
+        for lesion, own in lesions.items()
         if own["average_precision"] is not None
     ]
+    return "; ".join(parts) or "no lesion in the photographs"
+
+
+def sentence(point: Mapping[str, Any]) -> str:
+    """Return a point as a line for people."""
     return (
         f"randrop.validation: iteration {point['iteration']}: "
-        f"{'; '.join(parts) or 'no lesion in the photographs'} ({point['seconds']} s)"
+        f"{in_words(point['lesions'])} ({point['seconds']} s)"
     )

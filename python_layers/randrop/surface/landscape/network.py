@@ -23,6 +23,7 @@ from randrop.pycaffe.build import caffe_root, import_caffe
 from randrop.surface.landscape.parameters import STATISTICS, Layout, layout_of
 from randrop.surface.landscape.scene import Scene
 from randrop.surface.numpy_losses import evaluate
+from randrop.training.averaging import cumulative
 
 KEPT, RECOMPUTED, NONE = "kept", "recomputed", "none"
 """What becomes of the averages of batch normalisation."""
@@ -171,7 +172,7 @@ class Evaluator:
         self._net = _net(caffe, definition.text, caffe.TEST)
         self._training = None
         if recompute and definition.layout.normalised:
-            self._training = _net(caffe, _cumulative(definition.text), caffe.TRAIN)
+            self._training = _net(caffe, cumulative(definition.text), caffe.TRAIN)
         self._backward = None
 
     def values(self, weights: NDArray[np.float64]) -> Values:
@@ -283,14 +284,3 @@ def _net(caffe: Any, text: str, phase: int) -> Any:
         file.write(text)
         file.flush()
         return caffe.Net(file.name, phase)
-
-
-def _cumulative(text: str) -> str:
-    """Return the network with averages that forget nothing: they start from 0."""
-    net = import_caffe().proto.caffe_pb2.NetParameter()
-    text_format.Merge(text, net)
-    for layer in net.layer:
-        if layer.type == "BatchNorm":
-            layer.batch_norm_param.moving_average_fraction = 1
-            layer.batch_norm_param.ClearField("use_global_stats")
-    return text_format.MessageToString(net)
