@@ -46,7 +46,7 @@ SMALL = (
     (r"(scripts/compare\.py .*organs.*) -- .*", rf"\1 {COMPARED} {SHORT}"),
     (
         r"(scripts/compare\.py (?!.*organs).*) -- .*",
-        rf"\1 {COMPARED} {SHORT} {PATCHES} --validate-every 0",
+        rf"\1 {COMPARED} {SHORT} {PATCHES}",
     ),
     # One loss is enough to search a learning rate for.
     (r"cross-entropy (random-drop:LOG --learning-rates)", r"\1"),

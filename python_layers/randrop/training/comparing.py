@@ -80,6 +80,8 @@ def steps_of(
         train += ["--lr", rate]
     if is_labelled(plan.data):
         return running.steps_on_labels(folder, plan.data, train)
+    # What is compared are the last weights: the time is for the trainings.
+    train = ["--validate-every", 0, *train]
     return running.steps_on_photographs(
         folder, plan.data, plan.lesions, plan.split, train
     )
@@ -95,6 +97,33 @@ class Job:
     rate: str | None = None
 
 
+def prepared(job: Job) -> running.Job:
+    """Return the scripts of a run, and their folder."""
+    own = job.plan
+    return running.Job(
+        f"{job.loss}, seed {job.seed}",
+        folder_of(own.out, job.loss, job.seed),
+        steps_of(own, job.loss, job.seed, job.rate),
+    )
+
+
+def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
+    """Train and evaluate one loss with one seed; each step skips finished work.
+
+    Returns
+    -------
+    dict
+        loss, seed, the seconds of this call, and the measures.
+
+    Raises
+    ------
+    UserError
+        If a step fails; names its log.
+    """
+    found = running.run_one(prepared(job), children)
+    return {"loss": job.loss, "seed": job.seed, **found}
+
+
 def run_all(
     plan: Plan, jobs: Sequence[Job], children: processes.Children
 ) -> tuple[list[dict[str, Any] | None], list[str | None]]:
@@ -103,19 +132,13 @@ def run_all(
     Returns
     -------
     done, failed : list
-        As of `running.run_all`; what is done also has `loss` and `seed`.
+        For each job, the result of `run_one` and the error; one of them is None.
     """
     given = []
     for job in jobs:
-        own = job.plan.out
-        trial = "" if own == plan.out else f" at {own.name}"
-        given.append(
-            running.Job(
-                f"{job.loss}, seed {job.seed}{trial}",
-                folder_of(own, job.loss, job.seed),
-                steps_of(job.plan, job.loss, job.seed, job.rate),
-            )
-        )
+        own = prepared(job)
+        trial = "" if job.plan.out == plan.out else f" at {job.plan.out.name}"
+        given.append(dataclasses.replace(own, name=own.name + trial))
     done, failed = running.run_all(given, plan.jobs, children)
     named = [
         found and {"loss": job.loss, "seed": job.seed, **found}

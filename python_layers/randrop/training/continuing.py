@@ -62,7 +62,8 @@ def is_trained(run: Path, iterations: int) -> bool:
     """Return whether a run has the weights of its last iteration, this one."""
     if not (run / "final.caffemodel").exists():
         return False
-    return read_run(run, "train from scratch with --force")["iterations"] == iterations
+    known = read_run(run, "train from scratch with --force", ("iterations",))
+    return known["iterations"] == iterations
 
 
 def history(run: Path, iterations: int, first: int) -> dict[str, Any]:
@@ -74,7 +75,7 @@ def history(run: Path, iterations: int, first: int) -> dict[str, Any]:
         If it is finished, and its last snapshot is missing: final.caffemodel would be
         its only copy.
     """
-    old = read_run(run, "train from scratch with --force")
+    old = read_run(run, "train from scratch with --force", ("iterations",))
     found = old.get("extended", [])
     if old["iterations"] != iterations:
         if (run / "final.caffemodel").exists() and first != old["iterations"]:

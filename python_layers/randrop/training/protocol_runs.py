@@ -19,7 +19,7 @@ from randrop.errors import UserError
 from randrop.evaluation import photographs, run_record
 from randrop.files import schema, write_json
 from randrop.pycaffe import processes
-from randrop.training import comparing, snapshots
+from randrop.training import comparing, running, snapshots
 from randrop.training.protocol import Arm, Place, Run, RunRecord, open_runs, record_path
 
 log = logging.getLogger("randrop")
@@ -204,7 +204,7 @@ def _predict(
     with path.open("w") as stream:
         status = children.run(
             [
-                *(sys.executable, str(comparing.SCRIPTS / "predict.py")),
+                *(sys.executable, str(running.SCRIPTS / "predict.py")),
                 *("--run", str(folder / "run"), "--data", str(place.data)),
                 *("--split", str(split_path(place, run.fold)), *words),
             ],
