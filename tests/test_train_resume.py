@@ -183,7 +183,9 @@ def test_a_finished_training_is_extended(caffe, phantom, tmp_path):
     rates = json.loads((tmp_path / "curves.json").read_text())["learning_rate"]
     # It falls to 0 at the end of each length.
     expected = [(0, 1), (10, 1 - 10 / 12), (20, 1 - 20 / 24)]
-    assert rates == [[i, pytest.approx(1e-3 * share)] for i, share in expected]
+    assert rates == [
+        [i, pytest.approx(1e-3 * share, rel=1e-5)] for i, share in expected
+    ]
     known = json.loads((tmp_path / "run.json").read_text())
     assert known["iterations"] == 24
     assert known["extended"] == [{"iterations": 12, "at": 12}]
