@@ -39,6 +39,8 @@ def run(caffe, tmp_path_factory):
         **{"base_channels": 4, "depth": 3, "lr": 0.001, "lesion_share": 0.5, "seed": 1},
         "prior": 0.01,
         "lesion_weights": {"MA": 2},
+        **{"lesion_draw": "lesion", "paste": 1.5, "blur": 0.0},
+        **{"false_alarms": "/home/me/alarms.json", "false_alarm_share": 0.1},
     }
     (run / "run.json").write_text(json.dumps(settings))
     return run
@@ -117,6 +119,13 @@ def test_the_card_says_what_was_measured(exported):
     for word in ("# Discs", "Drawn discs.", "Public domain.", "- Two colours."):
         assert word in card
     assert "--lesion-weights MA=2" in card
+    assert "--lesion-draw lesion --false-alarm-share 0.1 --paste 1.5" in card
+    assert "--false-alarms FILE" in card
+    assert "--blur" not in card
+    # What was measured goes along, no path of this machine.
+    kept = json.loads((exported / "run.json").read_text())
+    assert kept["paste"] == 1.5
+    assert "alarms.json" not in card + (exported / "run.json").read_text()
     for result in content["lesions"].values():
         assert f"{result['average_precision']:.3f}" in card
         assert f"{result['at_threshold']['alarms_per_photograph']:.1f}" in card

@@ -116,7 +116,7 @@ def _training(run: Mapping[str, Any]) -> str:
         command += f" --lesion-weights {' '.join(weights)}"
     more = more_of(run)
     if "false_alarm_share" in more:
-        more = {"false_alarms": "FILE", **more}
+        more["false_alarms"] = "FILE"
     for name, value in more.items():
         command += f" --{name.replace('_', '-')} {value}"
     return f"```\n{command}\n```"
