@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import small_unet
 from conftest import REPOSITORY
+from PIL import ImageFont
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from randrop.data.cases import NAMES
 from randrop.data.colours import COLOURS
 from randrop.errors import UserError
 from randrop.prediction.lesion_list import called, lesions_in
+from randrop.prediction.listing import caption
 from randrop.prediction.overlay import outlined, with_legend
 
 
@@ -65,12 +67,22 @@ def test_the_picture_outlines_regions_and_leaves_them_to_be_seen():
 @pytest.mark.parametrize("width", [90, 400, 4288])
 def test_the_legend_is_below_the_photograph_and_has_every_colour(width):
     picture = np.full((20, width, 3), 100, np.uint8)
-    shown = with_legend(picture, dict.fromkeys(NAMES, "12 at p ≥ 0.5"))
+    shown = with_legend(picture, dict.fromkeys(NAMES, caption(12, 0.5)))
     assert shown.shape[1:] == (width, 3)
     np.testing.assert_array_equal(shown[:20], picture)
     for lesion in NAMES:
         assert (shown[20:] == COLOURS[lesion]).all(2).any()
         assert not (shown[:20] == COLOURS[lesion]).all(2).any()
+
+
+def test_the_font_has_every_letter_of_a_legend():
+    """Pillow's font draws a box in place of what it lacks."""
+    font = ImageFont.load_default(20)
+    box = bytes(font.getmask("\uffff"))
+    text = caption(12, 0.001) + "".join(NAMES.values()) + "".join(NAMES) + ":,"
+    for letter in set(text) - {" "}:
+        assert bytes(font.getmask(letter)) != box, letter
+    assert bytes(font.getmask("≥")) == box
 
 
 def simulated(colour, vision):

@@ -2,6 +2,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ from official_idrid import write_official_idrid
 
 from randrop.data import read_dataset
 from randrop.errors import UserError
-from randrop.evaluation import metrics
+from randrop.evaluation import calibrating, metrics
+from randrop.files import ownership
 from randrop.prediction import maps, model
+from randrop.prediction.calibration import Platt
 from randrop.report import model_card
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -81,6 +84,33 @@ def test_the_model_predicts_what_the_run_does(scripts, run, exported, tmp_path):
     listed = json.loads((tmp_path / "model" / "eye0.json").read_text())
     known = json.loads((exported / "run.json").read_text())["thresholds"]
     assert listed["thresholds"] == known != {"MA": 0.5, "HE": 0.5}
+
+
+def test_a_calibration_goes_along_with_the_weights_it_is_of(
+    scripts, run, exported, tmp_path
+):
+    own = shutil.copytree(run, tmp_path / "own")
+    scaling = Platt(0.5, -2.0)
+    digest = ownership.sha256(own / "final.caffemodel")
+    facts = json.loads((run / "run.json").read_text())
+    changed = calibrating.changed(facts, {"HE": scaling}, digest, subset="train")
+    (own / "run.json").write_text(json.dumps(changed))
+    out = tmp_path / "calibrated"
+    scripts[0]("--run", own, "--out", out)
+    settings = json.loads((out / "run.json").read_text())
+    plain = json.loads((exported / "run.json").read_text())
+    stored = settings["calibration"]
+    assert stored["weights_sha256"] == settings["weights_sha256"]
+    assert stored["types"] == {"HE": scaling._asdict()}
+    assert "calibration" not in plain
+    # The thresholds are those of calibrated probabilities.
+    known, before = settings["thresholds"], plain["thresholds"]
+    assert known["MA"] == before["MA"]
+    assert known["HE"] == pytest.approx(float(scaling.apply(before["HE"])), abs=1e-3)
+    photo = Path(facts["data"], "images/eye0.png")
+    scripts[1]("--run", out, "--out", tmp_path / "prediction", photo)
+    record = json.loads((tmp_path / "prediction/prediction.json").read_text())
+    assert record["calibration"] == stored["types"]
 
 
 def test_no_path_of_this_machine_goes_along(run, exported):

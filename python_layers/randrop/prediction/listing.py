@@ -135,6 +135,11 @@ def names(lists: Lists, cases: Sequence[Case]) -> list[str]:
     return [TABLE, *(f"{case.name}.{kind}" for case in cases for kind in kinds)]
 
 
+def caption(count: int, threshold: float) -> str:
+    """Return what a legend says of a type, in letters that its font has."""
+    return f"{count}, from probability {threshold:.2g} on"
+
+
 def write(
     case: Case,
     image: np.ndarray,
@@ -169,7 +174,7 @@ def write(
         picture = overlay.with_legend(
             overlay.outlined(image, places),
             {
-                lesion: f"{count} at p ≥ {thresholds[lesion]:.2g}"
+                lesion: caption(count, thresholds[lesion])
                 for lesion, count in counts.items()
             },
         )
