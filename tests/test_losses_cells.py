@@ -5,7 +5,10 @@ import pytest
 from loss_family import BY_TYPE, labels
 
 from randrop import losses
+from randrop.data.voronoi import cells_of_batch
 from randrop.errors import UserError
+from randrop.nets.losses import parse_losses
+from randrop.surface.numpy_losses import evaluate
 
 ACTIVATIONS = ("SIGMOID", "SOFTMAX")
 DICES = [
@@ -264,3 +267,21 @@ def test_options_out_of_range_are_named(options, message):
     function, x, t, _ = make("SoftDiceLoss", "SIGMOID", ignored=False)
     with pytest.raises(UserError, match=message):
         function(x, t, "SIGMOID", **options)
+
+
+@both
+def test_a_loss_of_the_command_line_finds_its_cells_in_the_label(activation):
+    function, x, t, _ = make("SoftDiceLoss", activation, ignored=False)
+    terms = parse_losses("cc-dice-ce", activation)
+    found = evaluate(terms, x, t, ignore_label=255)
+    wanted = function(
+        x,
+        t,
+        activation,
+        smooth=0.0,
+        squared=False,
+        weight_cross=1.0,
+        cells=cells_of_batch(t, x.shape),
+    )
+    assert found.loss == wanted.loss
+    np.testing.assert_array_equal(found.grad, wanted.grad)

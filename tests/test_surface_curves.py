@@ -19,6 +19,8 @@ ONE = Scene.of_share(1000, 0.01, others=((3.0, 2.0), (0.0, 2.0)))
 SCHEDULES = ("LINEAR", "SQU", "LOG")
 EVERY = curves.every_loss()
 FIXED = [one for one in EVERY if not any(term.drops for term in one.terms)]
+# The weights of PM-Dice are constants for the gradient.
+DERIVED = [one for one in FIXED if not one.text.startswith("pm-dice")]
 
 
 def ids(one):
@@ -44,7 +46,7 @@ def test_every_layer_and_name_of_the_registry_is_drawn():
     assert schedules >= {*SCHEDULES, "NONE"}
 
 
-@pytest.mark.parametrize("one", FIXED, ids=ids)
+@pytest.mark.parametrize("one", DERIVED, ids=ids)
 def test_the_gradient_is_the_derivative_of_the_loss(one):
     for x in (-7.0, -1.3, 0.4, 2.0, 6.0):
         h = 1e-4
@@ -58,7 +60,7 @@ def test_the_gradient_is_the_derivative_of_the_loss(one):
         assert found < 0
 
 
-@pytest.mark.parametrize("one", FIXED, ids=ids)
+@pytest.mark.parametrize("one", DERIVED, ids=ids)
 def test_the_gradient_of_one_pixel_is_the_derivative_of_the_loss(one):
     h, held = 1e-4, 0
     for x in (-7.0, -1.3, 0.4, 2.1, 6.0):
@@ -84,7 +86,7 @@ def test_cross_entropy_is_as_everybody_knows_it():
 
 
 @pytest.mark.parametrize("scene", [ALL, ONE], ids=["all", "one"])
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", [*SCHEDULES, "LOG,keep=UNIFORM"])
 def test_expected_random_drop_is_the_mean_of_drawn_masks(schedule, scene):
     one = curves.spec(f"random-drop:{schedule},weight=2")
     for x in (-3.0, 0.0, 2.0):

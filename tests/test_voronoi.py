@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from randrop.data import cells
 from randrop.data.regions import regions
-from randrop.data.voronoi import class_cells
+from randrop.data.voronoi import cells_of_batch, class_cells
 
 
 def masks(seed, share, shape=(2, 13, 17)):
@@ -64,3 +64,15 @@ def test_each_class_has_cells_of_its_own_and_the_background_one():
     np.testing.assert_array_equal(
         found[1:], cells(np.stack([classes == 1, classes == 2]))
     )
+
+
+def test_cells_of_a_batch_have_the_shape_of_the_logits():
+    label = masks(5, 0.05, (2, 3, 6, 7, 5))
+    found = cells_of_batch(label, label.shape)
+    for image, own in zip(label, found, strict=True):
+        np.testing.assert_array_equal(own, cells(image))
+    classes = 1.0 * label[:, :1]
+    found = cells_of_batch(classes, (2, 4, 6, 7, 5))
+    assert found.shape == (2, 4, 6, 7, 5)
+    for image, own in zip(classes, found, strict=True):
+        np.testing.assert_array_equal(own, class_cells(image[0], 4))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from randrop.data.voronoi import cells_of_batch
 from randrop.errors import UserError
 from randrop.nets.losses import loss_layers, parse_losses
 from randrop.pycaffe import processes
@@ -90,9 +91,17 @@ def loss_net(
     net.label = caffe.layers.Input(input_param={"shape": {"dim": list(label.shape)}})
     # A learnable factor of 1, so that the loss has something to train.
     net.score = caffe.layers.Scale(net.x, axis=0, num_axes=0)
-    loss_layers(caffe, net, parse_losses(name, activation, python=python), None)
+    losses = parse_losses(name, activation, python=python)
+    blobs = {"x": logits, "label": label}
+    if any(loss.cells for loss in losses):
+        blobs["cells"] = cells_of_batch(label, logits.shape)
+        net.cells = caffe.layers.Input(
+            input_param={"shape": {"dim": list(logits.shape)}}
+        )
+    loss_layers(caffe, net, losses, None)
     made = made_net(net)
-    made.blobs["x"].data[...], made.blobs["label"].data[...] = logits, label
+    for blob, values in blobs.items():
+        made.blobs[blob].data[...] = values
     made.forward()
     made.backward()
     return made

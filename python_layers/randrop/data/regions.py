@@ -9,18 +9,19 @@ def regions(mask: NDArray, neighbours: int = 8) -> tuple[NDArray[np.int32], int]
 
     Parameters
     ----------
-    mask : ndarray (H, W)
+    mask : ndarray (H, W) or of any number of axes
         Nonzero inside.
     neighbours : {8, 4}
-        The connectivity of a pixel.
+        The connectivity of a pixel: whether regions may touch by a corner.
 
     Returns
     -------
-    labels : int32 (H, W)
+    labels : int32 (H, W), as the mask
         0 outside, else numbers from 1, ordered by the regions' first pixels row by row.
     count : int
     """
     # Half of the time that most scripts need to start.
     from scipy import ndimage
 
-    return ndimage.label(mask != 0, np.ones((3, 3), int) if neighbours == 8 else None)
+    touching = np.ones((3,) * mask.ndim, int) if neighbours == 8 else None
+    return ndimage.label(mask != 0, touching)

@@ -14,12 +14,13 @@ def cells(label: NDArray) -> NDArray[np.int32]:
 
     Parameters
     ----------
-    label : ndarray (C, H, W)
-        1 on a lesion of the channel's type. An 8-connected region is one lesion.
+    label : ndarray (C, ...)
+        1 on a lesion of the channel's type. An 8-connected region is one lesion (in
+        volumes, a 26-connected one).
 
     Returns
     -------
-    int32 (C, H, W)
+    int32 (C, ...)
         Numbers from 0, in the order of `regions`; 0 throughout a channel without
         lesions.
 
@@ -41,21 +42,41 @@ def class_cells(classes: NDArray, count: int) -> NDArray[np.int32]:
 
     Parameters
     ----------
-    classes : ndarray (H, W)
+    classes : ndarray (...)
         The class of each pixel; any other value is in no class.
     count : int
         Number of classes. Class 0, the background, is one cell.
 
     Returns
     -------
-    int32 (count, H, W)
+    int32 (count, ...)
     """
-    foreground = np.arange(1, count)[:, None, None] == classes
+    numbers = np.arange(1, count).reshape(-1, *[1] * classes.ndim)
+    foreground = numbers == classes
     return np.concatenate([np.zeros((1, *classes.shape), np.int32), cells(foreground)])
 
 
+def cells_of_batch(label: NDArray, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Return the cells of a batch, as a loss over logits of this shape takes them.
+
+    Parameters
+    ----------
+    label : ndarray (N, C, ...) or (N, 1, ...)
+        Of a sigmoid, in the shape of the logits, or of a softmax: classes.
+    shape : tuple of int
+        (N, C, ...)
+
+    Returns
+    -------
+    int32 (N, C, ...)
+    """
+    if label.shape == shape:
+        return np.stack([cells(image) for image in label])
+    return np.stack([class_cells(i.reshape(shape[2:]), shape[1]) for i in label])
+
+
 def _nearest(mask: NDArray) -> NDArray[np.int32]:
-    """Return the indices (2, H, W) of the nearest pixel of a mask."""
+    """Return the indices of the nearest pixel of a mask, an axis first."""
     # As in regions.py: slow to import.
     from scipy import ndimage
 

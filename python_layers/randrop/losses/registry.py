@@ -227,7 +227,15 @@ NAMES: dict[str, Name] = {
         "easy negatives dropped at random",
         "SigmoidRandomDropCELoss",
         short="schedule_type",
-        timed={"SIGMOID": ("LINEAR", "SQU", "LOG")},
+        timed={
+            "SIGMOID": (
+                "LINEAR",
+                "SQU",
+                "LOG",
+                "LOG,keep=UNIFORM",
+                "LOG,keep=HARDEST",
+            )
+        },
     ),
     "class-balanced": Name(
         "cross-entropy balanced by class counts",

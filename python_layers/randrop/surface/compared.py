@@ -71,7 +71,7 @@ def _meaning(loss: Loss) -> tuple[Any, ...]:
     """Return what a loss computes: `random-drop` and `random-drop:LOG` are the same."""
     common = {} if loss.normalization is None else {"normalization": loss.normalization}
     options = registry.options_of(loss.type)(**loss.params, **common)
-    return loss.type, loss.weight, options.model_dump()
+    return loss.type, loss.weight, loss.cells, options.model_dump()
 
 
 def is_sum(text: str, activation: str) -> bool:

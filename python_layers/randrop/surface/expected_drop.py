@@ -15,11 +15,12 @@ from randrop.surface.curve_scenes import Scene
 def expected_random_drop(loss: Loss, scene: Scene, x: float) -> dict[str, float]:
     """Return the expectation of `curves.forward` for random drop over its masks.
 
-    A background pixel is kept with probability 1 - d(p), independently of the others,
-    and K are kept of N-. Positives weigh w+ = K / (K + N+), kept negatives
-    w- = N+ / (K + N+). The weights are averaged over the exact distribution of K: those
-    at its mean would be wrong where few pixels are kept. A background pixel's average
-    is over masks that drop it, too: (1 - d) E[w- | kept] times its cross-entropy.
+    A background pixel is kept with probability 1 - d(p), or with `keep: UNIFORM` with
+    the mean of these, independently of the others, and K are kept of N-. Positives
+    weigh w+ = K / (K + N+), kept negatives w- = N+ / (K + N+). The weights are averaged
+    over the exact distribution of K: those at its mean would be wrong where few pixels
+    are kept. A background pixel's average is over masks that drop it, too:
+    (1 - d) E[w- | kept] times its cross-entropy.
 
     Parameters
     ----------
@@ -35,8 +36,12 @@ def expected_random_drop(loss: Loss, scene: Scene, x: float) -> dict[str, float]
     segmentation in fundus images. ICANN 2019, doi:10.1007/978-3-030-30508-6_18.
     """
     schedule = loss.params.get("schedule_type", "LOG")
-    keep = float(_kept(np.float64(x), schedule))
-    others = _kept_of_others(scene, schedule, x)
+    if loss.params.get("keep") == "UNIFORM":
+        keep = _mean_kept(scene, schedule, x)
+        others = _binomial(scene.background - 1, keep)
+    else:
+        keep = float(_kept(np.float64(x), schedule))
+        others = _kept_of_others(scene, schedule, x)
     counts = np.arange(len(others))
     # Of one background pixel with x: it is one of K, or it is dropped.
     positives = np.full_like(counts, scene.lesions)
@@ -81,18 +86,34 @@ def _kept_of_others(scene: Scene, schedule: str, x: float) -> NDArray[np.float64
     """
     if scene.name == "one":
         return _kept_of_fixed(scene, schedule)
-    number = scene.background - 1
-    return stats.binom.pmf(
-        np.arange(number + 1), number, float(_kept(np.float64(x), schedule))
-    )
+    return _binomial(scene.background - 1, float(_kept(np.float64(x), schedule)))
+
+
+def _binomial(number: int, share: float) -> NDArray[np.float64]:
+    """Return the distribution of how many of some pixels are kept."""
+    return stats.binom.pmf(np.arange(number + 1), number, share)
+
+
+def _other_levels(scene: Scene) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the logits of the background pixels without x, and their numbers."""
+    others = np.ones(scene.pixels, bool)
+    for where in scene.probes:
+        others[where] = False
+    return np.unique(scene.own[others & ~scene.truth], return_counts=True)
+
+
+def _mean_kept(scene: Scene, schedule: str, x: float) -> float:
+    """Return the mean of 1 - d(p) over the background pixels."""
+    own = float(_kept(np.float64(x), schedule))
+    if scene.name != "one":
+        return own
+    levels, counts = _other_levels(scene)
+    return float(counts @ _kept(levels, schedule) + own) / scene.background
 
 
 @functools.lru_cache(8)
 def _kept_of_fixed(scene: Scene, schedule: str) -> NDArray[np.float64]:
-    others = np.ones(scene.pixels, bool)
-    for where in scene.probes:
-        others[where] = False
-    levels, counts = np.unique(scene.own[others & ~scene.truth], return_counts=True)
+    levels, counts = _other_levels(scene)
     length = scene.background
     product = np.ones(length // 2 + 1, complex)
     for level, count in zip(levels, counts, strict=True):

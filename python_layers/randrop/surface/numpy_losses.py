@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from randrop.data.voronoi import cells_of_batch
 from randrop.losses import LossResult
 from randrop.losses.common import binary_label, normalizer, weighted_cross_entropy
 from randrop.losses.focal import softmax_focal
@@ -87,6 +88,8 @@ def _one(
         options["iteration"] = options.pop("first_iteration", 0) + iteration
         options.setdefault("seed", seed)
         options.pop("drop_in_test", None)
+    if loss.cells:
+        options["cells"] = cells_of_batch(label, logits.shape)
     return LAYERS[loss.type].function(logits, label, **options)
 
 
