@@ -4,14 +4,18 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import _start  # noqa: F401
 
+import numpy as np
+from numpy.typing import NDArray
+
 from randrop import cli
-from randrop.data import check_lesions, read_dataset
+from randrop.data import Case, check_lesions, read_dataset
 from randrop.errors import UserError
-from randrop.evaluation import calibrating
+from randrop.evaluation import calibrating, photographs
 from randrop.files import output, ownership, write_json
 from randrop.files.locks import locked
 from randrop.prediction import networks, predicting
@@ -43,6 +47,10 @@ are rarer. Use the options of prediction (--flips, ...) that you will predict wi
 EXAMPLES = """\
   calibrate.py --run build/run --data build/data
       on the photographs of the training, checked on those of the validation
+  calibrate.py --run build/final --data build/data --subset all --check all \\
+               --probabilities build/folds/prediction
+      on maps of a cross-validation: training photographs, but none predicted by a
+      network that was trained on it
   calibrate.py --run models/mine --data ~/clinic --subset all --check all
       an exported model, for the photographs of another clinic
 """
@@ -57,6 +65,11 @@ def main(arguments: list[str] | None = None) -> int:
             "it was exported from, and export it again"
         )
     network = networks.trained(options.run)
+    if network.members:
+        raise UserError(
+            f"{options.run} is an ensemble, and a calibration is of one network: give "
+            "the folder of a training"
+        )
     lesions = options.lesions or network.channels
     check_lesions(lesions)
     if set(lesions) - set(network.channels):
@@ -65,6 +78,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"{' '.join(network.channels)}: choose from these, or omit --lesions"
         )
     ownership.check(options.run / "run.json")
+    if options.probabilities:
+        calibrating.check_uncalibrated(options.probabilities)
     digest = calibrating.digest_of(network)
     root = options.data or network.facts.get("data")
     if not root:
@@ -86,16 +101,17 @@ def main(arguments: list[str] | None = None) -> int:
         locked(options.run),
         output(out, "calibrate", ("calibration.png", "calibration.json")),
     ):
-        found = calibrating.histograms(cases, network, how)
+        found = _histograms(cases, network, how, options.probabilities)
         scalings = calibrating.fits(found)
         if options.check != options.subset:
-            found = calibrating.histograms(checked, network, how)
+            found = _histograms(checked, network, how, options.probabilities)
         measured = calibrating.before_and_after(found, scalings)
         about = {
             "data": dataset.root.resolve().name,
             "subset": options.subset,
             "photographs": [case.name for case in cases],
             "flips": options.flips,
+            "maps": options.probabilities and options.probabilities.resolve().name,
         }
         names = {"before": "uncalibrated", "after": "calibrated"}
         measured_figures.reliability_curves(
@@ -126,6 +142,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _histograms(
+    cases: Sequence[Case],
+    network: networks.Trained,
+    how: predicting.Options,
+    maps: Path | None,
+) -> dict[str, NDArray[np.int64]]:
+    """Return the histogram of each type, of maps or of a prediction."""
+    if maps:
+        return photographs.pooled(cases, tuple(how.thresholds), maps)
+    return calibrating.histograms(cases, network, how)
+
+
 def _sentence(scaling: Platt, measured: dict, subset: str) -> str:
     before, after = measured["before"], measured["after"]
     return (
@@ -150,6 +178,9 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--out", type=Path,
         help="folder of curves and numbers; default: RUN/calibration")  # fmt: skip
     add("--dry-run", action="store_true", help="leave RUN/run.json as it is")
+    add("--probabilities", type=Path, metavar="MAPS",
+        help="fit on these maps in place of predicting: those of cross-validation, "
+            "where no network saw the photographs that it predicts")  # fmt: skip
     add("--lesions", nargs="+", help="lesion types; default: all of the network")
     add("--backend", choices=("auto", "caffe", "onnxruntime", "opencv"),
         default="auto", help="as in predict.py")  # fmt: skip

@@ -14,7 +14,7 @@ from randrop.errors import UserError
 from randrop.evaluation import calibrating, calibration, photographs
 from randrop.exchange import onnx_model
 from randrop.files import ownership
-from randrop.prediction import maps
+from randrop.prediction import ensemble, maps
 from randrop.prediction.calibration import Platt
 
 SCRIPTS = REPOSITORY / "scripts"
@@ -143,6 +143,29 @@ def test_a_type_can_be_left_out(scripts, run, data, tmp_path):
     assert facts_of(run)["thresholds"]["MA"] == THRESHOLDS["MA"]
     _, record = predict(scripts, run, data, tmp_path / "maps")
     assert set(record["calibration"]) == {"HE"}
+
+
+def test_maps_of_others_are_fitted_in_place_of_a_prediction(
+    scripts, run, data, tmp_path
+):
+    root = tmp_path / "maps"
+    predict(scripts, run, data, root)
+    calibrate(scripts, run, data)
+    first = facts_of(run)["calibration"]["types"]
+    calibrate(scripts, run, data, "--probabilities", root, "--lesions", "MA")
+    assert facts_of(run)["calibration"]["types"] == {"MA": first["MA"]}
+    assert facts_of(run)["calibration"]["maps"] == "maps"
+    calibrated = tmp_path / "calibrated"
+    predict(scripts, run, data, calibrated)
+    with pytest.raises(UserError, match="are calibrated: predict them with --uncal"):
+        calibrate(scripts, run, data, "--probabilities", calibrated)
+
+
+def test_an_ensemble_is_refused_before_any_work(scripts, run, data, tmp_path):
+    ensemble.write(tmp_path, [run])
+    with pytest.raises(UserError, match="is an ensemble"):
+        calibrate(scripts, tmp_path, data)
+    assert not (tmp_path / "calibration").exists()
 
 
 def test_a_dry_run_changes_nothing(scripts, run, data, tmp_path):

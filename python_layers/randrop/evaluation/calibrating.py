@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from randrop.data import Case
 from randrop.errors import UserError
 from randrop.evaluation import calibration, photographs
-from randrop.files import ownership, reading, write_json
+from randrop.files import ownership, reading, schema, write_json
+from randrop.files.documents import Prediction
 from randrop.prediction import networks, predicting
 from randrop.prediction.calibration import Platt, of_facts
 
@@ -34,6 +35,24 @@ def histograms(
     with tempfile.TemporaryDirectory() as work:
         predicting.predict(cases, network, options, Path(work))
         return photographs.pooled(cases, tuple(options.thresholds), Path(work))
+
+
+def check_uncalibrated(root: Path) -> None:
+    """Refuse maps that predict.py calibrated already.
+
+    Raises
+    ------
+    UserError
+        Names the folder.
+    """
+    path = root / "prediction.json"
+    if not path.exists():
+        return
+    record = schema.read_json(path, Prediction, "predict again, or remove the file")
+    if record.get("calibration"):
+        raise UserError(
+            f"the maps in {root} are calibrated: predict them with --uncalibrated"
+        )
 
 
 def fits(found: Histograms) -> dict[str, Platt]:
