@@ -85,10 +85,17 @@ def onehot(t, classes):
 
 
 @few
-@given(shapes, seeds, spreads, st.sampled_from(losses.SCHEDULES), st.booleans())
-def test_random_drop_by_autograd(shape, seed, spread, schedule, ignore):
+@given(
+    shapes,
+    seeds,
+    spreads,
+    st.sampled_from(losses.SCHEDULES),
+    st.booleans(),
+    st.sampled_from(["BY_DIFFICULTY", "UNIFORM", "HARDEST"]),
+)
+def test_random_drop_by_autograd(shape, seed, spread, schedule, ignore, keep):
     x, t = inputs("SigmoidTopKCELoss", shape, seed, spread, ignore=ignore)
-    result = losses.random_drop(x, t, schedule, seed, ignore_label=255)
+    result = losses.random_drop(x, t, schedule, seed, ignore_label=255, keep=keep)
     kept = torch.tensor(result.mask == 1)
     axes = tuple(range(2, x.ndim))
     positives = (kept & torch.tensor(t == 1)).sum(axes, keepdim=True)
@@ -287,6 +294,48 @@ def test_dice_is_nnunets_less_one(shape, seed, spread, background):
     result = losses.dice(x, t, squared=False, include_background=background)
     value = 1 + theirs(y, torch.tensor(t))
     agree("softmax Dice / nnU-Net", result, value, y, 2e-5)
+
+
+@few
+@given(shapes, seeds, spreads, st.sampled_from([0.5, 1.0, 2.0]), st.booleans())
+def test_pm_dice_by_autograd(shape, seed, spread, gamma, sigmoid):
+    """The paper's formula; the weights are cut off from the graph."""
+    activation = "SIGMOID" if sigmoid else "SOFTMAX"
+    x, t = inputs("SoftDiceLoss", shape, seed, spread, {"activation": activation})
+    y = tensor(x)
+    p = torch.sigmoid(y) if sigmoid else torch.softmax(y, 1)
+    truth = torch.tensor(t).double() if sigmoid else onehot(t, shape[1])
+    weight = abs(truth - p.detach()) ** gamma
+    value = dice_by_torch(p, truth, 1.0, True, False, weight)
+    result = losses.dice(x, t, activation, gamma=gamma)
+    agree("PM-Dice / torch", result, value, y, 1e-8)
+
+
+@few
+@given(shapes, seeds, spreads, st.booleans(), st.sampled_from([1, 3, 8]))
+def test_cc_dice_ce_by_autograd(shape, seed, spread, sigmoid, most):
+    """The paper's term of components: the mean over the cells of each class."""
+    activation = "SIGMOID" if sigmoid else "SOFTMAX"
+    x, t = inputs("SoftDiceLoss", shape, seed, spread, {"activation": activation})
+    area = x[0, 0].size
+    cells = np.random.default_rng(seed).integers(0, min(most, area), shape)
+    y = tensor(x)
+    p = torch.sigmoid(y) if sigmoid else torch.softmax(y, 1)
+    truth = torch.tensor(t).double() if sigmoid else onehot(t, shape[1])
+    cross = bce(y, t) if sigmoid else ce(y, t).reshape(t.shape).expand(shape)
+    groups = []
+    for n, c in np.ndindex(*shape[:2]):
+        of_cells = []
+        for cell in np.unique(cells[n, c]):
+            own = torch.tensor(cells[n, c] == cell)
+            q, z = p[n, c][own], truth[n, c][own]
+            overlap = 2 * (q * z).sum() / (q.sum() + z.sum())
+            of_cells.append(1 - overlap + cross[n, c][own].mean())
+        groups.append(torch.stack(of_cells).mean())
+    result = losses.dice(
+        x, t, activation, 0.0, squared=False, weight_cross=1.0, cells=cells
+    )
+    agree("CC-DiceCE / torch", result, torch.stack(groups).mean(), y, 1e-8)
 
 
 @few
