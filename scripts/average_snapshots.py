@@ -24,9 +24,10 @@ EXAMPLES = """\
 The mean of the weights of the last K snapshots often generalises better than the last
 weights alone, if the snapshots lie far enough apart: train with a --snapshot of a
 twentieth of the iterations, for instance. The statistics of batch normalisation are
-computed anew over training patches. RUN then contains averaged.caffemodel with its
-SHA-256, and averaged.json: the iterations, and average precision and FROC of the mean
-and of the last snapshot on the validation photographs. Nothing else in RUN changes.
+computed anew over training patches. RUN, or the folder of --out, then contains
+averaged.caffemodel with its SHA-256, and averaged.json: the iterations, and average
+precision and FROC of the mean and of the last snapshot on the validation photographs.
+Nothing else in RUN changes.
 """
 
 
@@ -42,6 +43,7 @@ def arguments() -> argparse.Namespace:
         default=200,
         help="training batches for the statistics of batch normalisation",
     )
+    add("--out", type=Path, help="folder of the result; default: RUN")
     add(
         "--no-measure",
         action="store_true",
@@ -59,8 +61,9 @@ def main() -> int:
         raise UserError("--batches must be at least 1")
     states = averaging.last_states(run, options.last)
     names = (averaging.NAME, "averaged.sha256", "averaged.json")
-    with output(run, "average_snapshots", names):
-        path = averaging.average(run, states, options.batches)
+    out = options.out.resolve() if options.out else run
+    with output(out, "average_snapshots", names):
+        path = averaging.average(run, states, options.batches, out)
         content: dict[str, Any] = {
             "iterations": [snapshots.iteration_of(state) for state in states],
             "batches": options.batches,
@@ -75,7 +78,7 @@ def main() -> int:
                 found = validation.measure(run, weights, plan.names, plan.gpu)
                 content[what] = found
                 log.info("%s: %s", what, validation.in_words(found))
-        write_json(run / "averaged.json", content)
+        write_json(out / "averaged.json", content)
     log.info(
         "Mean of iterations %s: %s",
         *(", ".join(map(str, content["iterations"])), path),

@@ -13,7 +13,7 @@ import train
 from randrop import cli
 from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
-from randrop.files import output
+from randrop.files import output, ownership
 from randrop.pycaffe import processes
 from randrop.training import cross_validating, running
 from randrop.training.settings import settings_of
@@ -49,6 +49,8 @@ def check(plan: cross_validating.Plan) -> None:
     UserError
         As in scripts/train.py, or for folds that cannot be.
     """
+    # Another's file of that name is no list of folds.
+    ownership.check(plan.out / cross_validating.FOLDS, maker="cross_validate")
     cross_validating.check_folds(plan, cross_validating.splits_of(plan))
     arguments = running.steps_on_photographs(
         *(cross_validating.folder_of(plan, 1), plan.data, plan.lesions, plan.split),
@@ -91,6 +93,12 @@ def main() -> int:
     names = ["summary.json", "summary.md", "ensemble.json", cross_validating.FOLDS]
     names += [f"{cross_validating.POOLED}.json"]
     names += [f"fold{k}/split.json" for k in range(1, plan.folds + 1)]
+    names += [
+        f"{cross_validating.POOLED}/{lesion}/{name}.png"
+        for split in cross_validating.splits_of(plan)
+        for name in split["validation"]
+        for lesion in plan.lesions
+    ]
     written = output(
         options.out, "cross_validate", names, streams=("fold#/*.out", "evaluate.out")
     )

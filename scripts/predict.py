@@ -147,7 +147,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     network.add_argument(
         "--run",
         type=Path,
-        help="output folder of scripts/train.py or scripts/export_model.py, or file of "
+        help="output folder of scripts/train.py, scripts/export_model.py or "
+        "scripts/cross_validate.py (the mean of its networks), or file of "
         "scripts/export_onnx.py; default: our model, unless --deploy is given",
     )
     network.add_argument("--deploy", type=Path, help="network file; default: the run's")

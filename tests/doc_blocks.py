@@ -41,6 +41,13 @@ SMALL = (
         r"(scripts/train\.py (?!.*organs).*)",
         rf"\1 {SHORT} {PATCHES} --snapshot 2 --validate-photographs 1 --threads 1",
     ),
+    # Longer than the training that it extends.
+    (r"(scripts/train\.py .*--iterations 8000.*)", r"\1 --iterations 6"),
+    (
+        r"(scripts/cross_validate\.py .*) -- .*",
+        rf"\1 --folds 2 --jobs 2 -- {SHORT} {PATCHES} --validate-every 0",
+    ),
+    (r"(scripts/average_snapshots\.py .*)", r"\1 --last 2 --batches 2"),
     # A trajectory needs three snapshots.
     (r"(scripts/train\.py .*run-film.*)", r"\1 --snapshot 1"),
     (r"(scripts/compare\.py .*organs.*) -- .*", rf"\1 {COMPARED} {SHORT}"),

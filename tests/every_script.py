@@ -131,6 +131,13 @@ FOLDERS = {
         *("--data", w.organs, "--losses", "cross-entropy", "--out", out),
         *("--costs", "--", *SHORT),
     ),
+    "cross_validate": lambda w, out: (
+        *("--data", w.phantom, "--folds", 2, "--out", out, "--", *SHORT),
+        *("--patch", 32, "--test-iterations", 1, "--validate-every", 0),
+    ),
+    "average_snapshots": lambda w, out: (
+        *("--run", w.run, "--last", 2, "--batches", 1, "--no-measure", "--out", out),
+    ),
     "make_prototxt": lambda w, out: ("--out", out),
     "surface curves": lambda w, out: (
         *("--out", out, "--losses", "focal", "--points", 3, "--seeds", 0),

@@ -51,18 +51,20 @@ def last_states(run: Path, count: int) -> list[Path]:
     return found[count - 1 :: -1]
 
 
-def average(run: Path, states: Sequence[Path], batches: int) -> Path:
-    """Write the mean of snapshots as averaged.caffemodel into their run folder.
+def average(run: Path, states: Sequence[Path], batches: int, out: Path) -> Path:
+    """Write the mean of snapshots as averaged.caffemodel.
 
     Parameters
     ----------
     run : Path
-        Locked by this process.
+        Folder of the training.
     states : sequence of Path
         The .solverstate of each snapshot.
     batches : int
         Training batches over which the statistics of batch normalisation are taken;
         each batch weighs the same.
+    out : Path
+        Receives the weights; locked by this process.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def average(run: Path, states: Sequence[Path], batches: int) -> Path:
     put_mean(net, [reading.read_weights(path, "train again") for path in models])
     if any(layer.type == "BatchNorm" for layer in net.layer):
         _put_statistics(net, _statistics(run, net, batches))
-    path = run / NAME
+    path = out / NAME
     write_bytes(path, net.SerializeToString())
     snapshots.seal(path)
     return path
