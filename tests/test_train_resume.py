@@ -266,3 +266,16 @@ def test_a_run_of_an_older_version_has_the_defaults_of_newer_options(tmp_path):
     assert continuing.same_settings(tmp_path, settings)
     with pytest.raises(UserError, match="lesion_draw 'pixel' -> 'lesion'"):
         continuing.same_settings(tmp_path, settings | {"lesion_draw": "lesion"})
+
+
+def test_what_is_known_of_earlier_parts_stays(tmp_path):
+    """The best snapshot, and every length that the training was planned with."""
+    known = {"iterations": 8, "best": {"iteration": 6}}
+    known["extended"] = [{"iterations": 4, "at": 3}]
+    (tmp_path / "run.json").write_text(json.dumps(known))
+    kept = {name: known[name] for name in ("best", "extended")}
+    assert continuing.history(tmp_path, 8, 6) == kept
+    kept["extended"] = [*known["extended"], {"iterations": 8, "at": 6}]
+    assert continuing.history(tmp_path, 20, 6) == kept
+    (tmp_path / "run.json").write_text(json.dumps({"iterations": 8}))
+    assert continuing.history(tmp_path, 8, 6) == {}

@@ -67,7 +67,21 @@ def is_trained(run: Path, iterations: int) -> bool:
 
 
 def history(run: Path, iterations: int, first: int) -> dict[str, Any]:
-    """Return the lengths that a resumed training was planned with before, if any.
+    """Return what run.json keeps of a training's earlier parts.
+
+    Parameters
+    ----------
+    run : Path
+    iterations : int
+        The length from now on.
+    first : int
+        Where it goes on.
+
+    Returns
+    -------
+    dict
+        `extended`: the earlier lengths, and where they were changed, if they were;
+        `best`: the best snapshot so far, if there is one.
 
     Raises
     ------
@@ -76,13 +90,14 @@ def history(run: Path, iterations: int, first: int) -> dict[str, Any]:
         its only copy.
     """
     old = read_run(run, "train from scratch with --force", ("iterations",))
-    found = old.get("extended", [])
-    if old["iterations"] != iterations:
-        if (run / "final.caffemodel").exists() and first != old["iterations"]:
-            raise UserError(
-                f"{run} cannot be extended: its snapshot of iteration "
-                f"{old['iterations']} is missing or damaged. Start another training "
-                f"with --weights {run / 'final.caffemodel'}"
-            )
-        found = [*found, {"iterations": old["iterations"], "at": first}]
-    return {"extended": found} if found else {}
+    found = {name: old[name] for name in ("extended", "best") if old.get(name)}
+    if old["iterations"] == iterations:
+        return found
+    if (run / "final.caffemodel").exists() and first != old["iterations"]:
+        raise UserError(
+            f"{run} cannot be extended: its snapshot of iteration {old['iterations']} "
+            "is missing or damaged. Start another training with --weights "
+            f"{run / 'final.caffemodel'}"
+        )
+    earlier = {"iterations": old["iterations"], "at": first}
+    return found | {"extended": [*found.get("extended", []), earlier]}
