@@ -47,8 +47,9 @@ are rarer. Use the options of prediction (--flips, ...) that you will predict wi
 EXAMPLES = """\
   calibrate.py --run build/run --data build/data
       on the photographs of the training, checked on those of the validation
-  calibrate.py --run build/final --data build/data --subset all --check all \\
-               --probabilities build/folds/prediction
+  calibrate.py --run build/final --data build/idrid --subset out-of-fold \\
+               --split build/folds/out-of-fold.json --check out-of-fold \\
+               --probabilities build/folds/out-of-fold
       on maps of a cross-validation: training photographs, but none predicted by a
       network that was trained on it
   calibrate.py --run models/mine --data ~/clinic --subset all --check all
@@ -97,10 +98,8 @@ def main(arguments: list[str] | None = None) -> int:
         calibrated=False,
     )
     out = options.out or options.run / "calibration"
-    with (
-        locked(options.run),
-        output(out, "calibrate", ("calibration.png", "calibration.json")),
-    ):
+    files = ("calibration.png", "calibration.json")
+    with locked(options.run), output(out, "calibrate", files):
         found = _histograms(cases, network, how, options.probabilities)
         scalings = calibrating.fits(found)
         if options.check != options.subset:
