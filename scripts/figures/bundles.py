@@ -16,10 +16,7 @@ def bundle(content: Mapping[str, Any]) -> str:
         f"{content['pack_gz_seconds']} s"
     ]
     if "xz_bytes" in content:
-        lines[0] += (
-            f"; {content['xz_bytes'] / 1e6:.0f} MB as `.tar.xz`, made in "
-            f"{content['pack_xz_seconds']} s"
-        )
+        lines[0] += f"; {content['xz_bytes'] / 1e6:.0f} MB as `.tar.xz`"
     lines[0] += "."
     if content.get("same_bytes"):
         lines.append("Made a second time, the archive had the same bytes.")
