@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import small_unet
-from test_onnx import CONV, INPUT, ONE, POOL, SUM, TWO, by_caffe, noise, write
+from onnx_nets import CONV, INPUT, ONE, POOL, SUM, TWO, by_caffe, noise, write
 
 import export_onnx
 from randrop.errors import UserError
