@@ -1,6 +1,7 @@
 """An archive is made of what belongs into it, the same each time, or not at all."""
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -67,6 +68,23 @@ def test_tar_unpacks_an_archive(small, suffix, tmp_path):
     assert (out / "link").resolve() == (out / "bin/program").resolve()
     with tarfile.open(path) as tar:
         assert {member.uname for member in tar} == {""}
+
+
+def test_archives_of_both_kinds_have_the_same_content(small, tmp_path):
+    manifest = {
+        **{"files": [{"size": 3}, {}], "packages": ["a"], "without_licence_text": []},
+        **{"glibc": "2.36", "processor": [], "version": "1"},
+    }
+    (small / "MANIFEST.json").write_text(json.dumps(manifest))
+    paths = [tmp_path / f"small.tar{suffix}" for suffix in archive.COMPRESSIONS]
+    for path in paths:
+        archive.write(small, path, archive.COMPRESSIONS[path.suffix], "name")
+        told = bundle_elsewhere.manifest_of(path)
+        assert (told["unpacked_bytes"], told["files"], told["glibc"]) == (3, 2, "2.36")
+    assert len({bundle_elsewhere.content(path) for path in paths}) == 1
+    (small / "noise").write_bytes(b"")
+    archive.write(small, paths[0], archive.COMPRESSIONS[paths[0].suffix], "name")
+    assert len({bundle_elsewhere.content(path) for path in paths}) == 2
 
 
 def test_the_c_library_is_left_to_the_system():
