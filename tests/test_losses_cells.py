@@ -224,6 +224,20 @@ def test_pm_dice_turns_to_the_pixels_that_are_wrong():
         assert grads[1][right] / grads[1][0] < 0.1 * grads[0][right] / grads[0][0]
 
 
+def test_a_false_alarm_without_lesions_weighs_more_in_a_batch_or_beside_cross_entropy():
+    """Dice of an image without lesions is near 1 whatever is predicted there."""
+    x, t = np.full((2, 1, 20, 20), -6.0), np.zeros((2, 1, 20, 20))
+    t[0, 0, :5] = 1
+    x[0, 0, :5] = 6.0
+    x[1, 0, :10] = 6.0
+    plain, batch, beside = (
+        abs(losses.dice(x, t, "SIGMOID", **options).grad[1, 0, 0, 0])
+        for options in ({}, {"batch": True}, {"weight_cross": 1.0})
+    )
+    assert batch > 10 * plain > 0
+    assert beside > 10 * plain
+
+
 @both
 def test_weight_cross_adds_the_mean_cross_entropy(activation):
     function, x, t, _ = make("SoftDiceLoss", activation, ignored=False)

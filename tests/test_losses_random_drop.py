@@ -229,6 +229,18 @@ def test_groups_with_one_class_give_zero(value, keep):
     assert not result.grad.any()
 
 
+@pytest.mark.parametrize("keep", KEEPS)
+def test_an_image_without_lesions_teaches_only_in_a_group_with_others(keep):
+    x, t = blobs()
+    t[1] = 0
+    for balance, _ in BALANCES:
+        grad = random_drop(x, t, balance=balance, keep=keep).grad
+        assert grad[0].any()
+        assert grad[1].any() == (balance == "BATCH")
+        alone = random_drop(x[1:], t[1:], balance=balance, keep=keep)
+        assert alone.loss == 0
+
+
 def test_no_positive_in_one_channel_leaves_the_others_alone():
     x, t = blobs((1, 3, 20, 20))
     t[0, 1] = 0
