@@ -201,31 +201,31 @@ template <typename Device>
 void OverlapLossLayer<Dtype, WriteTerm>::ForwardOver(
     const randrop::OverlapInput<Dtype>& overlap,
     const vector<Blob<Dtype>*>& bottom, const vector<Blob<Dtype>*>& top) {
-  const int classes = this->images_ * this->classes_;
+  const int groups = this->images_ * this->classes_;
   if (IsByCell(bottom)) {
     CountCells<Device>(*bottom[2]);
   }
-  const int groups = classes * std::max(1, most_);
-  randrop::OverlapSums* sums = sums_.Get<Device, randrop::OverlapSums>(groups);
+  const int terms = groups * std::max(1, most_);
+  randrop::OverlapSums* sums = sums_.Get<Device, randrop::OverlapSums>(terms);
   Sum<Device>(overlap, bottom, sums);
-  int* cells = cells_.Get<Device, int>(classes);
+  int* cells = cells_.Get<Device, int>(groups);
   const randrop::ClassGroups of = {sums, this->images_, this->classes_,
       batch_, include_background_ ? 0 : 1, most_, cells};
   if (IsByCell(bottom)) {
     const randrop::CountCells count = {of, cells};
-    Device::ForEach(classes, count);
+    Device::ForEach(groups, count);
   }
   const randrop::CountClassGroups count = {of};
   randrop::GroupTally* tally = tally_.Get<Device, randrop::GroupTally>(1);
-  Device::Reduce(1, classes, count, tally, &this->loops_);
+  Device::Reduce(1, groups, count, tally, &this->loops_);
   WriteTerm write = term_;
   write.groups = of;
   write.tally = tally;
-  write.terms = terms_.Get<Device, randrop::OverlapTerm<Dtype> >(groups);
-  Device::ForEach(groups, write);
+  write.terms = terms_.Get<Device, randrop::OverlapTerm<Dtype> >(terms);
+  Device::ForEach(terms, write);
   const randrop::SumOverlapTerms<Dtype> sum_terms = {sums, write.terms};
   randrop::GroupedLoss* total = total_.Get<Device, randrop::GroupedLoss>(1);
-  Device::Reduce(1, groups, sum_terms, total, &this->loops_);
+  Device::Reduce(1, terms, sum_terms, total, &this->loops_);
   const randrop::GroupedLoss found = Device::Read(total);
   this->CheckLabel(*bottom[1], found.bad_label);
   top[0]->mutable_cpu_data()[0] = found.loss;
@@ -244,10 +244,9 @@ void OverlapLossLayer<Dtype, WriteTerm>::BackwardOver(
     return;
   }
   const bool by_cell = IsByCell(bottom);
-  const int groups =
-      this->images_ * this->classes_ * std::max(1, most_);
+  const int count = this->images_ * this->classes_ * std::max(1, most_);
   const randrop::OverlapTerms<Dtype> terms = {
-      terms_.Get<Device, randrop::OverlapTerm<Dtype> >(groups),
+      terms_.Get<Device, randrop::OverlapTerm<Dtype> >(count),
       softmax_ ? this->classes_ : 1, std::max(1, most_),
       by_cell ? Device::Data(*bottom[2]) : NULL};
   const Dtype scale = top[0]->cpu_diff()[0];
