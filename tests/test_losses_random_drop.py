@@ -15,6 +15,8 @@ from randrop.losses import (
 )
 from randrop.losses.philox import uniforms
 from randrop.losses.randomdrop import KEEPS
+from randrop.nets.losses import parse_losses
+from randrop.surface.numpy_losses import evaluate, selects
 
 DROPPING = [s for s in SCHEDULES if s != "NONE"]
 BALANCES = [("PER_CHANNEL", 63), ("PER_IMAGE", 189), ("BATCH", 378)]
@@ -363,3 +365,15 @@ def test_bad_shapes_are_named():
         random_drop(x, t[..., :6])
     with pytest.raises(UserError, match="the loss needs N x C x spatial"):
         random_drop(x[0, 0, 0], t[0, 0, 0])
+
+
+@pytest.mark.parametrize("keep", KEEPS)
+def test_a_mask_tells_something_unless_nothing_is_left_out(keep):
+    """HARDEST leaves pixels out, though nothing by chance."""
+    (loss,) = parse_losses(f"random-drop:LOG,keep={keep}", "SIGMOID")
+    x, t = blobs()
+    assert selects(loss)
+    assert loss.drops == (keep != "HARDEST")
+    mask = evaluate([loss], x, t, seed=3, iteration=4).mask
+    np.testing.assert_array_equal(mask, random_drop(x, t, "LOG", 3, 4, keep=keep).mask)
+    assert not selects(*parse_losses("class-balanced", "SIGMOID"))

@@ -62,7 +62,7 @@ def evaluate(
 def selects(loss: Loss) -> bool:
     """Return whether a loss leaves pixels out, so that its mask tells something."""
     known = LAYERS.get(loss.type)
-    none = loss.is_random_drop and not loss.drops
+    none = loss.params.get("schedule_type") == "NONE"
     return known is not None and known.mask and not none
 
 
