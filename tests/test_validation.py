@@ -1,10 +1,12 @@
 """Validation on whole photographs during a training, and the best snapshot."""
 
+import contextlib
 import itertools
 import json
 import signal
 import subprocess
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import every_script
@@ -125,6 +127,36 @@ def test_ctrl_c_stops_a_validation_and_resuming_repeats_it(caffe, phantom, tmp_p
     assert "Traceback" not in said
     plan = validation.Plan(40, 4000, tuple(validation.read(tmp_path)["photographs"]))
     assert validation.pending(tmp_path, plan, 40)
+
+
+def validating(out):
+    """Return whether a process validates a snapshot of a run."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            words = path.read_bytes()
+            if b"validation.main()" in words and str(out).encode() in words:
+                return True
+    return False
+
+
+def test_a_kill_leaves_no_validation_behind(caffe, phantom, tmp_path):
+    more = ("--snapshot", 40, "--validate-every", 40)
+    process = subprocess.Popen(
+        command(phantom, tmp_path, *more, iterations=40000, interval=40000),
+        stderr=subprocess.DEVNULL,
+    )
+    for _ in range(1200):
+        if validating(tmp_path):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("no validation began")
+    process.kill()
+    process.wait()
+    until = time.monotonic() + 10
+    while validating(tmp_path) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not validating(tmp_path)
 
 
 def test_a_validation_that_fails_does_not_stop_the_training(validated, tmp_path):
