@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from randrop.evaluation import calibration as reliability
 from randrop.evaluation import metrics
 from randrop.prediction.maps import LEVELS
 
 DRAWS = 2000
 
-_LIKELY = 0.1
-"""Calibration is measured on the pixels with at least this probability: the others are
+_EDGES = np.arange(1, 11) / 10
+"""Calibration is measured on pixels with a probability of at least 0.1: the others are
 right by being nearly 0, and outnumber them a thousand times."""
 
 
@@ -30,28 +31,20 @@ def calibration(measured: Sequence[Mapping[str, Any]]) -> dict[str, float | None
         `sum_ratio`: the sum of all probabilities, divided by the number of lesion
         pixels; 1 is right. `error`: the expected calibration error, the mean distance
         of probability and share over the pixels with a probability of at least 0.1,
-        ten bins; None if there is none.
+        nine bins; None if there is none.
     """
-    middles, totals, positives = [], [], []
+    levels, counts = [], []
     for own in measured:
         edges = np.append(own["edges"], LEVELS)
-        middles.append((edges[:-1] + edges[1:] - 1) / 2 / (LEVELS - 1))
-        counts = np.sum(list(own["photographs"].values()), axis=0)
-        totals.append(counts.sum(0))
-        positives.append(counts[1])
-    middle, total, positive = map(np.concatenate, (middles, totals, positives))
-    likely = middle >= _LIKELY
-    error = None
-    if total[likely].sum():
-        which = np.minimum((middle[likely] * 10).astype(int), 9)
-        sums = [
-            np.bincount(which, weights=values, minlength=10)
-            for values in (total[likely] * middle[likely], positive[likely])
-        ]
-        error = float(np.abs(sums[0] - sums[1]).sum() / total[likely].sum())
+        levels.append((edges[:-1] + edges[1:] - 1) / 2 / (LEVELS - 1))
+        counts.append(np.sum(list(own["photographs"].values()), axis=0))
+    p, both = np.concatenate(levels), np.concatenate(counts, axis=1)
+    likely = p >= _EDGES[0]
     return {
-        "sum_ratio": float((total * middle).sum() / max(positive.sum(), 1)),
-        "error": error,
+        "sum_ratio": float((p * both.sum(0)).sum() / max(both[1].sum(), 1)),
+        "error": reliability.expected_error(
+            *reliability.binned(_EDGES, p[likely], both[:, likely])
+        ),
     }
 
 

@@ -200,20 +200,9 @@ def _predict(
     children: processes.Children,
     words: Sequence[str],
 ) -> None:
-    path = folder / "predict_test.out"
-    with path.open("w") as stream:
-        status = children.run(
-            [
-                *(sys.executable, str(running.SCRIPTS / "predict.py")),
-                *("--run", str(folder / "run"), "--data", str(place.data)),
-                *("--split", str(split_path(place, run.fold)), *words),
-            ],
-            stdout=stream,
-            stderr=stream,
-        )
-    if status:
-        last = (path.read_text(errors="replace").strip() or "?").splitlines()[-1]
-        raise UserError(f"predict.py ended with {status}: {last} ({path})")
+    given = ["--run", str(folder / "run"), "--data", str(place.data)]
+    given += ["--split", str(split_path(place, run.fold))]
+    running.run_script("predict", [*given, *words], folder, children)
 
 
 @functools.cache
