@@ -1,6 +1,7 @@
 """build_caffe.py touches only its own files in the build folder."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -70,6 +71,23 @@ def test_nothing_in_the_current_folder_is_run(tmp_path, monkeypatch):
     assert python.exists()
     building.check_registered(caffe_root(), sys.executable)
     assert not sorted(tmp_path.glob("*.ran"))
+
+
+@pytest.mark.parametrize("left", ["no pip", "half of pip"])
+def test_an_environment_whose_making_was_killed_is_finished(
+    tmp_path, monkeypatch, left
+):
+    """Else every later run would say that there is no pip."""
+    monkeypatch.setattr(toolchain, "requirements", lambda *_, **__: ["pip"])
+    venv = tmp_path / "venv"
+    options = ["--without-pip"] if left == "no pip" else []
+    subprocess.run([sys.executable, "-m", "venv", *options, venv], check=True)
+    if left == "half of pip":
+        (pip,) = venv.glob("lib/python3.*/site-packages/pip")
+        shutil.rmtree(pip / "_vendor")
+    python = toolchain.make_venv(venv, None, lambda _: None)
+    subprocess.run([python, "-m", "pip", "--version"], check=True)
+    assert (venv / "requirements.sha256").exists()
 
 
 def test_a_build_that_was_moved_says_so(tmp_path):

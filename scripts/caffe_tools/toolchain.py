@@ -197,12 +197,27 @@ def make_venv(venv: Path, python: str | None, say: Callable[[str], None]) -> Pat
             # A partial environment without pip would break every later run.
             shutil.rmtree(venv, ignore_errors=True)
             raise
+    elif not _imports(interpreter, "pip._internal.commands.install"):
+        # Somebody killed the run that was making it. What looks whole stays as it is.
+        for rest in venv.glob("lib/python3*/site-packages/pip*"):
+            if rest.name == "pip" or rest.name.endswith(".dist-info"):
+                shutil.rmtree(rest)
+        run_quietly(
+            [str(interpreter), "-I", "-m", "ensurepip", "--upgrade", "--default-pip"],
+            f"{venv} has no whole pip. Delete that folder, and run this again",
+        )
     run_quietly(
         [str(interpreter), "-I", "-m", "pip", "install", "-q", *wanted],
         "cannot install the Python packages of pyproject.toml",
     )
     stamp.write_text(digest)
     return interpreter
+
+
+def _imports(interpreter: Path, module: str) -> bool:
+    """Return whether an interpreter can import a module."""
+    command = [str(interpreter), "-I", "-c", f"import {module}"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def install_judges(folder: Path, python: Path, say: Callable[[str], None]) -> None:
