@@ -12,6 +12,7 @@ import _start  # noqa: F401
 
 from randrop import cli
 from randrop.data import Case, check_lesions, read_dataset
+from randrop.data.cases import STRUCTURES
 from randrop.data.folders import IMAGE_SUFFIXES, files
 from randrop.errors import UserError
 from randrop.prediction import listing, model, networks, predicting
@@ -57,6 +58,16 @@ EXAMPLES = """\
 def main(arguments: list[str] | None = None) -> int:
     """Predict and write; return 0."""
     options = _parse(arguments)
+    swallowed = [
+        word
+        for word in options.lesions or ()
+        if word not in STRUCTURES and Path(word).exists()
+    ]
+    if swallowed and not options.photos:
+        raise UserError(
+            f"--lesions takes {swallowed[0]} for a lesion type: put the photographs "
+            "before --lesions"
+        )
     network = networks.trained(
         options.run, options.deploy, options.weights, options.lesions or ()
     )

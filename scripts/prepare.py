@@ -4,11 +4,13 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import logging
+import shlex
 from pathlib import Path
 
 import _start  # noqa: F401
 
 from randrop import cli
+from randrop.data.cases import LESIONS
 from randrop.data.contact_sheet import contact_sheet
 from randrop.data.layouts import LAYOUTS, read_groups
 from randrop.data.prepare import Settings, prepare
@@ -79,11 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
                 *(line["lesions"], line["share"]),
             )
     log.info("Look at %s", out / "contact.png")
-    if found:
+    if set(found) & set(LESIONS):
         log.info(
             "Train: train.py --data %s --lesions %s --out build/run",
-            out,
-            " ".join(found),
+            shlex.quote(str(out)),
+            " ".join(name for name in found if name in LESIONS),
         )
     else:
         log.warning(

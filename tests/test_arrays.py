@@ -188,6 +188,13 @@ def test_files_that_do_not_fit_are_computed_and_reported(copy, caplog, harm, rea
     assert f"1 of 3 arrays of this set are not used ({path}: " in caplog.text
     assert reason in caplog.text
     assert "prepare.py --arrays again" in caplog.text
+    if reason == "is damaged":
+        remove = f"remove {path.name} and {path.stem}.npz"
+        assert remove in caplog.text
+        path.unlink(missing_ok=True)
+        path.with_suffix(".npz").unlink()
+        written(copy)
+        assert all(is_mapped(case.pixels) for case in patches_of(copy)[0].ready)
     shutil.rmtree(copy / "arrays")
     for one, other in zip(patches, patches_of(copy)[1], strict=True):
         np.testing.assert_array_equal(one[0], other[0])

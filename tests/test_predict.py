@@ -175,6 +175,22 @@ def test_scale_keeps_the_size_of_the_photograph(predict, run, data, tmp_path):
         predict("--run", run, "--out", tmp_path, "--scale", "2", photo)
 
 
+@pytest.mark.parametrize("scale", ["1e-9", "0.001"])
+def test_a_scale_that_leaves_nothing_is_refused(predict, run, data, tmp_path, scale):
+    photo = next((data / "images").iterdir())
+    with pytest.raises(UserError, match="give a larger --scale"):
+        predict("--run", run, "--scale", scale, "--out", tmp_path / "out", photo)
+
+
+def test_photographs_behind_lesions_are_named(predict, run, data, tmp_path):
+    """The list of types swallows them; the remedy works."""
+    photo = next((data / "images").iterdir())
+    rest = ["--run", run, "--out", tmp_path / "out", *TILES]
+    with pytest.raises(UserError, match="put the photographs before --lesions"):
+        predict(*rest, "--lesions", "MA", photo)
+    assert predict(*rest, photo, "--lesions", "MA") == 0
+
+
 def test_flips_are_the_mean_of_four_mirrored_predictions(predict, run, data, tmp_path):
     """Of mirrored photographs, in one tile, whose border reflects like the field's."""
     photo = cv2.imread(str(data / "images" / "eye0.png"))

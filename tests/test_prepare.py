@@ -73,6 +73,28 @@ def test_red_is_red(tmp_path):
     assert np.abs(centre - (200, 60, 20)).max() < 12
 
 
+@pytest.mark.parametrize("level", [0, 255])
+def test_a_photograph_that_shows_nothing_is_named(tmp_path, level):
+    folder(tmp_path / "in")
+    Image.new("RGB", SIZE[::-1], (level,) * 3).save(tmp_path / "in/images/eye1.jpg")
+    with pytest.raises(UserError, match=r"eye1\.jpg shows nothing"):
+        made(tmp_path / "in", tmp_path / "out")
+
+
+def test_the_last_line_can_be_pasted(tmp_path):
+    source = folder(tmp_path / "in")
+    mask(source / "masks/OD" / "eye0_OD.png", (60, 80), (75, 101))
+    out = tmp_path / "two words"
+    script = REPOSITORY / "scripts/prepare.py"
+    result = subprocess.run(
+        [sys.executable, script, "folder", source, out, "--width", "100"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"--data '{out}' --lesions MA --out" in result.stderr.splitlines()[-1]
+
+
 def test_a_prepared_set_trains(tmp_path):
     made(folder(tmp_path / "in"), tmp_path / "out")
     source = PatchSource(
@@ -273,8 +295,9 @@ def test_a_source_that_breaks_takes_nothing_from_a_finished_set(tmp_path):
 
 def test_a_full_disk_is_named_and_leaves_no_set(small_disk, tmp_path):
     source, out = folder(tmp_path / "in"), small_disk(60_000) / "out"
-    with pytest.raises(UserError, match="cannot"):
+    with pytest.raises(UserError, match=r"is full after \d of 5 .*free some") as error:
         made(source, out)
+    assert "Repair" not in str(error.value)
     assert not out.exists()
 
 

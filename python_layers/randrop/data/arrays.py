@@ -219,7 +219,7 @@ def _mapped(
         with np.load(table) as stored:
             index = {key: stored[key] for key in stored.files if key != "about"}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        return None, {}, f"it is damaged ({error})"
+        return None, {}, _damaged(case, error)
     if pixels.shape != (*case.size(), 4) or pixels.dtype != np.uint8:
         return None, {}, f"it holds {pixels.dtype} of shape {pixels.shape}"
     return pixels, index, ""
@@ -266,5 +266,10 @@ def _why_unfit(case: Case, table: Path) -> str:
     except FileNotFoundError:
         return "it is not there"
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        return f"it is damaged ({error})"
+        return _damaged(case, error)
     return ""
+
+
+def _damaged(case: Case, error: Exception) -> str:
+    names = " and ".join(path.name for path in _paths(case))
+    return f"it is damaged ({error}): remove {names}"

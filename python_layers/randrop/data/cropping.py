@@ -22,9 +22,13 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If a file is damaged, or is not a mask at all.
+        If a file is damaged or is not a mask at all, or the photograph shows nothing.
     """
     image = case.image()
+    if image.min() == image.max():
+        raise UserError(
+            f"{case.image_path} shows nothing: all its pixels are {image.min()}"
+        )
     types = [name for name in STRUCTURES if name in case.mask_paths]
     masks = case.masks(types) if types else np.zeros((0, *image.shape[:2]), np.uint8)
     inside = field_of_view(image)

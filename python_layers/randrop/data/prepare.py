@@ -1,6 +1,7 @@
 """Preparing a data set as distributed: split, resumable work, manifest."""
 
 import dataclasses
+import errno
 import hashlib
 import logging
 import shutil
@@ -27,6 +28,9 @@ from randrop.files.locks import locked
 from randrop.pycaffe import processes
 
 log = logging.getLogger("randrop")
+
+_NO_SPACE = "no space"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 VERSION = 1
 """Rises when the same settings give other files."""
@@ -239,6 +243,11 @@ def _all_prepared(
                 errors.append(error)
             else:
                 facts[case.name] = found
+    if _NO_SPACE in errors:
+        raise UserError(
+            f"the disk of {half.parent} is full after {len(facts)} of {len(cases)} "
+            "photographs: free some disk space, and run the same command again"
+        )
     if errors:
         raise UserError(
             f"{len(errors)} of {len(cases)} photographs cannot be used:\n"
@@ -268,6 +277,9 @@ def _prepared(arguments: tuple[Case, Path, int]) -> tuple[dict, str]:
         if (half / FOLDER).is_dir():
             write_arrays(_as_prepared(case, half))
     except (UserError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if getattr(cause, "errno", None) in _FULL:
+            return {}, _NO_SPACE
         return {}, str(error)
     return facts, ""
 

@@ -150,6 +150,7 @@ def _write(
         try:
             image = case.image()
             scale = scale_of(case.name, image, options, network)
+            _check_size(case, image, scale, loaded)
             probability = probability_of(image, scale, loaded, options)
         except UserError as error:
             record["failed"][case.name] = str(error)
@@ -179,6 +180,23 @@ def _write(
         raise UserError(
             f"{len(record['failed'])} of {len(cases)} photograph(s) failed; {done} "
             f"are done in {out}. Repair or remove:\n  {names}"
+        )
+
+
+def _check_size(
+    case: Case, image: np.ndarray, scale: float, network: inference.Network
+) -> None:
+    """Refuse a scale that leaves less than one cell of the network.
+
+    Raises
+    ------
+    UserError
+    """
+    height, width = (round(side * scale) for side in image.shape[:2])
+    if scale != 1 and min(height, width) < network.stride:
+        raise UserError(
+            f"{case.image_path}: scale {scale:g} leaves {width} x {height} pixels; the "
+            f"network needs {network.stride} along each side: give a larger --scale"
         )
 
 
