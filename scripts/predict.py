@@ -3,6 +3,7 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from randrop.data import Case, check_lesions, read_dataset
 from randrop.data.cases import STRUCTURES
 from randrop.data.folders import IMAGE_SUFFIXES, files
 from randrop.errors import UserError
+from randrop.files import ownership
 from randrop.prediction import listing, model, networks, predicting
 
 log = logging.getLogger("randrop")
@@ -117,7 +119,9 @@ def _photographs(paths: Sequence[str]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        inside = sorted(files(path, IMAGE_SUFFIXES).values())
+        # Pictures of an earlier prediction into the same folder are no photographs.
+        own = functools.partial(ownership.is_ours, top=path)
+        inside = sorted(files(path, IMAGE_SUFFIXES, own).values())
         if not inside:
             raise UserError(
                 f"{path} contains no photograph ({', '.join(IMAGE_SUFFIXES)}); folders "

@@ -16,8 +16,8 @@ from randrop.data.patch_options import MORE_DEFAULTS, Options, check_more
 from randrop.data.patches import PatchSource
 from randrop.errors import UserError
 from randrop.files import ownership, replacing
-from randrop.report.patch_sheet import patch_sheet
-from randrop.training.patch_arguments import add_patch_arguments
+from randrop.report.patch_sheet import LARGEST, patch_sheet, sheet_size
+from randrop.training.patch_arguments import add_patch_arguments, weights_of
 
 log = logging.getLogger("randrop")
 
@@ -39,17 +39,27 @@ def main(arguments: list[str] | None = None) -> int:
     """Draw and write; return 0."""
     options = _parse(arguments)
     check_lesions(options.lesions)
-    if min(options.patch, options.number) < 1:
-        raise UserError("--patch and --number must be at least 1")
-    if options.out.suffix.lower() not in (".png", ".jpg"):
+    if min(options.patch, options.number, options.columns) < 1:
+        raise UserError("--patch, --number and --columns must be at least 1")
+    if options.seed < 0:
+        raise UserError(f"--seed is {options.seed}: give a number of at least 0")
+    if options.out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UserError(f"--out {options.out}: give a name that ends in .png or .jpg")
+    width, height = sheet_size(options.patch, options.number, options.columns)
+    if max(width, height) > LARGEST:
+        raise UserError(
+            f"the picture would have {width} x {height} pixels, more than {LARGEST} "
+            "along a side: give smaller --patch, --number or --columns"
+        )
     ownership.check(options.out)
     more = {name: getattr(options, name) for name in MORE_DEFAULTS}
     check_more({"lesion_share": options.lesion_share, **more})
+    weights = weights_of(options.lesion_weights, options.lesions)
     own = Options(
         tuple(options.lesions),
         options.patch,
         options.lesion_share,
+        lesion_weights=weights and tuple(weights.get(x, 1.0) for x in options.lesions),
         seed=options.seed,
         **more,
     )
@@ -74,6 +84,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=cli.finite,
         default=0.5,
         help="share of patches centred on a lesion",
+    )
+    add(
+        "--lesion-weights",
+        nargs="+",
+        metavar="TYPE=W",
+        help="relative frequency of each type among these patches; default: 1",
     )
     add_patch_arguments(parser)
     add("--seed", type=int, default=1, help="seed of the training")

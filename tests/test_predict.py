@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import small_unet
+from PIL import Image
 
 from randrop.data import field_of_view, network_input, read_dataset
 from randrop.errors import UserError
@@ -189,6 +190,28 @@ def test_photographs_behind_lesions_are_named(predict, run, data, tmp_path):
     with pytest.raises(UserError, match="put the photographs before --lesions"):
         predict(*rest, "--lesions", "MA", photo)
     assert predict(*rest, photo, "--lesions", "MA") == 0
+
+
+def test_a_turned_photograph_is_said(predict, run, data, tmp_path, caplog):
+    photo, exif = tmp_path / "turned.jpg", Image.Exif()
+    exif[274] = 6
+    with Image.open(data / "images" / "eye0.png") as image:
+        image.save(photo, exif=exif)
+        size = image.size
+    predict("--run", run, "--out", tmp_path / "out", *TILES, photo)
+    assert "turned.jpg: viewers turn it" in caplog.text
+    listed = json.loads((tmp_path / "out/turned.json").read_text())
+    assert (listed["width"], listed["height"]) == size
+
+
+def test_a_folder_that_is_its_own_output_is_predicted_again(
+    predict, run, data, tmp_path
+):
+    Image.open(data / "images" / "eye0.png").save(tmp_path / "eye.jpg")
+    for _ in range(2):
+        predict("--run", run, "--out", tmp_path, *TILES, tmp_path)
+    record = json.loads((tmp_path / "prediction.json").read_text())
+    assert list(record["seconds"]) == ["eye"]
 
 
 def test_flips_are_the_mean_of_four_mirrored_predictions(predict, run, data, tmp_path):

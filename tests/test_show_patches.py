@@ -37,6 +37,7 @@ def test_a_patch_is_drawn_plain_and_with_outlines_around_its_lesions():
 def test_the_script_draws_the_patches_of_the_training(phantom, tmp_path):
     out = tmp_path / "patches.png"
     words = ("--patch", 32, "--number", 5, "--columns", 2, "--paste", 1, "--seed", 3)
+    words += ("--lesion-weights", "HE=5")
     result = subprocess.run(
         [sys.executable, SCRIPT, "--data", phantom, "--out", out, *map(str, words)],
         capture_output=True,
@@ -44,7 +45,7 @@ def test_the_script_draws_the_patches_of_the_training(phantom, tmp_path):
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    options = Options(("MA", "HE"), 32, paste=1.0, seed=3)
+    options = Options(("MA", "HE"), 32, lesion_weights=(1.0, 5.0), paste=1.0, seed=3)
     source = PatchSource(read_dataset(phantom), "train", options)
     patches = [source.patch(k) for k in range(5)]
     expected = patch_sheet(patches, ("MA", "HE"), 255, 2)
@@ -53,7 +54,11 @@ def test_the_script_draws_the_patches_of_the_training(phantom, tmp_path):
 
 def test_options_that_cannot_be_are_named(phantom, tmp_path):
     for words, message in (
-        (("--number", "0"), "--patch and --number must be at least 1"),
+        (("--number", "0"), "--number and --columns must be at least 1"),
+        (("--columns", "-3"), "--number and --columns must be at least 1"),
+        (("--seed", "-1"), "--seed is -1"),
+        (("--patch", "1000000"), "more than 65500 along a side"),
+        (("--lesion-weights", "EX=2"), "--lesion-weights EX=2"),
         (("--out", "a.gif"), "a.gif: give a name that ends in .png or .jpg"),
         (("--healthy-share", "0.7"), "together more than all patches"),
     ):

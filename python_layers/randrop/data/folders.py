@@ -1,7 +1,7 @@
 """Folders and files of data sets: finding them by name, each name once."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from randrop.data.cases import Case
@@ -58,7 +58,11 @@ def tell_of_count(what: str, found: int, distributed: int) -> None:
         )
 
 
-def files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
+def files(
+    folder: Path,
+    suffixes: tuple[str, ...],
+    skip: Callable[[Path], bool] = lambda path: False,
+) -> dict[str, Path]:
     """Return the files of a folder by their stems.
 
     Skips names with a leading dot: temporary files, macOS resource forks.
@@ -66,7 +70,9 @@ def files(folder: Path, suffixes: tuple[str, ...]) -> dict[str, Path]:
     paths = [
         path
         for path in sorted(folder.iterdir())
-        if path.suffix.lower() in suffixes and not path.name.startswith(".")
+        if path.suffix.lower() in suffixes
+        and not path.name.startswith(".")
+        and not skip(path)
     ]
     check_unique((path.stem, path) for path in paths)
     return {path.stem: path for path in paths}

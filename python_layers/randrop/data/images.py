@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from randrop.errors import UserError
 from randrop.files.reading import check_regular
@@ -20,6 +20,18 @@ def image_size(path: Path) -> tuple[int, int]:
     """
     with _opened(path) as image:
         return image.height, image.width
+
+
+def is_turned(path: Path) -> bool:
+    """Return whether viewers turn or mirror a photograph, by its EXIF orientation.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or not an image.
+    """
+    with _opened(path) as image:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) != 1
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -129,7 +141,7 @@ def _opened(path: Path) -> Image.Image:
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read as an image ({error}): copy it again from its "
-            "source, or remove it"
+            "source, save it with 8 bits per channel, or remove it"
         ) from error
 
 

@@ -17,6 +17,7 @@ from randrop.data import (
     network_input,
     rescale_image,
 )
+from randrop.data.images import is_turned
 from randrop.errors import UserError
 from randrop.files import output, reading, write_json
 from randrop.prediction import inference, lesion_list, listing, maps, networks, tiles
@@ -149,6 +150,12 @@ def _write(
         start = time.perf_counter()
         try:
             image = case.image()
+            if options.lists and is_turned(case.image_path):
+                log.warning(
+                    "%s: viewers turn it by its EXIF orientation; places and picture "
+                    "are those of the stored pixels",
+                    case.image_path,
+                )
             scale = scale_of(case.name, image, options, network)
             _check_size(case, image, scale, loaded)
             probability = probability_of(image, scale, loaded, options)

@@ -13,6 +13,17 @@ _GREY, _PER_DEVIATION = 128, 22
 """The level of an input of 0, and of one standard deviation of the local contrast."""
 
 
+LARGEST = 65500
+"""Pixels along a side that a JPEG can have."""
+
+
+def sheet_size(side: int, count: int, columns: int) -> tuple[int, int]:
+    """Return width and height of the picture of so many patches, in pixels."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    return columns * (2 * side + GAP) + GAP, rows * (side + GAP) + GAP + TEXT
+
+
 def patch_sheet(
     patches: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]],
     lesions: Sequence[str],
@@ -39,11 +50,8 @@ def patch_sheet(
     """
     side = patches[0][0].shape[1]
     columns = min(columns, len(patches))
-    rows = -(-len(patches) // columns)
     step = 2 * side + GAP
-    sheet = Image.new(
-        "RGB", (columns * step + GAP, rows * (side + GAP) + GAP + TEXT), "white"
-    )
+    sheet = Image.new("RGB", sheet_size(side, len(patches), columns), "white")
     legend(ImageDraw.Draw(sheet), lesions)
     for k, (image, label) in enumerate(patches):
         x, y = GAP + k % columns * step, TEXT + GAP + k // columns * (side + GAP)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from randrop import cli
 from randrop.data.patch_options import DRAWS, MORE_DEFAULTS
+from randrop.errors import UserError
 
 
 def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,3 +65,26 @@ def add_patch_arguments(parser: argparse.ArgumentParser) -> None:
         help="add noise of at most this standard deviation, in those of the "
         "photograph's local contrast",
     )
+
+
+def weights_of(given: list[str] | None, lesions: list[str]) -> dict[str, float] | None:
+    """Parse --lesion-weights.
+
+    Raises
+    ------
+    UserError
+        If an entry is not a weight for one of the types.
+    """
+    found = {}
+    for word in given or ():
+        lesion, _, value = word.partition("=")
+        try:
+            found[lesion] = float(value)
+        except ValueError:
+            found[lesion] = -1.0
+        if lesion not in lesions or not 0 <= found[lesion] < float("inf"):
+            raise UserError(
+                f"--lesion-weights {word}: give TYPE=W with a type from "
+                f"{', '.join(lesions)} and a number of at least 0"
+            )
+    return found or None

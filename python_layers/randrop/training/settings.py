@@ -14,6 +14,7 @@ from randrop.data.set_statistics import frequency
 from randrop.errors import UserError
 from randrop.nets.losses import activation_of
 from randrop.training import prototxts, snapshots, validation
+from randrop.training.patch_arguments import weights_of
 
 log = logging.getLogger("randrop")
 
@@ -112,7 +113,7 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
             "--net explog3d is for volumes: use unet or lseg for photographs"
         )
     settings["net"] = options.net or "unet"
-    settings["lesion_weights"] = _weights(options.lesion_weights, options.lesions)
+    settings["lesion_weights"] = weights_of(options.lesion_weights, options.lesions)
     if options.activation is None:
         settings["activation"] = activation_of(options.loss)
     if options.test_iterations is None:
@@ -173,29 +174,6 @@ def _validate_every(options: argparse.Namespace) -> int:
         snapshot,
         options.iterations,
     )
-
-
-def _weights(given: list[str] | None, lesions: list[str]) -> dict[str, float] | None:
-    """Parse --lesion-weights.
-
-    Raises
-    ------
-    UserError
-        If an entry is not a weight for one of the types.
-    """
-    found = {}
-    for word in given or ():
-        lesion, _, value = word.partition("=")
-        try:
-            found[lesion] = float(value)
-        except ValueError:
-            found[lesion] = -1.0
-        if lesion not in lesions or not 0 <= found[lesion] < float("inf"):
-            raise UserError(
-                f"--lesion-weights {word}: give TYPE=W with a type from "
-                f"{', '.join(lesions)} and a number of at least 0"
-            )
-    return found or None
 
 
 def _labelled(options: argparse.Namespace, settings: dict[str, Any]) -> None:
