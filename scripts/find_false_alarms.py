@@ -4,6 +4,7 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import logging
+import shlex
 from pathlib import Path
 
 import _start  # noqa: F401
@@ -56,8 +57,16 @@ def main(arguments: list[str] | None = None) -> int:
             "%s: %d false alarms of at least %g in %d photographs",
             *(lesion, count, options.least, len(cases)),
         )
+    if not any(own["alarms"] for own in found["photographs"].values()):
+        raise UserError(
+            f"there is no false alarm of at least {options.least:g}: give a smaller "
+            "--least; nothing was written"
+        )
     write_json(options.out, found)
-    log.info("Train: train.py --false-alarms %s --false-alarm-share 0.2", options.out)
+    log.info(
+        "Train: train.py --false-alarms %s --false-alarm-share 0.2",
+        shlex.quote(str(options.out)),
+    )
     return 0
 
 

@@ -76,6 +76,17 @@ def test_the_most_probable_ones_are_kept(phantom, tmp_path):
     assert [round(a["probability"], 2) for a in alarms] == [0.6, 0.5]
 
 
+def test_none_at_all_is_said_before_a_training_finds_it(phantom, tmp_path):
+    cases = read_dataset(phantom).subset("train")
+    write(tmp_path / "maps", blank_maps(tmp_path, cases))
+    out = tmp_path / "alarms.json"
+    words = ("--probabilities", tmp_path / "maps", "--data", phantom, "--out", out)
+    result = script(*words, "--lesions", "MA", "HE")
+    assert result.returncode == 2
+    assert "no false alarm of at least 0.1: give a smaller --least" in result.stderr
+    assert not out.exists()
+
+
 def script(*words):
     return subprocess.run(
         [sys.executable, SCRIPT, *map(str, words)],

@@ -130,7 +130,7 @@ def test_false_alarms_of_other_files_are_refused(tmp_path):
 # --- Pasting
 
 
-def write_grey(folder, name, lesions, disc=None):
+def write_grey(folder, name, lesions, more=None):
     """Write a grey photograph with dark dots of 5 x 5 pixels at (x, y)."""
     rng = np.random.default_rng(len(name))
     image = np.full((SIDE, SIDE, 3), 150.0) + rng.normal(0, 3, (SIDE, SIDE, 3))
@@ -143,20 +143,20 @@ def write_grey(folder, name, lesions, disc=None):
         folder / "images" / f"{name}.png"
     )
     masks = {"MA": mask}
-    if disc is not None:
-        masks["OD"] = disc.astype(np.uint8) * 255
+    for structure, there in (more or {}).items():
+        masks[structure] = there.astype(np.uint8) * 255
     for lesion, content in masks.items():
         (folder / "masks" / lesion).mkdir(parents=True, exist_ok=True)
         Image.fromarray(content).save(folder / "masks" / lesion / f"{name}.png")
 
 
-@pytest.fixture
-def dots(tmp_path):
-    """A photograph with three lesions, one without and with a disc, one more."""
-    disc = np.zeros((SIDE, SIDE), bool)
-    disc[:, : SIDE // 2] = True
+@pytest.fixture(params=["OD", "EX"])
+def dots(request, tmp_path):
+    """A photograph with three lesions, one without and with other things, one more."""
+    half = np.zeros((SIDE, SIDE), bool)
+    half[:, : SIDE // 2] = True
     write_grey(tmp_path / "set", "source", [(60, 60), (200, 90), (120, 250)])
-    write_grey(tmp_path / "set", "target", [], disc)
+    write_grey(tmp_path / "set", "target", [], {request.param: half})
     write_grey(tmp_path / "set", "validation", [(60, 60)])
     (tmp_path / "set/split.json").write_text(
         json.dumps({"train": ["source", "target"], "validation": ["validation"]})
@@ -188,7 +188,7 @@ def test_pasted_lesions_are_dark_where_their_label_is(dots):
     assert lesions / 12 == pytest.approx(3, abs=1.2)
 
 
-def test_pasted_lesions_keep_off_the_disc_and_the_frame(dots):
+def test_pasted_lesions_keep_off_disc_other_lesions_and_frame(dots):
     options = {"lesions": ("MA",), "patch": 128, "augment": False, "paste": 3.0}
     patches = source(dots, **options, lesion_share=0.0, healthy_share=1.0)
     for k in range(12):

@@ -25,14 +25,15 @@ class Piece(NamedTuple):
     label : float32 (C, S, S)
     inside : bool (S, S)
         Field of view.
-    disc : bool (S, S)
-        Optic disc; false everywhere if no mask has it.
+    taken : bool (S, S)
+        Lesions of the types that are not trained, and the optic disc, where masks show
+        them.
     """
 
     image: NDArray[np.uint8]
     label: NDArray[np.float32]
     inside: NDArray[np.bool_]
-    disc: NDArray[np.bool_]
+    taken: NDArray[np.bool_]
 
 
 Cut = Callable[[Arrays, NDArray, int], Piece]
@@ -56,7 +57,8 @@ def pasted(
     Their number is a Poisson variable. Type, photograph and lesion are drawn as those
     of patches near a lesion are, each lesion of the photograph equally often. A lesion
     comes rotated, scaled and mirrored, with a margin around it, and lies inside the
-    field of view, on no other lesion, and not on the optic disc where a mask shows it.
+    field of view, on no lesion of any type, and not on the optic disc, where masks
+    show them.
     Its label comes along, with that of all that lies in the margin. Lesions larger
     than half of the patch, and those that find no room, are left out.
 
@@ -117,7 +119,7 @@ def _blended(
     left, top, width, height = cv2.boundingRect(region)
     box = (slice(top, top + height), slice(left, left + width))
     region = region[box]
-    free = piece.inside & ~piece.disc & ~(piece.label == 1).any(axis=0)
+    free = piece.inside & ~piece.taken & ~(piece.label == 1).any(axis=0)
     room = np.array(free.shape) - region.shape
     for _ in range(_TRIES):
         y, x = rng.integers(room + 1)

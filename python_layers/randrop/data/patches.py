@@ -18,9 +18,6 @@ from randrop.data.places import Places
 _COVERED = 0.35
 _SOLID = 200
 
-DISC = "OD"
-"""Lesions are not pasted there."""
-
 
 class PatchSource:
     """Cuts patches from the cases of a subset.
@@ -43,9 +40,11 @@ class PatchSource:
     def __init__(self, dataset: Dataset, subset: str, options: Options) -> None:
         check_more(vars(options))
         self.options = options
+        # Lesions are pasted neither on the optic disc nor on others.
+        self.others = [s for s in STRUCTURES if s not in options.lesions]
         structures = options.lesions
-        if options.paste and DISC not in structures:
-            structures = (*structures, DISC)
+        if options.paste:
+            structures = (*structures, *self.others)
         by_lesion = bool(options.paste) or options.lesion_draw == "lesion"
         self.ready = arrays_of(dataset.subset(subset), structures, by_lesion)
         name = f"subset '{subset}' of {dataset.root}"
@@ -104,7 +103,7 @@ class PatchSource:
             borderValue=(ZERO,) * 4,
         )[..., :3]
         bits = [STRUCTURES.index(lesion) for lesion in options.lesions]
-        more = [STRUCTURES.index(DISC)] if options.paste else []
+        more = [STRUCTURES.index(s) for s in self.others] if options.paste else []
         *covered, inside = self._masks(case, matrix, side, [*bits, *more, FIELD])
         covered = [mask >= _SOLID * _COVERED for mask in covered]
         label = np.empty((len(bits), side, side), np.float32)
@@ -113,8 +112,8 @@ class PatchSource:
             if lesion in case.unknown:
                 label[c] = options.ignore_label
         label[:, inside == 0] = options.ignore_label
-        disc = covered[-1] if more else np.zeros((side, side), bool)
-        return Piece(np.ascontiguousarray(image), label, inside > 0, disc)
+        taken = np.any(covered[len(bits) :], axis=0) & np.ones((side, side), bool)
+        return Piece(np.ascontiguousarray(image), label, inside > 0, taken)
 
     def _masks(
         self, case: Arrays, matrix: np.ndarray, side: int, bits: Sequence[int]
