@@ -16,7 +16,7 @@ from randrop.data import Case, check_lesions, read_dataset
 from randrop.errors import UserError
 from randrop.evaluation import operating, photographs
 from randrop.files import output, schema, write_bytes, write_json
-from randrop.files.documents import Prediction
+from randrop.files.documents import Prediction, read_run
 from randrop.prediction import listing, maps
 from randrop.report import measured_figures, page, pictures, precision_recall
 
@@ -65,6 +65,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Evaluate and write; return 0."""
     options = _parse(arguments)
     out, root = options.out, options.probabilities
+    if not root.is_dir():
+        raise UserError(
+            f"{root} is not a folder: give the output folder of scripts/predict.py"
+        )
+    if options.run:
+        # Minutes of measuring come before the report that needs it.
+        read_run(options.run, "give the output folder of train.py, or omit --run")
     prediction = _prediction(root)
     lesions = options.lesions or prediction.get("lesions")
     if not lesions:

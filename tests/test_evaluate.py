@@ -208,12 +208,12 @@ def test_a_run_without_training_is_refused(evaluate, data, tmp_path):
     arguments = ("--probabilities", root, "--data", data, "--lesions", "MA")
     with pytest.raises(UserError, match=r"run\.json is missing"):
         evaluate(*arguments, "--run", tmp_path / "none", "--out", tmp_path / "out")
-    assert not (tmp_path / "out" / "metrics.json").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_bad_input_ends_with_status_two_and_one_sentence(data, tmp_path):
     command = [sys.executable, SCRIPTS / "evaluate.py", "--data", data]
-    command += ["--probabilities", tmp_path / "none", "--lesions", "MA"]
+    command += ["--probabilities", tmp_path / "none"]
     command += ["--out", tmp_path / "out"]
     child = subprocess.run(command, capture_output=True, text=True)
     assert child.returncode == 2

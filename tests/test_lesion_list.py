@@ -14,7 +14,7 @@ from randrop.data.cases import NAMES
 from randrop.data.colours import COLOURS
 from randrop.errors import UserError
 from randrop.prediction.lesion_list import called, lesions_in
-from randrop.prediction.listing import caption
+from randrop.prediction.listing import caption, smallest
 from randrop.prediction.overlay import outlined, with_legend
 
 
@@ -44,6 +44,11 @@ def test_each_type_has_its_threshold():
     found = lesions_in(scene(), {"MA": 0.3, "HE": 0.85})
     assert [one["type"] for one in found] == ["MA", "MA", "MA"]
     assert lesions_in(scene(), {"MA": 0.95, "HE": 0.95}) == []
+
+
+@pytest.mark.parametrize("words", [["MA=5", "2"], ["2", "MA=9", "MA=5"]])
+def test_a_value_for_a_type_has_priority_in_any_order(words):
+    assert smallest(words, ("MA", "HE")) == {"MA": 5, "HE": 2}
 
 
 def test_smaller_lesions_are_left_out_by_type():

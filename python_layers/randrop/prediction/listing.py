@@ -50,7 +50,8 @@ def by_type(
     Parameters
     ----------
     words : sequence of str
-        As on the command line; a later one replaces an earlier one.
+        As on the command line. A value for a type has priority over one for all; of
+        others, a later one replaces an earlier one.
     lesions : sequence of str
         The types that may be named.
     option, wanted : str
@@ -69,7 +70,7 @@ def by_type(
         If a value has another form, or a type is none of these.
     """
     found: dict[str, Any] = {}
-    for word in words:
+    for word in sorted(words, key=lambda word: "=" in word):
         lesion, _, text = word.rpartition("=")
         try:
             value = read(text)
