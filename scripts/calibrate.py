@@ -16,7 +16,7 @@ from randrop import cli
 from randrop.data import Case, check_lesions, read_dataset
 from randrop.errors import UserError
 from randrop.evaluation import calibrating, photographs
-from randrop.files import output, ownership, write_json
+from randrop.files import output, write_json
 from randrop.files.locks import locked
 from randrop.prediction import networks, predicting
 from randrop.prediction.calibration import Platt
@@ -78,7 +78,6 @@ def main(arguments: list[str] | None = None) -> int:
             f"--lesions {' '.join(lesions)}: the network was trained for "
             f"{' '.join(network.channels)}: choose from these, or omit --lesions"
         )
-    ownership.check(options.run / "run.json")
     if options.probabilities:
         calibrating.check_uncalibrated(options.probabilities)
     digest = calibrating.digest_of(network)

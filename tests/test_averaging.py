@@ -121,6 +121,19 @@ def test_it_predicts_and_a_training_from_scratch_removes_it(
     assert not list(out.glob("averaged.*"))
 
 
+def test_a_damaged_snapshot_is_skipped_with_a_word(tmp_path, caplog):
+    for iteration in (4, 8, 12):
+        for kind in ("solverstate", "caffemodel"):
+            path = tmp_path / f"snapshots/net_iter_{iteration}.{kind}"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"whole")
+        snapshots.seal(path, path.with_suffix(".solverstate"))
+    path.write_bytes(b"cut")
+    found = averaging.last_states(tmp_path, 2)
+    assert [state.stem for state in found] == ["net_iter_4", "net_iter_8"]
+    assert "net_iter_12.solverstate or its .caffemodel is damaged" in caplog.text
+
+
 def test_snapshots_of_another_network_are_refused(averaged):
     other = reading.read_weights(averaged.out / "final.caffemodel", "")
     own = reading.read_weights(averaged.out / "final.caffemodel", "")

@@ -128,6 +128,10 @@ def test_lesions_come_from_the_prediction(evaluate, data, tmp_path):
     evaluate(*arguments)
     assert list(json.loads((out / "metrics.json").read_text())["lesions"]) == ["HE"]
     assert "aaaaaaaaaaaaaaaa…" in (out / "report.html").read_text()
+    # What is left of an earlier prediction is not measured as this one's.
+    for more, name in (("--lesions", "MA"), ("--subset", "all")):
+        with pytest.raises(UserError, match="records no prediction of"):
+            evaluate(*arguments, more, name)
     (root / "prediction.json").write_text("{")
     with pytest.raises(UserError, match=r"prediction\.json is not JSON"):
         evaluate(*arguments)

@@ -161,7 +161,11 @@ def test_losses_are_read(caffe, text, activation, field, values):
         ("dice:cells=1", "SIGMOID", "cells is '1': write true or false"),
         ("top-k-dice:cells=true", "SIGMOID", "unknown parameter 'cells'"),
         ("cross-entropy:cells=true", "SIGMOID", "unknown parameter 'cells'"),
-        ("pm-dice:smooth=0", "SIGMOID", "smooth is 0, which gamma does not allow"),
+        (
+            "pm-dice:smooth=0",
+            "SIGMOID",
+            "pm-dice:smooth=0: smooth is 0, which gamma does not allow",
+        ),
         ("random-drop:LOG,keep=HARDEST,seed=1", "SIGMOID", "seed has no effect"),
         ("class-balanced:keep=UNIFORM", "SIGMOID", "keep has no effect"),
         ("dice:normalization=MEAN", "SIGMOID", "unknown parameter 'normalization'"),

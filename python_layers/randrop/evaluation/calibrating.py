@@ -1,5 +1,6 @@
 """Calibrating a trained network on photographs, and storing that in its run.json."""
 
+import json
 import logging
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from randrop.data import Case
 from randrop.errors import UserError
 from randrop.evaluation import calibration, photographs
-from randrop.files import ownership, reading, schema, write_json
+from randrop.files import ownership, reading, replacing, schema
 from randrop.files.documents import Prediction
 from randrop.prediction import networks, predicting
 from randrop.prediction.calibration import Platt, of_facts
@@ -133,16 +134,18 @@ def store(run: Path, scalings: Mapping[str, Platt], digest: str, **about: Any) -
     Raises
     ------
     UserError
-        If the file is not ours any more, or was changed to other weights meanwhile.
+        If the weights were replaced meanwhile.
     """
     path = run / "run.json"
-    ownership.check(path)
     if ownership.sha256(run / "final.caffemodel") != digest:
         raise UserError(
             f"{run / 'final.caffemodel'} was replaced while it was calibrated: run "
             "this again"
         )
-    write_json(path, changed(networks.read_run(run), scalings, digest, **about))
+    content = changed(networks.read_run(run), scalings, digest, **about)
+    # A model that somebody passed on has no list of files; its settings stay.
+    with replacing(path, edited=not ownership.is_ours(path)) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def digest_of(network: networks.Trained) -> str:

@@ -22,6 +22,8 @@ from randrop.evaluation.lesions import (
     overlap,
     sensitivities,
 )
+from randrop.files import schema
+from randrop.files.documents import Prediction
 from randrop.prediction import maps
 
 log = logging.getLogger("randrop")
@@ -227,7 +229,8 @@ def check_maps(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Non
     Raises
     ------
     UserError
-        Gives the number of missing maps and the first names.
+        Gives the number of missing maps and the first names; also for maps that are
+        left from another prediction than the one that prediction.json records.
     """
     if not root.is_dir():
         raise UserError(
@@ -241,6 +244,23 @@ def check_maps(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Non
             f"{len(missing)} of {len(paths)} probability maps are missing: "
             f"{', '.join(missing[:5])}{more}; predict them with scripts/predict.py, "
             "or choose a --subset and --lesions that have maps"
+        )
+    record = root / "prediction.json"
+    if record.is_file():
+        _check_recorded(cases, lesions, record)
+
+
+def _check_recorded(cases: Sequence[Case], lesions: Sequence[str], path: Path) -> None:
+    """Refuse maps that are left from an earlier prediction into the same folder."""
+    record = schema.read_json(path, Prediction, "predict again, or remove the file")
+    left = [lesion for lesion in lesions if lesion not in record["lesions"]]
+    left += [case.name for case in cases if case.name not in record["seconds"]]
+    if left:
+        more = ", ..." if len(left) > 5 else ""
+        raise UserError(
+            f"{path} records no prediction of {', '.join(left[:5])}{more}: these maps "
+            "are of another prediction: predict all again, or choose a --subset and "
+            "--lesions that were predicted together"
         )
 
 

@@ -194,7 +194,8 @@ def _sentence(detail: ErrorDetails, model: Any, value: Any) -> str:
         owner = _model_at(model, place[:-1])
         known = f", choose from {', '.join(names(owner))}" if owner else ""
         return f"unknown key {path}{known}"
-    if kind == "idle":
+    if kind in ("idle", "smooth"):
+        # A sentence of our own.
         return detail["msg"]
     wanted = f"be {_WORDS[kind]}" if kind in _WORDS else _wanted(detail["msg"])
     shown = _shown(detail["input"])

@@ -10,6 +10,7 @@ P. Izmailov et al. Averaging Weights Leads to Wider Optima and Better Generaliza
 UAI 2018.
 """
 
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ from randrop.pycaffe import processes
 from randrop.pycaffe.build import environment, import_caffe
 from randrop.training import prototxts, snapshots
 
+log = logging.getLogger("randrop")
+
 NAME = "averaged.caffemodel"
 
 
@@ -42,7 +45,11 @@ def last_states(run: Path, count: int) -> list[Path]:
     """
     if count < 2:
         raise UserError(f"--last {count}: the mean takes at least 2 snapshots")
-    found = [state for state in snapshots.states(run) if snapshots.is_sealed(state)]
+    every = snapshots.states(run)
+    found = [state for state in every if snapshots.is_sealed(state)]
+    for state in every:
+        if state not in found:
+            log.warning("%s or its .caffemodel is damaged: skipped", state)
     if len(found) < count:
         raise UserError(
             f"{run} has {len(found)} complete snapshot(s), not {count}: give a smaller "
