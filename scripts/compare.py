@@ -15,7 +15,7 @@ from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import output, ownership
 from randrop.pycaffe import processes
-from randrop.training import comparing
+from randrop.training import comparing, running
 from randrop.training.settings import check_loss, settings_of
 
 EXAMPLES = """\
@@ -105,6 +105,10 @@ def main() -> int:
             f"--reference {options.reference} is not among the --losses: add it, or "
             "choose one of them"
         )
+    running.check_training(
+        options.training,
+        ("--data", "--split", "--lesions", "--out", "--resume", "--force", "--seed"),
+    )
     if options.jobs < 1:
         raise UserError("--jobs must be at least 1")
     if options.learning_rates:

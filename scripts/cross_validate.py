@@ -86,6 +86,10 @@ def main() -> int:
         )
     if options.jobs < 1:
         raise UserError("--jobs must be at least 1")
+    running.check_training(
+        options.training,
+        ("--data", "--split", "--lesions", "--out", "--resume", "--force"),
+    )
     options.seed = options.fold_seed
     fields = [field.name for field in dataclasses.fields(cross_validating.Plan)]
     plan = cross_validating.Plan(**{name: getattr(options, name) for name in fields})

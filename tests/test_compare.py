@@ -213,6 +213,8 @@ def test_a_comparison_goes_on_after_a_failure(caffe, organs, tmp_path):
         (["dise"], "loss 'dise' is unknown: choose from cross-entropy"),
         (["focal:alpha=0.3"], "unknown parameter 'alpha'"),
         (["exp-log:label_frequency=1/2"], "label_frequency has 2 values for 3 classes"),
+        (["dice", "--", "--out", "x"], "--out after -- is not possible"),
+        (["dice", "--", "--seed", "3"], "--seed after -- is not possible"),
         (["dice", "--", "--batch", "0"], "--batch must be at least 1"),
         (
             ["dice", "--", "--no-such-option"],

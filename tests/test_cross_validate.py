@@ -182,6 +182,8 @@ def test_a_failed_fold_is_told_and_nothing_is_pooled(caffe, phantom, tmp_path):
         (["--folds", 1], "1 folds: give at least 2"),
         (["--jobs", 0], "--jobs must be at least 1"),
         (["--", "--loss", "dise"], "loss 'dise' is unknown"),
+        (["--", "--out", "x"], "--out after -- is not possible"),
+        (["--", "--spl=x.json"], "--spl after -- is not possible"),
         (["--lesions", "XX"], "unknown lesion type 'XX'"),
     ],
 )

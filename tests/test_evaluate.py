@@ -122,7 +122,9 @@ def test_lesions_come_from_the_prediction(evaluate, data, tmp_path):
         "backend": "opencv",
         "tile": 512,
         "overlap": 64,
-        "seconds": {"eye4": 0.25},
+        "seconds": {
+            case.name: 0.25 for case in read_dataset(data).subset("validation")
+        },
     }
     (root / "prediction.json").write_text(json.dumps(record))
     evaluate(*arguments)

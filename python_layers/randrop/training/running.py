@@ -134,6 +134,30 @@ def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
     return {"seconds": round(seconds, 1), "measures": comparison.measures(metrics)}
 
 
+def check_training(words: Sequence[str], own: Sequence[str]) -> None:
+    """Refuse arguments for train.py that the calling script gives itself.
+
+    Parameters
+    ----------
+    words : sequence of str
+        What follows `--` on the command line.
+    own : sequence of str
+        Options of train.py, as "--out"; abbreviations of them are refused, too.
+
+    Raises
+    ------
+    UserError
+        Names the option.
+    """
+    for word in words:
+        name = word.partition("=")[0]
+        if len(name) > 2 and any(option.startswith(name) for option in own):
+            raise UserError(
+                f"{name} after -- is not possible, because every training gets its own "
+                "from this script: omit it, or give it before -- if the script has it"
+            )
+
+
 def run_script(
     name: str, arguments: Sequence[str], folder: Path, children: processes.Children
 ) -> None:
