@@ -87,7 +87,7 @@ def fold(shift, seed, photographs=6):
         score = rng.normal(0, 1, mask.shape) + shift * mask - 2
         levels = np.rint(65535 / (1 + np.exp(-score))).astype(np.uint16)
         counts = metrics.histogram(levels, mask)
-        found[f"p{k}"] = run_record.binned(counts, EVERY_100).tolist()
+        found[f"p{k}"] = run_record.binned(counts, EVERY_100)
     return found
 
 
@@ -112,7 +112,8 @@ def test_right_probabilities_are_calibrated():
         levels = np.rint(claimed * 65535).astype(np.uint16)
         counts = metrics.histogram(levels, mask)
         edges = run_record.edges_of(counts)
-        own = {"edges": edges, "photographs": {"a": run_record.binned(counts, edges)}}
+        rows = [" ".join(map(str, row)) for row in run_record.binned(counts, edges)]
+        own = {"edges": " ".join(map(str, edges)), "photographs": {"a": rows}}
         return protocol_summary.calibration([own, own])
 
     right, twice = measured(p), measured(np.minimum(2 * p, 1))

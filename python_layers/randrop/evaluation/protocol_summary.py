@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from randrop.evaluation import calibration as reliability
-from randrop.evaluation import metrics
+from randrop.evaluation import metrics, run_record
 from randrop.prediction.maps import LEVELS
 
 DRAWS = 2000
@@ -35,9 +35,9 @@ def calibration(measured: Sequence[Mapping[str, Any]]) -> dict[str, float | None
     """
     levels, counts = [], []
     for own in measured:
-        edges = np.append(own["edges"], LEVELS)
+        edges = np.append(run_record.edges(own), LEVELS)
         levels.append((edges[:-1] + edges[1:] - 1) / 2 / (LEVELS - 1))
-        counts.append(np.sum(list(own["photographs"].values()), axis=0))
+        counts.append(np.sum(list(run_record.histograms(own).values()), axis=0))
     p, both = np.concatenate(levels), np.concatenate(counts, axis=1)
     likely = p >= _EDGES[0]
     return {
@@ -49,8 +49,8 @@ def calibration(measured: Sequence[Mapping[str, Any]]) -> dict[str, float | None
 
 
 def nested(
-    ours: Sequence[Mapping[str, Sequence]],
-    theirs: Sequence[Mapping[str, Sequence]] | None = None,
+    ours: Sequence[Mapping[str, NDArray[np.int64]]],
+    theirs: Sequence[Mapping[str, NDArray[np.int64]]] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
 ) -> NDArray[np.float64]:
@@ -73,10 +73,7 @@ def nested(
     """
     rng = np.random.default_rng(seed)
     sets = [ours] if theirs is None else [ours, theirs]
-    stacks = [
-        [np.stack([np.asarray(own, np.int64) for own in fold.values()]) for fold in one]
-        for one in sets
-    ]
+    stacks = [[np.stack(list(fold.values())) for fold in one] for one in sets]
     found = np.empty(draws)
     for k in range(draws):
         values = []
@@ -119,7 +116,9 @@ def of_loss(
         cell: dict[str, Any] = {
             "folds": precisions,
             "mean": float(np.mean(precisions)),
-            "interval": metrics.interval(nested([o["photographs"] for o in own])),
+            "interval": metrics.interval(
+                nested([run_record.histograms(one) for one in own])
+            ),
             "froc_score": float(np.mean([one["froc_score"] for one in own])),
             "calibration": calibration(own),
             "confusion": _mean_confusion([one["confusion"] for one in own]),
@@ -139,8 +138,8 @@ def of_loss(
                 for one, other in pairs
             ]
             drawn = nested(
-                [one["photographs"] for one, _ in pairs],
-                [other["photographs"] for _, other in pairs],
+                [run_record.histograms(one) for one, _ in pairs],
+                [run_record.histograms(other) for _, other in pairs],
             )
             cell |= {
                 "difference": float(np.mean(gains)),

@@ -157,8 +157,9 @@ def of_maps(
     -------
     dict
         Lesion type to `average_precision`, `froc_score`, `confusion` (see there) and
-        `photographs`: name to the pixels without and with the lesion in each bin, two
-        lists; `edges` has the first level of each.
+        `photographs`: name to the pixels without and with the lesion in each bin;
+        `edges` has the first level of each. Numbers are a text, with blanks between:
+        `histograms` and `edges` read them.
 
     Raises
     ------
@@ -184,16 +185,38 @@ def of_maps(
 
 def _of_lesion(names: Sequence[str], found: Sequence[Kinds]) -> dict[str, Any]:
     whole = Kinds(found[0].names, sum(own.counts for own in found))
-    edges = edges_of(two(whole))
+    cuts = edges_of(two(whole))
     return {
         "average_precision": _precision(two(whole)),
         "confusion": confusion(whole),
-        "edges": edges.tolist(),
+        "edges": _text(cuts),
         "photographs": {
-            name: binned(two(own), edges).tolist()
+            name: [_text(row) for row in binned(two(own), cuts)]
             for name, own in zip(names, found, strict=True)
         },
     }
+
+
+def histograms(measured: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
+    """Return the histogram (2, B) of each photograph, of one type in a record."""
+    return {
+        name: np.stack([_numbers(row) for row in rows])
+        for name, rows in measured["photographs"].items()
+    }
+
+
+def edges(measured: Mapping[str, Any]) -> NDArray[np.int64]:
+    """Return the first level of each bin, (B,), of one type in a record."""
+    return _numbers(measured["edges"])
+
+
+def _text(numbers: NDArray) -> str:
+    """Return numbers on one line: JSON would give each a line of its own."""
+    return " ".join(map(str, numbers.tolist()))
+
+
+def _numbers(text: str) -> NDArray[np.int64]:
+    return np.array(text.split(), np.int64)
 
 
 def two(kinds: Kinds) -> NDArray[np.int64]:
