@@ -216,6 +216,8 @@ def test_bad_images_stop_caffe_with_their_names(caffe, phantom, tmp_path):
     [
         (["--patch", "33"], "--patch 33 is not a multiple of 2"),
         (["--iterations", "0"], "--iterations must be at least 1"),
+        (["--seed", "-1"], "--seed must be at least 0"),
+        (["--workers", "-1"], "--workers must be at least 0"),
         (["--weights", "no.caffemodel"], "the file does not exist"),
         (["--resume", "--force"], "not allowed with argument"),
         (["--lesions", "MA", "XX"], "XX"),

@@ -74,6 +74,9 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     for name in ("iterations", "batch", "test_interval", "test_iterations", "snapshot"):
         if settings[name] < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1")
+    for name in ("seed", "workers", "validate_every"):
+        if (settings.get(name) or 0) < 0:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 0")
     prototxts.losses_of(settings, settings.get("activation", "SOFTMAX"))
     if not labelled:
         settings["stride"] = stride = 2 ** (settings["depth"] - 1)
