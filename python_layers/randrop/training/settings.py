@@ -74,7 +74,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     for name in ("iterations", "batch", "test_interval", "test_iterations", "snapshot"):
         if settings[name] < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1")
-    for name in ("seed", "workers", "validate_every"):
+    for name in ("seed", "workers"):
         if (settings.get(name) or 0) < 0:
             raise UserError(f"--{name.replace('_', '-')} must be at least 0")
     prototxts.losses_of(settings, settings.get("activation", "SOFTMAX"))
