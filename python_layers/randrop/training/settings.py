@@ -182,7 +182,9 @@ def _validate_every(options: argparse.Namespace) -> int:
 def _labelled(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     """Check the labelled set and add its settings."""
     for name, default in OF_PHOTOGRAPHS.items():
-        if getattr(options, name) != default:
+        # Nothing to turn off is no error.
+        off = name == "validate_every" and options.validate_every == 0
+        if getattr(options, name) != default and not off:
             raise UserError(
                 f"--{name.replace('_', '-')} is for photographs, but {options.data} "
                 "is a labelled set: omit it"
