@@ -141,6 +141,8 @@ def rescale_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         cv2.resize(mask * np.float32(1), size[::-1], interpolation=cv2.INTER_AREA)
         for mask in masks
     ]
+    if not shrunk:
+        return np.zeros((0, *size), np.uint8)
     return (np.stack(shrunk) > 1e-6).astype(np.uint8)
 
 
