@@ -37,6 +37,14 @@ def pytest_collection_modifyitems(items):
             raise pytest.UsageError(f"{item.nodeid}: give the parameter an id")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def list_above(tmp_path_factory):
+    """Have the list of an earlier command above all output, as in a user's home."""
+    from randrop.files import ownership
+
+    ownership.record(tmp_path_factory.getbasetemp() / "earlier.json", "0" * 64)
+
+
 @pytest.fixture(scope="session")
 def caffe():
     """Pycaffe from the patched build; a missing build is a failure, not a skip."""

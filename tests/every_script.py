@@ -155,7 +155,7 @@ FILES = {
     ),
     "find_false_alarms": lambda w, out: (
         *("--probabilities", w.maps, "--data", w.phantom, "--subset", "validation"),
-        *("--out", out / "alarms.json"),
+        *("--least", 0, "--out", out / "alarms.json"),
     ),
     "import_weights": lambda w, out: (
         *(w.state, "--deploy", w.run / "deploy.prototxt"),

@@ -31,6 +31,7 @@ LOCK = ".randrop.lock"
 
 _HEAD = "# Files that randrop wrote into this folder: it replaces and removes no other."
 _SHOWN = 3
+_claimed: set[Path] = set()
 _RESULTS = ("results", "models", "prototxt", "proto", "docs", "README.md")
 
 
@@ -188,13 +189,14 @@ def settle(folder: Path, streams: Iterable[str]) -> None:
 
 
 def record(path: Path, digest: str) -> None:
-    """List a file as ours, in the nearest folder that has a list, or in its own.
+    """List a file as ours, in the nearest folder that was claimed, or in its own.
 
-    Call it before the file gets its name: after a kill in between, the list has the old
-    and the new digest.
+    Lists of folders above, which earlier commands left, stay as they are: an output
+    folder that is copied or moved must hold its own list. Call it before the file gets
+    its name: after a kill in between, the list has the old and the new digest.
     """
     path = path.absolute()
-    folder = next((f for f in path.parents if (f / LIST).exists()), path.parent)
+    folder = next((f for f in path.parents if f in _claimed), path.parent)
     name = _line(path.relative_to(folder).as_posix())
     if f"\n{digest}  {name}\n" not in _read(folder):
         _append(folder, f"{digest}  {name}")
@@ -232,6 +234,7 @@ def claim(
         folder.mkdir(parents=True, exist_ok=True)
         if lines:
             _append(folder, *lines)
+        _claimed.add(folder.absolute())
     except OSError as error:
         raise UserError(
             f"cannot create the folder {folder} ({why_not(folder, error)}): choose "
