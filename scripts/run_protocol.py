@@ -6,12 +6,18 @@ from pathlib import Path
 
 import _start  # noqa: F401
 
+import train
 from randrop import cli
 from randrop.errors import UserError
 from randrop.files import output, ownership
 from randrop.pycaffe import processes
 from randrop.report import protocol_tables
-from randrop.training import protocol, protocol_runs
+from randrop.training import comparing, protocol, protocol_runs, running
+from randrop.training.settings import settings_of
+
+OWN = ("--data", "--split", "--lesions", "--out", "--resume", "--force")
+OWN += ("--loss", "--lr", "--seed", "--validate-every")
+"""Options of train.py that come from the protocol's other keys."""
 
 DESCRIPTION = """\
 Train every loss of a protocol on its folds, with every learning rate, and summarise.
@@ -64,13 +70,48 @@ def main(arguments: list[str] | None = None) -> int:
         names = [f"fold{k}.json" for k in range(1, len(wanted.folds) + 1)]
         logs = ("*-lr*-fold*/*-seed*/*.out",)
         written = output(options.out, "run_protocol", names, streams=logs)
+        _check_arms(place)
         with written, processes.Children() as children:
+            protocol_runs.begin(place)
             failed = protocol_runs.run_all(place, children, options.minutes)
     if options.summary:
         beside = [options.summary.with_suffix(end) for end in (".json", ".md", ".png")]
-        ownership.check(*beside)
+        ownership.check_kind(beside[0], ".json", protocol.GENERATOR)
+        ownership.check(*beside[1:])
         print(protocol_tables.write(options.summary, protocol.summary(place)))
     return 1 if failed else 0
+
+
+def _check_arms(place: protocol.Place) -> None:
+    """Refuse arguments that a training would refuse, before the first begins.
+
+    Raises
+    ------
+    UserError
+        As in scripts/train.py; or if the curve asks for a snapshot that is not written.
+    """
+    wanted = place.protocol
+    for arm in wanted.arms:
+        own = [*wanted.training, *arm.training]
+        running.check_training(own, OWN)
+        run = protocol.Run(arm.called, wanted.learning_rates[0], 1)
+        steps = comparing.steps_of(protocol_runs.plan_of(place, run), arm.loss, 1)
+        words = steps["train"]
+        at = words.index("--split")
+        # Their splits are not written yet, and any will do.
+        del words[at : at + 2]
+        try:
+            settings = settings_of(train.arguments(words))
+        except UserError as error:
+            raise UserError(f"arm {arm.called} of the protocol: {error}") from error
+        for iteration in wanted.curve:
+            if iteration % settings["snapshot"] or iteration > settings["iterations"]:
+                raise UserError(
+                    f"arm {arm.called} of the protocol: its training writes no "
+                    f"snapshot at {iteration}, which curve asks for: it has "
+                    f"--iterations {settings['iterations']} and --snapshot "
+                    f"{settings['snapshot']}"
+                )
 
 
 if __name__ == "__main__":

@@ -79,15 +79,15 @@ def test_tables_and_picture(tmp_path):
 
 
 def scored(shift, photographs=8, seed=0):
-    """Return one coarse histogram per photograph; `shift` separates lesion scores."""
+    """Return one histogram in bins per photograph; `shift` separates lesion scores."""
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(photographs):
         mask = rng.random((40, 50)) < 0.1
         score = rng.normal(0, 1, mask.shape) + shift * mask
         levels = np.rint(65535 / (1 + np.exp(-score))).astype(np.uint16)
-        found.append(metrics.coarse(metrics.histogram(levels, mask)))
-    return found
+        found.append(metrics.Compact.of(metrics.histogram(levels, mask)))
+    return metrics.coarse(found)
 
 
 def test_photographs_are_drawn_alike_for_all_losses():

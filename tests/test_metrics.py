@@ -151,38 +151,71 @@ def test_drawn_curve_keeps_every_change_of_recall():
     assert np.sum(steps * precision) == pytest.approx(metrics.average_precision(c))
 
 
-def test_coarse_histograms_keep_the_average_precision():
-    for seed in range(3):
-        counts = metrics.histogram(*random_case(seed))
-        coarse = metrics.coarse(counts)
-        assert np.array_equal(coarse.sum(axis=1), counts.sum(axis=1))
-        exact, near = (
-            metrics.average_precision(metrics.curve(c)) for c in (counts, coarse)
-        )
-        assert near == pytest.approx(exact, abs=2e-3)
+def in_bins(*cases):
+    """Return the histograms of photographs (levels, mask) in common bins."""
+    return metrics.coarse([metrics.Compact.of(metrics.histogram(*c)) for c in cases])
+
+
+def test_a_compact_histogram_is_the_same_one():
+    counts = metrics.histogram(*random_case(0))
+    np.testing.assert_array_equal(metrics.Compact.of(counts).whole(), counts)
+
+
+def precision_of(counts):
+    return metrics.average_precision(metrics.curve(counts))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_bins_keep_the_average_precision(seed):
+    counts = metrics.histogram(*random_case(seed))
+    # A bin for each level with a lesion: exact. Fewer bins: nearly.
+    for most, off in ((2**16, 1e-12), (2048, 1e-3), (200, 5e-3)):
+        edges = metrics.edges_of(counts, most)
+        assert edges[0] == 0 and edges.size <= most + 1
+        few = metrics.binned(counts, edges)
+        assert np.array_equal(few.sum(axis=1), counts.sum(axis=1))
+        assert precision_of(few) == pytest.approx(precision_of(counts), abs=off)
+
+
+def low(levels):
+    """Return probabilities of the same ranking, all below 1 %."""
+    known, ranks = np.unique(levels, return_inverse=True)
+    assert known.size < 600
+    return ranks.reshape(levels.shape).astype(np.uint16)
+
+
+def test_the_interval_depends_on_the_ranking_alone():
+    """As average precision does; a calibration changes neither."""
+    cases = [random_case(k) for k in range(8)]
+    cases = [(levels // 128 * 128, mask) for levels, mask in cases]
+    # One map for all, so that ranks fit together.
+    levels = low(np.stack([levels for levels, _ in cases]))
+    ours = metrics.resampled(in_bins(*cases))
+    theirs = metrics.resampled(
+        in_bins(*((own, mask) for own, (_, mask) in zip(levels, cases, strict=True)))
+    )
+    np.testing.assert_array_equal(ours, theirs)
+    exact = precision_of(sum(metrics.histogram(*case) for case in cases))
+    assert precision_of(sum(in_bins(*cases))) == pytest.approx(exact, abs=1e-12)
 
 
 def test_the_interval_narrows_with_more_photographs():
-    cases = [
-        metrics.coarse(
-            metrics.histogram(*random_case(seed, share=0.005 + seed % 5 / 100))
-        )
-        for seed in range(40)
-    ]
+    cases = in_bins(
+        *(random_case(k, share=0.005 + k % 5 / 100) for k in range(40)),
+    )
     few, many = (metrics.interval(metrics.resampled(c)) for c in (cases[:6], cases))
-    pooled = metrics.average_precision(metrics.curve(sum(cases)))
-    assert many[0] < pooled < many[1]
+    assert many[0] < precision_of(sum(cases)) < many[1]
     assert many[1] - many[0] < 0.7 * (few[1] - few[0])
     assert metrics.interval(metrics.resampled(cases)) == many
 
 
 def test_four_photographs_with_lesions_have_no_interval():
     levels, mask = random_case(0)
-    none = metrics.coarse(metrics.histogram(levels, mask * 0))
-    some = metrics.coarse(metrics.histogram(levels, mask))
+    none, some = in_bins((levels, mask * 0), (levels, mask))
     assert metrics.resampled([none, none, *[some] * 4]) is None
     assert metrics.interval(None) is None
     assert metrics.interval(metrics.resampled([none, *[some] * 5])) is not None
+    assert metrics.coarse([]) == []
 
 
 def test_shapes_that_differ_are_refused():

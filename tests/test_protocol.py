@@ -1,6 +1,7 @@
 """A comparison by a protocol: what is kept of a run, and real trainings of it."""
 
 import json
+import shutil
 
 import every_script
 import numpy as np
@@ -72,7 +73,7 @@ def test_bins_keep_the_precision(seed):
     levels, masks = scene(seed, (300, 400))
     counts = run_record.two(run_record.by_kind(levels, masks, "MA"))
     exact = metrics.average_precision(metrics.curve(counts))
-    few = run_record.binned(counts, run_record.edges_of(counts))
+    few = metrics.binned(counts, run_record.edges_of(counts))
     assert few.shape[1] < 250
     binned = metrics.average_precision(metrics.curve(few))
     assert binned == pytest.approx(exact, abs=3e-3)
@@ -87,7 +88,7 @@ def fold(shift, seed, photographs=6):
         score = rng.normal(0, 1, mask.shape) + shift * mask - 2
         levels = np.rint(65535 / (1 + np.exp(-score))).astype(np.uint16)
         counts = metrics.histogram(levels, mask)
-        found[f"p{k}"] = run_record.binned(counts, EVERY_100)
+        found[f"p{k}"] = metrics.binned(counts, EVERY_100)
     return found
 
 
@@ -112,7 +113,7 @@ def test_right_probabilities_are_calibrated():
         levels = np.rint(claimed * 65535).astype(np.uint16)
         counts = metrics.histogram(levels, mask)
         edges = run_record.edges_of(counts)
-        rows = [" ".join(map(str, row)) for row in run_record.binned(counts, edges)]
+        rows = [" ".join(map(str, row)) for row in metrics.binned(counts, edges)]
         own = {"edges": " ".join(map(str, edges)), "photographs": {"a": rows}}
         return protocol_summary.calibration([own, own])
 
@@ -156,6 +157,10 @@ def folds(names):
     ]
 
 
+def arm(loss, **more):
+    return {"loss": loss, "folds": 1, **more}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -171,6 +176,20 @@ def folds(names):
             "needs a name",
         ),
         ({"learning_rates": []}, "learning_rates"),
+        ({"learning_rates": [0.001, 0.0010000001]}, "the same record file"),
+        (
+            {"arms": [arm("cross-entropy"), arm("dice", name="Cross-Entropy")]},
+            "the same record file",
+        ),
+        (
+            {"arms": [arm("cross-entropy"), arm("dice", name="cross:entropy")]},
+            "the same record file",
+        ),
+        ({"types": ["MA"]}, "types lacks some of lesions"),
+        (
+            {"folds": [{"test": ["a"], "validation": ["b"]}] * 2},
+            "a is tested twice",
+        ),
         ({"unknown": 1}, "unknown key unknown"),
     ],
 )
@@ -203,7 +222,7 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     records = tmp_path / "records"
     words = (written, "--data", prepared, "--out", tmp_path / "out")
     words += ("--records", records)
-    first = every_script.start("run_protocol", *words, "--minutes", 1e-6)
+    first = every_script.start("run_protocol", *words, "--minutes", 1e-9)
     assert "minutes are over" in first.stderr, first.stderr
     assert not list(records.glob("*.json"))
     every_script.done(every_script.start("run_protocol", *words))
@@ -235,9 +254,8 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     )
     content = json.loads(summary.read_text())
     assert content["done"] == {"cross-entropy": [3, 3], "drop more": [2, 2]}
-    assert json.loads((records / again).read_text())["training"][-4:] == [
-        *("--lesion-share", "0.3", "--lr", "0.001")
-    ]
+    origin = json.loads((records / again).read_text())["origin"]
+    assert origin["training"][-4:] == [*("--lesion-share", "0.3", "--lr", "0.001")]
     cell = content["losses"]["drop more"]["MA"]
     assert cell["common"] == 1
     assert len(content["losses"]["cross-entropy"]["HE"]["folds"]) == 2
@@ -245,12 +263,116 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     assert summary.with_suffix(".png").stat().st_size > 1000
 
 
+def record(wanted, **change):
+    """Return the content of a record of the first run of a protocol."""
+    run = protocol.Run("cross-entropy", 0.001, 1)
+    lesion = {"average_precision": 0.5, "froc_score": 0.5, "confusion": None}
+    lesion |= {"edges": "0", "photographs": {"a": ["1", "1"]}}
+    content = {"arm": run.arm, "rate": run.rate, "fold": 1, "data": "x"}
+    content |= {"origin": protocol.origin_of(wanted, run), "curve": {"4": {"MA": 0.5}}}
+    return content | {"lesions": {"MA": lesion, "HE": lesion}} | change
+
+
+def placed(written, tmp_path, **change):
+    """Return a place whose only record has a change."""
+    wanted = protocol.read(written)
+    place = protocol.Place(wanted, None, None, tmp_path / "records")
+    place.records.mkdir()
+    path = protocol.record_path(place, protocol.Run("cross-entropy", 0.001, 1))
+    path.write_text(json.dumps(record(wanted, **change)))
+    return place
+
+
+def test_a_record_of_the_protocol_counts(written, tmp_path):
+    place = placed(written, tmp_path)
+    assert protocol.scores_of(place, "cross-entropy") == {0.001: 0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"arm": "dice"}, r"another protocol \(arm differ\)"),
+        ({"fold": 2}, r"another protocol \(fold differ\)"),
+        ({"curve": {}}, "curve"),
+        ({"lesions": {}}, "lesions"),
+        ({"lesions": {"MA": {"average_precision": 1}}}, "missing"),
+        ({"origin": None}, "origin"),
+    ],
+)
+def test_a_record_of_something_else_does_not_count(written, tmp_path, change, words):
+    place = placed(written, tmp_path, **change)
+    with pytest.raises(UserError, match=words):
+        protocol.scores_of(place, "cross-entropy")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("training", [*CONTENT["training"], "--batch", "4"]),
+        ("types", ["MA", "HE", "EX"]),
+        ("curve", [4]),
+        ("lesions", ["MA"]),
+        ("arms", [arm("cross-entropy", training=["--batch", "1"], name="x")]),
+    ],
+)
+def test_a_changed_protocol_does_not_take_its_old_records(
+    written, tmp_path, key, value
+):
+    place = placed(written, tmp_path)
+    changed = json.loads(written.read_text()) | {key: value}
+    changed["arms"][0]["name"] = changed["reference"] = "cross-entropy"
+    written.write_text(json.dumps(changed))
+    wanted = protocol.read(written)
+    again = protocol.Place(wanted, None, None, place.records)
+    with pytest.raises(UserError, match="is of another protocol"):
+        protocol.scores_of(again, "cross-entropy")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"arms": [arm("cross-entropi")], "reference": "cross-entropi"}, "cross-entr"),
+        (
+            {"arms": [arm("cross-entropy", training=["--seed", "3"], name="a")]},
+            "--seed after --",
+        ),
+        ({"curve": [3]}, "no snapshot at 3"),
+        ({"curve": [6]}, "no snapshot at 6"),
+        ({"types": ["MA", "HE", "EX", "SE"], "lesions": ["MA", "SE"]}, "mask of SE"),
+    ],
+)
+def test_what_could_fail_later_fails_first(
+    caffe, prepared, written, tmp_path, change, words
+):
+    content = json.loads(written.read_text()) | change
+    content["reference"] = content["arms"][0].get("name") or content["arms"][0]["loss"]
+    written.write_text(json.dumps(content))
+    result = every_script.start(
+        *("run_protocol", written, "--data", prepared, "--out", tmp_path / "out"),
+        *("--records", tmp_path / "records"),
+    )
+    assert result.returncode == 2
+    assert words in result.stderr
+    assert not list(tmp_path.glob("out/*/*"))
+
+
+def test_a_summary_does_not_replace_a_manifest(prepared, written, tmp_path):
+    data = shutil.copytree(prepared, tmp_path / "data")
+    before = (data / "manifest.json").read_bytes()
+    result = every_script.start(
+        *("run_protocol", written, "--records", tmp_path / "records"),
+        *("--summary", data / "manifest.json"),
+    )
+    assert result.returncode == 2
+    assert "manifest.json" in result.stderr
+    assert (data / "manifest.json").read_bytes() == before
+
+
 def test_other_photographs_are_not_mixed(prepared, written, tmp_path):
     records = tmp_path / "records"
     records.mkdir()
-    (records / "a-lr1-fold1.json").write_text(
-        json.dumps({"arm": "a", "rate": 1, "fold": 1, "data": "x", "curve": {}})
-    )
+    content = record(protocol.read(written))
+    (records / "a-lr1-fold1.json").write_text(json.dumps(content))
     result = every_script.start(
         *("run_protocol", written, "--data", prepared, "--out", tmp_path / "out"),
         *("--records", records),

@@ -160,19 +160,78 @@ def thinned(c: Curve) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return recall[keep][::-1], precision[keep][::-1]
 
 
-def _coarse_bins() -> NDArray[np.intp]:
-    """Return the first levels of about 2000 bins, evenly spaced in the logit."""
-    logit = np.linspace(-np.log(LEVELS), np.log(LEVELS), 2048)
-    edges = np.rint((LEVELS - 1) / (1 + np.exp(-logit))).astype(np.intp)
-    return np.unique(np.append(edges, 0))
+def edges_of(counts: NDArray[np.int64], most: int = 2048) -> NDArray[np.intp]:
+    """Return the first level of each bin that a histogram can be summed into.
+
+    The average precision is a sum over the levels with lesion pixels. Where these are
+    at most `most`, a bin begins at each and nothing is lost; else each bin has about
+    the same share of the lesion. Either way the bins follow the ranking of the pixels
+    alone: probabilities that rank them equally have equal bins.
+
+    Parameters
+    ----------
+    counts : ndarray (2, 65536), int64
+        Of all photographs together.
+    most : int
+
+    Returns
+    -------
+    ndarray (B,), ascending, from 0
+    """
+    levels = np.flatnonzero(counts[1])
+    if levels.size > most:
+        own = counts[1, levels]
+        share = (np.cumsum(own) - own) * most // own.sum()
+        levels = levels[np.unique(share, return_index=True)[1]]
+    return np.unique(np.append(levels, 0))
 
 
-_BINS = _coarse_bins()
+def binned(counts: NDArray[np.int64], edges: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Sum a histogram (2, 65536) into bins with these first levels."""
+    return np.add.reduceat(counts, edges, axis=1)
 
 
-def coarse(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Sum a histogram into bins, fine near 0 and 1, to keep one per photograph."""
-    return np.add.reduceat(counts, _BINS, axis=1)
+class Compact(NamedTuple):
+    """The part of a histogram that is not 0, to keep one per photograph.
+
+    Attributes
+    ----------
+    at : ndarray (n,)
+        Indices into the flattened histogram.
+    counts : ndarray (n,), int64
+    """
+
+    at: NDArray[np.intp]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, counts: NDArray[np.int64]) -> "Compact":
+        """Return the compact form of a histogram (2, 65536)."""
+        at = np.flatnonzero(counts)
+        return cls(at, counts.ravel()[at])
+
+    def whole(self) -> NDArray[np.int64]:
+        """Return the histogram (2, 65536)."""
+        counts = np.zeros(2 * LEVELS, np.int64)
+        counts[self.at] = self.counts
+        return counts.reshape(2, LEVELS)
+
+
+def coarse(kept: Sequence[Compact]) -> list[NDArray[np.int64]]:
+    """Return the histograms of photographs in bins that fit all of them together.
+
+    Parameters
+    ----------
+    kept : sequence of Compact
+
+    Returns
+    -------
+    list of ndarray (2, B), int64
+    """
+    if not kept:
+        return []
+    edges = edges_of(sum(one.whole() for one in kept))
+    return [binned(one.whole(), edges) for one in kept]
 
 
 def _drawn(photographs: int, draws: int, seed: int) -> NDArray[np.int64]:
@@ -207,7 +266,9 @@ def resampled(
     if not histograms or with_lesions < FEWEST:
         return None
     times, stack = _drawn(len(histograms), draws, seed), np.stack(histograms)
-    curves = (curve(counts) for counts in np.tensordot(times, stack, axes=1))
+    # As floats the product goes through BLAS; counts below 2^53 stay exact.
+    sums = np.tensordot(times.astype(float), stack.astype(float), axes=1)
+    curves = (curve(counts.astype(np.int64)) for counts in sums)
     return np.array([average_precision(c) if c.positives else np.nan for c in curves])
 
 

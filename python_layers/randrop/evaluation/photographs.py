@@ -39,7 +39,7 @@ class Measured(NamedTuple):
     histograms : dict
         Lesion type to the pooled histogram, (2, 65536).
     coarse : dict
-        Lesion type to the coarse histogram of each photograph.
+        Lesion type to the histogram of each photograph in bins, see `metrics.coarse`.
     detections : dict
         Lesion type to the `lesions.Detections` of each photograph.
     """
@@ -64,7 +64,7 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
     """
     check_maps(cases, lesions, root)
     pooled = {name: np.zeros((2, maps.LEVELS), np.int64) for name in lesions}
-    coarse: dict[str, list] = {name: [] for name in lesions}
+    kept: dict[str, list] = {name: [] for name in lesions}
     detections: dict[str, list] = {name: [] for name in lesions}
     images: dict[str, dict] = {name: {} for name in lesions}
     bits = set()
@@ -72,7 +72,7 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
         for lesion, levels, depth, mask, counts in counted(case, lesions, root):
             bits.add(depth)
             pooled[lesion] += counts
-            coarse[lesion].append(metrics.coarse(counts))
+            kept[lesion].append(metrics.Compact.of(counts))
             detections[lesion].append(detect(levels, mask))
             own = metrics.summary(counts)
             images[lesion][case.name] = {
@@ -89,6 +89,7 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
             "Some maps have 8 bits per pixel. Their 256 levels make a coarse curve, "
             "which may lower average precision; scripts/predict.py writes 16 bits"
         )
+    coarse = {lesion: metrics.coarse(counts) for lesion, counts in kept.items()}
     results = {}
     for lesion, counts in pooled.items():
         own = images[lesion].values()
@@ -198,11 +199,11 @@ def coarse_histograms(
         If maps are missing.
     """
     check_maps(cases, lesions, root)
-    found: dict[str, list] = {lesion: [] for lesion in lesions}
+    kept: dict[str, list] = {lesion: [] for lesion in lesions}
     for case in cases:
         for lesion, *_, counts in counted(case, lesions, root):
-            found[lesion].append(metrics.coarse(counts))
-    return found
+            kept[lesion].append(metrics.Compact.of(counts))
+    return {lesion: metrics.coarse(counts) for lesion, counts in kept.items()}
 
 
 def pooled(

@@ -191,7 +191,7 @@ def _of_lesion(names: Sequence[str], found: Sequence[Kinds]) -> dict[str, Any]:
         "confusion": confusion(whole),
         "edges": _text(cuts),
         "photographs": {
-            name: [_text(row) for row in binned(two(own), cuts)]
+            name: [_text(row) for row in metrics.binned(two(own), cuts)]
             for name, own in zip(names, found, strict=True)
         },
     }
@@ -222,11 +222,6 @@ def _numbers(text: str) -> NDArray[np.int64]:
 def two(kinds: Kinds) -> NDArray[np.int64]:
     """Return the histogram (2, 65536) of pixels without and with the lesion."""
     return np.stack([kinds.counts[1:].sum(0), kinds.counts[0]])
-
-
-def binned(counts: NDArray[np.int64], edges: NDArray[np.intp]) -> NDArray[np.int64]:
-    """Sum a histogram (2, 65536) into bins with these first levels."""
-    return np.add.reduceat(counts, edges, axis=1)
 
 
 def _precision(counts: NDArray[np.int64]) -> float | None:

@@ -18,6 +18,9 @@ from randrop.files.documents import Lesions
 from randrop.files.schema import Model, Number, OpenModel, Positive
 from randrop.training import comparing
 
+GENERATOR = "randrop run_protocol"
+"""What marks a summary as one."""
+
 Names = Annotated[list[str], Field(min_length=1)]
 
 
@@ -92,14 +95,37 @@ class Run:
         return f"{arm}-lr{self.rate:g}-fold{self.fold}"
 
 
+class Origin(Model):
+    """What a record was measured by: everything that the protocol says of its run."""
+
+    loss: str
+    training: list[str]
+    types: list[str]
+    curve: list[int]
+    validation: list[str]
+    test: list[str]
+
+
+class MeasuredLesion(OpenModel):
+    """The part of one lesion type's figures that summaries read."""
+
+    average_precision: float | None
+    froc_score: float | None
+    confusion: dict[str, Any] | None
+    edges: str
+    photographs: dict[str, Annotated[list[str], Field(min_length=2, max_length=2)]]
+
+
 class RunRecord(OpenModel):
-    """The part of a record that choosing a rate depends on."""
+    """The part of a record that summaries read."""
 
     arm: str
     rate: Positive
     fold: Number
     data: str
-    curve: dict[str, dict[str, float | None]]
+    origin: Origin
+    curve: Annotated[dict[str, dict[str, float | None]], Field(min_length=1)]
+    lesions: Annotated[dict[str, MeasuredLesion], Field(min_length=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +174,9 @@ def read(path: Path) -> Protocol:
                 f"{path}: {arm.called} asks for {arm.folds} folds, but there are "
                 f"{len(found.folds)}: list more folds, or ask for fewer"
             )
+    _check_file_names(path, found)
+    if not set(found.lesions) <= set(found.types):
+        raise UserError(f"{path}: types lacks some of lesions, which are among them")
     for k, fold in enumerate(found.folds, 1):
         both = set(fold.test) & set(fold.validation)
         if both:
@@ -155,7 +184,54 @@ def read(path: Path) -> Protocol:
                 f"{path}: fold {k} has {min(both)} in test and in validation: a "
                 "photograph that chooses the rate must not measure it"
             )
+    tested = [name for fold in found.folds for name in fold.test]
+    again = {name for name in tested if tested.count(name) > 1}
+    if again:
+        raise UserError(
+            f"{path}: {min(again)} is tested twice: intervals over photographs need "
+            "each in one fold, once"
+        )
     return found
+
+
+def _check_file_names(path: Path, protocol: Protocol) -> None:
+    """Refuse arms and rates whose records would have the same file name."""
+    known: dict[str, str] = {}
+    for arm in protocol.arms:
+        for rate in protocol.learning_rates:
+            # File systems may not tell capital letters from small ones.
+            name = Run(arm.called, rate, 1).name.casefold()
+            own = f"{arm.called} with rate {rate!r}"
+            if name in known:
+                raise UserError(
+                    f"{path}: {known[name]} and {own} have the same record file: give "
+                    "one of them another name"
+                )
+            known[name] = own
+
+
+def arm_of(protocol: Protocol, run: Run) -> Arm:
+    """Return the arm that a run belongs to."""
+    return next(arm for arm in protocol.arms if arm.called == run.arm)
+
+
+def training_of(protocol: Protocol, run: Run) -> list[str]:
+    """Return the arguments of scripts/train.py that a run has from the protocol."""
+    own = arm_of(protocol, run).training
+    return [*protocol.training, *own, "--lr", f"{run.rate:g}"]
+
+
+def origin_of(protocol: Protocol, run: Run) -> dict[str, Any]:
+    """Return what the record of a run must have been measured by; see `Origin`."""
+    fold = protocol.folds[run.fold - 1]
+    return {
+        "loss": arm_of(protocol, run).loss,
+        "training": training_of(protocol, run),
+        "types": list(protocol.types),
+        "curve": list(protocol.curve),
+        "validation": list(fold.validation),
+        "test": list(fold.test),
+    }
 
 
 def record_path(place: Place, run: Run) -> Path:
@@ -164,11 +240,30 @@ def record_path(place: Place, run: Run) -> Path:
 
 
 def record_of(place: Place, run: Run) -> dict[str, Any] | None:
-    """Return the record of a run; None if it was not run."""
+    """Return the record of a run; None if it was not run.
+
+    Raises
+    ------
+    UserError
+        If it is damaged, or of another protocol; names what differs.
+    """
     path = record_path(place, run)
     if not path.exists():
         return None
-    return schema.read_json(path, RunRecord, "remove it to run this training again")
+    found = schema.read_json(path, RunRecord, "move it away to run this training again")
+    wanted = {
+        **{"arm": run.arm, "rate": run.rate, "fold": run.fold},
+        **origin_of(place.protocol, run),
+    }
+    known = {**found, **found["origin"]}
+    other = [key for key, value in wanted.items() if known[key] != value]
+    other += [] if set(found["lesions"]) == set(place.protocol.lesions) else ["lesions"]
+    if other:
+        raise UserError(
+            f"{path} is of another protocol (other {', '.join(other)}): give another "
+            "folder with --records, or move it away to run this training again"
+        )
+    return found
 
 
 def chosen_rate(place: Place, arm: str) -> float | None:
@@ -238,9 +333,9 @@ def summary(place: Place) -> dict[str, Any]:
     Returns
     -------
     dict
-        `protocol` (its head), `scores` and `rates` (each rate's score on the first
-        fold's validation photographs; the chosen one), `done` (runs done and planned
-        of each loss), `losses` (see `protocol_summary.of_loss`) and `growth` (the
+        `generator`, `protocol` (its head), `scores` and `rates` (each rate's score on
+        the first fold's validation photographs; the chosen one), `done` (runs done and
+        planned of each loss), `losses` (see `protocol_summary.of_loss`), `growth` (the
         precision on validation photographs along the training).
 
     Raises
@@ -268,6 +363,7 @@ def summary(place: Place) -> dict[str, Any]:
         )
     theirs = records[protocol.reference]
     return {
+        "generator": GENERATOR,
         "protocol": {
             key: value
             for key, value in protocol.model_dump().items()

@@ -14,13 +14,13 @@ from typing import Any
 from tqdm import tqdm
 
 import randrop
-from randrop.data import read_dataset
+from randrop.data import Case, read_dataset
 from randrop.errors import UserError
 from randrop.evaluation import photographs, run_record
 from randrop.files import schema, write_json
 from randrop.pycaffe import processes
-from randrop.training import comparing, running, snapshots
-from randrop.training.protocol import Arm, Place, Run, RunRecord, open_runs, record_path
+from randrop.training import comparing, protocol, running, snapshots
+from randrop.training.protocol import Place, Run, RunRecord, open_runs, record_path
 
 log = logging.getLogger("randrop")
 
@@ -47,29 +47,52 @@ def digest_of(place: Place) -> str:
     return hashlib.sha256("\n".join([*text, str(width)]).encode()).hexdigest()[:12]
 
 
-def write_splits(place: Place) -> None:
-    """Write the subsets of every fold into the output folder.
+def splits_of(place: Place) -> list[dict[str, list[str]]]:
+    """Return the subsets of each fold.
 
     Raises
     ------
     UserError
-        If the set lacks a photograph, or a fold leaves none for training.
+        If the set lacks a photograph, a fold leaves none for training, or a subset has
+        no lesion of a type: nothing could be learnt or measured.
     """
-    known = [case.name for case in read_dataset(place.data).subset("all")]
+    cases = {case.name: case for case in read_dataset(place.data).subset("all")}
+    found = []
     for k, fold in enumerate(place.protocol.folds, 1):
-        missing = sorted({*fold.test, *fold.validation} - set(known))
+        missing = sorted({*fold.test, *fold.validation} - set(cases))
         if missing:
             raise UserError(
                 f"{place.data} has no photograph {missing[0]}, which fold {k} of the "
                 f"protocol names: {place.protocol.data}"
             )
-        rest = [name for name in known if name not in {*fold.test, *fold.validation}]
+        rest = [name for name in cases if name not in {*fold.test, *fold.validation}]
         if not rest:
             raise UserError(f"fold {k} of the protocol leaves nothing for training")
-        write_json(
-            split_path(place, k),
-            {"train": rest, "validation": fold.validation, "test": fold.test},
-        )
+        parts = {"train": rest, "validation": fold.validation, "test": fold.test}
+        for subset, names in parts.items():
+            own = [cases[name] for name in names]
+            _check_lesions(place.protocol, own, f"{subset} of fold {k}")
+        found.append(parts)
+    return found
+
+
+def _check_lesions(
+    wanted: protocol.Protocol, cases: Sequence[Case], where: str
+) -> None:
+    for case in cases:
+        unknown = sorted(set(wanted.types) & set(case.unknown))
+        if unknown:
+            raise UserError(
+                f"{case.name}, in {where}, was not searched for {unknown[0]}: what its "
+                "pixels lie on is not known; take it out of the protocol"
+            )
+    for lesion in wanted.lesions:
+        if not any(
+            lesion in case.mask_paths and case.masks([lesion]).any() for case in cases
+        ):
+            raise UserError(
+                f"no photograph in {where} of the protocol has a mask of {lesion}"
+            )
 
 
 def split_path(place: Place, fold: int) -> Path:
@@ -77,23 +100,16 @@ def split_path(place: Place, fold: int) -> Path:
     return place.out / f"fold{fold}.json"
 
 
-def arm_of(place: Place, run: Run) -> Arm:
-    """Return the arm that a run belongs to."""
-    return next(arm for arm in place.protocol.arms if arm.called == run.arm)
-
-
 def plan_of(place: Place, run: Run) -> comparing.Plan:
     """Return the plan of one training, as `comparing.run_one` takes it."""
-    protocol = place.protocol
-    arm = arm_of(place, run)
     return comparing.Plan(
         data=place.data,
         out=place.out / run.name,
-        losses=[arm.loss],
+        losses=[protocol.arm_of(place.protocol, run).loss],
         seeds=[run.fold],
-        lesions=protocol.lesions,
+        lesions=place.protocol.lesions,
         split=split_path(place, run.fold),
-        training=[*protocol.training, *arm.training, "--lr", f"{run.rate:g}"],
+        training=protocol.training_of(place.protocol, run),
     )
 
 
@@ -119,11 +135,10 @@ def perform(place: Place, run: Run, children: processes.Children) -> dict[str, A
     _predict(place, run, folder, children, ["--subset", "test", "--out", str(test)])
     content = {
         "arm": run.arm,
-        "loss": plan.losses[0],
-        "training": list(plan.training),
         "rate": run.rate,
         "fold": run.fold,
         "data": digest_of(place),
+        "origin": protocol.origin_of(place.protocol, run),
         "version": randrop.__version__,
         "processor": _processor(),
         "seconds": round(max(done["seconds"], time.monotonic() - began), 1),
@@ -136,13 +151,31 @@ def perform(place: Place, run: Run, children: processes.Children) -> dict[str, A
     return content
 
 
+def begin(place: Place) -> None:
+    """Write the splits, after checking photographs, records and place.
+
+    Raises
+    ------
+    UserError
+        If a training could fail later, or records are of something else.
+    """
+    splits = splits_of(place)
+    _check_records(place)
+    for _ in open_runs(place):
+        # Reads every record that counts.
+        pass
+    for k, parts in enumerate(splits, 1):
+        write_json(split_path(place, k), parts)
+
+
 def run_all(
     place: Place, children: processes.Children, minutes: float | None = None
 ) -> list[str]:
-    """Perform every open run, or those that begin in time; return the errors."""
+    """Perform every open run, or those that begin in time; return the errors.
+
+    Call `begin` first.
+    """
     began = time.monotonic()
-    write_splits(place)
-    _check_records(place)
     errors = []
     for run in open_runs(place):
         if minutes is not None and time.monotonic() - began > 60 * minutes:
