@@ -291,8 +291,8 @@ def test_a_record_of_the_protocol_counts(written, tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"arm": "dice"}, r"another protocol \(arm differ\)"),
-        ({"fold": 2}, r"another protocol \(fold differ\)"),
+        ({"arm": "dice"}, r"another protocol \(other arm\)"),
+        ({"fold": 2}, r"another protocol \(other fold\)"),
         ({"curve": {}}, "curve"),
         ({"lesions": {}}, "lesions"),
         ({"lesions": {"MA": {"average_precision": 1}}}, "missing"),
