@@ -77,8 +77,10 @@ def main(arguments: list[str] | None = None) -> int:
     if not lesions:
         raise UserError(f"{root} has no prediction.json: give the --lesions to measure")
     check_lesions(lesions)
-    thresholds = _thresholds(options.threshold, lesions, prediction)
     cases = read_dataset(options.data, options.split).subset(options.subset)
+    thresholds = _thresholds(options.threshold, lesions, prediction)
+    lesions = photographs.looked_for(cases, lesions)
+    thresholds = {lesion: thresholds[lesion] for lesion in lesions}
     files = ["metrics.json", *FIGURES, "report.html"]
     files += [f"ranked_{lesion}.jpg" for lesion in lesions]
     files += [

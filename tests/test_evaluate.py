@@ -191,6 +191,42 @@ def test_one_type_without_lesions_is_undefined_with_a_reason(evaluate, data, tmp
     assert not (out / "overlays" / "EX").exists()
 
 
+def not_searched(data, lesion, names=None):
+    """Mark a type as one that nobody looked for in the photographs."""
+    names = names or [case.name for case in read_dataset(data).cases]
+    facts = {"cases": {name: {"unknown": [lesion]} for name in names}}
+    (data / "manifest.json").write_text(json.dumps(facts))
+    for name in names:
+        for path in (data / "masks" / lesion).glob(f"{name}.*"):
+            path.unlink()
+
+
+def test_a_type_that_nobody_looked_for_is_left_out(evaluate, data, tmp_path, caplog):
+    """As where a network of two types meets a data set of one."""
+    root, out = tmp_path / "maps", tmp_path / "out"
+    write_maps(data, root)
+    not_searched(data, "HE")
+    arguments = ("--probabilities", root, "--data", data, "--out", out)
+    evaluate(*arguments, "--lesions", "MA", "HE", "--threshold", "HE=0.3")
+    content = json.loads((out / "metrics.json").read_text())
+    assert list(content["lesions"]) == ["MA"]
+    assert "HE is not measured: nobody looked for it" in caplog.text
+    with pytest.raises(UserError, match="nobody looked for HE in the"):
+        evaluate(*arguments, "--lesions", "HE")
+
+
+def test_photographs_without_a_search_do_not_count(evaluate, data, tmp_path):
+    root, out = tmp_path / "maps", tmp_path / "out"
+    write_maps(data, root)
+    names = [case.name for case in read_dataset(data).cases]
+    not_searched(data, "HE", names[:2])
+    arguments = ("--probabilities", root, "--data", data, "--out", out)
+    evaluate(*arguments, "--lesions", "MA", "HE", "--subset", "all")
+    lesions = json.loads((out / "metrics.json").read_text())["lesions"]
+    assert lesions["MA"]["images"] == len(names)
+    assert list(lesions["HE"]["per_image"]) == names[2:]
+
+
 def test_eight_bit_maps_are_taken_and_the_report_says_so(evaluate, data, tmp_path):
     root, out = tmp_path / "maps", tmp_path / "out"
     written = write_maps(data, root)

@@ -111,6 +111,32 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
     return Measured(results, pooled, coarse, detections)
 
 
+def looked_for(cases: Sequence[Case], lesions: Sequence[str]) -> list[str]:
+    """Return the types that somebody looked for in at least one photograph.
+
+    Warns of the others: their maps cannot be measured.
+
+    Raises
+    ------
+    UserError
+        If that leaves none.
+    """
+    known = [x for x in lesions if any(x not in case.unknown for case in cases)]
+    left = [lesion for lesion in lesions if lesion not in known]
+    if not known:
+        raise UserError(
+            f"nobody looked for {' or '.join(lesions)} in the {len(cases)} "
+            "photograph(s), so there is nothing to measure: choose other --lesions or "
+            "another --subset"
+        )
+    if left:
+        log.warning(
+            "%s not measured: nobody looked for it in the %d photograph(s)",
+            *(f"{' and '.join(left)} {'is' if len(left) == 1 else 'are'}", len(cases)),
+        )
+    return known
+
+
 def counted(case: Case, lesions: Sequence[str], root: Path) -> Iterator[tuple]:
     """Yield type, levels, bits, mask and histogram per type looked for in a case."""
     looked_for = [lesion for lesion in lesions if lesion not in case.unknown]
