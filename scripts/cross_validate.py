@@ -96,6 +96,7 @@ def main() -> int:
     check(plan)
     names = ["summary.json", "summary.md", "ensemble.json", cross_validating.FOLDS]
     names += [f"{cross_validating.POOLED}.json"]
+    names += [f"{cross_validating.POOLED}/prediction.json"]
     names += [f"fold{k}/split.json" for k in range(1, plan.folds + 1)]
     names += [
         f"{cross_validating.POOLED}/{lesion}/{name}.png"

@@ -10,9 +10,6 @@ from pathlib import Path
 
 import _start  # noqa: F401
 
-import numpy as np
-from tqdm import tqdm
-
 from randrop import cli
 from randrop.data import Case, read_dataset
 from randrop.errors import UserError
@@ -90,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         weights = (folder / "final.caffemodel").read_bytes()
         snapshots.seal(folder / "final.caffemodel")
         settings = {key: run[key] for key in model_card.SETTINGS if key in run} | {
-            "field_of_view": _field_of_view(subsets["train"]),
+            "field_of_view": model.field_of(subsets["train"]),
             "thresholds": thresholds,
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
@@ -104,12 +101,6 @@ def main(arguments: list[str] | None = None) -> int:
         write_text(folder / "README.md", model_card.card(settings, content))
     log.info("Model: %s", options.out)
     return 0
-
-
-def _field_of_view(cases: tuple[Case, ...]) -> int:
-    """Return the median width of the field of view in pixels."""
-    shown = tqdm(cases, desc="fields of view", unit="photo", disable=None)
-    return int(np.median([model.field_width(case.image()) for case in shown]))
 
 
 def _write_network(run: Path, folder: Path) -> None:

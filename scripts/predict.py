@@ -49,6 +49,8 @@ EXAMPLES = """\
   predict.py --run build/runs/log --out build/maps
       the validation photographs of the data that the run was trained on
   predict.py --run build/runs/log --data ~/IDRiD --subset test --out maps
+  predict.py --run build/folds --data build/idrid --out-of-fold --out build/maps
+      each photograph by the one network of a cross-validation that did not see it
   predict.py --run build/runs/log --out maps eye1.jpg eye2.jpg
   predict.py --deploy deploy.prototxt --weights net.caffemodel --lesions MA HE \\
              --backend onnxruntime --out maps eye1.jpg
@@ -92,6 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
         scale=options.scale,
         flips=options.flips,
         calibrated=calibrated,
+        out_of_fold=options.out_of_fold,
         lists=lists,
     )
     predicting.predict(cases, network, own, options.out)
@@ -153,6 +156,9 @@ def _cases(options: argparse.Namespace, run: Mapping[str, Any]) -> list[Case]:
             "nothing to predict: give photographs, or a data set with --data"
         )
     split = options.split or (None if options.data else run.get("split"))
+    if options.out_of_fold and not split:
+        # Every photograph was held out once.
+        return list(read_dataset(root).subset("all"))
     return list(read_dataset(root, split).subset(options.subset))
 
 
@@ -229,6 +235,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="mean of four mirrored copies: four times the time, somewhat more precise",
     )
     parser.add_argument(
+        "--out-of-fold",
+        action="store_true",
+        help="with a folder of cross_validate.py: predict each photograph of its data "
+        "by the one network that was not trained on it",
+    )
+    parser.add_argument(
         "--uncalibrated",
         action="store_true",
         help="write the network's own probabilities, without the calibration in "
@@ -242,6 +254,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         options.run = model.SHIPPED
     if not options.run and not (options.deploy and options.weights and options.lesions):
         parser.error("give --run, or all of --deploy, --weights and --lesions")
+    if options.photos and options.out_of_fold:
+        parser.error("--out-of-fold is about the photographs of --data")
     if options.photos and options.data:
         parser.error("give photographs or --data, not both")
     return options

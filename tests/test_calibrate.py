@@ -171,7 +171,7 @@ def test_maps_of_others_are_fitted_in_place_of_a_prediction(
 
 
 def test_an_ensemble_is_refused_before_any_work(scripts, run, data, tmp_path):
-    ensemble.write(tmp_path, [run])
+    ensemble.write(tmp_path, [run], [["a"]], 50)
     with pytest.raises(UserError, match="is an ensemble"):
         calibrate(scripts, tmp_path, data)
     assert not (tmp_path / "calibration").exists()

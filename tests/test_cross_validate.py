@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import every_script
 import numpy as np
 import pytest
+import small_unet
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,6 +125,49 @@ def test_the_folds_predict_together(validated, phantom, tmp_path):
     assert "nothing to predict" in result.stderr
 
 
+def test_photographs_are_predicted_out_of_fold(validated, phantom, tmp_path):
+    """Also at another size, and with a record that evaluate.py reads."""
+    out = tmp_path / "maps"
+    given = ("--run", validated.out, "--data", phantom, "--out-of-fold", "--out", out)
+    every_script.done(every_script.start("predict", *given))
+    pooled = validated.out / "out-of-fold"
+    for case in read_dataset(phantom).subset("all"):
+        for lesion in ("MA", "HE"):
+            theirs = maps.path_of(pooled, lesion, case.name).read_bytes()
+            assert maps.path_of(out, lesion, case.name).read_bytes() == theirs
+    ours, theirs = (
+        json.loads((root / "prediction.json").read_text()) for root in (out, pooled)
+    )
+    assert ours["out_of_fold"] and theirs["out_of_fold"]
+    assert ours["weights_sha256"] == theirs["weights_sha256"]
+    assert set(ours["seconds"]) == set(theirs["seconds"])
+
+    half = tmp_path / "half"
+    width = read_dataset(phantom).cases[0].size()[1] // 2
+    every_script.done(
+        every_script.start("prepare", "folder", phantom, half, "--width", width)
+    )
+    result = every_script.start(
+        *("predict", "--run", validated.out, "--out", tmp_path / "small"),
+        next((half / "images").iterdir()),
+    )
+    assert "the field of view is" in result.stderr
+
+
+def test_only_held_out_photographs_are_predicted_out_of_fold(validated, tmp_path):
+    data = small_unet.write_data(tmp_path / "data", count=2)
+    given = ("--run", validated.out, "--data", data, "--out-of-fold")
+    result = every_script.start("predict", *given, "--out", tmp_path / "maps")
+    assert result.returncode == 2
+    assert "took no part in the cross-validation" in result.stderr
+    run = validated.out / "fold1/run"
+    given = ("--run", run, "--out-of-fold", "--out", tmp_path / "maps")
+    result = every_script.start("predict", *given)
+    assert result.returncode == 2
+    assert "give the output folder of scripts/cross_validate.py" in result.stderr
+    assert not (tmp_path / "maps").exists()
+
+
 def test_what_is_done_is_left_alone_and_other_folds_are_refused(validated):
     before = {
         path: path.stat().st_mtime_ns
@@ -143,7 +187,7 @@ def test_a_member_that_was_trained_again_is_named(validated, tmp_path):
     for name in ("final.caffemodel", "final.sha256", "run.json", "deploy.prototxt"):
         content = (validated.out / "fold1/run" / name).read_bytes()
         (tmp_path / "run" / name).write_bytes(content)
-    ensemble.write(tmp_path, [tmp_path / "run"])
+    ensemble.write(tmp_path, [tmp_path / "run"], [["a"]], 50)
     assert networks.trained(tmp_path).channels == ("MA", "HE")
     (tmp_path / "run/final.caffemodel").write_bytes(b"other")
     with pytest.raises(UserError, match="was trained again"):

@@ -153,16 +153,18 @@ class Prediction(OpenModel):
 
 
 class Member(Model):
-    """A network of an ensemble."""
+    """A network of an ensemble, and photographs that it was not trained on."""
 
     run: str
     weights_sha256: str
+    held_out: list[str] = Field(default=[])
 
 
 class Ensemble(Model):
     """ensemble.json: the networks whose probabilities are averaged."""
 
     members: Annotated[list[Member], Field(min_length=1)]
+    field_of_view: Number | None = None
 
 
 class About(OpenModel):

@@ -1,7 +1,9 @@
 """Several networks as one: the mean of their probabilities.
 
 `ensemble.json` in a folder names the runs, relative to the folder, with the SHA-256 of
-their weights: {"members": [{"run": "fold1/run", "weights_sha256": "..."}]}.
+their weights and the photographs that each was not trained on:
+{"members": [{"run": "fold1/run", "weights_sha256": "...", "held_out": ["eye1"]}],
+"field_of_view": 1148}.
 """
 
 import math
@@ -21,21 +23,37 @@ from randrop.prediction.inference import Network
 FILE = "ensemble.json"
 
 
-def write(folder: Path, runs: Sequence[Path]) -> Path:
-    """Write the ensemble of the last weights of finished trainings; return its file."""
+def write(
+    folder: Path,
+    runs: Sequence[Path],
+    held_out: Sequence[Sequence[str]],
+    field_of_view: int,
+) -> Path:
+    """Write the ensemble of the last weights of finished trainings; return its file.
+
+    Parameters
+    ----------
+    folder : Path
+    runs : sequence of Path
+    held_out : sequence of sequence of str
+        Photographs that each run was not trained on.
+    field_of_view : int
+        Width of that of the trainings' photographs, in pixels.
+    """
     members = [
         {
             "run": os.path.relpath(run, folder),
             "weights_sha256": ownership.sha256(run / "final.caffemodel"),
+            "held_out": list(names),
         }
-        for run in runs
+        for run, names in zip(runs, held_out, strict=True)
     ]
-    write_json(folder / FILE, {"members": members})
+    write_json(folder / FILE, {"members": members, "field_of_view": field_of_view})
     return folder / FILE
 
 
-def members(folder: Path) -> list[Path]:
-    """Return the run folders of an ensemble.
+def read(folder: Path) -> dict[str, Any]:
+    """Return the content of the file of an ensemble.
 
     Raises
     ------
@@ -44,8 +62,8 @@ def members(folder: Path) -> list[Path]:
         names.
     """
     remedy = "run scripts/cross_validate.py again to rebuild it"
-    found = schema.read_json(folder / FILE, Ensemble, remedy)["members"]
-    for member in found:
+    found = schema.read_json(folder / FILE, Ensemble, remedy)
+    for member in found["members"]:
         weights = folder / member["run"] / "final.caffemodel"
         if not weights.is_file():
             raise UserError(f"{folder / FILE}: {weights} is missing: {remedy}")
@@ -54,7 +72,7 @@ def members(folder: Path) -> list[Path]:
                 f"{weights} is damaged or was trained again: its SHA-256 differs from "
                 f"the one in {folder / FILE}: {remedy}"
             )
-    return [folder / member["run"] for member in found]
+    return found
 
 
 def check_alike(facts: Sequence[dict[str, Any]], folder: Path) -> None:

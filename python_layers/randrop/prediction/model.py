@@ -1,8 +1,11 @@
 """The bundled model, and the scale of photographs for a model."""
 
-import numpy as np
+from collections.abc import Sequence
 
-from randrop.data import field_of_view
+import numpy as np
+from tqdm import tqdm
+
+from randrop.data import Case, field_of_view
 from randrop.pycaffe.build import REPOSITORY
 
 SHIPPED = REPOSITORY / "models" / "idrid"
@@ -12,6 +15,12 @@ SHIPPED = REPOSITORY / "models" / "idrid"
 def field_width(image: np.ndarray) -> int:
     """Return the width of a photograph's field of view in columns."""
     return int(np.count_nonzero(field_of_view(image).any(axis=0)))
+
+
+def field_of(cases: Sequence[Case]) -> int:
+    """Return the median width of the field of view of photographs, in pixels."""
+    shown = tqdm(cases, desc="fields of view", unit="photo", disable=None)
+    return int(np.median([field_width(case.image()) for case in shown]))
 
 
 def scale_for(width: int, trained: int) -> float:

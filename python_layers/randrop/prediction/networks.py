@@ -37,6 +37,8 @@ class Trained:
     members : tuple of Trained
         Those of an ensemble, whose `deploy` and `facts` are the first member's, and
         whose `weights` are the list of the members.
+    held_out : tuple of str
+        Photographs that a member of a cross-validation was not trained on.
     """
 
     deploy: Path
@@ -45,6 +47,7 @@ class Trained:
     run: Path | None
     facts: Mapping[str, Any]
     members: tuple["Trained", ...] = ()
+    held_out: tuple[str, ...] = ()
 
 
 def read_run(folder: Path, need: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -106,16 +109,62 @@ def trained(
 
 def _ensemble(folder: Path) -> Trained:
     """Return the networks of an ensemble as one."""
-    members = tuple(trained(run) for run in ensemble.members(folder))
+    content = ensemble.read(folder)
+    members = tuple(
+        dataclasses.replace(
+            trained(folder / member["run"]), held_out=tuple(member.get("held_out", ()))
+        )
+        for member in content["members"]
+    )
     ensemble.check_alike([member.facts for member in members], folder)
     first = members[0]
     # The others hold for the first member alone: another was trained on photographs
     # that validated this one.
     own = ("data", "split", "best", "calibration", "thresholds")
     facts = {name: fact for name, fact in first.facts.items() if name not in own}
+    if content.get("field_of_view"):
+        facts["field_of_view"] = content["field_of_view"]
     return Trained(
         first.deploy, folder / ensemble.FILE, first.channels, folder, facts, members
     )
+
+
+def without(network: Trained, names: Sequence[str]) -> dict[str, int]:
+    """Return the member of a cross-validation that did not see each photograph.
+
+    Parameters
+    ----------
+    network : Trained
+    names : sequence of str
+        Of the photographs.
+
+    Returns
+    -------
+    dict of str to int
+        Name to the index of the member.
+
+    Raises
+    ------
+    UserError
+        If the network is not one of a cross-validation, or all its members may have
+        seen a photograph.
+    """
+    found = {name: k for k, one in enumerate(network.members) for name in one.held_out}
+    if not found:
+        raise UserError(
+            f"{network.run or network.deploy} holds no networks with photographs that "
+            "they were not trained on: give the output folder of "
+            "scripts/cross_validate.py; it adds them to one of an older version"
+        )
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise UserError(
+            f"{unknown[0]}{more} took no part in the cross-validation of "
+            f"{network.run}: leave it out with --split and --subset, or predict it with all networks "
+            "together"
+        )
+    return {name: found[name] for name in names}
 
 
 def _exported(path: Path, lesions: Sequence[str]) -> Trained:

@@ -46,6 +46,8 @@ class Options:
         Take the mean over four mirrored copies of each tile.
     calibrated : bool
         Apply the calibration of the run, if it has one for these weights.
+    out_of_fold : bool
+        Of a cross-validation, take the network that was not trained on the photograph.
     lists : listing.Lists or None
         Also write a lesion list of each photograph.
     """
@@ -58,6 +60,7 @@ class Options:
     scale: float | None = None
     flips: bool = False
     calibrated: bool = True
+    out_of_fold: bool = False
     lists: listing.Lists | None = None
 
 
@@ -84,7 +87,17 @@ def predict(
         of range; at the end, if photographs cannot be read, naming them.
     """
     wanted = list(options.thresholds)
-    loaded = networks.opened(network, options.backend, options.gpu)
+    if options.out_of_fold:
+        chosen = networks.without(network, [case.name for case in cases])
+        opened = [
+            networks.opened(member, options.backend, options.gpu)
+            for member in network.members
+        ]
+        of_case = {name: opened[k] for name, k in chosen.items()}
+        loaded = opened[0]
+    else:
+        loaded = networks.opened(network, options.backend, options.gpu)
+        of_case = dict.fromkeys((case.name for case in cases), loaded)
     tiles.check(options.tile, options.overlap, loaded.stride)
     if options.scale is not None and not 0 < options.scale <= 1:
         raise UserError(
@@ -106,20 +119,18 @@ def predict(
             "whole prediction: rename the photograph of that name"
         )
     with output(out, "predict", files):
-        _write(cases, loaded, network, options, out)
+        _write(cases, of_case, network, options, out)
     log.info("%d map(s) of %s in %s", len(cases), ", ".join(wanted), out)
 
 
 def _write(
     cases: Sequence[Case],
-    loaded: inference.Network,
+    of_case: Mapping[str, inference.Network],
     network: networks.Trained,
     options: Options,
     out: Path,
 ) -> None:
     scaling = networks.calibration_of(network) if options.calibrated else {}
-    if options.flips:
-        loaded = loaded._replace(forward=tiles.mirrored(loaded.forward))
     record = {
         "complete": False,
         "weights": str(network.weights.resolve()),
@@ -129,12 +140,13 @@ def _write(
         "deploy": str(network.deploy.resolve()),
         "run": str(network.run.resolve()) if network.run else None,
         "lesions": list(options.thresholds),
-        "backend": loaded.backend,
+        "backend": of_case[cases[0].name].backend,
         "gpu": options.gpu,
         "tile": options.tile,
         "overlap": options.overlap,
         "scale": options.scale,
         "flips": options.flips,
+        "out_of_fold": options.out_of_fold,
         "calibration": {
             lesion: scaling[lesion]._asdict()
             for lesion in options.thresholds
@@ -148,6 +160,9 @@ def _write(
     lists: dict[str, list] = {}
     for case in tqdm(cases, desc="predict", unit="photo", disable=None):
         start = time.perf_counter()
+        loaded = of_case[case.name]
+        if options.flips:
+            loaded = loaded._replace(forward=tiles.mirrored(loaded.forward))
         try:
             image = case.image()
             if options.lists and is_turned(case.image_path):

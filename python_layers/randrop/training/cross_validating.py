@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from randrop.data import read_dataset
+from randrop.data import Case, read_dataset
 from randrop.data.splits import folds
 from randrop.errors import UserError
-from randrop.files import replacing, schema, write_json, write_text
-from randrop.files.documents import Split, read_metrics
-from randrop.prediction import ensemble, maps
+from randrop.files import ownership, replacing, schema, write_json, write_text
+from randrop.files.documents import Prediction, Split, read_metrics
+from randrop.prediction import ensemble, maps, model
 from randrop.pycaffe import processes
 from randrop.training import running
 
@@ -73,21 +73,26 @@ def splits_of(plan: Plan) -> list[dict[str, tuple[str, ...]]]:
     UserError
         If there are too few patients.
     """
-    dataset = read_dataset(plan.data, plan.split)
-    test = dataset.splits.get("test", ())
-    taken = {
-        name
-        for subset, names in dataset.splits.items()
-        if subset != "test"
-        for name in names
-    }
-    cases = [case for case in dataset.cases if case.name in taken]
+    test = read_dataset(plan.data, plan.split).splits.get("test", ())
+    cases = _cases(plan)
     found = []
     for fold in folds(cases, plan.folds, plan.seed):
         train = tuple(case.name for case in cases if case.name not in fold)
         parts = {"train": train, "validation": fold}
         found.append(parts | {"test": test} if test else parts)
     return found
+
+
+def _cases(plan: Plan) -> list[Case]:
+    """Return the photographs that are divided among the folds."""
+    dataset = read_dataset(plan.data, plan.split)
+    taken = {
+        name
+        for subset, names in dataset.splits.items()
+        if subset != "test"
+        for name in names
+    }
+    return [case for case in dataset.cases if case.name in taken]
 
 
 def check_folds(
@@ -158,6 +163,9 @@ def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
         "pooled": {},
     }
     if not content["failed"]:
+        runs = [job.folder / "run" for job in jobs]
+        parts = [split["validation"] for split in splits]
+        ensemble.write(plan.out, runs, parts, model.field_of(_cases(plan)))
         pooled = pool(plan, splits, children)
         content["pooled"] = {
             lesion: {
@@ -168,7 +176,6 @@ def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
             }
             for lesion, found in pooled["lesions"].items()
         }
-        ensemble.write(plan.out, [job.folder / "run" for job in jobs])
     return content
 
 
@@ -182,6 +189,7 @@ def pool(
     Each photograph was predicted by the network that was not trained on it.
     """
     root = plan.out / POOLED
+    _record(plan, splits)
     for fold, split in enumerate(splits, 1):
         source = folder_of(plan, fold) / "prediction"
         for lesion in plan.lesions:
@@ -206,6 +214,27 @@ def pool(
         text = [str(a) for a in arguments]
         running.run_script("evaluate", text, plan.out, children)
     return read_metrics(last)
+
+
+def _record(plan: Plan, splits: Sequence[Mapping[str, Sequence[str]]]) -> None:
+    """Write how the pooled maps were made, as scripts/predict.py does."""
+    remedy = "remove it, and run the same command again"
+    parts = [
+        schema.read_json(
+            folder_of(plan, fold) / "prediction/prediction.json", Prediction, remedy
+        )
+        for fold in range(1, len(splits) + 1)
+    ]
+    file = plan.out / ensemble.FILE
+    record = parts[0] | {
+        "weights": str(file.resolve()),
+        "weights_sha256": ownership.sha256(file),
+        "run": str(plan.out.resolve()),
+        "out_of_fold": True,
+    }
+    for key in ("seconds", "scales"):
+        record[key] = {k: v for part in parts for k, v in part.get(key, {}).items()}
+    write_json(plan.out / POOLED / "prediction.json", record)
 
 
 def _share(source: Path, target: Path) -> None:
