@@ -3,7 +3,6 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
-import hashlib
 import logging
 import tempfile
 from pathlib import Path
@@ -11,12 +10,22 @@ from pathlib import Path
 import _start  # noqa: F401
 
 from randrop import cli
-from randrop.data import Case, read_dataset
+from randrop.data import read_dataset
 from randrop.errors import UserError
-from randrop.evaluation import operating, photographs
-from randrop.files import building, ownership, reading, schema, write_json, write_text
+from randrop.evaluation import calibrating, cross_validated, operating, photographs
+from randrop.exchange import merging
+from randrop.files import (
+    building,
+    ownership,
+    reading,
+    schema,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from randrop.files.documents import About
 from randrop.prediction import model, networks, predicting
+from randrop.prediction.calibration import Platt
 from randrop.pycaffe import build
 from randrop.report import model_card
 from randrop.training import snapshots
@@ -35,9 +44,15 @@ Writes into OUT:
   README.md         the model card
 
 The thresholds (largest F1) come from predictions of the training photographs, the
-figures from the validation photographs, so that they are independent. Pass OUT to
-scripts/predict.py --run. OUT must be a new folder, or one that contains only files of
-this script.
+figures from the validation photographs, so that they are independent.
+
+The networks of a cross-validation become one network, whose output is their mean.
+Each photograph is measured with the one that was not trained on it; thresholds and
+calibration are those of all photographs, while the figures that need one have that of
+the other folds.
+
+Pass OUT to scripts/predict.py --run. OUT must be a new folder, or one that contains
+only files of this script.
 """
 
 EXAMPLES = """\
@@ -45,6 +60,9 @@ EXAMPLES = """\
       with about.json such as
       {"title": "Lesions of IDRiD", "data": "IDRiD (Porwal et al., 2018).",
        "licence": "CC BY 4.0", "limits": ["Not for patients.", "One camera."]}
+  export_model.py --run build/folds --data build/idrid-full --about about.json \\
+                  --out models/mine
+      the networks of cross_validate.py as one, measured on larger photographs
 """
 
 
@@ -53,6 +71,37 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     ownership.check_replaceable(options.out, "export_model")
     about = _about(options.about)
+    network = networks.trained(options.run)
+    if options.probabilities and not network.members:
+        raise UserError(
+            "--probabilities is about out-of-fold maps, but "
+            f"{options.run} is one training: omit it"
+        )
+    make = _cross_validated if network.members else _trained_once
+    settings, content = make(network, options)
+    with building(options.out, "export_model") as folder:
+        _write_network(network, folder)
+        weights = folder / "final.caffemodel"
+        digest = ownership.sha256(weights)
+        snapshots.seal(weights)
+        settings["weights_sha256"] = digest
+        if settings.get("calibration"):
+            # The same numbers in another file.
+            settings["calibration"] = settings["calibration"] | {
+                "weights_sha256": digest
+            }
+        content = {"about": about, **content}
+        write_json(folder / "run.json", settings)
+        write_json(folder / "metrics.json", content)
+        write_text(folder / "README.md", model_card.card(settings, content))
+    log.info("Model: %s", options.out)
+    return 0
+
+
+def _trained_once(
+    network: networks.Trained, options: argparse.Namespace
+) -> tuple[dict, dict]:
+    """Return run.json and metrics.json of the model of one training."""
     run = networks.read_run(options.run, model_card.NEEDED)
     data = options.data or run.get("data")
     if not data:
@@ -60,7 +109,6 @@ def main(arguments: list[str] | None = None) -> int:
     split = None if options.data else run.get("split")
     dataset = read_dataset(data, split)
     subsets = {name: dataset.subset(name) for name in ("train", "validation")}
-    network = networks.trained(options.run)
     how = predicting.Options(
         networks.thresholds_of(network, network.channels), scale=1.0
     )
@@ -82,34 +130,103 @@ def main(arguments: list[str] | None = None) -> int:
         lesion: result["threshold"]
         for lesion, result in measured["train"].lesions.items()
     }
-    with building(options.out, "export_model") as folder:
-        _write_network(options.run, folder)
-        weights = (folder / "final.caffemodel").read_bytes()
-        snapshots.seal(folder / "final.caffemodel")
-        settings = {key: run[key] for key in model_card.SETTINGS if key in run} | {
-            "field_of_view": model.field_of(subsets["train"]),
-            "thresholds": thresholds,
-            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+    settings = {key: run[key] for key in model_card.SETTINGS if key in run} | {
+        "field_of_view": model.field_of(subsets["train"]),
+        "thresholds": thresholds,
+    }
+    if networks.calibration_of(network):
+        settings["calibration"] = run["calibration"]
+    held_out = measured["validation"]
+    fixed = {
+        lesion: operating.by_pixels(
+            held_out.histograms[lesion], held_out.detections[lesion], threshold
+        )
+        for lesion, threshold in thresholds.items()
+    }
+    return settings, {
+        "subsets": {
+            name: model_card.subset_facts(cases, measured[name])
+            for name, cases in subsets.items()
+        },
+        "lesions": _with(held_out.lesions, at_threshold=fixed),
+    }
+
+
+def _cross_validated(
+    network: networks.Trained, options: argparse.Namespace
+) -> tuple[dict, dict]:
+    """Return run.json and metrics.json of the networks of a cross-validation as one."""
+    first = network.members[0].run
+    run = networks.read_run(first, (*model_card.NEEDED, "data"))
+    dataset = read_dataset(options.data or run["data"])
+    names = [name for member in network.members for name in member.held_out]
+    networks.without(network, names)
+    of_name = {case.name: case for case in dataset.subset("all")}
+    missing = sorted(set(names) - set(of_name))
+    if missing:
+        raise UserError(
+            f"{dataset.root} has no photograph {missing[0]}, which the "
+            "cross-validation had: give its data, at any size, with --data"
+        )
+    folds = [[of_name[name] for name in member.held_out] for member in network.members]
+    cases = [case for fold in folds for case in fold]
+    if options.probabilities:
+        calibrating.check_uncalibrated(options.probabilities)
+        found = cross_validated.measure(folds, run["lesions"], options.probabilities)
+    else:
+        how = predicting.Options(
+            dict.fromkeys(network.channels, 0.5), calibrated=False, out_of_fold=True
+        )
+        with tempfile.TemporaryDirectory() as work:
+            predicting.predict(cases, network, how, Path(work))
+            found = cross_validated.measure(folds, run["lesions"], Path(work))
+    settings = {key: run[key] for key in model_card.SETTINGS if key in run}
+    settings |= {
+        "members": len(network.members),
+        "field_of_view": network.facts["field_of_view"],
+        "thresholds": {
+            lesion: float(found.scalings.get(lesion, Platt(1, 0)).apply(threshold))
+            for lesion, threshold in found.thresholds.items()
+        },
+    }
+    if found.scalings:
+        settings["calibration"] = {
+            "data": dataset.root.resolve().name,
+            "subset": "out-of-fold",
+            "types": {k: one._asdict() for k, one in found.scalings.items()},
         }
-        if networks.calibration_of(network):
-            # The same numbers in another file.
-            digest = settings["weights_sha256"]
-            settings["calibration"] = run["calibration"] | {"weights_sha256": digest}
-        content = _metrics(about, subsets, measured, thresholds)
-        write_json(folder / "run.json", settings)
-        write_json(folder / "metrics.json", content)
-        write_text(folder / "README.md", model_card.card(settings, content))
-    log.info("Model: %s", options.out)
-    return 0
+    return settings, {
+        "subsets": {"out-of-fold": model_card.subset_facts(cases, found.measured)},
+        "folds": [list(member.held_out) for member in network.members],
+        "size": [max(sides) for sides in zip(*(c.size() for c in cases), strict=True)],
+        "lesions": _with(
+            found.measured.lesions,
+            at_threshold=found.at_threshold,
+            calibrated={k: found.calibration.get(k) for k in run["lesions"]},
+        ),
+    }
 
 
-def _write_network(run: Path, folder: Path) -> None:
+def _with(lesions: dict[str, dict], **more: dict[str, dict]) -> dict[str, dict]:
+    """Return the figures of each type, with more of them."""
+    return {
+        lesion: {**result, **{name: own[lesion] for name, own in more.items()}}
+        for lesion, result in lesions.items()
+    }
+
+
+def _write_network(network: networks.Trained, folder: Path) -> None:
     caffe = build.import_caffe()
-    deploy = folder / "deploy.prototxt"
-    write_text(deploy, reading.read_text(run / "deploy.prototxt"))
+    deploy, weights = folder / "deploy.prototxt", folder / "final.caffemodel"
+    if network.members:
+        one = merging.merge([(m.deploy, m.weights) for m in network.members])
+        write_text(deploy, merging.text_of(one.net))
+        write_bytes(weights, one.weights.SerializeToString())
+        return
+    write_text(deploy, reading.read_text(network.deploy))
     # The training's own file has the paths of its data, in the data layer.
-    net = caffe.Net(str(deploy), str(run / "final.caffemodel"), caffe.TEST)
-    net.save(str(folder / "final.caffemodel"))
+    net = caffe.Net(str(deploy), str(network.weights), caffe.TEST)
+    net.save(str(weights))
 
 
 def _about(path: Path) -> dict:
@@ -118,38 +235,28 @@ def _about(path: Path) -> dict:
     return {key: about[key] for key in schema.names(About)}
 
 
-def _metrics(
-    about: dict,
-    subsets: dict[str, tuple[Case, ...]],
-    measured: dict[str, photographs.Measured],
-    thresholds: dict[str, float],
-) -> dict:
-    held_out = measured["validation"]
-    return {
-        "about": about,
-        "subsets": {
-            name: model_card.subset_facts(cases, measured[name])
-            for name, cases in subsets.items()
-        },
-        "lesions": {
-            lesion: {
-                **result,
-                "at_threshold": operating.by_pixels(
-                    held_out.histograms[lesion],
-                    held_out.detections[lesion],
-                    thresholds[lesion],
-                ),
-            }
-            for lesion, result in held_out.lesions.items()
-        },
-    }
-
-
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = cli.parser(DESCRIPTION, EXAMPLES)
     add = parser.add_argument
-    add("--run", type=Path, required=True, help="output folder of scripts/train.py")
-    add("--data", type=Path, help="data set, if it moved after the training")
+    add(
+        "--run",
+        type=Path,
+        required=True,
+        help="output folder of scripts/train.py or scripts/cross_validate.py",
+    )
+    add(
+        "--data",
+        type=Path,
+        help="data set, if it moved after the training; of a cross-validation also the "
+        "same photographs at another size, for figures at that size",
+    )
+    add(
+        "--probabilities",
+        type=Path,
+        metavar="MAPS",
+        help="of a cross-validation: its out-of-fold maps, if they exist already "
+        "(predict.py --out-of-fold)",
+    )
     add(
         "--about",
         type=Path,

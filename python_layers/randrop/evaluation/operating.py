@@ -46,27 +46,77 @@ def by_pixels(
         share of lesions with a detection, and alarms_per_photograph, as in FROC. None
         where there is no lesion.
     """
+    return {"threshold": threshold, **_figures(_counts(histogram, found, threshold))}
+
+
+def by_folds(
+    histograms: Sequence[NDArray[np.int64]],
+    found: Sequence[Sequence[Detections]],
+    thresholds: Sequence[float],
+) -> dict[str, Any]:
+    """Return `by_pixels` over folds that each have a threshold of their own.
+
+    Parameters
+    ----------
+    histograms : sequence of ndarray (2, 65536)
+        Pooled over the photographs of a fold.
+    found : sequence of sequence of Detections
+    thresholds : sequence of float
+
+    Returns
+    -------
+    dict
+        As of `by_pixels`, of all folds together, but `thresholds` for `threshold`.
+    """
+    folds = zip(histograms, found, thresholds, strict=True)
+    counts = [_counts(*fold) for fold in folds]
+    total = _Counts(*(sum(values) for values in zip(*counts, strict=True)))
+    return {"thresholds": list(thresholds), **_figures(total)}
+
+
+class _Counts(NamedTuple):
+    hits: int
+    alarms: int
+    positives: int
+    lesions: int
+    lesions_found: int
+    false_regions: int
+    photographs: int
+
+
+def _counts(
+    histogram: NDArray[np.int64], found: Sequence[Detections], threshold: float
+) -> _Counts:
     level = level_of(threshold)
     curve = metrics.curve(histogram)
-    precision, recall = (
-        float(values[level])
-        for values in metrics.precision_recall(
-            curve.hits, curve.alarms, curve.positives
-        )
+    lesions = [one.lesions for one in found]
+    return _Counts(
+        int(curve.hits[level]),
+        int(curve.alarms[level]),
+        curve.positives,
+        sum(one.size for one in lesions),
+        sum(int(np.sum(one >= level)) for one in lesions),
+        sum(int(np.sum(one.alarms >= level)) for one in found),
+        len(found),
     )
-    lesions = np.concatenate([one.lesions for one in found])
-    alarms = np.concatenate([one.alarms for one in found])
+
+
+def _figures(counts: _Counts) -> dict[str, float | None]:
+    called = counts.hits + counts.alarms
+    precision = counts.hits / called if called else 1.0
+    recall = counts.hits / max(counts.positives, 1)
     f1 = 2 * precision * recall / max(precision + recall, 1e-12)
     result = {
-        "threshold": threshold,
         "sensitivity": recall,
         "precision": precision,
         "f1": f1,
         "iou": f1 / (2 - f1),
-        "lesions_found": float(np.mean(lesions >= level)) if lesions.size else None,
-        "alarms_per_photograph": float(np.sum(alarms >= level) / len(found)),
+        "lesions_found": (
+            counts.lesions_found / counts.lesions if counts.lesions else None
+        ),
+        "alarms_per_photograph": counts.false_regions / max(counts.photographs, 1),
     }
-    if not curve.positives:
+    if not counts.positives:
         result |= dict.fromkeys(("sensitivity", "f1", "iou"))
     return result
 

@@ -161,8 +161,8 @@ def without(network: Trained, names: Sequence[str]) -> dict[str, int]:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise UserError(
             f"{unknown[0]}{more} took no part in the cross-validation of "
-            f"{network.run}: leave it out with --split and --subset, or predict it with all networks "
-            "together"
+            f"{network.run}: leave it out with --split and --subset, or predict it "
+            "with all networks together"
         )
     return {name: found[name] for name in names}
 

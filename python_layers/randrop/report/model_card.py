@@ -46,9 +46,8 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
     run, measured : mapping
         The model's run.json and metrics.json, as scripts/export_model.py writes them.
     """
-    about, subsets = measured["about"], measured["subsets"]
-    lesions = run["lesions"]
-    trained, held_out = subsets["train"], subsets["validation"]
+    about, lesions = measured["about"], run["lesions"]
+    merged = run.get("members", 1) > 1
     words = " and ".join(f"{NAMES[lesion]} ({lesion})" for lesion in lesions)
     parts = [
         f"# {about['title']}",
@@ -63,34 +62,93 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
         "training, and scales the maps up again.",
         "## Data",
         f"{about['data']}\n\nLicence of the data: {about['licence']}",
-        f"{len(trained['photographs'])} photographs for training, "
-        f"{len(held_out['photographs'])} held out, by name in `metrics.json`.",
-        table(
-            ["", *lesions],
-            [
-                [
-                    f"{row}, {which}",
-                    *(_fact(subset["lesions"][x], row) for x in lesions),
-                ]
-                for row in (
-                    "photographs with the lesion",
-                    "lesions",
-                    "share of the pixels",
-                )
-                for which, subset in (("training", trained), ("held out", held_out))
-            ],
-        ),
+        *_photographs(measured, lesions),
         "## Training",
-        _training(run),
+        *_training(run),
+        *(_out_of_fold(run, measured) if merged else _held_out(measured)),
+        "## Limits",
+        "\n".join(f"- {limit}" for limit in about["limits"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _photographs(measured: Mapping[str, Any], lesions: Sequence[str]) -> list[str]:
+    subsets = measured["subsets"]
+    if "folds" in measured:
+        every = subsets["out-of-fold"]
+        count, folds = len(every["photographs"]), len(measured["folds"])
+        said = (
+            f"{count} photographs in {folds} folds, by name in `metrics.json`: each "
+            "trained all networks but one."
+        )
+        shown = [("", every)]
+    else:
+        trained, held_out = subsets["train"], subsets["validation"]
+        said = (
+            f"{len(trained['photographs'])} photographs for training, "
+            f"{len(held_out['photographs'])} held out, by name in `metrics.json`."
+        )
+        shown = [(", training", trained), (", held out", held_out)]
+    rows = [
+        [f"{row}{which}", *(_fact(subset["lesions"][x], row) for x in lesions)]
+        for row in ("photographs with the lesion", "lesions", "share of the pixels")
+        for which, subset in shown
+    ]
+    return [said, table(["", *lesions], rows)]
+
+
+def _held_out(measured: Mapping[str, Any]) -> list[str]:
+    return [
         "## Measured on the held-out photographs",
         measured_table(measured["lesions"]),
         "Intervals are 95 % bootstrap intervals over photographs. The thresholds "
         "maximise F1 on the training photographs; the held-out photographs were not "
         "used for them.",
-        "## Limits",
-        "\n".join(f"- {limit}" for limit in about["limits"]),
     ]
-    return "\n\n".join(parts) + "\n"
+
+
+def _out_of_fold(run: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
+    height, width = measured["size"]
+    thresholds = ", ".join(f"{k} {v:.2f}" for k, v in run["thresholds"].items())
+    return [
+        "## Measured by cross-validation",
+        f"At the size of the photographs measured, {width} x {height} pixels. Each "
+        f"photograph was predicted by the one of the {run['members']} networks that "
+        "was not trained on it. What you get is their mean, which has seen them all: "
+        "only other photographs can measure it, and it is usually somewhat better "
+        "than a single one.",
+        measured_table(measured["lesions"]),
+        "Intervals are 95 % bootstrap intervals over photographs. Each fold has the "
+        "thresholds with the largest F1 on the other folds. Those of the model are of "
+        f"all photographs: {thresholds}, in calibrated probabilities.",
+        "## Calibration",
+        "Platt scaling, fitted on the maps of the single networks. The expected "
+        "calibration error over all pixels is small by itself, since nearly all are "
+        "background; the reliability of pixels with a high probability is what it "
+        "mends. Each fold was scaled by what fits the others.",
+        _calibration_table(measured["lesions"]),
+    ]
+
+
+def _calibration_table(lesions: Mapping[str, Any]) -> str:
+    rows = []
+    for name, key in (
+        ("mean probability, divided by the share of lesion pixels", "mean_probability"),
+        ("expected calibration error", "ece"),
+    ):
+        for which in ("before", "after"):
+            cells = []
+            for result in lesions.values():
+                own = result["calibrated"]
+                value = own and own[which][key]
+                if value is None:
+                    cells.append("not calibrated")
+                elif key == "mean_probability":
+                    cells.append(f"{value / own['prevalence']:.2f}")
+                else:
+                    cells.append(f"{value:.2g}")
+            rows.append([f"{name}, {which}", *cells])
+    return table(["", *lesions], rows)
 
 
 def _fact(facts: Mapping[str, Any], row: str) -> str:
@@ -101,15 +159,21 @@ def _fact(facts: Mapping[str, Any], row: str) -> str:
     return f"{100 * facts['share']:.2g} %"
 
 
-def _training(run: Mapping[str, Any]) -> str:
+def _training(run: Mapping[str, Any]) -> list[str]:
+    folds = run.get("members", 1)
+    script = "scripts/train.py"
+    out = "--out RUN"
+    if folds > 1:
+        script, out = "scripts/cross_validate.py", f"--folds {folds} --out RUN --"
     command = (
-        f"scripts/train.py --data DIR --lesions {' '.join(run['lesions'])} "
+        f"{script} --data DIR --lesions {' '.join(run['lesions'])} "
+        f"{f'{out} ' if folds > 1 else ''}"
         f"--net {run['net']} --loss '{run['loss']}' \\\n"
         f"    --iterations {run['iterations']} --batch {run['batch']} "
         f"--patch {run['patch']} --base-channels {run['base_channels']} "
         f"--depth {run['depth']} \\\n"
         f"    --lr {run['lr']:g} --lesion-share {run['lesion_share']:g} "
-        f"--seed {run['seed']} --out RUN"
+        f"--seed {run['seed']}{'' if folds > 1 else f' {out}'}"
     )
     if run.get("lesion_weights"):
         weights = (f"{k}={v:g}" for k, v in run["lesion_weights"].items())
@@ -119,7 +183,13 @@ def _training(run: Mapping[str, Any]) -> str:
         more["false_alarms"] = "FILE"
     for name, value in more.items():
         command += f" --{name.replace('_', '-')} {value}"
-    return f"```\n{command}\n```"
+    said = [f"```\n{command}\n```"]
+    if folds > 1:
+        said.append(
+            f"The {folds} networks are branches of one, whose output is the mean of "
+            "their probabilities."
+        )
+    return said
 
 
 def measured_table(results: Mapping[str, Any]) -> str:
@@ -136,7 +206,7 @@ def measured_table(results: Mapping[str, Any]) -> str:
                 f"{result['aupr_challenge']:.3f}"
             ),
             "FROC score": f"{froc['score']:.3f}" + bounds(froc["score_95"]),
-            "threshold": f"{fixed['threshold']:.3f}",
+            "threshold": _thresholds(fixed),
             "sensitivity at threshold, pixels": f"{fixed['sensitivity']:.3f}",
             "precision at threshold, pixels": f"{fixed['precision']:.3f}",
             "lesions found at threshold": f"{100 * fixed['lesions_found']:.0f} %",
@@ -147,3 +217,10 @@ def measured_table(results: Mapping[str, Any]) -> str:
         for name, cell in cells.items():
             rows.setdefault(name, []).append(cell)
     return table(["", *results], [[name, *cells] for name, cells in rows.items()])
+
+
+def _thresholds(fixed: Mapping[str, Any]) -> str:
+    if "threshold" in fixed:
+        return f"{fixed['threshold']:.3f}"
+    # One a fold, uncalibrated.
+    return f"{min(fixed['thresholds']):.3f} to {max(fixed['thresholds']):.3f}"
