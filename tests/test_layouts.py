@@ -120,6 +120,22 @@ DDR_DIFFERS = {
         ],
         r"both have the name 'test0'",
     ),
+    "a subset of another name": (
+        lambda r: move(r / "valid", r / "validation"),
+        r"lesion_segmentation/validation is not part of the data set",
+    ),
+    "a type that nobody asked for": (
+        lambda r: mask(r / "test/label/IRMA/test0.tif", (70, 99)),
+        r"test/label/IRMA is not part of the data set .*would be ignored",
+    ),
+    "more photographs one folder deeper": (
+        lambda r: photograph(r / "train/image/more/train9.jpg"),
+        r"train/image/more is not part",
+    ),
+    "more masks beside the labels": (
+        lambda r: mask(r / "train/label2/MA/train0.tif", (70, 99)),
+        r"train/label2 is not part",
+    ),
 }  # fmt: skip
 
 MA = "e_optha_MA"
@@ -169,6 +185,18 @@ EOPHTHA_DIFFERS = {
     "a set twice": (
         lambda r: shutil.copytree(r / MA, r / "copy"),
         r"contains the set of MA more than once: give one of .*copy, .*e_optha_MA",
+    ),
+    "annotations of another name": (
+        lambda r: move(r / "e_optha_EX/Annotation_EX", r / "e_optha_EX/Truth"),
+        r"e_optha_EX is not part of the data set",
+    ),
+    "more annotations": (
+        lambda r: mask(r / MA / "Annotation_HE/E01/C1.png", (70, 99)),
+        r"Annotation_HE is not part",
+    ),
+    "more photographs": (
+        lambda r: photograph(r / "more/E01/C1.jpg"),
+        r"more is not part",
     ),
     "a photograph in two formats": (
         lambda r: photograph(r / MA / "MA/E01/C1.png"),

@@ -11,6 +11,7 @@ from randrop.data.folders import (
     IMAGE_SUFFIXES,
     MASK_SUFFIXES,
     Groups,
+    check_known,
     files,
     find_folder,
     folders,
@@ -54,9 +55,11 @@ def read(root: Path) -> Groups:
     ------
     UserError
         If a subset has no photographs or labels, a type has no folder, a photograph no
-        mask or a mask no photograph; names it.
+        mask or a mask no photograph, or there is a folder that the distribution does
+        not have; names it.
     """
     groups = {}
+    check_known(root, [word for word, _ in SUBSETS.values()], _AGAIN)
     for subset, (word, count) in SUBSETS.items():
         folder = root / word
         if folder.is_dir():
@@ -70,6 +73,9 @@ def _read_subset(folder: Path) -> list[Case]:
     for found, words in ((images, "image"), (truth, "label or 'segmentation label'")):
         if found is None or not found.is_dir():
             raise UserError(f"{folder} has no folder {words}: {_AGAIN}")
+    check_known(folder, (images, truth), _AGAIN)
+    check_known(images, (), _AGAIN)
+    check_known(truth, map(str.lower, LESIONS), _AGAIN)
     photographs = files(images, IMAGE_SUFFIXES)
     if not photographs:
         raise UserError(

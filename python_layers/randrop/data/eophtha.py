@@ -12,6 +12,7 @@ from randrop.data.folders import (
     IMAGE_SUFFIXES,
     MASK_SUFFIXES,
     Groups,
+    check_known,
     check_unique,
     files,
     find_folder,
@@ -68,13 +69,15 @@ def read(root: Path) -> Groups:
     ------
     UserError
         If a folder is missing, files lie where folders of patients should, a photograph
-        is both ill and healthy, an ill one has no mask, or a mask no photograph or two
-        of it; names it.
+        is both ill and healthy, an ill one has no mask, a mask no photograph or two of
+        it, or there is a folder that the distribution does not have; names it.
     """
     images: dict[str, Path] = {}
     masks: dict[str, dict[str, Path]] = {}
     looked_for: dict[str, set[str]] = {}
-    for lesion, part in parts(root).items():
+    found = parts(root)
+    _check_folders(root, found)
+    for lesion, part in found.items():
         ill, healthy = _photographs(part, lesion), _photographs(part, "healthy")
         both = sorted(set(ill) & set(healthy))
         if both:
@@ -100,6 +103,24 @@ def read(root: Path) -> Groups:
         for name, path in sorted(images.items())
     ]
     return {"train": cases}
+
+
+def _check_folders(root: Path, found: dict[str, Path]) -> None:
+    """Refuse folders that would be ignored, as a renamed Annotation_EX would."""
+    for lesion, part in found.items():
+        own = (
+            lesion.lower(),
+            "healthy",
+            find_folder(part, f"annotation_{lesion.lower()}"),
+        )
+        check_known(part, own, _AGAIN)
+    if root in found.values():
+        return
+    for place in (root, *folders(root)):
+        inside = [part for part in found.values() if place in part.parents]
+        if inside:
+            above = (parent for part in inside for parent in part.parents)
+            check_known(place, (*inside, *above), _AGAIN)
 
 
 def _photographs(part: Path, kind: str) -> dict[str, Path]:

@@ -42,6 +42,32 @@ def folders(parent: Path) -> list[Path]:
         return []
 
 
+def check_known(place: Path, known: Iterable[str | Path], remedy: str) -> None:
+    """Refuse folders that the distribution does not have: their files would be ignored.
+
+    Parameters
+    ----------
+    place : Path
+    known : iterable of str or Path
+        Names of folders in it, in small letters, or their paths.
+    remedy : str
+        Ends the message.
+
+    Raises
+    ------
+    UserError
+        Names those that are not known.
+    """
+    known = set(known)
+    others = [p for p in folders(place) if not {p, p.name.lower()} & known]
+    if others:
+        raise UserError(
+            f"{shown(others)} {'is' if len(others) == 1 else 'are'} not part of the "
+            f"data set as it is distributed, and would be ignored: move it away if it "
+            f"does not belong to it, or {remedy}"
+        )
+
+
 def shown(paths: Iterable[Path], most: int = 3) -> str:
     """Return the first paths for a message, and how many more there are."""
     found = [str(path) for path in paths]
