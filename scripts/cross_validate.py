@@ -15,7 +15,7 @@ from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import output, ownership
 from randrop.pycaffe import processes
-from randrop.training import cross_validating, running
+from randrop.training import continuing, cross_validating, running
 from randrop.training.settings import settings_of
 
 EXAMPLES = """\
@@ -41,6 +41,9 @@ OUT contains
 """
 
 
+REMEDY = "repeat the arguments after -- of that run, or choose another --out"
+
+
 def check(plan: cross_validating.Plan) -> None:
     """Check data and arguments of the trainings before the first.
 
@@ -51,12 +54,20 @@ def check(plan: cross_validating.Plan) -> None:
     """
     # Another's file of that name is no list of folds.
     ownership.check(plan.out / cross_validating.FOLDS, maker="cross_validate")
-    cross_validating.check_folds(plan, cross_validating.splits_of(plan))
-    arguments = running.steps_on_photographs(
-        *(cross_validating.folder_of(plan, 1), plan.data, plan.lesions, plan.split),
-        plan.training,
-    )["train"]
-    settings_of(train.arguments(arguments))
+    splits = cross_validating.splits_of(plan)
+    cross_validating.check_folds(plan, splits)
+    for fold in range(1, len(splits) + 1):
+        folder = cross_validating.folder_of(plan, fold)
+        known = (folder / "run/run.json").exists()
+        # The subsets of a fold that was not begun are not written yet; any will do.
+        split = folder / "split.json" if known else plan.split
+        words = running.steps_on_photographs(
+            folder, plan.data, plan.lesions, split, plan.training
+        )["train"]
+        if known or fold == 1:
+            settings = settings_of(train.arguments(words))
+        if known:
+            continuing.same_settings((folder / "run").resolve(), settings, True, REMEDY)
 
 
 def arguments() -> argparse.Namespace:

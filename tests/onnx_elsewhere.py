@@ -183,12 +183,12 @@ def write_networks(folder: Path, photographs: int, size: int) -> dict[str, Any]:
     from randrop.data.images import read_image
     from randrop.data.phantom_set import write_phantom
     from randrop.prediction import inference, tiles
-    from randrop.prediction.model import SHIPPED
+    from randrop.prediction.model import SMALL
     from randrop.pycaffe.build import import_caffe
 
     caffe = import_caffe()
     write_phantom(folder / "phantom", max(photographs, 2), size, seed=5)
-    files = (SHIPPED / "deploy.prototxt", SHIPPED / "final.caffemodel")
+    files = (SMALL / "deploy.prototxt", SMALL / "final.caffemodel")
     network = inference.load(*files, "caffe")
     pairs: dict[str, np.ndarray] = {}
     seconds = 0.0

@@ -208,16 +208,21 @@ def test_the_field_of_view_decides_the_scale(scripts, exported, tmp_path, caplog
 # --- The bundled model
 
 
-def shipped(name):
-    return json.loads((model.SHIPPED / name).read_text())
+def shipped(name, folder=model.SHIPPED):
+    return json.loads((folder / name).read_text())
 
 
-def test_the_shipped_card_is_of_its_figures():
-    run, content = shipped("run.json"), shipped("metrics.json")
-    assert (model.SHIPPED / "README.md").read_text() == model_card.card(run, content)
-    weights = (model.SHIPPED / "final.caffemodel").read_bytes()
+@pytest.mark.parametrize(
+    ("folder", "most"),
+    [(model.SHIPPED, 12e6), (model.SMALL, 1e6)],
+    ids=("idrid", "idrid-small"),
+)
+def test_a_shipped_card_is_of_its_figures(folder, most):
+    run, content = shipped("run.json", folder), shipped("metrics.json", folder)
+    assert (folder / "README.md").read_text() == model_card.card(run, content)
+    weights = (folder / "final.caffemodel").read_bytes()
     assert run["weights_sha256"] == hashlib.sha256(weights).hexdigest()
-    assert len(weights) < 5e6
+    assert len(weights) < most
 
 
 def test_one_photograph_is_all_that_predict_needs(phantom, tmp_path):
@@ -266,18 +271,30 @@ def test_a_large_photograph_is_read_as_its_small_copy(scripts, tmp_path):
         assert np.corrcoef(one, other)[0, 1] > 0.95
 
 
+def test_the_models_have_names(scripts, phantom, tmp_path):
+    photo = next((phantom / "images").iterdir())
+    scripts[1]("--model", "idrid-small", "--out", tmp_path, photo)
+    record = json.loads((tmp_path / "prediction.json").read_text())
+    assert record["lesions"] == ["MA", "HE"]
+    assert record["run"] == str(model.SMALL)
+    for other in (("--run", model.SHIPPED), ("--weights", "net.caffemodel")):
+        with pytest.raises(SystemExit):
+            scripts[1]("--model", "idrid", *other, photo)
+
+
 @pytest.mark.skipif(not IDRID.is_dir(), reason="no IDRiD images here")
 def test_an_original_is_read_as_its_small_copy(scripts, tmp_path):
     """A held-out photograph in full, by its field of view: not much worse at it."""
     (case,) = (c for c in read_dataset(IDRID).cases if c.name == "IDRiD_44")
-    assert case.name in shipped("metrics.json")["subsets"]["validation"]["photographs"]
-    scripts[1]("--out", tmp_path, case.image_path)
+    content = shipped("metrics.json", model.SMALL)
+    assert case.name in content["subsets"]["validation"]["photographs"]
+    scripts[1]("--model", "idrid-small", "--out", tmp_path, case.image_path)
     record = json.loads((tmp_path / "prediction.json").read_text())
     assert record["scales"] == {"IDRiD_44": pytest.approx(1440 / 4288, rel=0.02)}
     for lesion, mask in zip(("MA", "HE"), case.masks(("MA", "HE")), strict=True):
         levels, _ = maps.read_map(maps.path_of(tmp_path, lesion, case.name))
         counts = metrics.histogram(levels, mask)
         found = metrics.summary(counts)["average_precision"]
-        small = shipped("metrics.json")["lesions"][lesion]["per_image"][case.name]
+        small = content["lesions"][lesion]["per_image"][case.name]
         if small["average_precision"] is not None:
             assert found == pytest.approx(small["average_precision"], abs=0.1)

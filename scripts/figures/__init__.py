@@ -53,6 +53,10 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
         "models/idrid/metrics.json",
         lambda content: model_card.measured_table(content["lesions"]),
     ),
+    "idrid-small-model": (
+        "models/idrid-small/metrics.json",
+        lambda content: model_card.measured_table(content["lesions"]),
+    ),
     "organs2d": ("results/organs2d.json", comparisons.organs("6", "7")),
     "organs2d-differences": ("results/organs2d.json", comparisons.organs_differences),
     "organs3d": ("results/organs3d.json", comparisons.organs("10")),

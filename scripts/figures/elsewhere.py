@@ -13,7 +13,7 @@ NAMES = {
     "openvino": "OpenVINO",
     "ncnn": "ncnn",
 }
-NETWORKS = {"unet": "our model", "lseg": "lseg", "explog3d": "explog3d"}
+NETWORKS = {"unet": "idrid-small", "lseg": "lseg", "explog3d": "explog3d"}
 EQUAL = 1e-5
 
 
@@ -24,7 +24,7 @@ def _name(run: Mapping[str, Any]) -> str:
 
 def differences(content: Mapping[str, Any]) -> str:
     """Return the largest and the median difference, and the times."""
-    heads = ["", *NETWORKS.values(), "median, our model", "processor, s a photograph"]
+    heads = ["", *NETWORKS.values(), "median, idrid-small", "processor, s a photograph"]
     rows = []
     for run in content["programs"]:
         found = run["networks"]

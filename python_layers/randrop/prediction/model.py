@@ -1,4 +1,4 @@
-"""The bundled model, and the scale of photographs for a model."""
+"""The bundled models, and the scale of photographs for a model."""
 
 from collections.abc import Sequence
 
@@ -8,8 +8,14 @@ from tqdm import tqdm
 from randrop.data import Case, field_of_view
 from randrop.pycaffe.build import REPOSITORY
 
-SHIPPED = REPOSITORY / "models" / "idrid"
-"""The model that comes with the project."""
+MODELS = REPOSITORY / "models"
+"""The models that come with the project, each a folder of its name."""
+
+SHIPPED = MODELS / "idrid"
+"""The one that predict.py takes unless told otherwise."""
+
+SMALL = MODELS / "idrid-small"
+"""The fast one."""
 
 
 def field_width(image: np.ndarray) -> int:

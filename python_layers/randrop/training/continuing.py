@@ -14,10 +14,20 @@ FREE = (
 """Settings that do not change what is learnt: a training may go on with others."""
 
 
-def same_settings(run: Path, settings: dict[str, Any], resume: bool = False) -> bool:
+def same_settings(
+    run: Path, settings: dict[str, Any], resume: bool = False, remedy: str = ""
+) -> bool:
     """Return whether the run folder holds a run with these settings.
 
     Settings in `FREE` may differ; a training that resumes may have more iterations.
+
+    Parameters
+    ----------
+    run : Path
+    settings : dict
+    resume : bool
+    remedy : str
+        Of a script without --force and --resume, which never changes the length.
 
     Raises
     ------
@@ -31,13 +41,13 @@ def same_settings(run: Path, settings: dict[str, Any], resume: bool = False) -> 
     # A run of an older version lacks what it could not choose.
     old = {**OF_PHOTOGRAPHS, **old} if "labels" not in old else old
     changed = sorted(k for k in settings if k not in FREE and old.get(k) != settings[k])
-    if changed == ["iterations"]:
+    if changed == ["iterations"] and not remedy:
         _check_length(run, old["iterations"], settings["iterations"], resume)
     elif changed:
         shown = ", ".join(f"{k} {old.get(k)!r} -> {settings[k]!r}" for k in changed)
         raise UserError(
-            f"{run} contains a run with other settings ({shown}): choose another "
-            "--out, or --force to train from scratch there"
+            f"{run} contains a run with other settings ({shown}): "
+            + (remedy or "choose another --out, or --force to train from scratch there")
         )
     return True
 

@@ -12,6 +12,7 @@ from randrop.data.labelled import SUBSETS, check_values, is_labelled, read_label
 from randrop.data.patch_options import MORE_DEFAULTS, check_more
 from randrop.data.set_statistics import frequency
 from randrop.errors import UserError
+from randrop.files import ownership
 from randrop.nets.losses import activation_of
 from randrop.training import prototxts, snapshots, validation
 from randrop.training.patch_arguments import weights_of
@@ -134,6 +135,8 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     if options.false_alarms:
         sizes = {case.name: case.size() for case in dataset.subset("train")}
         centres_of(options.false_alarms, sizes, options.lesions)
+        # The file may be found anew under the same name.
+        settings["false_alarms_sha256"] = ownership.sha256(options.false_alarms)
 
 
 def _tell_of_memory(dataset: Dataset, workers: int) -> None:
