@@ -60,10 +60,15 @@ EXAMPLES = """\
 def main(arguments: list[str] | None = None) -> int:
     """Predict, fit and write; return 0."""
     options = _parse(arguments)
-    if options.run.suffix == ".onnx":
+    if options.run.suffix.lower() == ".onnx":
         raise UserError(
             f"{options.run} keeps its calibration in itself: calibrate the folder that "
             "it was exported from, and export it again"
+        )
+    if options.out and options.out.resolve() == options.run.resolve():
+        raise UserError(
+            f"--out {options.out} is the folder of the network: choose another, or "
+            "omit it for a folder in it"
         )
     network = networks.trained(options.run)
     if network.members:

@@ -125,7 +125,9 @@ def main() -> int:
         options.results,
         *(options.results.with_suffix(suffix) for suffix in (".md", ".png")),
     ]
-    ownership.check(*results or ())
+    if results:
+        ownership.check_kind(options.results, ".json", '"differences"')
+        ownership.check(*results)
     names = ("summary.json", "summary.md", "summary.png", "search/split.json")
     logs = ("*-seed*/*.out", "search/*/*-seed*/*.out")
     written = output(options.out, "compare", names, streams=logs)

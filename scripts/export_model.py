@@ -193,6 +193,7 @@ def _cross_validated(
         settings["calibration"] = {
             "data": dataset.root.resolve().name,
             "subset": "out-of-fold",
+            "flips": False,
             "types": {k: one._asdict() for k, one in found.scalings.items()},
         }
     return settings, {

@@ -177,6 +177,29 @@ def test_an_ensemble_is_refused_before_any_work(scripts, run, data, tmp_path):
     assert not (tmp_path / "calibration").exists()
 
 
+def test_the_folder_of_the_network_is_no_output(scripts, run, data):
+    before = sorted(run.iterdir())
+    with pytest.raises(UserError, match="is the folder of the network"):
+        calibrate(scripts, run, data, "--out", run)
+    assert sorted(run.iterdir()) == before
+
+
+def test_other_flips_than_at_calibration_are_said(scripts, run, data, tmp_path, caplog):
+    calibrate(scripts, run, data)
+    predict(scripts, run, data, tmp_path / "same")
+    assert "somewhat off" not in caplog.text
+    predict(scripts, run, data, tmp_path / "other", "--flips")
+    assert "calibrated without --flips, and predicts with" in caplog.text
+
+
+def test_what_an_ensemble_does_not_use_is_said(scripts, run, data, tmp_path, caplog):
+    calibrate(scripts, run, data)
+    ensemble.write(tmp_path, [run], [["a"]], 50)
+    caplog.set_level("INFO")
+    predict(scripts, tmp_path, data, tmp_path / "maps")
+    assert "calibrations of single networks" in caplog.text
+
+
 def test_a_dry_run_changes_nothing(scripts, run, data, tmp_path):
     before = (run / "run.json").read_bytes()
     calibrate(scripts, run, data, "--dry-run", "--out", tmp_path / "out")
@@ -211,6 +234,13 @@ def test_a_file_in_onnx_takes_the_calibration_along(scripts, run, data, tmp_path
     assert record["thresholds"] == facts_of(run)["thresholds"]
     for lesion in LESIONS:
         assert np.abs(found[lesion].astype(int) - expected[lesion]).max() <= 1
+    (tmp_path / "lesions.onnx").rename(tmp_path / "LESIONS.ONNX")
+    again, _ = predict(scripts, tmp_path / "LESIONS.ONNX", data, tmp_path / "again")
+    assert all((again[lesion] == found[lesion]).all() for lesion in LESIONS)
+    (tmp_path / "LESIONS.ONNX").rename(tmp_path / "lesions.onnx")
+    words = ("--weights", run / "final.caffemodel")
+    with pytest.raises(UserError, match="has its weights in itself"):
+        predict(scripts, tmp_path / "lesions.onnx", data, tmp_path / "x", *words)
     with pytest.raises(UserError, match="keeps its calibration in itself"):
         calibrate(scripts, tmp_path / "lesions.onnx", data)
 

@@ -159,8 +159,8 @@ def test_losses_are_read(caffe, text, activation, field, values):
         ("dice:squared=1", "SIGMOID", "squared is '1': write true or false"),
         ("dice:5", "SIGMOID", "'5' must have the form KEY=VALUE"),
         ("dice:cells=1", "SIGMOID", "cells is '1': write true or false"),
-        ("top-k-dice:cells=true", "SIGMOID", "unknown parameter 'cells'"),
-        ("cross-entropy:cells=true", "SIGMOID", "unknown parameter 'cells'"),
+        ("top-k-dice:cells=true", "SIGMOID", "cells is for dice and tversky"),
+        ("cross-entropy:cells=true", "SIGMOID", "cells is for dice and tversky"),
         (
             "pm-dice:smooth=0",
             "SIGMOID",

@@ -226,7 +226,7 @@ def test_the_interval_keeps_validations_below_a_tenth(megapixels, every):
     ("more", "message"),
     [
         (["--validate-every", 7], "7 is not a multiple of --snapshot 1000"),
-        (["--validate-every", -1000], "-1000 is not a multiple"),
+        (["--validate-every", -1000], "-1000: give a number of iterations, or 0"),
         (["--validate-photographs", 0], "must be at least 1; --validate-every 0"),
     ],
 )

@@ -172,7 +172,12 @@ def _parse_one(
                     f"loss {text}: weight is {value}: give a number above 0, or "
                     "remove this loss"
                 )
-        elif key == "cells" and layer in LAYERS and LAYERS[layer].cells:
+        elif key == "cells":
+            if layer not in LAYERS or not LAYERS[layer].cells:
+                raise UserError(
+                    f"loss {text}: cells is for dice and tversky: omit it, or add one "
+                    "of them"
+                )
             common[key] = _boolean(text, key, value)
         elif key == "normalization":
             common[key] = _value(text, options, key, value)

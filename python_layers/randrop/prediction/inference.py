@@ -72,7 +72,7 @@ def load(
                 f"{what} file {path} does not exist: give the folder of a finished "
                 "training with --run, or files with --deploy and --weights"
             )
-    is_onnx = deploy.suffix == ".onnx"
+    is_onnx = deploy.suffix.lower() == ".onnx"
     if backend == "auto" and (is_onnx or not (gpu or _caffe_is_built())):
         backend = without_caffe.best()
     backend = "caffe" if backend == "auto" else backend

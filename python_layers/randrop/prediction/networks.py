@@ -89,7 +89,11 @@ def trained(
     UserError
         If the folder is not a run, or its weights differ from the exported ones.
     """
-    if run and run.suffix == ".onnx" and not run.is_dir():
+    if run and run.suffix.lower() == ".onnx" and not run.is_dir():
+        if deploy or weights:
+            raise UserError(
+                f"{run} has its weights in itself: omit --deploy and --weights"
+            )
         return _exported(run, lesions)
     if run and not weights and (run / ensemble.FILE).is_file():
         return _ensemble(run)
@@ -118,6 +122,12 @@ def _ensemble(folder: Path) -> Trained:
     )
     ensemble.check_alike([member.facts for member in members], folder)
     first = members[0]
+    if any(member.facts.get("calibration") for member in members):
+        log.info(
+            "The calibrations of single networks of %s are not used: they do not fit "
+            "the mean; export_model.py calibrates it",
+            folder,
+        )
     # The others hold for the first member alone: another was trained on photographs
     # that validated this one.
     own = ("data", "split", "best", "calibration", "thresholds")
@@ -206,7 +216,7 @@ def calibration_of(network: Trained) -> dict[str, Platt]:
     stored = network.facts.get("calibration")
     if not stored:
         return {}
-    if network.deploy.suffix == ".onnx":
+    if network.deploy.suffix.lower() == ".onnx":
         digest = network.facts["weights_sha256"]
     else:
         digest = hashlib.sha256(reading.read_bytes(network.weights)).hexdigest()
@@ -269,7 +279,7 @@ def opened(network: Trained, backend: str = "auto", gpu: bool = False) -> Networ
 
 def _has_background(network: Trained) -> bool:
     """Return whether the first channel of the output is the background."""
-    if network.deploy.suffix == ".onnx":
+    if network.deploy.suffix.lower() == ".onnx":
         return network.facts["activation"] == "SOFTMAX"
     return bool(_SOFTMAX.search(reading.read_text(network.deploy)))
 

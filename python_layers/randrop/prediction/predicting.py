@@ -131,6 +131,13 @@ def _write(
     out: Path,
 ) -> None:
     scaling = networks.calibration_of(network) if options.calibrated else {}
+    flips = network.facts["calibration"].get("flips") if scaling else None
+    if flips is not None and flips != options.flips:
+        log.warning(
+            "The network was calibrated %s --flips, and predicts %s: its probabilities "
+            "are somewhat off",
+            *(("with", "without") if flips else ("without", "with")),
+        )
     record = {
         "complete": False,
         "weights": str(network.weights.resolve()),

@@ -160,7 +160,12 @@ def _validate_every(options: argparse.Namespace) -> int:
         If they fall between two snapshots, or there are no photographs.
     """
     every, snapshot = options.validate_every, options.snapshot
-    if every is not None and (every < 0 or every % snapshot):
+    if every is not None and every < 0:
+        raise UserError(
+            f"--validate-every {every}: give a number of iterations, or 0 for no "
+            "validation on photographs"
+        )
+    if every is not None and every % snapshot:
         raise UserError(
             f"--validate-every {every} is not a multiple of --snapshot {snapshot}, and "
             "what is validated are snapshots: change one of them, or give 0 for no "
