@@ -401,6 +401,8 @@ def test_photographs_without_masks_are_healthy_ones(tmp_path):
     assert {case.name for case in patches.places.healthy} == expected
     line = json.loads((tmp_path / "out/manifest.json").read_text())["cases"]
     assert {line[name]["subset"] for name in healthy} <= {"train", "validation"}
+    small = made(source, tmp_path / "small", width=66)
+    assert {max(small["cases"][name]["size"]) for name in healthy} <= set(range(60, 90))
 
 
 def test_arrays_of_a_set_fit_it_and_are_kept_up_to_date(tmp_path):
