@@ -190,6 +190,10 @@ EOPHTHA_DIFFERS = {
         lambda r: move(r / "e_optha_EX/Annotation_EX", r / "e_optha_EX/Truth"),
         r"e_optha_EX is not part of the data set",
     ),
+    "another photograph in the other set": (
+        lambda r: photograph(r / "e_optha_EX/EX/E02/C1.jpg", 7),
+        r"MA/E02/C1\.jpg and .*EX/E02/C1\.jpg have the same name, but differ",
+    ),
     "more annotations": (
         lambda r: mask(r / MA / "Annotation_HE/E01/C1.png", (70, 99)),
         r"Annotation_HE is not part",

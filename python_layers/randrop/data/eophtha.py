@@ -4,6 +4,7 @@ E. Decencière et al. TeleOphta: Machine learning and image processing methods f
 teleophthalmology. IRBM 34(2), 2013.
 """
 
+import filecmp
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,8 +70,9 @@ def read(root: Path) -> Groups:
     ------
     UserError
         If a folder is missing, files lie where folders of patients should, a photograph
-        is both ill and healthy, an ill one has no mask, a mask no photograph or two of
-        it, or there is a folder that the distribution does not have; names it.
+        is both ill and healthy or differs between the sets, an ill one has no mask, a
+        mask no photograph or two of it, or there is a folder that the distribution does
+        not have; names it.
     """
     images: dict[str, Path] = {}
     masks: dict[str, dict[str, Path]] = {}
@@ -88,7 +90,12 @@ def read(root: Path) -> Groups:
         tell_of_count(f"{part}, {lesion}", len(ill), COUNTS[lesion][0])
         tell_of_count(f"{part}, healthy", len(healthy), COUNTS[lesion][1])
         for name, path in (ill | healthy).items():
-            images.setdefault(name, path)
+            known = images.setdefault(name, path)
+            if known != path and not filecmp.cmp(known, path, shallow=False):
+                raise UserError(
+                    f"{known} and {path} have the same name, but differ: rename one of "
+                    "them, with its mask"
+                )
             looked_for.setdefault(name, set()).add(lesion)
         for name, path in _masks(part, lesion, ill, healthy).items():
             masks.setdefault(name, {})[lesion] = path
