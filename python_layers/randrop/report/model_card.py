@@ -161,19 +161,20 @@ def _fact(facts: Mapping[str, Any], row: str) -> str:
 
 def _training(run: Mapping[str, Any]) -> list[str]:
     folds = run.get("members", 1)
-    script = "scripts/train.py"
-    out = "--out RUN"
+    data = f"--data DIR --lesions {' '.join(run['lesions'])}"
+    begin, end = f"scripts/train.py {data} ", " --out RUN"
     if folds > 1:
-        script, out = "scripts/cross_validate.py", f"--folds {folds} --out RUN --"
+        begin = (
+            f"scripts/cross_validate.py {data} --folds {folds} --out RUN -- \\\n    "
+        )
+        end = ""
     command = (
-        f"{script} --data DIR --lesions {' '.join(run['lesions'])} "
-        f"{f'{out} ' if folds > 1 else ''}"
-        f"--net {run['net']} --loss '{run['loss']}' \\\n"
+        f"{begin}--net {run['net']} --loss '{run['loss']}' \\\n"
         f"    --iterations {run['iterations']} --batch {run['batch']} "
         f"--patch {run['patch']} --base-channels {run['base_channels']} "
         f"--depth {run['depth']} \\\n"
         f"    --lr {run['lr']:g} --lesion-share {run['lesion_share']:g} "
-        f"--seed {run['seed']}{'' if folds > 1 else f' {out}'}"
+        f"--seed {run['seed']}{end}"
     )
     if run.get("lesion_weights"):
         weights = (f"{k}={v:g}" for k, v in run["lesion_weights"].items())
@@ -206,7 +207,7 @@ def measured_table(results: Mapping[str, Any]) -> str:
                 f"{result['aupr_challenge']:.3f}"
             ),
             "FROC score": f"{froc['score']:.3f}" + bounds(froc["score_95"]),
-            "threshold": _thresholds(fixed),
+            **_thresholds(fixed),
             "sensitivity at threshold, pixels": f"{fixed['sensitivity']:.3f}",
             "precision at threshold, pixels": f"{fixed['precision']:.3f}",
             "lesions found at threshold": f"{100 * fixed['lesions_found']:.0f} %",
@@ -219,8 +220,8 @@ def measured_table(results: Mapping[str, Any]) -> str:
     return table(["", *results], [[name, *cells] for name, cells in rows.items()])
 
 
-def _thresholds(fixed: Mapping[str, Any]) -> str:
+def _thresholds(fixed: Mapping[str, Any]) -> dict[str, str]:
     if "threshold" in fixed:
-        return f"{fixed['threshold']:.3f}"
-    # One a fold, uncalibrated.
-    return f"{min(fixed['thresholds']):.3f} to {max(fixed['thresholds']):.3f}"
+        return {"threshold": f"{fixed['threshold']:.3f}"}
+    low, high = min(fixed["thresholds"]), max(fixed["thresholds"])
+    return {"thresholds of the folds, uncalibrated": f"{low:.3f} to {high:.3f}"}
