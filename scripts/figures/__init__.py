@@ -16,8 +16,9 @@ from figures import (
     gpu_build,
     loss_speed,
     network_speed,
+    protocols,
 )
-from randrop.report import model_card
+from randrop.report import model_card, protocol_tables
 
 
 def quickstart(content: Mapping[str, Any]) -> str:
@@ -37,6 +38,7 @@ def cuda_faults(content: Mapping[str, Any]) -> str:
 
 _IDRID = "results/idrid_losses.json"
 _TRAINING = "results/bench_training.json"
+_PROTOCOL = "results/lesion_losses.json"
 _INFERENCE = "results/bench_inference.json"
 _LOSSES = "results/bench_losses.json"
 _LOADED = "results/bench_loaded.json"
@@ -49,6 +51,12 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "quickstart": ("results/quickstart_metrics.json", quickstart),
     "idrid-losses": (_IDRID, comparisons.idrid_losses),
     "idrid-verdict": (_IDRID, comparisons.idrid_verdict),
+    "protocol-verdict": (_PROTOCOL, protocols.verdict),
+    "protocol-precision": (_PROTOCOL, protocol_tables.precisions),
+    "protocol-false-pixels": (_PROTOCOL, protocol_tables.confusions),
+    "protocol-growth": (_PROTOCOL, protocol_tables.growths),
+    "protocol-calibration": (_PROTOCOL, protocol_tables.calibrations),
+    "protocol-rates": (_PROTOCOL, protocols.rates),
     "idrid-model": (
         "models/idrid/metrics.json",
         lambda content: model_card.measured_table(content["lesions"]),

@@ -1,0 +1,55 @@
+"""The comparison of losses by results/lesion_protocol.json, as far as it is run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from figures.words import bullets, listed
+from randrop.report import protocol_tables
+from randrop.report.markdown import bounds
+
+
+def verdict(content: Mapping[str, Any]) -> str:
+    """Return what is shown of each type, judged by the intervals, and what is open."""
+    reference = content["protocol"]["reference"]
+    lines = []
+    for lesion in content["protocol"]["lesions"]:
+        groups: dict[str, list[str]] = {"worse": [], "undecided": [], "better": []}
+        for loss, own in content["losses"].items():
+            cell = own[lesion]
+            if "difference" not in cell:
+                continue
+            low, high = cell["difference_interval"] or (-1, 1)
+            kind = "better" if low > 0 else "worse" if high < 0 else "undecided"
+            groups[kind].append(
+                f"`{loss}` {cell['difference']:+.3f}"
+                f"{bounds(cell['difference_interval'], '+')} on {cell['common']} folds, "
+                f"above it on {cell['better']}"
+            )
+        own = content["losses"][reference][lesion]
+        said = [
+            f"{words}: {listed(groups[kind])}"
+            for kind, words in (
+                ("worse", f"worse than `{reference}`"),
+                ("undecided", "no difference shown"),
+                ("better", "better"),
+            )
+            if groups[kind]
+        ]
+        lines.append(
+            f"{lesion}: `{reference}` has {own['mean']:.3f}{bounds(own['interval'])}; "
+            + "; ".join(said or ["nothing else is measured yet"])
+            + "."
+        )
+    done = sum(count for count, _ in content["done"].values())
+    total = sum(count for _, count in content["done"].values())
+    if done < total:
+        lines.append(
+            f"{done} of {total} trainings are done; other losses have no figure yet."
+        )
+    return bullets(lines)
+
+
+def rates(content: Mapping[str, Any]) -> str:
+    """Return the score of each learning rate, of losses that tried one."""
+    known = {loss: own for loss, own in content["scores"].items() if own}
+    return protocol_tables.rates({**content, "scores": known})
