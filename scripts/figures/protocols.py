@@ -1,4 +1,4 @@
-"""The comparison of losses by results/lesion_protocol.json, as far as it is run."""
+"""The comparison of losses by a protocol, as far as it is run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,11 +19,11 @@ def verdict(content: Mapping[str, Any]) -> str:
             if "difference" not in cell:
                 continue
             low, high = cell["difference_interval"] or (-1, 1)
-            kind = "better" if low > 0 else "worse" if high < 0 else "undecided"
+            kind = "worse" if high < 0 else "better" if low > 0 else "undecided"
+            interval = bounds(cell["difference_interval"], "+")
             groups[kind].append(
-                f"`{loss}` {cell['difference']:+.3f}"
-                f"{bounds(cell['difference_interval'], '+')} on {cell['common']} folds, "
-                f"above it on {cell['better']}"
+                f"`{loss}` {cell['difference']:+.3f}{interval} on {cell['common']} "
+                f"folds, above it on {cell['better']}"
             )
         own = content["losses"][reference][lesion]
         said = [
