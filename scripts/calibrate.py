@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     if network.members:
         raise UserError(
             f"{options.run} is an ensemble, and a calibration is of one network: give "
-            "the folder of a training"
+            "the folder of a training, or let export_model.py make one network of it"
         )
     lesions = options.lesions or network.channels
     check_lesions(lesions)
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     root = options.data or network.facts.get("data")
     if not root:
         raise UserError(f"{options.run} has no path of its data: give --data")
-    split = options.split or (None if options.data else network.facts.get("split"))
+    split = options.split or networks.split_of(network.facts, root)
     dataset = read_dataset(root, split)
     cases = dataset.subset(options.subset)
     checked = dataset.subset(options.check)

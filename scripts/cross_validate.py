@@ -15,12 +15,15 @@ from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import output, ownership
 from randrop.pycaffe import processes
-from randrop.training import continuing, cross_validating, running
+from randrop.training import continuing, cross_validating, running, starting
 from randrop.training.settings import settings_of
 
 EXAMPLES = """\
   scripts/cross_validate.py --data build/idrid --folds 5 --out build/folds -- \\
       --loss random-drop:LOG --iterations 4000
+  scripts/cross_validate.py --data build/idrid-large --folds 5 --out build/larger \\
+      --start build/folds -- --loss random-drop:LOG --lr 1e-3 --iterations 2000
+      further, at a higher resolution
   scripts/predict.py --run build/folds --out build/maps eye1.jpg
   scripts/evaluate.py --probabilities build/folds/out-of-fold --data build/idrid \\
       --split build/folds/out-of-fold.json --subset out-of-fold --out build/report
@@ -55,14 +58,18 @@ def check(plan: cross_validating.Plan) -> None:
     # Another's file of that name is no list of folds.
     ownership.check(plan.out / cross_validating.FOLDS, maker="cross_validate")
     splits = cross_validating.splits_of(plan)
-    cross_validating.check_folds(plan, splits)
+    wanted = cross_validating.check_folds(plan, splits)
+    if plan.start:
+        starting.files(plan.start, plan.out, wanted)
     for fold in range(1, len(splits) + 1):
         folder = cross_validating.folder_of(plan, fold)
         known = (folder / "run/run.json").exists()
         # The subsets of a fold that was not begun are not written yet; any will do.
         split = folder / "split.json" if known else plan.split
+        # Nor are the weights that it starts from, perhaps.
+        start = cross_validating.start_of(plan, fold) if known else []
         words = running.steps_on_photographs(
-            folder, plan.data, plan.lesions, split, plan.training
+            folder, plan.data, plan.lesions, split, [*plan.training, *start]
         )["train"]
         if known or fold == 1:
             settings = settings_of(train.arguments(words))
@@ -80,6 +87,12 @@ def arguments() -> argparse.Namespace:
     add("--folds", type=int, default=5)
     add("--fold-seed", type=int, default=0, help="seed of the draw of the folds")
     add("--out", type=Path, required=True)
+    add(
+        "--start",
+        type=Path,
+        help="start each fold from the network of that fold in another "
+        "cross-validation, or in a model that export_model.py made of one",
+    )
     add("--jobs", type=int, default=os.cpu_count(), help="parallel trainings")
     add("training", nargs="*", help="after --: arguments for train.py")
     return parser.parse_args()
@@ -101,6 +114,8 @@ def main() -> int:
         options.training,
         ("--data", "--split", "--lesions", "--out", "--resume", "--force"),
     )
+    if options.start:
+        running.check_training(options.training, ("--weights",))
     options.seed = options.fold_seed
     fields = [field.name for field in dataclasses.fields(cross_validating.Plan)]
     plan = cross_validating.Plan(**{name: getattr(options, name) for name in fields})
@@ -108,6 +123,8 @@ def main() -> int:
     names = ["summary.json", "summary.md", "ensemble.json", cross_validating.FOLDS]
     names += [f"{cross_validating.POOLED}.json"]
     names += [f"{cross_validating.POOLED}/prediction.json"]
+    if plan.start:
+        names += [f"start/fold{k}.caffemodel" for k in range(1, plan.folds + 1)]
     names += [f"fold{k}/split.json" for k in range(1, plan.folds + 1)]
     names += [
         f"{cross_validating.POOLED}/{lesion}/{name}.png"

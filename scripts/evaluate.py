@@ -17,7 +17,7 @@ from randrop.errors import UserError
 from randrop.evaluation import operating, photographs
 from randrop.files import output, schema, write_bytes, write_json
 from randrop.files.documents import Prediction, read_run
-from randrop.prediction import listing, maps
+from randrop.prediction import listing, maps, networks
 from randrop.report import measured_figures, page, pictures, precision_recall
 
 log = logging.getLogger("randrop")
@@ -69,15 +69,17 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError(
             f"{root} is not a folder: give the output folder of scripts/predict.py"
         )
+    split = options.split
     if options.run:
         # Minutes of measuring come before the report that needs it.
-        read_run(options.run, "give the output folder of train.py, or omit --run")
+        remedy = "give the output folder of train.py, or omit --run"
+        split = split or networks.split_of(read_run(options.run, remedy), options.data)
     prediction = _prediction(root)
     lesions = options.lesions or prediction.get("lesions")
     if not lesions:
         raise UserError(f"{root} has no prediction.json: give the --lesions to measure")
     check_lesions(lesions)
-    cases = read_dataset(options.data, options.split).subset(options.subset)
+    cases = read_dataset(options.data, split).subset(options.subset)
     thresholds = _thresholds(options.threshold, lesions, prediction)
     lesions = photographs.looked_for(cases, lesions)
     thresholds = {lesion: thresholds[lesion] for lesion in lesions}

@@ -12,7 +12,7 @@ import _start  # noqa: F401
 from randrop import cli
 from randrop.data import read_dataset
 from randrop.errors import UserError
-from randrop.evaluation import calibrating, cross_validated, operating, photographs
+from randrop.evaluation import cross_validated, operating, photographs
 from randrop.exchange import merging
 from randrop.files import (
     building,
@@ -72,6 +72,13 @@ def main(arguments: list[str] | None = None) -> int:
     ownership.check_replaceable(options.out, "export_model")
     about = _about(options.about)
     network = networks.trained(options.run)
+    if network.facts.get("weights_sha256") and not network.members:
+        raise UserError(
+            f"{options.run} is an exported model, which does not tell what it was "
+            "trained on: give the folder of its training"
+        )
+    if options.split and network.members:
+        raise UserError("--split is about one training: a cross-validation has folds")
     if options.probabilities and not network.members:
         raise UserError(
             "--probabilities is about out-of-fold maps, but "
@@ -106,8 +113,8 @@ def _trained_once(
     data = options.data or run.get("data")
     if not data:
         raise UserError(f"{options.run} has no path of its data: give --data")
-    split = None if options.data else run.get("split")
-    dataset = read_dataset(data, split)
+    # Also of data that moved: another split would measure on trained photographs.
+    dataset = read_dataset(data, options.split or run.get("split"))
     subsets = {name: dataset.subset(name) for name in ("train", "validation")}
     how = predicting.Options(
         networks.thresholds_of(network, network.channels), scale=1.0
@@ -170,8 +177,11 @@ def _cross_validated(
         )
     folds = [[of_name[name] for name in member.held_out] for member in network.members]
     cases = [case for fold in folds for case in fold]
+    flips = False
     if options.probabilities:
-        calibrating.check_uncalibrated(options.probabilities)
+        flips = cross_validated.check_maps(
+            options.probabilities, ownership.sha256(network.weights)
+        )
         found = cross_validated.measure(folds, run["lesions"], options.probabilities)
     else:
         how = predicting.Options(
@@ -193,7 +203,7 @@ def _cross_validated(
         settings["calibration"] = {
             "data": dataset.root.resolve().name,
             "subset": "out-of-fold",
-            "flips": False,
+            "flips": flips,
             "types": {k: one._asdict() for k, one in found.scalings.items()},
         }
     return settings, {
@@ -250,6 +260,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         type=Path,
         help="data set, if it moved after the training; of a cross-validation also the "
         "same photographs at another size, for figures at that size",
+    )
+    add(
+        "--split",
+        type=Path,
+        help="JSON file with the subsets, if it moved after the training",
     )
     add(
         "--probabilities",

@@ -160,7 +160,7 @@ def _cases(options: argparse.Namespace, run: Mapping[str, Any]) -> list[Case]:
         raise UserError(
             "nothing to predict: give photographs, or a data set with --data"
         )
-    split = options.split or (None if options.data else run.get("split"))
+    split = options.split or networks.split_of(run, root)
     if options.out_of_fold and not split:
         # Every photograph was held out once.
         return list(read_dataset(root).subset("all"))

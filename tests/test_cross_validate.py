@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from randrop.data import Case, read_dataset
 from randrop.data.splits import folds
 from randrop.errors import UserError
+from randrop.exchange import reading
 from randrop.prediction import ensemble, maps, networks
 from randrop.prediction.inference import Network
 from randrop.training import cross_validating
@@ -257,3 +258,49 @@ def test_a_test_set_takes_no_part(phantom, tmp_path):
     for fold in cross_validating.splits_of(plan):
         assert fold["test"] == tuple(names[3:])
         assert not set(fold["train"] + fold["validation"]) & set(names[3:])
+
+
+def weights_of(path):
+    """Return the first array of each layer."""
+    layers = reading.layers_with_weights(reading.read_weights(path, ""))
+    return {layer.name: reading.array_of(layer.blobs[0]) for layer in layers}
+
+
+def test_folds_start_from_the_networks_without_their_photographs(
+    validated, phantom, tmp_path
+):
+    """From a cross-validation, and from a model that was made of it."""
+    about = tmp_path / "about.json"
+    about.write_text('{"title": "a", "data": "b", "licence": "c", "limits": []}')
+    words = ("--run", validated.out, "--about", about, "--out", tmp_path / "model")
+    every_script.done(every_script.start("export_model", *words))
+    found = []
+    for start in (validated.out, tmp_path / "model"):
+        out = tmp_path / f"from-{start.name}"
+        given = ("--data", phantom, "--folds", 2, "--out", out, "--jobs", 2)
+        command = (*given, "--start", start, *SHORT)
+        every_script.done(every_script.start("cross_validate", *command))
+        # The same command again: nothing to do.
+        every_script.done(every_script.start("cross_validate", *command))
+        found.append([out / f"fold{k}/run/final.caffemodel" for k in (1, 2)])
+    plain = validated.out / "fold1/run/final.caffemodel"
+    for one, other in zip(*found, strict=True):
+        ours, theirs = (weights_of(path) for path in (one, other))
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    first, before = weights_of(found[0][0]), weights_of(plain)
+    assert not np.array_equal(first["score"], before["score"])
+    for start, message in (
+        (phantom, "is no cross-validation: give the output folder"),
+        (validated.out, "has other folds"),
+    ):
+        given = ("--data", phantom, "--folds", 2, "--fold-seed", 5)
+        given += ("--out", tmp_path / "other", "--start", start)
+        result = every_script.start("cross_validate", *given, *SHORT)
+        assert result.returncode == 2
+        assert message in result.stderr
+        assert not (tmp_path / "other").exists()
+    given = ("--data", phantom, "--folds", 2, "--out", tmp_path / "other")
+    given += ("--start", validated.out, *SHORT, "--weights", "a.caffemodel")
+    result = every_script.start("cross_validate", *given)
+    assert "--weights after -- is not possible" in result.stderr

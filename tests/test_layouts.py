@@ -98,7 +98,7 @@ DDR_DIFFERS = {
             move(p, r / "train/label" / f"{p.stem}_MA.tif")
             for p in sorted((r / "train/label/MA").iterdir())
         ],
-        r"2 photograph\(s\) have no mask in .*label/MA",
+        r"label/train0_MA\.tif, .*train1_MA\.tif are not part",
     ),
     "a folder in each folder": (
         lambda r: move(r / "test/image", r / "test/image_/image"),
@@ -123,6 +123,18 @@ DDR_DIFFERS = {
     "a subset of another name": (
         lambda r: move(r / "valid", r / "validation"),
         r"lesion_segmentation/validation is not part of the data set",
+    ),
+    "a photograph beside the folders": (
+        lambda r: photograph(r / "train/extra.jpg"),
+        r"train/extra\.jpg is not part",
+    ),
+    "masks in a folder of a type": (
+        lambda r: mask(r / "train/label/EX/more/train0.tif", (70, 99)),
+        r"label/EX/more is not part",
+    ),
+    "two folders of the set": (
+        lambda r: shutil.copytree(r, r.with_name("lesion_segmentation_2")),
+        r"contains lesion_segmentation more than once .*: move the others away",
     ),
     "a type that nobody asked for": (
         lambda r: mask(r / "test/label/IRMA/test0.tif", (70, 99)),
@@ -197,6 +209,14 @@ EOPHTHA_DIFFERS = {
     "more annotations": (
         lambda r: mask(r / MA / "Annotation_HE/E01/C1.png", (70, 99)),
         r"Annotation_HE is not part",
+    ),
+    "a photograph beside the folders": (
+        lambda r: photograph(r / MA / "extra.jpg"),
+        r"extra\.jpg is not part",
+    ),
+    "a photograph beside the sets": (
+        lambda r: photograph(r / "extra.jpg"),
+        r"extra\.jpg is not part",
     ),
     "more photographs": (
         lambda r: photograph(r / "more/E01/C1.jpg"),

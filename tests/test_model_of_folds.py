@@ -1,6 +1,7 @@
 """The networks of a cross-validation, exported as one model."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import every_script
@@ -131,6 +132,33 @@ def test_maps_are_made_if_none_are_given(folds, model, tmp_path):
     for name in ("metrics.json", "run.json", "README.md", "final.caffemodel"):
         ours, theirs = (root / name for root in (tmp_path / "model", model))
         assert ours.read_bytes() == theirs.read_bytes(), name
+
+
+def test_maps_that_are_not_out_of_fold_are_refused(folds, tmp_path):
+    given = ("--run", folds.folder, "--data", folds.data)
+    for words, message in (
+        (("--subset", "all"), "are of networks that were trained on the photographs"),
+        (("--out-of-fold", "--flips"), None),
+    ):
+        maps_of = tmp_path / f"maps{words[0]}"
+        every_script.done(
+            every_script.start("predict", *given, *words, "--out", maps_of)
+        )
+        result = export(folds, tmp_path / "out", "--probabilities", maps_of)
+        if message:
+            assert result.returncode == 2
+            assert message in result.stderr
+            assert "predict them with --out-of-fold" in result.stderr
+            assert not (tmp_path / "out").exists()
+    run = json.loads((tmp_path / "out/run.json").read_text())
+    assert run["calibration"]["flips"] is True
+    other = tmp_path / "other"
+    shutil.copytree(folds.maps, other)
+    record = json.loads((other / "prediction.json").read_text())
+    (other / "prediction.json").write_text(json.dumps(record | {"weights_sha256": "a"}))
+    result = export(folds, tmp_path / "out2", "--probabilities", other)
+    assert result.returncode == 2
+    assert "are of another cross-validation" in result.stderr
 
 
 def test_mistakes_are_said(folds, tmp_path):

@@ -59,6 +59,13 @@ def read(root: Path) -> Groups:
         not have; names it.
     """
     groups = {}
+    words = "lesion segmentation"
+    alike = [p for p in folders(root.parent) if words in p.name.replace("_", " ")]
+    if root in alike and len(alike) > 1:
+        raise UserError(
+            f"{root.parent} contains lesion_segmentation more than once "
+            f"({shown(alike)}): move the others away"
+        )
     check_known(root, [word for word, _ in SUBSETS.values()], _AGAIN)
     for subset, (word, count) in SUBSETS.items():
         folder = root / word
@@ -89,6 +96,7 @@ def _read_subset(folder: Path) -> list[Case]:
                 f"{truth} has no folder {lesion}, so that its lesions would count as "
                 f"background: {_AGAIN}"
             )
+        check_known(place, (), _AGAIN)
         found = files(place, MASK_SUFFIXES)
         stray = [found[name] for name in found if name not in photographs]
         if stray:

@@ -5,6 +5,7 @@ teleophthalmology. IRBM 34(2), 2013.
 """
 
 import filecmp
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from randrop.data.folders import (
     tell_of_count,
 )
 from randrop.errors import UserError
+
+log = logging.getLogger("randrop")
 
 COUNTS = {"MA": (148, 233), "EX": (47, 35)}
 """Photographs with the lesion and without it in the distribution."""
@@ -178,7 +181,13 @@ def _masks(
         if name not in ill:
             # In another patient's folder, but there is only one photograph of the name.
             same = [n for n in ill if n.partition("_")[2] == stem]
-            name = same[0] if len(same) == 1 and name not in healthy else name
+            if len(same) == 1 and name not in healthy:
+                name = same[0]
+                log.warning(
+                    "%s is taken for the mask of %s, of another patient's folder, "
+                    "because no other photograph has this name: look at both",
+                    *(path, ill[name]),
+                )
         if name in healthy:
             raise UserError(
                 f"{path} is a mask of {healthy[name]}, which is listed as healthy: "

@@ -43,7 +43,9 @@ def folders(parent: Path) -> list[Path]:
 
 
 def check_known(place: Path, known: Iterable[str | Path], remedy: str) -> None:
-    """Refuse folders that the distribution does not have: their files would be ignored.
+    """Refuse folders that the distribution does not have: they would be ignored.
+
+    Photographs and masks beside the known folders are refused, too, if there are any.
 
     Parameters
     ----------
@@ -60,6 +62,8 @@ def check_known(place: Path, known: Iterable[str | Path], remedy: str) -> None:
     """
     known = set(known)
     others = [p for p in folders(place) if not {p, p.name.lower()} & known]
+    if known:
+        others += files(place, IMAGE_SUFFIXES).values()
     if others:
         raise UserError(
             f"{shown(others)} {'is' if len(others) == 1 else 'are'} not part of the "

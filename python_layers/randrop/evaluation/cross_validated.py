@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from randrop.data import Case
 from randrop.errors import UserError
 from randrop.evaluation import calibration, metrics, operating, photographs
+from randrop.files import schema
+from randrop.files.documents import Prediction
 from randrop.prediction.calibration import Platt
 from randrop.prediction.maps import LEVELS
 
@@ -89,6 +91,43 @@ def measure(
             scalings.pop(lesion, None)
     best = {lesion: _best(measured.histograms[lesion]) for lesion in lesions}
     return Figures(measured, best, scalings, at_threshold, checked)
+
+
+def check_maps(root: Path, digest: str) -> bool:
+    """Refuse maps that are not the uncalibrated out-of-fold maps of some networks.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the maps.
+    digest : str
+        SHA-256 of the ensemble.json of the networks.
+
+    Returns
+    -------
+    bool
+        Whether they were predicted with flips.
+
+    Raises
+    ------
+    UserError
+        Names the folder.
+    """
+    path, again = root / "prediction.json", "predict them with --out-of-fold"
+    record = schema.read_json(path, Prediction, again)
+    if record.get("calibration"):
+        raise UserError(f"the maps in {root} are calibrated: {again} --uncalibrated")
+    if not record.get("out_of_fold"):
+        raise UserError(
+            f"the maps in {root} are of networks that were trained on the photographs: "
+            f"{again}"
+        )
+    if record["weights_sha256"] != digest:
+        raise UserError(
+            f"the maps in {root} are of another cross-validation, or of an earlier "
+            f"state of this one: {again}"
+        )
+    return bool(record.get("flips"))
 
 
 def _others(parts: Sequence[NDArray[np.int64]], fold: int) -> NDArray[np.int64]:

@@ -3,6 +3,7 @@
 Any program that runs a caffemodel then runs the ensemble, without a word of ours.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,18 @@ def merge(members: Sequence[tuple[Path, Path]]) -> reading.Network:
     mean.eltwise_param.operation = 1  # SUM
     mean.eltwise_param.coeff.extend([float(share)] * len(members))
     return reading.Network(whole, weights)
+
+
+def parts(weights: Any) -> list[Any]:
+    """Return the weights of each member of a merged network, under their old names."""
+    found: dict[int, Any] = {}
+    for layer in reading.layers_with_weights(weights):
+        match = re.fullmatch(r"net([1-9][0-9]*)_(.+)", layer.name, re.DOTALL)
+        if match:
+            network = found.setdefault(int(match[1]), NetParameter())
+            kept = network.layer.add(name=match[2], type=layer.type)
+            kept.blobs.extend(layer.blobs)
+    return [found[k] for k in sorted(found)]
 
 
 def text_of(net: Any) -> str:

@@ -149,6 +149,8 @@ class Prediction(OpenModel):
     tile: Number
     overlap: Count
     seconds: dict[str, NotNegative]
+    flips: bool = False
+    out_of_fold: bool = False
     thresholds: dict[Structure, Share] = Field(default={})
 
 
@@ -165,6 +167,12 @@ class Ensemble(Model):
 
     members: Annotated[list[Member], Field(min_length=1)]
     field_of_view: Number | None = None
+
+
+class ModelFolds(OpenModel):
+    """The photographs of each fold, in metrics.json of a cross-validated model."""
+
+    folds: Annotated[list[list[str]], Field(min_length=2)]
 
 
 class About(OpenModel):

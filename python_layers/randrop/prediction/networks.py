@@ -58,6 +58,11 @@ def read_run(folder: Path, need: tuple[str, ...] = ()) -> dict[str, Any]:
     UserError
         If the folder holds no finished training.
     """
+    if (folder / ensemble.FILE).is_file() and not (folder / "run.json").exists():
+        raise UserError(
+            f"{folder} has several networks: make one of them with "
+            "scripts/export_model.py first, or give the folder of one"
+        )
     return read_photograph_run(
         folder,
         "give the output folder of scripts/train.py, or pass --deploy, --weights and "
@@ -228,6 +233,22 @@ def calibration_of(network: Trained) -> dict[str, Platt]:
         )
         return {}
     return of_facts(network.facts)
+
+
+def split_of(facts: Mapping[str, Any], data: Path | str) -> str | None:
+    """Return the split of a network's training if `data` are its photographs.
+
+    With another one, photographs of the training would pass for held-out ones.
+
+    Parameters
+    ----------
+    facts : mapping
+        Content of its run.json.
+    data : path
+    """
+    own = facts.get("data")
+    same = own and Path(own).resolve() == Path(data).resolve()
+    return facts.get("split") if same else None
 
 
 def thresholds_of(

@@ -109,7 +109,9 @@ def _held_out(measured: Mapping[str, Any]) -> list[str]:
 
 def _out_of_fold(run: Mapping[str, Any], measured: Mapping[str, Any]) -> list[str]:
     height, width = measured["size"]
-    thresholds = ", ".join(f"{k} {v:.2f}" for k, v in run["thresholds"].items())
+    thresholds = ", ".join(f"{k} {v:.3g}" for k, v in run["thresholds"].items())
+    left = set(run["thresholds"]) - set(run.get("calibration", {}).get("types", ()))
+    but = f" (but for {' and '.join(sorted(left))})" if left else ""
     return [
         "## Measured by cross-validation",
         f"At the size of the photographs measured, {width} x {height} pixels. Each "
@@ -120,7 +122,7 @@ def _out_of_fold(run: Mapping[str, Any], measured: Mapping[str, Any]) -> list[st
         measured_table(measured["lesions"]),
         "Intervals are 95 % bootstrap intervals over photographs. Each fold has the "
         "thresholds with the largest F1 on the other folds. Those of the model are of "
-        f"all photographs: {thresholds}, in calibrated probabilities.",
+        f"all photographs: {thresholds}, in calibrated probabilities{but}.",
         "## Calibration",
         "Platt scaling, fitted on the maps of the single networks. The expected "
         "calibration error over all pixels is small by itself, since nearly all are "

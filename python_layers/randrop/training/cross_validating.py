@@ -17,7 +17,7 @@ from randrop.files import ownership, replacing, schema, write_json, write_text
 from randrop.files.documents import Prediction, Split, read_metrics
 from randrop.prediction import ensemble, maps, model
 from randrop.pycaffe import processes
-from randrop.training import running
+from randrop.training import running, starting
 
 POOLED = "out-of-fold"
 """Folder of the maps of all photographs, and the subset that they are."""
@@ -43,6 +43,8 @@ class Plan:
         Its test photographs take no part.
     training : sequence of str
         Further arguments of scripts/train.py.
+    start : Path, optional
+        What the folds start from; see `starting.files`.
     jobs : int
         Concurrent trainings.
     """
@@ -54,6 +56,7 @@ class Plan:
     seed: int = 0
     split: Path | None = None
     training: Sequence[str] = ()
+    start: Path | None = None
     jobs: int = 1
 
 
@@ -120,9 +123,18 @@ def steps_of(plan: Plan, fold: int) -> running.Steps:
     """Return the arguments of each script of a fold."""
     folder = folder_of(plan, fold)
     split = folder / "split.json"
+    training = [*plan.training, *start_of(plan, fold)]
     return running.steps_on_photographs(
-        folder, plan.data, plan.lesions, split, plan.training
+        folder, plan.data, plan.lesions, split, training
     )
+
+
+def start_of(plan: Plan, fold: int) -> list[str]:
+    """Return the argument of scripts/train.py for what a fold starts from."""
+    if not plan.start:
+        return []
+    paths = starting.files(plan.start, plan.out, check_folds(plan, splits_of(plan)))
+    return ["--weights", str(paths[fold - 1])]
 
 
 def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
@@ -138,7 +150,10 @@ def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
         Already entered, so that a signal stops the running trainings.
     """
     splits = splits_of(plan)
-    write_json(plan.out / FOLDS, check_folds(plan, splits))
+    wanted = check_folds(plan, splits)
+    write_json(plan.out / FOLDS, wanted)
+    if plan.start:
+        starting.write(plan.start, starting.files(plan.start, plan.out, wanted))
     numbers = range(1, len(splits) + 1)
     for fold, split in zip(numbers, splits, strict=True):
         write_json(folder_of(plan, fold) / "split.json", split)
