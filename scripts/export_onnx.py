@@ -15,8 +15,7 @@ from randrop import cli
 from randrop.errors import UserError
 from randrop.exchange import onnx_model
 from randrop.files import ownership, write_bytes
-from randrop.files.documents import Run
-from randrop.files.schema import read_json
+from randrop.files.documents import read_run
 from randrop.prediction import inference, model
 from randrop.training.snapshots import check_weights
 
@@ -111,11 +110,10 @@ def _network(options: argparse.Namespace) -> tuple[Path, Path, dict[str, Any]]:
         )
     deploy = options.deploy or folder / "deploy.prototxt"
     weights = options.weights or folder / "final.caffemodel"
-    path = folder / "run.json"
     remedy = (
         "give the output folder of scripts/train.py, or pass --deploy and --weights"
     )
-    return deploy, weights, read_json(path, Run, remedy)
+    return deploy, weights, read_run(folder, remedy)
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

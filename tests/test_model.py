@@ -113,6 +113,39 @@ def test_a_calibration_goes_along_with_the_weights_it_is_of(
     assert record["calibration"] == stored["types"]
 
 
+def test_photographs_of_the_training_never_pass_for_held_out_ones(
+    scripts, run, tmp_path
+):
+    """With --data, too: of the same folder, or of one that moved."""
+    own = shutil.copytree(run, tmp_path / "own")
+    facts = json.loads((run / "run.json").read_text())
+    names = sorted(case.name for case in read_dataset(facts["data"]).subset("all"))
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"train": names[2:], "validation": names[:2]}))
+    (own / "run.json").write_text(json.dumps(facts | {"split": str(split)}))
+    moved = shutil.copytree(facts["data"], tmp_path / "moved")
+    for data in (facts["data"], moved):
+        out = tmp_path / f"of-{Path(data).name}"
+        scripts[0]("--run", own, "--data", data, "--out", out)
+        subsets = json.loads((out / "metrics.json").read_text())["subsets"]
+        assert subsets["validation"]["photographs"] == names[:2]
+        assert subsets["train"]["photographs"] == names[2:]
+    scripts[1]("--run", own, "--data", facts["data"], "--out", tmp_path / "maps")
+    record = json.loads((tmp_path / "maps/prediction.json").read_text())
+    assert sorted(record["seconds"]) == names[:2]
+    split.rename(tmp_path / "other.json")
+    with pytest.raises(UserError, match=r"split\.json"):
+        scripts[0]("--run", own, "--out", tmp_path / "out")
+    given = ("--split", tmp_path / "other.json", "--out", tmp_path / "out")
+    assert scripts[0]("--run", own, *given) == 0
+
+
+def test_a_model_is_not_exported_again(scripts, run, exported, tmp_path):
+    data = json.loads((run / "run.json").read_text())["data"]
+    with pytest.raises(UserError, match="is an exported model"):
+        scripts[0]("--run", exported, "--data", data, "--out", tmp_path / "again")
+
+
 def test_no_path_of_this_machine_goes_along(run, exported):
     data = json.loads((run / "run.json").read_text())["data"]
     for path in exported.iterdir():

@@ -173,6 +173,13 @@ def test_mistakes_are_said(folds, tmp_path):
     assert single.returncode == 2
     assert "is one training" in single.stderr
     assert not (tmp_path / "out").exists()
+    for name, words in (
+        ("export_onnx", (folds.folder, tmp_path / "a.onnx")),
+        ("average_snapshots", ("--run", folds.folder, "--last", 2)),
+    ):
+        result = every_script.start(name, *words)
+        assert result.returncode == 2
+        assert "make one of them with scripts/export_model.py" in result.stderr
 
 
 def test_a_network_that_hardly_trained_is_not_calibrated(caffe, folds, tmp_path):
@@ -188,4 +195,6 @@ def test_a_network_that_hardly_trained_is_not_calibrated(caffe, folds, tmp_path)
     assert "MA is not calibrated" in result.stderr
     run = json.loads((out / "run.json").read_text())
     assert "MA" not in run["calibration"]["types"]
-    assert "not calibrated" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "not calibrated" in card
+    assert "in calibrated probabilities (but for MA)" in card

@@ -162,6 +162,9 @@ class Member(Model):
     held_out: list[str] = Field(default=[])
 
 
+ENSEMBLE = "ensemble.json"
+
+
 class Ensemble(Model):
     """ensemble.json: the networks whose probabilities are averaged."""
 
@@ -279,8 +282,14 @@ def read_run(folder: Path, remedy: str, need: tuple[str, ...] = ()) -> dict[str,
     Raises
     ------
     UserError
-        If it is missing or damaged, has a wrong value or lacks a key.
+        If it is missing or damaged, has a wrong value or lacks a key; or if the folder
+        is of several trainings.
     """
+    if (folder / ENSEMBLE).is_file() and not (folder / "run.json").exists():
+        raise UserError(
+            f"{folder} has several networks: make one of them with "
+            "scripts/export_model.py first, or give the folder of one"
+        )
     return schema.read_json(folder / "run.json", Run, remedy, need)
 
 

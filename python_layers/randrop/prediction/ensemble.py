@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from randrop.errors import UserError
 from randrop.files import ownership, schema, write_json
-from randrop.files.documents import Ensemble
+from randrop.files.documents import ENSEMBLE, Ensemble
 from randrop.prediction.inference import Network
 
-FILE = "ensemble.json"
+FILE = ENSEMBLE
 
 
 def write(

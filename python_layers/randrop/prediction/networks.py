@@ -58,11 +58,6 @@ def read_run(folder: Path, need: tuple[str, ...] = ()) -> dict[str, Any]:
     UserError
         If the folder holds no finished training.
     """
-    if (folder / ensemble.FILE).is_file() and not (folder / "run.json").exists():
-        raise UserError(
-            f"{folder} has several networks: make one of them with "
-            "scripts/export_model.py first, or give the folder of one"
-        )
     return read_photograph_run(
         folder,
         "give the output folder of scripts/train.py, or pass --deploy, --weights and "
