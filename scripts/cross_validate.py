@@ -44,7 +44,9 @@ OUT contains
 """
 
 
-REMEDY = "repeat the arguments after -- of that run, or choose another --out"
+REMEDY = (
+    "repeat the arguments of that run, in the same folders, or choose another --out"
+)
 
 
 def check(plan: cross_validating.Plan) -> None:

@@ -2,6 +2,7 @@
 
 WANTED: str = "Python 3.10 or newer"
 
+import argparse
 from pathlib import Path
 
 import _start  # noqa: F401
@@ -62,6 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError("give both --data and --out to train, or --summary alone")
     if not options.data and not options.summary:
         raise UserError("nothing to do: give --data and --out, or --summary")
+    _check_folders(options)
     place = protocol.Place(wanted, options.data, options.out, options.records)
     failed = []
     if options.data:
@@ -80,6 +82,27 @@ def main(arguments: list[str] | None = None) -> int:
         ownership.check(*beside[1:])
         print(protocol_tables.write(options.summary, protocol.summary(place)))
     return 1 if failed else 0
+
+
+def _check_folders(options: argparse.Namespace) -> None:
+    """Refuse folders for two purposes: their files would be taken for records."""
+    named = [
+        (f"--{name}", path)
+        for name in ("data", "out", "records")
+        if (path := getattr(options, name)) is not None
+    ]
+    if options.summary:
+        named.append(("--summary", options.summary.absolute().parent))
+    records = options.records.resolve()
+    for k, (name, path) in enumerate(named):
+        for other, same in named[:k]:
+            if path.resolve() == same.resolve() and (
+                name != "--summary" or path.resolve() == records
+            ):
+                raise UserError(
+                    f"{other} and {name} would use {path} together: choose another "
+                    "folder for one of them"
+                )
 
 
 def _check_arms(place: protocol.Place) -> None:

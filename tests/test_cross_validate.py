@@ -179,11 +179,11 @@ def test_what_is_done_is_left_alone_and_other_folds_are_refused(validated):
     assert {path: path.stat().st_mtime_ns for path in before} == before
     result = every_script.start("cross_validate", *validated.command, "--lr", 0.5)
     assert result.returncode == 2
-    assert "lr 0.001 -> 0.5): repeat the arguments after --" in result.stderr
+    assert "lr 0.001 -> 0.5): repeat the arguments of that run" in result.stderr
     longer = [a if a != 4 else 8 for a in validated.command]
     result = every_script.start("cross_validate", *longer)
     assert result.returncode == 2
-    assert "iterations 4 -> 8): repeat the arguments after --" in result.stderr
+    assert "iterations 4 -> 8): repeat the arguments of that run" in result.stderr
     assert {path: path.stat().st_mtime_ns for path in before} == before
     other = ("--fold-seed", 1, *validated.command)
     result = every_script.start("cross_validate", *other)

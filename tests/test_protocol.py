@@ -267,9 +267,11 @@ def record(wanted, **change):
     """Return the content of a record of the first run of a protocol."""
     run = protocol.Run("cross-entropy", 0.001, 1)
     lesion = {"average_precision": 0.5, "froc_score": 0.5, "confusion": None}
-    lesion |= {"edges": "0", "photographs": {"a": ["1", "1"]}}
+    names = wanted.folds[0].test
+    lesion |= {"edges": "0", "photographs": {name: ["1", "1"] for name in names}}
+    points = {f"{k}": {"MA": 0.5, "HE": 0.5} for k in wanted.curve}
     content = {"arm": run.arm, "rate": run.rate, "fold": 1, "data": "x"}
-    content |= {"origin": protocol.origin_of(wanted, run), "curve": {"4": {"MA": 0.5}}}
+    content |= {"origin": protocol.origin_of(wanted, run), "curve": points}
     return content | {"lesions": {"MA": lesion, "HE": lesion}} | change
 
 
@@ -297,9 +299,17 @@ def test_a_record_of_the_protocol_counts(written, tmp_path):
         ({"lesions": {}}, "lesions"),
         ({"lesions": {"MA": {"average_precision": 1}}}, "missing"),
         ({"origin": None}, "origin"),
+        ({"curve": {"2": {"MA": 0.5}, "4": {"MA": 0.5}}}, r"other lesions\)"),
+        ({"curve": {"4": {"MA": 0.5, "HE": 0.5}}}, "other points of the curve"),
+        (lambda c: c["lesions"]["MA"].update(edges="AAAA"), "edges is 'AAAA'"),
+        (lambda c: c["lesions"]["MA"]["photographs"].popitem(), "other photographs"),
     ],
 )
 def test_a_record_of_something_else_does_not_count(written, tmp_path, change, words):
+    if callable(change):
+        content = json.loads(json.dumps(record(protocol.read(written))))
+        change(content)
+        change = content
     place = placed(written, tmp_path, **change)
     with pytest.raises(UserError, match=words):
         protocol.scores_of(place, "cross-entropy")
@@ -354,6 +364,42 @@ def test_what_could_fail_later_fails_first(
     assert result.returncode == 2
     assert words in result.stderr
     assert not list(tmp_path.glob("out/*/*"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"--out": "records"},
+        {"--out": "data"},
+        {"--records": "data"},
+        {"--summary": "records/summary.json"},
+    ],
+)
+def test_a_folder_has_one_purpose(prepared, written, tmp_path, given):
+    (tmp_path / "data").symlink_to(prepared)
+    paths = {"--data": "data", "--out": "out", "--records": "records", **given}
+    words = [str(tmp_path / w) if w[0] != "-" else w for p in paths.items() for w in p]
+    result = every_script.start("run_protocol", written, *words)
+    assert result.returncode == 2
+    assert "together: choose another folder for one of them" in result.stderr
+    assert not (tmp_path / "records").exists()
+
+
+def test_records_of_other_photographs_have_no_summary(written, tmp_path):
+    place = placed(written, tmp_path)
+    wanted = place.protocol
+    for rate, fold, data in ((0.01, 1, "x"), (0.001, 2, "y")):
+        run = protocol.Run("cross-entropy", rate, fold)
+        names = wanted.folds[fold - 1].test
+        lesions = record(wanted)["lesions"]
+        for own in lesions.values():
+            own["photographs"] = {name: ["1", "1"] for name in names}
+        own = {"rate": rate, "fold": fold, "data": data, "lesions": lesions}
+        own["origin"] = protocol.origin_of(wanted, run)
+        path = protocol.record_path(place, run)
+        path.write_text(json.dumps(record(wanted, **own)))
+    with pytest.raises(UserError, match="measured on different photographs"):
+        protocol.summary(place)
 
 
 def test_a_summary_does_not_replace_a_manifest(prepared, written, tmp_path):

@@ -106,14 +106,18 @@ class Origin(Model):
     test: list[str]
 
 
+Numbers = Annotated[str, Field(pattern=r"^[0-9]+( [0-9]+)*$")]
+"""Whole numbers on one line, as `run_record` writes them."""
+
+
 class MeasuredLesion(OpenModel):
     """The part of one lesion type's figures that summaries read."""
 
     average_precision: float | None
     froc_score: float | None
     confusion: dict[str, Any] | None
-    edges: str
-    photographs: dict[str, Annotated[list[str], Field(min_length=2, max_length=2)]]
+    edges: Numbers
+    photographs: dict[str, Annotated[list[Numbers], Field(min_length=2, max_length=2)]]
 
 
 class RunRecord(OpenModel):
@@ -257,7 +261,14 @@ def record_of(place: Place, run: Run) -> dict[str, Any] | None:
     }
     known = {**found, **found["origin"]}
     other = [key for key, value in wanted.items() if known[key] != value]
-    other += [] if set(found["lesions"]) == set(place.protocol.lesions) else ["lesions"]
+    lesions, test = set(place.protocol.lesions), set(wanted["test"])
+    measured = [found["lesions"], *found["curve"].values()]
+    if any(set(own) != lesions for own in measured):
+        other.append("lesions")
+    if [*map(str, wanted["curve"])] != [*found["curve"]]:
+        other.append("points of the curve")
+    if any(set(own["photographs"]) != test for own in found["lesions"].values()):
+        other.append("photographs")
     if other:
         raise UserError(
             f"{path} is of another protocol (other {', '.join(other)}): give another "
@@ -362,6 +373,17 @@ def summary(place: Place) -> dict[str, Any]:
             "reference: train first (--data and --out)"
         )
     theirs = records[protocol.reference]
+    digests = {
+        record["data"]: record_path(place, Run(arm, record["rate"], record["fold"]))
+        for arm, own in records.items()
+        for record in own
+    }
+    if len(digests) > 1:
+        one, other, *_ = digests.values()
+        raise UserError(
+            f"{one} and {other} were measured on different photographs: move those "
+            "away that are not of this protocol, or give another folder with --records"
+        )
     return {
         "generator": GENERATOR,
         "protocol": {
