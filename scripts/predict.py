@@ -88,7 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"for {' '.join(network.channels)}: choose from these, or omit --lesions"
         )
     lists = _lists(options, wanted)
-    cases = _cases(options, network.facts)
+    facts = network.members[0].facts if options.out_of_fold and network.members else {}
+    cases = _cases(options, facts or network.facts)
     calibrated = not options.uncalibrated
     own = predicting.Options(
         networks.thresholds_of(network, wanted, options.threshold, calibrated),
@@ -160,11 +161,12 @@ def _cases(options: argparse.Namespace, run: Mapping[str, Any]) -> list[Case]:
         raise UserError(
             "nothing to predict: give photographs, or a data set with --data"
         )
-    split = options.split or networks.split_of(run, root)
-    if options.out_of_fold and not split:
+    if options.out_of_fold:
         # Every photograph was held out once.
-        return list(read_dataset(root).subset("all"))
-    return list(read_dataset(root, split).subset(options.subset))
+        subset = options.subset or "all"
+        return list(read_dataset(root, options.split).subset(subset))
+    split = options.split or networks.split_of(run, root)
+    return list(read_dataset(root, split).subset(options.subset or "validation"))
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -194,7 +196,10 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="data set; default: the run's")
     parser.add_argument("--split", type=Path, help="JSON file with the subsets")
-    parser.add_argument("--subset", default="validation", help="train, validation, all")
+    parser.add_argument(
+        "--subset",
+        help="train, validation, all; default: validation, with --out-of-fold all",
+    )
     parser.add_argument(
         "--backend",
         choices=("auto", "caffe", "onnxruntime", "opencv"),

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from types import SimpleNamespace
 
 import every_script
@@ -129,7 +130,8 @@ def test_the_folds_predict_together(validated, phantom, tmp_path):
 def test_photographs_are_predicted_out_of_fold(validated, phantom, tmp_path):
     """Also at another size, and with a record that evaluate.py reads."""
     out = tmp_path / "maps"
-    given = ("--run", validated.out, "--data", phantom, "--out-of-fold", "--out", out)
+    # Of its own data, if no other is given.
+    given = ("--run", validated.out, "--out-of-fold", "--out", out)
     every_script.done(every_script.start("predict", *given))
     pooled = validated.out / "out-of-fold"
     for case in read_dataset(phantom).subset("all"):
@@ -189,6 +191,38 @@ def test_what_is_done_is_left_alone_and_other_folds_are_refused(validated):
     result = every_script.start("cross_validate", *other)
     assert result.returncode == 2
     assert "contains a cross-validation with other folds" in result.stderr
+
+
+def test_folds_that_were_trained_stay_what_they_are(validated, tmp_path):
+    """Without folds.json, too: new folds would measure networks on what they saw."""
+    out = tmp_path / "copy"
+    shutil.copytree(validated.out, out)
+    (out / "folds.json").unlink()
+    command = [out if word == validated.out else word for word in validated.command]
+    result = every_script.start("cross_validate", "--fold-seed", 1, *command)
+    assert result.returncode == 2
+    assert "contains a cross-validation with other folds" in result.stderr
+    for fold in ("fold1", "fold2"):
+        ours, theirs = (root / fold / "split.json" for root in (out, validated.out))
+        assert ours.read_bytes() == theirs.read_bytes()
+    shutil.copy(validated.out / "folds.json", out)
+    (out / "ensemble.json").unlink()
+    result = every_script.start("predict", "--run", out, "a.png")
+    assert "is a cross-validation that is not finished" in result.stderr
+
+
+def test_maps_that_were_removed_are_made_again(validated):
+    """And a damaged record of them."""
+    before = {
+        path: path.read_bytes() for path in validated.out.glob("out-of-fold/*/*.png")
+    }
+    root = validated.out / "fold1/prediction"
+    next((root / "MA").iterdir()).unlink()
+    every_script.done(every_script.start("cross_validate", *validated.command))
+    (root / "prediction.json").unlink()
+    every_script.done(every_script.start("cross_validate", *validated.command))
+    assert {path: path.read_bytes() for path in before} == before
+    assert (root / "prediction.json").is_file()
 
 
 def test_a_member_that_was_trained_again_is_named(validated, tmp_path):

@@ -70,10 +70,12 @@ def measure(
     measured = photographs.measure(cases, lesions, root)
     parts = [photographs.pooled(fold, lesions, root) for fold in folds]
     for lesion in lesions:
-        if sum(bool(part[lesion][1].any()) for part in parts) < 2:
+        having = sum(bool(part[lesion][1].any()) for part in parts)
+        if having < 2:
             raise UserError(
-                f"only one fold has {lesion}, so a threshold cannot be chosen on "
-                "others: train without it, or with fewer folds"
+                f"{having} of the folds have a mask with {lesion}, so no threshold can "
+                "be chosen on others: train without this type, or give --data in which "
+                "it was outlined"
             )
     at_threshold, scalings, checked = {}, {}, {}
     for lesion in lesions:

@@ -290,6 +290,11 @@ def read_run(folder: Path, remedy: str, need: tuple[str, ...] = ()) -> dict[str,
             f"{folder} has several networks: make one of them with "
             "scripts/export_model.py first, or give the folder of one"
         )
+    if (folder / "folds.json").is_file() and not (folder / "run.json").exists():
+        raise UserError(
+            f"{folder} is a cross-validation that is not finished: run "
+            "scripts/cross_validate.py again, or give the folder of one training"
+        )
     return schema.read_json(folder / "run.json", Run, remedy, need)
 
 

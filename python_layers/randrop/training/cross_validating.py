@@ -111,7 +111,14 @@ def check_folds(
     """
     wanted = {f"fold{k}": list(s["validation"]) for k, s in enumerate(splits, 1)}
     path = plan.out / FOLDS
-    if path.exists() and schema.read_json(path, Split, running.ANEW) != wanted:
+    other = path.exists() and schema.read_json(path, Split, running.ANEW) != wanted
+    for name, photographs in wanted.items():
+        split = plan.out / name / "split.json"
+        if split.exists() and (plan.out / name / "run").exists():
+            # Also without folds.json: a network must not be measured on what it saw.
+            known = schema.read_json(split, Split, running.ANEW)
+            other = other or known.get("validation") != photographs
+    if other:
         raise UserError(
             f"{plan.out} contains a cross-validation with other folds ({FOLDS}): "
             "repeat its --folds, --fold-seed and data, or choose another --out"

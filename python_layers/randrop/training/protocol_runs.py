@@ -199,7 +199,7 @@ def run_all(
 def _check_records(place: Place) -> None:
     """Refuse to mix records of other photographs with new ones."""
     own = digest_of(place)
-    for path in sorted(place.records.glob("*.json")):
+    for path in sorted(place.records.glob("[!.]*.json")):
         found = schema.read_json(path, RunRecord, "remove it to run it again")
         if found["data"] != own:
             raise UserError(

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from randrop.errors import UserError
 from randrop.evaluation import comparison
 from randrop.files import schema, write_json
-from randrop.files.documents import read_metrics
+from randrop.files.documents import Prediction, read_metrics
 from randrop.files.schema import NotNegative
+from randrop.prediction.maps import path_of
 from randrop.pycaffe import processes
 from randrop.pycaffe.build import REPOSITORY
 from randrop.training import snapshots
@@ -121,7 +122,7 @@ def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
     began = time.monotonic()
     for step, arguments in job.steps.items():
         # Always run the training step: it checks whether its settings are these.
-        if step != "train" and is_measured(job.folder):
+        if step != "train" and is_measured(job.folder) and _has_maps(job):
             continue
         run_script(step, arguments, job.folder, children)
     metrics = read_metrics(job.folder / "evaluation" / "metrics.json")
@@ -187,6 +188,22 @@ def is_measured(folder: Path) -> bool:
         last.exists()
         and network.exists()
         and last.stat().st_mtime >= network.stat().st_mtime
+    )
+
+
+def _has_maps(job: Job) -> bool:
+    """Return whether the maps of a job are all there, if it has any."""
+    if "predict" not in job.steps:
+        return True
+    root = job.folder / "prediction"
+    try:
+        record = schema.read_json(root / "prediction.json", Prediction, "")
+    except UserError:
+        return False
+    return record["complete"] and all(
+        path_of(root, lesion, name).is_file()
+        for lesion in record["lesions"]
+        for name in record["seconds"]
     )
 
 
