@@ -5,9 +5,8 @@ WANTED: str = "Python 3.10 or newer"
 import argparse
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import _start  # noqa: F401
 
@@ -88,8 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"for {' '.join(network.channels)}: choose from these, or omit --lesions"
         )
     lists = _lists(options, wanted)
-    facts = network.members[0].facts if options.out_of_fold and network.members else {}
-    cases = _cases(options, facts or network.facts)
+    cases = _cases(options, network)
     calibrated = not options.uncalibrated
     own = predicting.Options(
         networks.thresholds_of(network, wanted, options.threshold, calibrated),
@@ -141,7 +139,7 @@ def _photographs(paths: Sequence[str]) -> list[Path]:
     return found
 
 
-def _cases(options: argparse.Namespace, run: Mapping[str, Any]) -> list[Case]:
+def _cases(options: argparse.Namespace, network: networks.Trained) -> list[Case]:
     """Return the photographs that the options name."""
     if options.photos:
         paths = _photographs(options.photos)
@@ -156,15 +154,25 @@ def _cases(options: argparse.Namespace, run: Mapping[str, Any]) -> list[Case]:
                 )
             seen[path.stem] = path
         return [Case(path.stem, path, {}) for path in paths]
+    run = network.facts
+    if options.out_of_fold and network.members:
+        run = network.members[0].facts
     root = options.data or run.get("data")
     if not root:
         raise UserError(
             "nothing to predict: give photographs, or a data set with --data"
         )
-    if options.out_of_fold:
-        # Every photograph was held out once.
-        subset = options.subset or "all"
-        return list(read_dataset(root, options.split).subset(subset))
+    if options.out_of_fold and not options.subset:
+        # A test set took no part.
+        held_out = {name for member in network.members for name in member.held_out}
+        cases = read_dataset(root, options.split).subset("all")
+        found = [case for case in cases if case.name in held_out]
+        if found and len(found) < len(cases):
+            log.info(
+                "%d photograph(s) took no part in the cross-validation: left out",
+                len(cases) - len(found),
+            )
+        return found or list(cases)
     split = options.split or networks.split_of(run, root)
     return list(read_dataset(root, split).subset(options.subset or "validation"))
 
@@ -198,7 +206,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--split", type=Path, help="JSON file with the subsets")
     parser.add_argument(
         "--subset",
-        help="train, validation, all; default: validation, with --out-of-fold all",
+        help="train, validation, all; default: validation, with --out-of-fold all that "
+        "took part in the cross-validation",
     )
     parser.add_argument(
         "--backend",
