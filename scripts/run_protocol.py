@@ -86,11 +86,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check_folders(options: argparse.Namespace) -> None:
     """Refuse folders for two purposes: their files would be taken for records."""
-    named = [
-        (f"--{name}", path)
-        for name in ("data", "out", "records")
-        if (path := getattr(options, name)) is not None
-    ]
+    given = [(f"--{name}", getattr(options, name)) for name in ("data", "out")]
+    named = [(name, path) for name, path in given if path is not None]
+    named.append(("--records", options.records))
     if options.summary:
         named.append(("--summary", options.summary.absolute().parent))
     records = options.records.resolve()
