@@ -7,19 +7,26 @@ from figures.words import bullets, listed
 from randrop.report import protocol_tables
 from randrop.report.markdown import bounds
 
+FEWEST = 3
+"""Folds that a verdict needs: with two, the interval hardly knows of seeds."""
+
 
 def verdict(content: Mapping[str, Any]) -> str:
     """Return what is shown of each type, judged by the intervals, and what is open."""
     reference = content["protocol"]["reference"]
     lines = []
     for lesion in content["protocol"]["lesions"]:
-        groups: dict[str, list[str]] = {"worse": [], "undecided": [], "better": []}
+        groups: dict[str, list[str]] = {
+            "worse": [], "undecided": [], "better": [], "few": []
+        }  # fmt: skip
         for loss, own in content["losses"].items():
             cell = own[lesion]
             if "difference" not in cell:
                 continue
             low, high = cell["difference_interval"] or (-1, 1)
             kind = "worse" if high < 0 else "better" if low > 0 else "undecided"
+            if cell["common"] < FEWEST:
+                kind = "few"
             interval = bounds(cell["difference_interval"], "+")
             groups[kind].append(
                 f"`{loss}` {cell['difference']:+.3f}{interval} on {cell['common']} "
@@ -32,6 +39,7 @@ def verdict(content: Mapping[str, Any]) -> str:
                 ("worse", f"worse than `{reference}`"),
                 ("undecided", "no difference shown"),
                 ("better", "better"),
+                ("few", f"fewer than {FEWEST} folds, too few to judge"),
             )
             if groups[kind]
         ]
