@@ -117,8 +117,7 @@ def _out_of_fold(run: Mapping[str, Any], measured: Mapping[str, Any]) -> list[st
         f"At the size of the photographs measured, {width} x {height} pixels. Each "
         f"photograph was predicted by the one of the {run['members']} networks that "
         "was not trained on it. What you get is their mean, which has seen them all: "
-        "only other photographs can measure it, and it is usually somewhat better "
-        "than a single one.",
+        "only other photographs can measure it.",
         measured_table(measured["lesions"]),
         "Intervals are 95 % bootstrap intervals over photographs. Each fold has the "
         "thresholds with the largest F1 on the other folds. Those of the model are of "
