@@ -15,7 +15,7 @@ from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import output, ownership
 from randrop.pycaffe import processes
-from randrop.training import continuing, cross_validating, running, starting
+from randrop.training import continuing, cross_validating, running
 from randrop.training.settings import settings_of
 
 EXAMPLES = """\
@@ -61,18 +61,17 @@ def check(plan: cross_validating.Plan) -> None:
     ownership.check(plan.out / cross_validating.FOLDS, maker="cross_validate")
     splits = cross_validating.splits_of(plan)
     wanted = cross_validating.check_folds(plan, splits)
-    if plan.start:
-        starting.files(plan.start, plan.out, wanted)
+    starts = cross_validating.starts_of(plan, wanted)
     for fold in range(1, len(splits) + 1):
         folder = cross_validating.folder_of(plan, fold)
         known = (folder / "run/run.json").exists()
-        # The subsets of a fold that was not begun are not written yet; any will do.
-        split = folder / "split.json" if known else plan.split
-        # Nor are the weights that it starts from, perhaps.
-        start = cross_validating.start_of(plan, fold) if known else []
-        words = running.steps_on_photographs(
-            folder, plan.data, plan.lesions, split, [*plan.training, *start]
-        )["train"]
+        if known:
+            words = cross_validating.steps_of(plan, fold, starts)["train"]
+        else:
+            # Subsets and weights are not written yet, and any will do.
+            words = running.steps_on_photographs(
+                folder, plan.data, plan.lesions, plan.split, plan.training
+            )["train"]
         if known or fold == 1:
             settings = settings_of(train.arguments(words))
         if known:

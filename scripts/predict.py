@@ -25,7 +25,7 @@ Predict lesions in photographs of the fundus, with your own network or with one 
 models that come with the project:
   idrid         microaneurysms, haemorrhages, hard and soft exudates: the mean of five
                 networks (the default)
-  idrid-small   microaneurysms and haemorrhages, in a fraction of the time
+  idrid-small   microaneurysms and haemorrhages, and faster
 
 Photographs of any size are processed in overlapping tiles. For each lesion type and
 photograph, OUT/<LESION>/<name>.png contains the probabilities as a 16-bit grey PNG for
@@ -47,7 +47,7 @@ EXAMPLES = """\
   predict.py photo.jpg
       its lesions, with our model: prediction/photo.png and prediction/photo.json
   predict.py --model idrid-small photo.jpg
-      in a fraction of the time, without exudates
+      faster, without exudates
   predict.py --flips --picture jpg --smallest-lesion MA=5 ~/clinic
       all photographs in a folder, at four times the time; no MA below 5 pixels
   predict.py --run build/runs/log --out build/maps

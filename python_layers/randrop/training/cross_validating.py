@@ -126,22 +126,20 @@ def check_folds(
     return wanted
 
 
-def steps_of(plan: Plan, fold: int) -> running.Steps:
-    """Return the arguments of each script of a fold."""
+def steps_of(plan: Plan, fold: int, starts: Sequence[Path] = ()) -> running.Steps:
+    """Return the arguments of each script of a fold; `starts` is of `starts_of`."""
     folder = folder_of(plan, fold)
     split = folder / "split.json"
-    training = [*plan.training, *start_of(plan, fold)]
+    start = ["--weights", str(starts[fold - 1])] if starts else []
+    training = [*plan.training, *start]
     return running.steps_on_photographs(
         folder, plan.data, plan.lesions, split, training
     )
 
 
-def start_of(plan: Plan, fold: int) -> list[str]:
-    """Return the argument of scripts/train.py for what a fold starts from."""
-    if not plan.start:
-        return []
-    paths = starting.files(plan.start, plan.out, check_folds(plan, splits_of(plan)))
-    return ["--weights", str(paths[fold - 1])]
+def starts_of(plan: Plan, folds: Mapping[str, Sequence[str]]) -> list[Path]:
+    """Return the weights that each fold starts from; empty if from scratch."""
+    return starting.files(plan.start, plan.out, folds) if plan.start else []
 
 
 def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
@@ -159,13 +157,14 @@ def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
     splits = splits_of(plan)
     wanted = check_folds(plan, splits)
     write_json(plan.out / FOLDS, wanted)
+    starts = starts_of(plan, wanted)
     if plan.start:
-        starting.write(plan.start, starting.files(plan.start, plan.out, wanted))
+        starting.write(plan.start, starts)
     numbers = range(1, len(splits) + 1)
     for fold, split in zip(numbers, splits, strict=True):
         write_json(folder_of(plan, fold) / "split.json", split)
     jobs = [
-        running.Job(f"fold {fold}", folder_of(plan, fold), steps_of(plan, fold))
+        running.Job(f"fold {fold}", folder_of(plan, fold), steps_of(plan, fold, starts))
         for fold in numbers
     ]
     done, failed = running.run_all(jobs, plan.jobs, children)

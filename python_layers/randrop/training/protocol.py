@@ -7,74 +7,16 @@ record is not repeated, so that the work can be spread over days and machines.
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from randrop.errors import UserError
 from randrop.evaluation import comparison, protocol_summary
 from randrop.files import schema
-from randrop.files.documents import Lesions
-from randrop.files.schema import Model, Number, OpenModel, Positive
 from randrop.training import comparing
+from randrop.training.protocol_files import Arm, Protocol, RunRecord
 
 GENERATOR = "randrop run_protocol"
 """What marks a summary as one."""
-
-Names = Annotated[list[str], Field(min_length=1)]
-
-
-class Fold(Model):
-    """Names of the photographs that one fold measures and validates on."""
-
-    test: Names
-    validation: Names
-
-
-class Arm(Model):
-    """A loss to compare, or an option of the training.
-
-    `training` are its own arguments of scripts/train.py; with them it needs a `name`,
-    by default that of the loss. `folds` is the number of folds that it is trained on,
-    `about` says what it is there for, and `added` when it was added after the protocol
-    was first written.
-    """
-
-    loss: str
-    name: str = ""
-    training: list[str] = Field(default=[])
-    folds: Number
-    about: str = ""
-    added: str = ""
-
-    @property
-    def called(self) -> str:
-        """The name in records and tables."""
-        return self.name or self.loss
-
-
-class Protocol(Model):
-    """The content of a protocol.
-
-    `width` is the field of view of the prepared set in pixels; `types` are all lesion
-    types that pixels can lie on; `training` are further arguments of scripts/train.py.
-    All rates are tried on the first fold, and the one with the highest mean average
-    precision on its validation photographs is used on all. `curve` lists the iterations
-    whose snapshots are measured there.
-    """
-
-    title: str
-    written: str
-    data: str
-    width: Number
-    lesions: Lesions
-    types: Lesions
-    training: list[str]
-    curve: Annotated[list[Number], Field(min_length=1)]
-    learning_rates: Annotated[list[Positive], Field(min_length=1)]
-    reference: str
-    folds: Annotated[list[Fold], Field(min_length=1)]
-    arms: Annotated[list[Arm], Field(min_length=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,43 +35,6 @@ class Run:
         """The name of its record, without suffix."""
         arm = comparing.folder_of(Path(), self.arm, 0).name.removesuffix("-seed0")
         return f"{arm}-lr{self.rate:g}-fold{self.fold}"
-
-
-class Origin(Model):
-    """What a record was measured by: everything that the protocol says of its run."""
-
-    loss: str
-    training: list[str]
-    types: list[str]
-    curve: list[int]
-    validation: list[str]
-    test: list[str]
-
-
-Numbers = Annotated[str, Field(pattern=r"^[0-9]+( [0-9]+)*$")]
-"""Whole numbers on one line, as `run_record` writes them."""
-
-
-class MeasuredLesion(OpenModel):
-    """The part of one lesion type's figures that summaries read."""
-
-    average_precision: float | None
-    froc_score: float | None
-    confusion: dict[str, Any] | None
-    edges: Numbers
-    photographs: dict[str, Annotated[list[Numbers], Field(min_length=2, max_length=2)]]
-
-
-class RunRecord(OpenModel):
-    """The part of a record that summaries read."""
-
-    arm: str
-    rate: Positive
-    fold: Number
-    data: str
-    origin: Origin
-    curve: Annotated[dict[str, dict[str, float | None]], Field(min_length=1)]
-    lesions: Annotated[dict[str, MeasuredLesion], Field(min_length=1)]
 
 
 @dataclasses.dataclass(frozen=True)

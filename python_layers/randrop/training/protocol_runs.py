@@ -20,7 +20,8 @@ from randrop.evaluation import photographs, run_record
 from randrop.files import schema, write_json
 from randrop.pycaffe import processes
 from randrop.training import comparing, protocol, running, snapshots
-from randrop.training.protocol import Place, Run, RunRecord, open_runs, record_path
+from randrop.training.protocol import Place, Run, open_runs, record_path
+from randrop.training.protocol_files import RunRecord
 
 log = logging.getLogger("randrop")
 
