@@ -180,7 +180,7 @@ def _cross_validated(
     flips = False
     if options.probabilities:
         flips = cross_validated.check_maps(
-            options.probabilities, ownership.sha256(network.weights)
+            options.probabilities, ownership.sha256(network.weights), run["lesions"]
         )
         found = cross_validated.measure(folds, run["lesions"], options.probabilities)
     else:

@@ -102,6 +102,14 @@ def main(arguments: list[str] | None = None) -> int:
         lists=lists,
     )
     predicting.predict(cases, network, own, options.out)
+    types = ", ".join(own.thresholds)
+    log.info("%d map(s) of %s in %s", len(cases), types, options.out)
+    if lists and (earlier := listing.earlier(lists, cases, options.out)):
+        log.warning(
+            "%s also has %d picture(s) or list(s) of an earlier prediction, such as "
+            "%s: %s is without them",
+            *(options.out, len(earlier), earlier[0].name, listing.TABLE),
+        )
     return 0
 
 

@@ -190,6 +190,10 @@ FILES = {
         *("--contenders", "caffe", "--threads", 1, "--size", 128, 128, "--base", 2),
         *("--tile", 128, "--rounds", 1, "--out", out / "inference.json"),
     ),
+    "bench_predict": lambda w, out: (
+        *("--models", "idrid-small", "--backends", "caffe", "--rounds", 1),
+        *("--width", 256, "--out", out / "predict.json"),
+    ),
 }
 
 # Scripts that take minutes: test only that they refuse.

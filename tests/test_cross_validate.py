@@ -338,3 +338,12 @@ def test_folds_start_from_the_networks_without_their_photographs(
     given += ("--start", validated.out, *SHORT, "--weights", "a.caffemodel")
     result = every_script.start("cross_validate", *given)
     assert "--weights after -- is not possible" in result.stderr
+    shutil.copytree(validated.out, tmp_path / "copied")
+    for start in (tmp_path / "copied", tmp_path / "model"):
+        final = next(start.rglob("final.caffemodel"))
+        final.write_bytes(final.read_bytes()[:-100])
+        given = ("--data", phantom, "--folds", 2, "--out", tmp_path / "other")
+        result = every_script.start("cross_validate", *given, "--start", start, *SHORT)
+        assert result.returncode == 2
+        assert f"{final} is damaged or was replaced" in result.stderr
+        assert not (tmp_path / "other/fold1/run").exists()

@@ -214,6 +214,24 @@ def test_folders_without_images(tmp_path):
     (tmp_path / "images").mkdir()
     with pytest.raises(UserError, match="contains no image"):
         read_dataset(tmp_path)
+    (tmp_path / "images.zip").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"Unpack \S+images\.zip first"):
+        read_dataset(tmp_path)
+    (tmp_path / "images").rmdir()
+    with pytest.raises(UserError, match=r"Unpack \S+images\.zip first"):
+        read_dataset(tmp_path)
+
+
+def test_photographs_in_other_formats_are_told(phantom, tmp_path, caplog):
+    copy = tmp_path / "set"
+    shutil.copytree(phantom, copy)
+    whole = len(read_dataset(copy).cases)
+    assert "format is not read" not in caplog.text
+    for name in ("eye.webp", "eye.HEIC", ".eye.webp"):
+        (copy / "images" / name).write_bytes(b"RIFF")
+    assert len(read_dataset(copy).cases) == whole
+    assert "eye.HEIC" in caplog.text
+    assert "2 file(s) are skipped, because their format is not read" in caplog.text
 
 
 def test_unknown_lesion_types(phantom):

@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score
 from randrop.data import read_dataset
 from randrop.errors import UserError
 from randrop.evaluation import photographs
+from randrop.files.locks import locked
 from randrop.prediction import maps
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
@@ -150,6 +151,19 @@ def test_missing_maps_are_counted_and_named(evaluate, data, tmp_path):
         evaluate(*arguments, "--subset", "all", "--out", out)
     assert all(str(path) in str(error.value) for path in gone)
     assert not out.exists()
+
+
+def test_maps_that_are_being_written_are_not_measured(evaluate, data, tmp_path):
+    root, out = tmp_path / "maps", tmp_path / "out"
+    write_maps(data, root)
+    arguments = ("--probabilities", root, "--data", data, "--lesions", "MA", "HE")
+    with (
+        locked(root),
+        pytest.raises(UserError, match=f"is writing into {root}: wait until it ends"),
+    ):
+        evaluate(*arguments, "--subset", "all", "--out", out)
+    assert not out.exists()
+    assert evaluate(*arguments, "--subset", "all", "--out", out) == 0
 
 
 def test_a_map_of_another_size_is_named(evaluate, data, tmp_path):

@@ -159,6 +159,11 @@ def test_maps_that_are_not_out_of_fold_are_refused(folds, tmp_path):
     result = export(folds, tmp_path / "out2", "--probabilities", other)
     assert result.returncode == 2
     assert "are of another cross-validation" in result.stderr
+    (other / "prediction.json").write_text(json.dumps(record | {"lesions": ["HE"]}))
+    result = export(folds, tmp_path / "out2", "--probabilities", other)
+    assert result.returncode == 2
+    assert "are without MA" in result.stderr
+    assert "--out-of-fold and without --lesions" in result.stderr
 
 
 def test_mistakes_are_said(folds, tmp_path):

@@ -204,6 +204,22 @@ def test_a_turned_photograph_is_said(predict, run, data, tmp_path, caplog):
     assert (listed["width"], listed["height"]) == size
 
 
+def test_what_an_earlier_prediction_left_is_told(predict, run, data, tmp_path, caplog):
+    out = tmp_path / "out"
+    given = ("--run", run, "--out", out, *TILES)
+    predict(*given, "--picture", "jpg", data / "images/eye0.png")
+    (out / "notes.png").write_bytes(b"a picture of the user")
+    predict(*given, "--picture", "jpg", data / "images/eye0.png")
+    assert "of an earlier prediction" not in caplog.text
+    predict(*given, data / "images/eye1.png")
+    assert "2 picture(s) or list(s) of an earlier prediction, such as" in caplog.text
+    assert (out / "eye0.jpg").exists()
+    caplog.clear()
+    predict(*given, data / "images/eye0.png", data / "images/eye1.png")
+    assert "1 picture(s) or list(s) of an earlier prediction, such as" in caplog.text
+    assert "eye0.jpg: lesions.csv is without them" in caplog.text
+
+
 def test_a_folder_that_is_its_own_output_is_predicted_again(
     predict, run, data, tmp_path
 ):

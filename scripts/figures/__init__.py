@@ -77,6 +77,10 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "training-brief": (_TRAINING, network_speed.training_brief),
     "inference": (_INFERENCE, network_speed.inference),
     "inference-notes": (_INFERENCE, network_speed.inference_notes),
+    "whole-prediction": (
+        "results/bench_predict.json",
+        network_speed.whole_prediction,
+    ),
     "inference-brief": (_INFERENCE, network_speed.inference_brief),
     "losses-sigmoid": (_LOSSES, loss_speed.loss_times("SIGMOID")),
     "losses-softmax": (_LOSSES, loss_speed.loss_times("SOFTMAX")),

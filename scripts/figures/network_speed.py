@@ -15,6 +15,8 @@ NAMES = {
     "onnxruntime": "onnxruntime",
 }
 
+BACKENDS = {"caffe": "Caffe", "onnxruntime": "onnxruntime", "opencv": "OpenCV"}
+
 
 def training(content: Sequence[Mapping[str, Any]]) -> str:
     """Return the times of a training iteration."""
@@ -97,6 +99,20 @@ def _predicted(content: Mapping[str, Any], who: str, threads: int) -> Mapping[st
         for run in content["runs"]
         if (run["contender"], run["threads"]) == (who, threads)
     )
+
+
+def whole_prediction(content: Mapping[str, Any]) -> str:
+    """Return the times of predict.py with each shipped model, by what runs it."""
+    height, width = content["size"]
+    backends = dict.fromkeys(run["backend"] for run in content["runs"])
+    heads = [f"{width} × {height} pixels"]
+    heads += [f"{BACKENDS[backend]}, s (MB)" for backend in backends]
+    found: dict[str, list[str]] = {}
+    for run in content["runs"]:
+        name = f"`{run['model']}`, threads: {run['threads']}"
+        cells = found.setdefault(name, [name])
+        cells.append(f"{run['seconds']:.1f} ({run['peak_MB']:.0f})")
+    return table(heads, list(found.values()))
 
 
 def inference_notes(content: Mapping[str, Any]) -> str:

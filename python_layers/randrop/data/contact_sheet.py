@@ -47,7 +47,7 @@ def contact_sheet(
     draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(13)
     legend(draw, tuple(COLOURS))
-    for k, name in enumerate(tqdm(cases, "contact sheet", unit="photo")):
+    for k, name in enumerate(tqdm(cases, "contact sheet", unit="photo", disable=None)):
         x, y = GAP + k % columns * step[0], TEXT + GAP + k // columns * step[1]
         own = cases[name]
         picture = _outlined(folder, name, own["lesions"], (SIDE, height))

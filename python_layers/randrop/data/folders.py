@@ -12,6 +12,14 @@ log = logging.getLogger("randrop")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp")
 MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif", ".jpg", ".jpeg")
 
+_UNREAD = (
+    *(".webp", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".gif", ".ppm", ".pgm"),
+    *(".tga", ".dcm", ".dng", ".nef", ".cr2", ".raw"),
+)
+"""Pictures that somebody may have among the photographs, and that are not read."""
+
+_ARCHIVES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".xz", ".bz2", ".zst")
+
 Groups = dict[str, list[Case]]
 """Subset to cases; "train" holds all where the distribution has no subsets."""
 
@@ -95,8 +103,21 @@ def files(
 ) -> dict[str, Path]:
     """Return the files of a folder by their stems.
 
-    Skips names with a leading dot: temporary files, macOS resource forks.
+    Skips names with a leading dot: temporary files, macOS resource forks. Warns of
+    pictures in formats that are not read.
     """
+    unread = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in set(_UNREAD) - set(suffixes)
+        and not path.name.startswith(".")
+    ]
+    if unread:
+        log.warning(
+            "%s: %d file(s) are skipped, because their format is not read: convert "
+            "them to %s",
+            *(shown(unread), len(unread), " or ".join(suffixes[:3])),
+        )
     paths = [
         path
         for path in sorted(folder.iterdir())
@@ -106,6 +127,17 @@ def files(
     ]
     check_unique((path.stem, path) for path in paths)
     return {path.stem: path for path in paths}
+
+
+def unpacked(place: Path) -> str:
+    """Return a sentence about archives in a folder or one deeper, or nothing."""
+    found = [
+        path
+        for folder in (place, *folders(place))
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in _ARCHIVES and not path.name.startswith(".")
+    ]
+    return f"Unpack {shown(found)} first. " if found else ""
 
 
 def check_unique(named: Iterable[tuple[str, Path]]) -> None:

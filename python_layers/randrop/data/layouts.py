@@ -15,6 +15,7 @@ from randrop.data.folders import (
     files,
     find_folder,
     folders,
+    unpacked,
 )
 from randrop.errors import UserError
 from randrop.files import schema
@@ -221,8 +222,8 @@ def read_groups(root: Path, layout: str | None = None) -> Groups:
         groups = candidate.read(place)
         if not any(groups.values()):
             raise UserError(
-                f"{place} contains no image ({', '.join(IMAGE_SUFFIXES)}): put the "
-                "photographs into its folder images"
+                f"{place} contains no image ({', '.join(IMAGE_SUFFIXES)}). "
+                f"{unpacked(place)}Put the photographs into its folder images"
             )
         check_unique((c.name, c.image_path) for cases in groups.values() for c in cases)
         return groups
@@ -231,6 +232,7 @@ def read_groups(root: Path, layout: str | None = None) -> Groups:
     whole = next((p for p in parents if any(c.is_at(p) for c in tried)), None)
     raise UserError(
         f"{root} does not have the folders of a data set. Expected: {wanted}. "
+        + unpacked(root)
         + (
             f"Its parent {whole} has them: give that folder"
             if whole

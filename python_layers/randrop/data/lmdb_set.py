@@ -97,7 +97,7 @@ def _write(
     try:
         for kind, name in names.items():
             stores[kind] = lmdb.open(name, map_size=room)
-        patches = tqdm(range(count), f"{subset} patches", unit="patch")
+        patches = tqdm(range(count), f"{subset} patches", unit="patch", disable=None)
         for some in _in_batches(patches):
             content: dict[str, list[tuple[bytes, bytes]]] = {k: [] for k in stores}
             for k in some:

@@ -105,7 +105,7 @@ def _draw(folder: Path, settings: dict[str, Any], labels: int) -> dict[str, Any]
         images = settings[subset]
         data = np.empty((images, 1, *shape), np.float32)
         label = np.empty((images, 1, *shape), np.uint8)
-        for k in tqdm(range(images), f"drawing {subset}", unit="image"):
+        for k in tqdm(range(images), f"drawing {subset}", unit="image", disable=None):
             rng = np.random.default_rng((seed, 1 + first + k))
             data[k, 0], label[k, 0] = organs.draw(rng, plan, shape)
         first += images

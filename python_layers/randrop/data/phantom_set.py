@@ -103,7 +103,11 @@ def _draw(folder: Path, settings: dict[str, Any], workers: int) -> dict[str, Any
     arguments = [(folder, settings, k) for k in range(settings["images"])]
     with processes.pool(workers) as pool:
         drawn = tqdm(
-            pool.map(_draw_one, arguments), "drawing", len(arguments), unit="image"
+            pool.map(_draw_one, arguments),
+            "drawing",
+            len(arguments),
+            unit="image",
+            disable=None,
         )
         return dict(drawn)
 

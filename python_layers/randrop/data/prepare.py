@@ -237,7 +237,9 @@ def _all_prepared(
     with processes.pool(workers) as pool:
         done = pool.map(_prepared, arguments)
         for case, (found, error) in zip(
-            cases, tqdm(done, "prepare", len(cases), unit="photo"), strict=True
+            cases,
+            tqdm(done, "prepare", len(cases), unit="photo", disable=None),
+            strict=True,
         ):
             if error:
                 errors.append(error)

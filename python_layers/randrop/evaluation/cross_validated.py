@@ -95,7 +95,7 @@ def measure(
     return Figures(measured, best, scalings, at_threshold, checked)
 
 
-def check_maps(root: Path, digest: str) -> bool:
+def check_maps(root: Path, digest: str, lesions: Sequence[str]) -> bool:
     """Refuse maps that are not the uncalibrated out-of-fold maps of some networks.
 
     Parameters
@@ -104,6 +104,8 @@ def check_maps(root: Path, digest: str) -> bool:
         Folder of the maps.
     digest : str
         SHA-256 of the ensemble.json of the networks.
+    lesions : sequence of str
+        The types of the networks.
 
     Returns
     -------
@@ -128,6 +130,12 @@ def check_maps(root: Path, digest: str) -> bool:
         raise UserError(
             f"the maps in {root} are of another cross-validation, or of an earlier "
             f"state of this one: {again}"
+        )
+    missing = [lesion for lesion in lesions if lesion not in record["lesions"]]
+    if missing:
+        raise UserError(
+            f"the maps in {root} are without {', '.join(missing)}, and a model is "
+            f"measured with all its types: {again} and without --lesions"
         )
     return bool(record.get("flips"))
 

@@ -24,6 +24,7 @@ from randrop.evaluation.lesions import (
 )
 from randrop.files import schema
 from randrop.files.documents import Prediction
+from randrop.files.locks import check_idle
 from randrop.prediction import maps
 
 log = logging.getLogger("randrop")
@@ -256,13 +257,15 @@ def check_maps(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Non
     Raises
     ------
     UserError
-        Gives the number of missing maps and the first names; also for maps that are
-        left from another prediction than the one that prediction.json records.
+        Gives the number of missing maps and the first names; also while maps are being
+        written, and for maps that are left from another prediction than the one that
+        prediction.json records.
     """
     if not root.is_dir():
         raise UserError(
             f"{root} is not a folder: give the output folder of scripts/predict.py"
         )
+    check_idle(root)
     paths = [maps.path_of(root, lesion, c.name) for lesion in lesions for c in cases]
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:

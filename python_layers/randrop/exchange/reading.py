@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from randrop.errors import UserError
 from randrop.exchange.messages import NetParameter
 from randrop.files import reading
+from randrop.training.snapshots import check_weights
 
 Arrays = list[NDArray[np.float64]]
 """The weights of a layer."""
@@ -78,8 +79,9 @@ def read_weights(path: Path, remedy: str, option: str = "") -> Any:
     Raises
     ------
     UserError
-        If it cannot be read or parsed.
+        If it cannot be read or parsed, or differs from the digest beside it.
     """
+    check_weights(path)
     net = NetParameter()
     try:
         net.ParseFromString(reading.read_bytes(path, remedy))

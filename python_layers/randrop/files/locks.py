@@ -93,6 +93,18 @@ def is_locked(folder: Path) -> bool:
     return False
 
 
+def check_idle(folder: Path) -> None:
+    """Refuse to read a folder while a program writes into it.
+
+    Raises
+    ------
+    UserError
+        Names the program.
+    """
+    if is_locked(folder):
+        raise UserError(_busy(folder, _holder(folder / LOCK)))
+
+
 def _remove(folder: Path, made: list[Path]) -> None:
     """Remove folders that were created for the lock and hold nothing else."""
     with contextlib.suppress(OSError):

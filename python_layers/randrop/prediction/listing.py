@@ -10,7 +10,7 @@ import numpy as np
 
 from randrop.data import Case
 from randrop.errors import UserError
-from randrop.files import write_bytes, write_json
+from randrop.files import ownership, write_bytes, write_json
 from randrop.prediction import lesion_list, overlay
 
 log = logging.getLogger("randrop")
@@ -134,6 +134,19 @@ def names(lists: Lists, cases: Sequence[Case]) -> list[str]:
     """Return the names of the files that `write` and the table need."""
     kinds = ["json"] if lists.picture == "none" else ["json", lists.picture]
     return [TABLE, *(f"{case.name}.{kind}" for case in cases for kind in kinds)]
+
+
+def earlier(lists: Lists, cases: Sequence[Case], out: Path) -> list[Path]:
+    """Return the pictures and lists that an earlier prediction left in `out`."""
+    now = {"prediction.json", *names(lists, cases)}
+    kinds = (".json", *(f".{kind}" for kind in overlay.FORMATS))
+    return [
+        path
+        for path in sorted(out.iterdir())
+        if path.suffix in kinds
+        and path.name not in now
+        and ownership.is_ours(path, top=out)
+    ]
 
 
 def caption(count: int, threshold: float) -> str:

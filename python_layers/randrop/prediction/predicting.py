@@ -120,7 +120,6 @@ def predict(
         )
     with output(out, "predict", files):
         _write(cases, of_case, network, options, out)
-    log.info("%d map(s) of %s in %s", len(cases), ", ".join(wanted), out)
 
 
 def _write(

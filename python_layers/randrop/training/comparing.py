@@ -186,7 +186,7 @@ def search(
 def costs(plan: Plan, runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return where each loss's iteration time goes, one by one on one thread."""
     found: dict[str, Any] = {}
-    for run in tqdm(runs, "costs", unit="run"):
+    for run in tqdm(runs, "costs", unit="run", disable=None):
         if run["loss"] in found:
             continue
         folder = folder_of(plan.out, run["loss"], run["seed"])
@@ -213,7 +213,7 @@ def histograms(
     """Return the histograms of each loss's maps, one mapping per seed."""
     cases = read_dataset(plan.data, plan.split).subset("validation")
     found: dict[str, list[comparison.Histograms]] = {}
-    for run in tqdm(runs, "photographs", unit="run"):
+    for run in tqdm(runs, "photographs", unit="run", disable=None):
         maps = folder_of(plan.out, run["loss"], run["seed"]) / "prediction"
         own = photographs.coarse_histograms(cases, plan.lesions, maps)
         found.setdefault(run["loss"], []).append(own)

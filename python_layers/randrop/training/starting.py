@@ -12,6 +12,7 @@ from randrop.errors import UserError
 from randrop.exchange import merging, reading
 from randrop.files import schema, write_bytes
 from randrop.files.documents import ModelFolds, Split
+from randrop.training import snapshots
 
 _REMEDY = "give the output folder of cross_validate.py, or a model that is made of one"
 
@@ -37,8 +38,8 @@ def files(start: Path, out: Path, folds: Mapping[str, Sequence[str]]) -> list[Pa
     Raises
     ------
     UserError
-        If `start` is something else, or has other folds: a network would start with
-        photographs that it has to be measured on.
+        If `start` is something else, weights are missing or damaged, or it has other
+        folds: a network would start with photographs that it has to be measured on.
     """
     wanted = [sorted(names) for names in folds.values()]
     list_of_folds = start / "folds.json"
@@ -53,6 +54,9 @@ def files(start: Path, out: Path, folds: Mapping[str, Sequence[str]]) -> list[Pa
                 f"--start {start}: {missing[0]} is missing: finish that "
                 "cross-validation first"
             )
+        # Not when the turn of its fold comes, hours later.
+        for path in paths:
+            snapshots.check_weights(path)
     elif (start / "metrics.json").is_file():
         known = schema.read_json(
             start / "metrics.json", ModelFolds, _REMEDY, ("folds",)
