@@ -29,6 +29,7 @@ from randrop.prediction.calibration import Platt
 from randrop.pycaffe import build
 from randrop.report import model_card
 from randrop.training import snapshots
+from randrop.training.stages import earlier
 
 log = logging.getLogger("randrop")
 
@@ -86,6 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
         )
     make = _cross_validated if network.members else _trained_once
     settings, content = make(network, options)
+    last = network.members[0] if network.members else network
+    if stages := earlier(last.facts, model_card.SETTINGS):
+        settings["started_from"] = stages
     with building(options.out, "export_model") as folder:
         _write_network(network, folder)
         weights = folder / "final.caffemodel"

@@ -19,6 +19,7 @@ from randrop.exchange import reading
 from randrop.prediction import ensemble, maps, networks
 from randrop.prediction.inference import Network
 from randrop.training import cross_validating
+from randrop.training.stages import earlier
 
 NET = ("--patch", 32, "--base-channels", 2, "--depth", 2, "--test-iterations", 1)
 SHORT = ("--", *NET, "--iterations", 4, "--validate-every", 0, "--snapshot", 2)
@@ -317,6 +318,8 @@ def test_folds_start_from_the_networks_without_their_photographs(
         # The same command again: nothing to do.
         every_script.done(every_script.start("cross_validate", *command))
         found.append([out / f"fold{k}/run/final.caffemodel" for k in (1, 2)])
+        stages = earlier(networks.read_run(out / "fold2/run"), ("iterations",))
+        assert [stage["iterations"] for stage in stages] == [4]
     plain = validated.out / "fold1/run/final.caffemodel"
     for one, other in zip(*found, strict=True):
         ours, theirs = (weights_of(path) for path in (one, other))

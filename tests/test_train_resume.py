@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 
+import every_script
 import numpy as np
 import pytest
 from small_training import command, kept, losses, run, weights
@@ -175,8 +176,12 @@ def test_a_finished_training_is_extended(caffe, phantom, tmp_path):
     assert "is one of 12 iterations: add --resume to extend it" in result.stderr
     assert (tmp_path / "final.caffemodel").read_bytes() == short
 
+    every_script.done(
+        every_script.start("average_snapshots", "--run", tmp_path, "--last", 2)
+    )
     result = run(phantom, tmp_path, *more, "--resume", iterations=24)
     assert result.returncode == 0, result.stderr
+    assert "is the mean of snapshots of the shorter training" in result.stderr
     whole = (tmp_path / "final.caffemodel").read_bytes()
     assert whole != short
     assert snapshots.weights_of(tmp_path / "snapshots/net_iter_12.caffemodel") == short

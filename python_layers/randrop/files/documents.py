@@ -82,6 +82,7 @@ class Run(OpenModel):
     data: str | None = None
     split: str | None = None
     weights: str | None = None
+    started_from: list[dict[str, Any]] = Field(default=[])
     python_layer: bool = False
     watch_mask: bool = False
     gpu: bool = False

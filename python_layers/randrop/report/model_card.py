@@ -161,12 +161,45 @@ def _fact(facts: Mapping[str, Any], row: str) -> str:
 
 
 def _training(run: Mapping[str, Any]) -> list[str]:
-    folds = run.get("members", 1)
+    stages, folds = run.get("started_from", []), run.get("members", 1)
+    said = []
+    for k, stage in enumerate([*stages, run]):
+        if "weights" in stage:
+            said.append(
+                f"It started from `{stage['weights']}`, of which no training is known."
+            )
+            continue
+        if "field_of_view" in stage and stages:
+            said.append(
+                f"With a field of view of {stage['field_of_view']} pixels"
+                + (", from the weights of the training above:" if k else ":")
+            )
+        elif k:
+            said.append("From the weights of the training above:")
+        said.append(f"```\n{_command(stage, folds, started=k > 0)}\n```")
+    if folds > 1:
+        said.append(
+            f"The {folds} networks are branches of one, whose output is the mean of "
+            "their probabilities."
+        )
+        if stages:
+            said.append(
+                "Each started from the one that was trained without the same "
+                "photographs."
+            )
+    return said
+
+
+def _command(run: Mapping[str, Any], folds: int, started: bool) -> str:
     data = f"--data DIR --lesions {' '.join(run['lesions'])}"
     begin, end = f"scripts/train.py {data} ", " --out RUN"
+    if started:
+        end += " \\\n    --weights EARLIER/final.caffemodel"
     if folds > 1:
+        start = "--start EARLIER " if started else ""
         begin = (
-            f"scripts/cross_validate.py {data} --folds {folds} --out RUN -- \\\n    "
+            f"scripts/cross_validate.py {data} --folds {folds} {start}--out RUN -- "
+            "\\\n    "
         )
         end = ""
     command = (
@@ -185,13 +218,7 @@ def _training(run: Mapping[str, Any]) -> list[str]:
         more["false_alarms"] = "FILE"
     for name, value in more.items():
         command += f" --{name.replace('_', '-')} {value}"
-    said = [f"```\n{command}\n```"]
-    if folds > 1:
-        said.append(
-            f"The {folds} networks are branches of one, whose output is the mean of "
-            "their probabilities."
-        )
-    return said
+    return command
 
 
 def measured_table(results: Mapping[str, Any]) -> str:

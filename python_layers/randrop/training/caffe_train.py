@@ -89,7 +89,8 @@ def write_run(
     write_json(run / "run.json", settings | versions | history)
     validation.keep_best(run)
     averaged = run / "averaged.caffemodel"
-    if history and averaged.exists():
+    extended = history.get("extended", [])
+    if extended and extended[-1]["at"] == first and averaged.exists():
         log.warning(
             "%s is the mean of snapshots of the shorter training: run "
             "scripts/average_snapshots.py again after this one",

@@ -12,6 +12,7 @@ from randrop.errors import UserError
 from randrop.exchange import merging, reading
 from randrop.files import schema, write_bytes
 from randrop.files.documents import ModelFolds, Split
+from randrop.files.reading import read_bytes
 from randrop.training import snapshots
 
 _REMEDY = "give the output folder of cross_validate.py, or a model that is made of one"
@@ -76,6 +77,8 @@ def files(start: Path, out: Path, folds: Mapping[str, Sequence[str]]) -> list[Pa
 def write(start: Path, paths: Sequence[Path]) -> None:
     """Write the networks of a model to the `paths` that `files` returned.
 
+    Its run.json goes beside them: it tells how they were trained.
+
     Raises
     ------
     UserError
@@ -83,6 +86,7 @@ def write(start: Path, paths: Sequence[Path]) -> None:
     """
     if (start / "folds.json").is_file():
         return
+    write_bytes(paths[0].parent / "run.json", read_bytes(start / "run.json", _REMEDY))
     weights = reading.read_weights(start / "final.caffemodel", _REMEDY)
     networks = merging.parts(weights)
     if len(networks) != len(paths):
