@@ -3,6 +3,7 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
+import contextlib
 import os
 import subprocess
 import sys
@@ -45,10 +46,9 @@ def predicted(
         If it fails; shows its last message.
     """
     number = str(threads)
-    with (
-        tempfile.TemporaryDirectory() as out,
-        tempfile.TemporaryFile("w+") as said,
-    ):
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(tempfile.TemporaryDirectory())
+        said = stack.enter_context(tempfile.TemporaryFile("w+"))
         command = [sys.executable, str(PREDICT), "--model", name]
         command += ["--backend", backend, "--out", out, str(photograph)]
         start = time.perf_counter()
