@@ -16,12 +16,12 @@ import _start  # noqa: F401
 
 import cv2
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from randrop import cli
 from randrop.benchmarks.timing import median
 from randrop.data import phantom
-from randrop.data.images import read_image
 from randrop.errors import UserError
 from randrop.files import ownership, write_json
 from randrop.prediction import model
@@ -33,6 +33,17 @@ ASPECT = 2848 / 4288
 PREDICT = Path(__file__).with_name("predict.py")
 MODELS = tuple(sorted(folder.name for folder in (model.SHIPPED, model.SMALL)))
 BACKENDS = ("caffe", "onnxruntime", "opencv")
+
+
+def draw(path: Path, width: int) -> None:
+    """Write a synthetic photograph.
+
+    In a process of its own: the peak memory of a program counts what its parent had.
+    """
+    image, _ = phantom.fundus(np.random.default_rng(0), width)
+    height = round(ASPECT * width)
+    cut = (len(image) - height) // 2
+    cv2.imwrite(str(path), image[cut : cut + height, :, ::-1])
 
 
 def predicted(
@@ -107,10 +118,10 @@ def main() -> None:
         photograph = options.photo
         if photograph is None:
             photograph = Path(folder, "photo.jpg")
-            image, _ = phantom.fundus(np.random.default_rng(0), options.width)
-            cut = (len(image) - round(ASPECT * options.width)) // 2
-            cv2.imwrite(str(photograph), image[cut : len(image) - cut, :, ::-1])
-        height, width = read_image(photograph).shape[:2]
+            with processes.pool(1) as pool:
+                pool.submit(draw, photograph, options.width).result()
+        with Image.open(photograph) as image:
+            width, height = image.size
         runs = [
             (name, backend, threads)
             for _ in range(options.rounds)

@@ -88,7 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
     make = _cross_validated if network.members else _trained_once
     settings, content = make(network, options)
     last = network.members[0] if network.members else network
-    if stages := earlier(last.facts, model_card.SETTINGS):
+    stages = earlier(last.facts, model_card.SETTINGS)
+    if stages:
         settings["started_from"] = stages
     with building(options.out, "export_model") as folder:
         _write_network(network, folder)

@@ -104,7 +104,8 @@ def main(arguments: list[str] | None = None) -> int:
     predicting.predict(cases, network, own, options.out)
     types = ", ".join(own.thresholds)
     log.info("%d map(s) of %s in %s", len(cases), types, options.out)
-    if lists and (earlier := listing.earlier(lists, cases, options.out)):
+    earlier = listing.earlier(lists, cases, options.out) if lists else []
+    if earlier:
         log.warning(
             "%s also has %d picture(s) or list(s) of an earlier prediction, such as "
             "%s: %s is without them",

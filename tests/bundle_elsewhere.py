@@ -24,7 +24,7 @@ from pathlib import Path
 import debian_root
 from conftest import REPOSITORY
 
-from randrop.files import write_json
+from randrop.files import ownership, write_json
 from randrop.pycaffe.build import caffe_root, import_caffe
 
 SETTINGS = (
@@ -178,6 +178,8 @@ def main() -> int:
     parser.add_argument("--pack", action="store_true", help="only pack")
     parser.add_argument("--out", type=Path, help="JSON with what was measured")
     options = parser.parse_args()
+    if options.out:
+        ownership.check(options.out)
     reason = None if options.pack else debian_root.why_not()
     if reason:
         print(f"skipped: {reason}")

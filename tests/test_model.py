@@ -280,7 +280,7 @@ def test_one_photograph_is_all_that_predict_needs(phantom, tmp_path):
 
 def test_a_large_photograph_is_read_as_its_small_copy(scripts, tmp_path):
     """Larger than in training: scaled by its field of view, with the same maps."""
-    source = write_official_idrid(tmp_path / "in", 2000, (44,))
+    source = write_official_idrid(tmp_path / "in", 2600, (44,))
     (case,) = read_dataset(source).cases
     large = case.image()
     small = cv2.resize(large, None, fx=0.8, fy=0.8, interpolation=cv2.INTER_AREA)

@@ -23,19 +23,24 @@ def levels_of(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
     return np.rint(probability * np.float32(LEVELS - 1)).astype(np.uint16)
 
 
+def encoded(probability: NDArray[np.float32]) -> bytes:
+    """Return probabilities, (H, W) in [0, 1], rounded to 1/65535, as 16-bit PNG."""
+    # Level 1 compresses a noisy map as well as level 9, in a fifth of the time.
+    _, content = cv2.imencode(
+        ".png", levels_of(probability), [cv2.IMWRITE_PNG_COMPRESSION, 1]
+    )
+    return content.tobytes()
+
+
 def write_map(path: Path, probability: NDArray[np.float32]) -> None:
-    """Write probabilities, (H, W) in [0, 1], rounded to 1/65535, as 16-bit PNG.
+    """Write what `encoded` returns.
 
     Raises
     ------
     UserError
         If the file cannot be written.
     """
-    # Level 1 compresses a noisy map as well as level 9, in a fifth of the time.
-    _, content = cv2.imencode(
-        ".png", levels_of(probability), [cv2.IMWRITE_PNG_COMPRESSION, 1]
-    )
-    write_bytes(path, content.tobytes())
+    write_bytes(path, encoded(probability))
 
 
 def read_map(path: Path) -> tuple[NDArray[np.uint16], int]:

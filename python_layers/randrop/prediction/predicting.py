@@ -5,6 +5,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from randrop.data import (
 )
 from randrop.data.images import is_turned
 from randrop.errors import UserError
-from randrop.files import output, reading, write_json
+from randrop.files import output, reading, write_bytes, write_json
 from randrop.prediction import inference, lesion_list, listing, maps, networks, tiles
 from randrop.prediction.model import field_width, scale_for
 
@@ -188,10 +189,14 @@ def _write(
             name: probability[network.channels.index(name)]
             for name in options.thresholds
         }
-        for lesion in of_type.keys() & scaling.keys():
-            of_type[lesion] = scaling[lesion].apply(of_type[lesion])
-        for lesion, values in of_type.items():
-            maps.write_map(maps.path_of(out, lesion, case.name), values)
+        # NumPy and OpenCV leave the interpreter to other threads while they work.
+        with ThreadPoolExecutor() as pool:
+            scaled = [lesion for lesion in of_type if lesion in scaling]
+            jobs = [pool.submit(scaling[x].apply, of_type[x]) for x in scaled]
+            of_type |= {x: job.result() for x, job in zip(scaled, jobs, strict=True)}
+            contents = list(pool.map(maps.encoded, of_type.values()))
+        for lesion, content in zip(of_type, contents, strict=True):
+            write_bytes(maps.path_of(out, lesion, case.name), content)
         if options.lists:
             lists[case.name] = listing.write(
                 case, image, of_type, options.thresholds, options.lists, out
