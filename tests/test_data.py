@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -219,6 +220,20 @@ def test_folders_without_images(tmp_path):
         read_dataset(tmp_path)
     (tmp_path / "images").rmdir()
     with pytest.raises(UserError, match=r"Unpack \S+images\.zip first"):
+        read_dataset(tmp_path)
+
+
+def test_folders_that_are_not_readable_are_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    whole = Path.iterdir
+
+    def refused(path):
+        if path.name == "closed":
+            raise PermissionError
+        return whole(path)
+
+    monkeypatch.setattr(Path, "iterdir", refused)
+    with pytest.raises(UserError, match="does not have the folders of a data set"):
         read_dataset(tmp_path)
 
 

@@ -1,5 +1,6 @@
 """Folders and files of data sets: finding them by name, each name once."""
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -131,12 +132,15 @@ def files(
 
 def unpacked(place: Path) -> str:
     """Return a sentence about archives in a folder or one deeper, or nothing."""
-    found = [
-        path
-        for folder in (place, *folders(place))
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in _ARCHIVES and not path.name.startswith(".")
-    ]
+    found = []
+    for folder in (place, *folders(place)):
+        # A folder that is not readable has nothing to tell of.
+        with contextlib.suppress(PermissionError):
+            found += [
+                path
+                for path in sorted(folder.iterdir())
+                if path.suffix.lower() in _ARCHIVES and not path.name.startswith(".")
+            ]
     return f"Unpack {shown(found)} first. " if found else ""
 
 
