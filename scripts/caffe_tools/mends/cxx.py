@@ -2,6 +2,7 @@
 
 import bisect
 import functools
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -134,13 +135,23 @@ def is_member(masked: str, at: int) -> bool:
 
 def pasted(masked: str, at: int) -> bool:
     """Return whether a position is in a call of a macro that makes names by `##`."""
-    for name in set(_PASTES.findall(masked)):
-        for call in re.finditer(rf"\b{name}\s*(?=\()", masked):
-            if call.end() < at and not in_directive(masked, call.start()):
-                found = arguments(masked, call.end())
-                if found and at < found[1]:
-                    return True
-    return False
+    begins, ends = _pasting(masked)
+    before = bisect.bisect_left(begins, at)
+    return before > 0 and at < ends[before - 1]
+
+
+@functools.lru_cache(maxsize=8)
+def _pasting(masked: str) -> tuple[list[int], list[int]]:
+    """Return where such calls' arguments begin, and where the last so far has ended."""
+    names = set(_PASTES.findall(masked))
+    calls = []
+    for call in re.finditer(r"\b(\w+)\s*(?=\()", masked) if names else ():
+        if call[1] in names and not in_directive(masked, call.start()):
+            found = arguments(masked, call.end())
+            if found:
+                calls.append((call.end(), found[1]))
+    ends = itertools.accumulate((end for _, end in calls), max)
+    return [begin for begin, _ in calls], list(ends)
 
 
 def hides(masked: str, name: str) -> bool:
