@@ -24,7 +24,10 @@ from randrop.training import (
     weights,
 )
 from randrop.training.patch_arguments import add_patch_arguments
+from randrop.training.ranks import started
+from randrop.training.ranks.common import files, ranked
 from randrop.training.settings import OF_PHOTOGRAPHS, settings_of
+from randrop.training.shares import WHOLE, Share
 
 log = logging.getLogger("randrop")
 
@@ -139,6 +142,18 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         help="start from this caffemodel; the log lists the layers that match by name",
     )
     add("--gpu", action="store_true", help="train on the first visible GPU")
+    add(
+        "--mpi",
+        action="store_true",
+        help="train on all ranks that mpiexec started: each takes its share of --batch",
+    )
+    add(
+        "--mpi-patience",
+        type=cli.above_zero,
+        default=600.0,
+        metavar="S",
+        help="with --mpi: end where other ranks do not come within S seconds",
+    )
     start = parser.add_mutually_exclusive_group()
     start.add_argument(
         "--resume",
@@ -157,7 +172,29 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     """Write the run folder, train, and draw the curves."""
     options = arguments()
+    place = started.check(options.mpi)
+    if place and place.rank:
+        _join(options, place)
+    others = place and started.Others(place, options.mpi_patience)
+    with started.waiting(others):
+        return _main(options, others)
+
+
+def _join(options: argparse.Namespace, place: started.Started) -> None:
+    """Become one of the other ranks, which also says if it cannot take part."""
+    others = started.Others(place, options.mpi_patience)
+    try:
+        settings = ranked(settings_of(options), place.ranks)
+        plan = others.plan(options.out.resolve(), settings, photographs=files(settings))
+    except (UserError, OSError) as error:
+        plan = others.plan(options.out, {}, error=str(error))
+    started.become(place, options.threads, plan)
+
+
+def _main(options: argparse.Namespace, others: started.Others | None) -> int:
     settings = settings_of(options)
+    if others:
+        settings = ranked(settings, others.started.ranks)
     run = options.out.resolve()
     known = not options.force and _is_known(run, options, settings)
     if known and continuing.is_trained(run, options.iterations):
@@ -167,7 +204,7 @@ def main() -> int:
     with locked(run) as lock:
         # Another training may have run in the meantime.
         known = not options.force and _is_known(run, options, settings)
-        return _train(run, options, settings, known, lock)
+        return _train(run, options, settings, known, lock, others)
 
 
 def _is_known(run: Path, options: argparse.Namespace, settings: dict[str, Any]) -> bool:
@@ -180,6 +217,7 @@ def _train(
     settings: dict[str, Any],
     known: bool,
     lock: int | None,
+    others: started.Others | None,
 ) -> int:
     """Train in a folder that nobody else writes to."""
     snapshot = None
@@ -198,11 +236,15 @@ def _train(
     if options.weights and snapshot is None:
         texts = prototxts.texts(run, settings, 0)
         weights.check(options.weights, texts["deploy.prototxt"])
-    caffe_train.write_run(run, settings, snapshot)
+    mpi, share = None, WHOLE
+    if others:
+        share = Share(0, others.started.ranks)
+        mpi = others, others.plan(run, settings, photographs=files(settings))
+    caffe_train.write_run(run, settings, snapshot, share)
     log.info("Training in %s; the log is log.txt in that folder", run)
     complete = caffe_train.train(
         *(run, options.iterations, snapshot, options.weights, options.threads, lock),
-        validation.plan_of(settings),
+        *(validation.plan_of(settings), mpi),
     )
     # matplotlib needs half a second to load.
     from randrop.report import training_curves

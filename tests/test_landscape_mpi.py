@@ -1,11 +1,10 @@
 """Ranks of mpiexec deal out the jobs, and the first one has all results."""
 
 import os
-import shutil
 import subprocess
 import sys
 
-import pytest
+import mpi
 from conftest import REPOSITORY
 
 _CHILD = """
@@ -38,25 +37,9 @@ with ranks.together():
 
 
 def mpiexec(number, word):
-    if shutil.which("mpiexec") is None:
-        pytest.skip("no mpiexec: apt-get install openmpi-bin")
-    pytest.importorskip("mpi4py", reason="no mpi4py: pip install mpi4py")
-    variables = {
-        **os.environ,
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "OMPI_MCA_rmaps_base_oversubscribe": "1",
-        "OMPI_MCA_btl_vader_single_copy_mechanism": "none",
-    }
+    mpi.need()
     folder = str(REPOSITORY / "python_layers")
-    return subprocess.run(
-        ["mpiexec", "-n", str(number), sys.executable, "-c", _CHILD, folder, word],
-        capture_output=True,
-        text=True,
-        env=variables,
-        timeout=120,
-        check=False,
-    )
+    return mpi.mpiexec(number, [sys.executable, "-c", _CHILD, folder, word])
 
 
 def test_all_ranks_take_part_and_nothing_is_lost():

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import mpi
 import numpy as np
 import pytest
 import small_training
@@ -314,29 +314,12 @@ def test_a_labelled_set(caffe, tmp_path):
 
 @pytest.mark.slow
 def test_mpiexec_computes_the_same(run, tmp_path):
-    if shutil.which("mpiexec") is None:
-        pytest.skip("no mpiexec: apt-get install openmpi-bin")
-    pytest.importorskip("mpi4py", reason="no mpi4py: pip install mpi4py")
+    mpi.need()
     words = ("--points", 4, "--range", -0.3, 0.3)
     done(landscape(run, tmp_path / "a.h5", *words))
-    variables = {
-        **os.environ,
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    }
     out = tmp_path / "b.h5"
-    line = ["mpiexec", "-n", "2", sys.executable]
-    line += [str(REPOSITORY / "scripts/surface.py"), "landscape"]
-    line += map(str, ("--run", run, "--out", out, *FEW, *words))
-    child = subprocess.run(
-        line,
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    line = [sys.executable, REPOSITORY / "scripts/surface.py", "landscape"]
+    child = mpi.mpiexec(2, [*line, "--run", run, "--out", out, *FEW, *words])
     assert child.returncode == 0, child.stderr
     one, two = (Landscape.open(tmp_path / name) for name in ("a.h5", "b.h5"))
     np.testing.assert_allclose(one.height(0), two.height(0), rtol=1e-6)

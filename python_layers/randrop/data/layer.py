@@ -9,7 +9,13 @@ import numpy as np
 from pydantic import Field
 
 from randrop.data.cases import IGNORE_LABEL
-from randrop.data.worker import Workers, arrays_of_patch, shapes_of, source_of
+from randrop.data.worker import (
+    Workers,
+    arrays_of_patch,
+    number_of,
+    shapes_of,
+    source_of,
+)
 from randrop.errors import UserError
 from randrop.files.documents import Lesions, Structure
 from randrop.files.schema import Count, Int32, Model, NotNegative, Number, Share
@@ -42,6 +48,7 @@ class PatchParams(Model):
     workers: Count = 1
     seed: Count = 1
     first_patch: Count = 0
+    stride: Number | None = None
     cycle: Number | None = None
     classes: bool = False
     cells: bool = False
@@ -61,7 +68,9 @@ class LesionPatchDataLayer(PythonLayer):
     `batch_size`, `lesion_share`, `lesion_weights` (relative frequency of each type
     among patches near a lesion: {"MA": 3, "HE": 1}), `augment`, `ignore_label`,
     `workers` (processes that cut ahead; 0 cuts in the solver's own), `seed`,
-    `first_patch` (number of the first patch, to resume a training), `cycle` (start
+    `first_patch` (number of the first patch, to resume a training), `stride` (patches
+    from the start of a batch to that of the next, by default `batch_size`; more where
+    several processes each take a share of the batch), `cycle` (start
     again after this many patches; by default never in training, and after one pass in
     validation, see below), `classes`, `cells`, and what
     `randrop.data.patch_options.MORE_DEFAULTS` names.
@@ -79,6 +88,12 @@ class LesionPatchDataLayer(PythonLayer):
         """Read the parameters and the data, start the workers."""
         name = type(self).__name__
         options = parse_options(name, self.given_options(), PatchParams, self.defaults)
+        if (options["stride"] or options["batch_size"]) < options["batch_size"]:
+            raise UserError(
+                f"{name}: stride {options['stride']} in param_str is less than "
+                f"batch_size {options['batch_size']}, so that batches would overlap: "
+                "omit it"
+            )
         if bottom or len(top) != len(shapes_of(options)):
             tops = "three tops with cells" if options["cells"] else "two tops"
             raise UserError(f"{name}: this layer takes no bottoms and {tops}")
@@ -134,8 +149,7 @@ class LesionPatchDataLayer(PythonLayer):
             return self.kept[k % len(self.kept)]
         if self.workers is not None:
             return self.workers.read()
-        first = self.options["first_patch"]
-        return arrays_of_patch(self.source, self.options, first + k)
+        return arrays_of_patch(self.source, self.options, number_of(self.options, k))
 
     def report(self) -> None:
         """Log the share of the time spent waiting for patches."""

@@ -73,6 +73,13 @@ def shapes_of(options: dict[str, Any]) -> list[tuple[int, int, int]]:
     return shapes
 
 
+def number_of(options: dict[str, Any], k: int) -> int:
+    """Return the number of the k-th patch that a data layer needs, from 0."""
+    batch, place = divmod(k, options["batch_size"])
+    stride = options["stride"] or options["batch_size"]
+    return options["first_patch"] + batch * stride + place
+
+
 def arrays_of_patch(
     source: PatchSource, options: dict[str, Any], k: int
 ) -> tuple[np.ndarray, ...]:
@@ -90,7 +97,7 @@ def arrays_of_patch(
 class Workers:
     """Patches in order, from `options["workers"]` processes.
 
-    Worker w of W cuts the patches k = first + w, first + w + W, ...
+    Worker w of W cuts the patches w, w + W, ... of those that the layer needs.
 
     Raises
     ------
@@ -107,11 +114,10 @@ class Workers:
         code = "from randrop.data.worker import main; main()"
         self.processes = []
         for w in range(self.count):
-            first = options["first_patch"] + w
-            own = json.dumps({**options, "first_patch": first})
+            own = json.dumps(options)
             self.processes.append(
                 subprocess.Popen(
-                    processes.python(code, own, interpreter=_python()),
+                    processes.python(code, own, str(w), interpreter=_python()),
                     stdout=subprocess.PIPE,
                     env={**os.environ, **alone},
                 )
@@ -162,21 +168,20 @@ def _python() -> str:
     raise UserError("found no python3 for the data workers: set RANDROP_PYTHON to one")
 
 
-def _write(options: dict[str, Any], pipe: BinaryIO) -> None:
-    """Write patches to the pipe until it breaks."""
+def _write(options: dict[str, Any], k: int, pipe: BinaryIO) -> None:
+    """Write the patches from the k-th on to the pipe until it breaks."""
     source = source_of(options)
     ready: queue.Queue = queue.Queue(_AHEAD)
 
-    def cut() -> None:
-        k = options["first_patch"]
+    def cut(k: int) -> None:
         try:
             while True:
-                ready.put(arrays_of_patch(source, options, k))
+                ready.put(arrays_of_patch(source, options, number_of(options, k)))
                 k += options["workers"]
         except BaseException as error:
             ready.put(error)
 
-    threading.Thread(target=cut, daemon=True).start()
+    threading.Thread(target=cut, args=(k,), daemon=True).start()
     pipe.write(b"+")
     pipe.flush()
     while True:
@@ -197,11 +202,11 @@ def _end_with_reader() -> None:
 
 
 def main() -> None:
-    """Run a worker process: its argument holds the options, its output the patches."""
+    """Run a worker process: its arguments are options and number."""
     threading.Thread(target=_end_with_reader, daemon=True).start()
     try:
         with contextlib.suppress(BrokenPipeError):
-            _write(json.loads(sys.argv[1]), sys.stdout.buffer)
+            _write(json.loads(sys.argv[1]), int(sys.argv[2]), sys.stdout.buffer)
     except UserError as error:
         print(f"UserError: {error}", file=sys.stderr, flush=True)
         os._exit(2)

@@ -21,6 +21,7 @@ from randrop.files.schema import (
     Share,
     UInt64,
 )
+from randrop.losses.philox import TILE
 
 Balance = Literal["PER_CHANNEL", "PER_IMAGE", "BATCH"]
 Activation = Literal["SOFTMAX", "SIGMOID"]
@@ -69,18 +70,19 @@ class RandomDropOptions(NormalizedOptions):
     balance: Balance = "PER_CHANNEL"
     drop_in_test: bool = False
     keep: Literal["BY_DIFFICULTY", "UNIFORM", "HARDEST"] = "BY_DIFFICULTY"
+    first_element: UInt64 = Field(default=0, multiple_of=TILE, examples=[0, 2**38])
 
     def idle(self) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yield what NONE, which drops nothing, and HARDEST do not use."""
         if self.schedule_type == "NONE":
             yield (
-                ("seed", "first_iteration", "drop_in_test", "keep"),
+                ("seed", "first_iteration", "first_element", "drop_in_test", "keep"),
                 "with schedule_type NONE, which drops nothing: remove it, or choose "
                 "LINEAR, SQU or LOG",
             )
         elif self.keep == "HARDEST":
             yield (
-                ("seed", "first_iteration"),
+                ("seed", "first_iteration", "first_element"),
                 "with keep HARDEST, which leaves nothing to chance: remove it, or "
                 "choose keep UNIFORM or BY_DIFFICULTY",
             )

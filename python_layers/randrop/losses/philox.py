@@ -55,13 +55,13 @@ def philox4x32(counter: np.ndarray, key: np.ndarray) -> np.ndarray:
     return np.stack([c0, c1, c2, c3], axis=-1).astype(np.uint32)
 
 
-def uniforms(seed: int, iteration: int, count: int) -> np.ndarray:
+def uniforms(seed: int, iteration: int, count: int, first: int = 0) -> np.ndarray:
     """Return the uniform numbers of a blob's elements in one forward pass.
 
-    Element i lies in tile i // 64 at position r = i % 64. Its number is word r // 16 of
-    the counter (b, iteration) with b = 16 (i // 64) + r % 16, both 64 bits wide, under
-    the key `seed`; u = (word >> 8) * 2^-24. caffe/randrop/math/philox.hpp has the same
-    function.
+    Element i, counted from `first`, lies in tile i // 64 at position r = i % 64. Its
+    number is word r // 16 of the counter (b, iteration) with b = 16 (i // 64) + r % 16,
+    both 64 bits wide, under the key `seed`; u = (word >> 8) * 2^-24.
+    caffe/randrop/math/philox.hpp has the same function.
 
     Parameters
     ----------
@@ -71,6 +71,8 @@ def uniforms(seed: int, iteration: int, count: int) -> np.ndarray:
         Number of the forward pass, 0 to 2^64 - 1.
     count : int
         Elements in the blob.
+    first : int
+        Number of its first element, a multiple of `TILE`.
 
     Returns
     -------
@@ -79,6 +81,7 @@ def uniforms(seed: int, iteration: int, count: int) -> np.ndarray:
     """
     tiles = -(-count // TILE)
     block = np.arange(tiles * _LANES, dtype=np.uint64)
+    block += np.uint64(first // TILE * _LANES)
     counter = np.empty((block.size, 4), np.uint32)
     counter[:, 0] = block & np.uint64(0xFFFFFFFF)
     counter[:, 1] = block >> np.uint64(32)

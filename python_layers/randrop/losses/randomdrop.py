@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from randrop.errors import UserError
 from randrop.losses.common import (
     LossResult,
     balanced_cross_entropy,
@@ -13,7 +14,7 @@ from randrop.losses.common import (
     softplus,
     without_infinity,
 )
-from randrop.losses.philox import uniforms
+from randrop.losses.philox import TILE, uniforms
 
 SCHEDULES = ("LINEAR", "SQU", "LOG", "NONE")
 KEEPS = ("BY_DIFFICULTY", "UNIFORM", "HARDEST")
@@ -90,6 +91,7 @@ def random_drop(
     normalization: str = "BATCH_SIZE",
     drop: bool = True,
     keep: str = "BY_DIFFICULTY",
+    first_element: int = 0,
 ) -> LossResult:
     """Class-balanced cross-entropy over positives and a random choice of negatives.
 
@@ -122,6 +124,9 @@ def random_drop(
         schedule would keep, S of N-, with S the sum of min(1, 1 - d(p)) over them:
         UNIFORM each with probability S / N-, HARDEST the floor(S + 1/2) with the
         largest logits, with ties broken by index order.
+    first_element : int
+        Number of the first element, a multiple of 64: the mask is that of the elements
+        from this one on of a larger batch.
 
     Returns
     -------
@@ -139,6 +144,11 @@ def random_drop(
     segmentation in fundus images. ICANN 2019, doi:10.1007/978-3-030-30508-6_18.
     """
     check_choice("keep", keep, KEEPS)
+    if first_element < 0 or first_element % TILE:
+        raise UserError(
+            f"first_element is {first_element}, which is not a multiple of {TILE}, the "
+            "number of elements whose random numbers are computed together"
+        )
     logits, label = np.asarray(logits), np.asarray(label)
     positive, ignored = binary_label(logits, label, ignore_label)
     groups = group_shape(logits.shape, balance)
@@ -161,7 +171,8 @@ def random_drop(
                 share = expected / np.maximum(1, negative.sum(1))
                 threshold = np.where(np.isnan(x), 0, 1 - share[:, None])
                 threshold = threshold.astype(logits.dtype)
-            u = uniforms(seed, iteration, logits.size).reshape(groups)
+            u = uniforms(seed, iteration, logits.size, first_element)
+            u = u.reshape(groups)
             kept = negative & ~(u < threshold)
 
     return balanced_cross_entropy(

@@ -17,9 +17,13 @@ class PatchFeed:
     ----------
     options : mapping
         `param_str` of the layer, without `subset`.
+    rank, ranks : int
+        Take this one of so many shares of each batch in training.
     """
 
     options: Mapping[str, Any]
+    rank: int = 0
+    ranks: int = 1
 
     def layer(self, caffe: Any, subset: str, phase: int) -> tuple[Any, ...]:
         """Return data, label and perhaps cells of `subset`, for a NetSpec."""
@@ -30,6 +34,11 @@ class PatchFeed:
                 options.pop(name, None)
         else:
             options.pop("cycle", None)
+            if self.ranks > 1:
+                whole = options["batch_size"]
+                options |= {"batch_size": whole // self.ranks, "stride": whole}
+                first = self.rank * options["batch_size"]
+                options["first_patch"] = options.get("first_patch", 0) + first
         return caffe.layers.Python(
             module="randrop.data.layer",
             layer="LesionPatchDataLayer",
@@ -48,16 +57,20 @@ class VolumeFeed:
     lists : mapping of str to str
         The text file that lists the HDF5 files, for train and validation.
     batch : int
+    ranks : int
+        Take one of so many shares of each batch in training: which one, the layer
+        asks Caffe.
     """
 
     lists: Mapping[str, str]
     batch: int
+    ranks: int = 1
 
     def layer(self, caffe: Any, subset: str, phase: int) -> tuple[Any, Any]:
         """Return data and label of `subset`, for a NetSpec."""
         return caffe.layers.HDF5Data(
             source=self.lists[subset],
-            batch_size=self.batch,
+            batch_size=self.batch // (self.ranks if phase == caffe.TRAIN else 1),
             shuffle=phase == caffe.TRAIN,
             include={"phase": phase},
             ntop=2,

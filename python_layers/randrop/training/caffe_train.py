@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -16,9 +17,12 @@ from randrop import __version__
 from randrop.errors import UserError
 from randrop.files import ownership, write_bytes, write_json, write_text
 from randrop.pycaffe import processes
-from randrop.pycaffe.build import caffe_binary, environment, import_caffe
+from randrop.pycaffe.build import caffe_binary, import_caffe
 from randrop.training import continuing, prototxts, snapshots, validation
 from randrop.training.caffe_log import Curves, why_failed
+from randrop.training.ranks import started
+from randrop.training.ranks.started import Others
+from randrop.training.shares import WHOLE, Share
 from randrop.training.snapshots import iteration_of
 from randrop.training.validator import Validator
 
@@ -31,12 +35,18 @@ _RESULTS = (
     *(validation.FILE, validation.BEST, "best.sha256"),
     *("averaged.caffemodel", "averaged.sha256", "averaged.json"),
 )
-_LOGS = ("log.txt", "kept.jsonl")
+_LOGS = ("log.txt", "kept.jsonl", "rank#.txt")
 _STREAMS = (*_LOGS, *snapshots.PATTERNS)
+
+_STOPPED = 130  # status of a rank whose training another rank has stopped
+_SAME = 0.5  # seconds in which a signal is not sent twice by a user
 
 
 def write_run(
-    run: Path, settings: dict[str, Any], snapshot: Path | None = None
+    run: Path,
+    settings: dict[str, Any],
+    snapshot: Path | None = None,
+    share: Share = WHOLE,
 ) -> None:
     """Write net, solver, deploy and list files and `run.json` into a run folder.
 
@@ -50,6 +60,8 @@ def write_run(
         As `run.json` holds them.
     snapshot : Path, optional
         Solver state to resume from; masks and patches continue from there, too.
+    share : Share
+        The part of each batch that this process trains on.
 
     Raises
     ------
@@ -59,7 +71,7 @@ def write_run(
     """
     first = iteration_of(snapshot) if snapshot else 0
     history = continuing.history(run, settings["iterations"], first) if snapshot else {}
-    texts = prototxts.texts(run, settings, first)
+    texts = prototxts.texts(run, settings, first, share)
     names = (*texts, "run.json", *(set(_RESULTS) - set(_STREAMS)))
     if snapshot is not None:
         streams = ownership.matching(run, _STREAMS)
@@ -106,6 +118,7 @@ def train(
     threads: int | None = None,
     lock: int | None = None,
     plan: validation.Plan | None = None,
+    mpi: tuple[Others, dict[str, Any]] | None = None,
 ) -> bool:
     """Run `caffe train`, showing its progress, until it ends.
 
@@ -128,6 +141,8 @@ def train(
         Open file that caffe also keeps open while it runs.
     plan : Plan, optional
         Which snapshots are validated on which photographs.
+    mpi : (Others, dict), optional
+        Train as the first of several ranks, on this plan, in the place of caffe.
 
     Returns
     -------
@@ -146,25 +161,33 @@ def train(
         command += ["-snapshot", str(snapshot)]
     elif weights:
         command += ["-weights", str(weights)]
-    variables = {**environment(), "GLOG_logtostderr": "1", "GLOG_minloglevel": "0"}
-    if threads:
-        variables |= {
-            name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-        }
+    variables = started.variables(mpi[0].started if mpi else None, threads)
+    first = iteration_of(snapshot) if snapshot else 0
+    kept_open = () if lock is None else (lock,)
+    if mpi:
+        paths = {"snapshot": snapshot, "weights": weights}
+        begin = {name: path and str(path.resolve()) for name, path in paths.items()}
+        begin["iteration"] = first
+        command = started.command(mpi[1] | {"start": begin})
+        kept_open += started.handles()
     curves, sealer = Curves(), snapshots.Sealer(run)
     log_path = run / "log.txt"
     if snapshot and log_path.exists():
         for line in log_path.read_text(errors="replace").splitlines():
             curves.read(line)
-    first = iteration_of(snapshot) if snapshot else 0
     tail: collections.deque[str] = collections.deque(maxlen=60)
     try:
         with (
             log_path.open("a" if snapshot else "w", buffering=1) as stream,
             tqdm(total=iterations, initial=first, unit="it", dynamic_ncols=True) as bar,
             Validator(run, plan) as validator,
-            _started(command, variables, lock, validator.stop) as (caffe, interrupts),
+            _started(command, variables, kept_open, validator.stop) as (
+                caffe,
+                interrupts,
+            ),
         ):
+            if mpi:
+                mpi[0].told = True
             validator.catch_up(first)
             for line in caffe.stderr:
                 stream.write(line)
@@ -186,6 +209,7 @@ def train(
                 validator.offer(sealer.close())
             # Ctrl-C during the last validation does not stop a complete training.
             stops = len(interrupts)
+            stopped = caffe.poll() == _STOPPED
             if not caffe.poll() and not stops:
                 bar.update(iterations - bar.n)
             else:
@@ -206,7 +230,7 @@ def train(
         )
     # Interrupted once, caffe exits with 0, or by the signal if it had not started. The
     # second time we kill it. Anything else is a failure, such as of the snapshot.
-    if stops and (stops > 1 or caffe.returncode in (0, -signal.SIGINT)):
+    if stopped or (stops and (stops > 1 or caffe.returncode in (0, -signal.SIGINT))):
         return False
     if caffe.returncode:
         raise UserError(why_failed(list(tail), caffe.returncode, log_path))
@@ -283,7 +307,7 @@ def _show(bar: tqdm, curves: Curves) -> None:
 def _started(
     command: Sequence[str],
     variables: dict[str, str],
-    lock: int | None,
+    kept_open: Sequence[int],
     also: Callable[[], None],
 ) -> Iterator[tuple[subprocess.Popen, list[int]]]:
     """Start caffe, forward signals in the form it understands, and ensure it ends.
@@ -292,10 +316,15 @@ def _started(
     `also`.
     """
     came: list[int] = []
+    at: list[float] = []
     caffe = None
 
     def handle(number: int, _frame: Any) -> None:
+        # mpiexec sends again what the terminal has sent already.
+        if came and number == came[-1] and time.monotonic() - at[-1] < _SAME:
+            return
         came.append(number)
+        at.append(time.monotonic())
         also()
         if caffe is None or caffe.poll() is not None:
             return
@@ -314,7 +343,7 @@ def _started(
         caffe = subprocess.Popen(
             processes.bound(command),
             env=variables,
-            pass_fds=() if lock is None else (lock,),
+            pass_fds=kept_open,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,

@@ -10,6 +10,7 @@ from randrop import nets
 from randrop.data.labelled import SUBSETS
 from randrop.data.patch_options import more_of
 from randrop.errors import UserError
+from randrop.training.shares import WHOLE, Share, drawing
 from randrop.training.snapshots import PREFIX
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,9 @@ NETS = (*nets.OF_PHOTOGRAPHS, "explog3d")
 """The networks by the names that the command line takes."""
 
 
-def texts(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]:
+def texts(
+    run: Path, settings: dict[str, Any], iteration: int, share: Share = WHOLE
+) -> dict[str, str]:
     """Return the text of each file of a run, by name.
 
     Parameters
@@ -33,6 +36,8 @@ def texts(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]
         fundus photographs.
     iteration : int
         Where the training starts.
+    share : Share
+        The part of each batch that the training network gets.
 
     Returns
     -------
@@ -44,7 +49,7 @@ def texts(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]
         If the settings define no valid network.
     """
     make = _labelled if settings.get("labels") else _fundus
-    return make(run, settings, iteration) | {
+    return make(run, settings, iteration, share) | {
         "solver.prototxt": nets.solver(
             net=str(run / "train_val.prototxt"),
             iterations=settings["iterations"],
@@ -92,9 +97,17 @@ def _starting(loss: nets.Loss, iteration: int) -> nets.Loss:
     return dataclasses.replace(loss, params=params)
 
 
-def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]:
+def _fundus(
+    run: Path, settings: dict[str, Any], iteration: int, share: Share
+) -> dict[str, str]:
     activation = settings.get("activation", "SIGMOID")
-    losses = losses_of(settings, activation, iteration)
+    logits = (len(settings["lesions"]) + (activation == "SOFTMAX")) * (
+        settings["patch"] ** 2 * share.of(settings["batch"])
+    )
+    losses = tuple(
+        drawing(loss, share, logits)
+        for loss in losses_of(settings, activation, iteration)
+    )
     feed = nets.PatchFeed(
         {
             "root": settings["data"],
@@ -113,7 +126,8 @@ def _fundus(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, st
             "classes": activation == "SOFTMAX",
             **more_of(settings),
             **({"cells": True} if any(loss.cells for loss in losses) else {}),
-        }
+        },
+        *(share.rank, share.ranks),
     )
     watch = None
     if settings["watch_mask"]:
@@ -153,8 +167,11 @@ def _watch(
     }
 
 
-def _labelled(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, str]:
+def _labelled(
+    run: Path, settings: dict[str, Any], iteration: int, share: Share
+) -> dict[str, str]:
     losses = losses_of(settings, "SOFTMAX", iteration)
+    share.of(settings["batch"])
     if settings["watch_mask"]:
         raise UserError("--watch-mask works only with photographs: omit it")
     files = {f"{name}.txt": f"{settings['data']}/{name}.h5\n" for name in SUBSETS}
@@ -165,7 +182,8 @@ def _labelled(run: Path, settings: dict[str, Any], iteration: int) -> dict[str, 
                 f"path ({name}): move the data, or use a link"
             )
     feed = nets.VolumeFeed(
-        {name: str(run / f"{name}.txt") for name in SUBSETS}, settings["batch"]
+        {name: str(run / f"{name}.txt") for name in SUBSETS},
+        *(settings["batch"], share.ranks),
     )
     make, options = _net(settings)
     options |= {"channels": len(settings["labels"]), "ignore_label": None}

@@ -52,8 +52,8 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """
     labelled = is_labelled(options.data)
     settings = dict(vars(options))
-    for name in ("out", "resume", "force", "threads"):
-        del settings[name]
+    for name in ("out", "resume", "force", "threads", "mpi", "mpi_patience"):
+        settings.pop(name, None)
     for name in ("data", "split", "weights", "false_alarms"):
         path = settings[name]
         settings[name] = None if path is None else str(path.resolve())

@@ -183,8 +183,13 @@ def digest_of(model: Path) -> str:
     return hashlib.sha256(weights_of(model)).hexdigest()
 
 
+_OF_START = ("first_iteration", "first_element")
+
+
 def _forget_start(net: Any) -> None:
-    """Remove where the last part of a training began: resumed or not, it is the same.
+    """Remove where a part of a training began, and which share of the batch it was.
+
+    So the weights are the same whether it was resumed, and on how many ranks.
 
     Parameters
     ----------
@@ -194,13 +199,19 @@ def _forget_start(net: Any) -> None:
         # An unpatched Caffe does not know the first field.
         for field, message in layer.ListFields():
             if field.name == "randrop_loss_param":
-                message.ClearField("first_iteration")
+                for name in _OF_START:
+                    # An older patch of ours has fewer.
+                    if name in message.DESCRIPTOR.fields_by_name:
+                        message.ClearField(name)
                 if not message.ListFields():
                     layer.ClearField(field.name)
         if layer.python_param.module.startswith("randrop."):
             options = json.loads(layer.python_param.param_str)
-            for name in ("first_patch", "first_iteration"):
+            for name in ("first_patch", *_OF_START):
                 options.pop(name, None)
+            # One of several processes had a share of the batch.
+            if options.get("stride"):
+                options["batch_size"] = options.pop("stride")
             layer.python_param.param_str = json.dumps(options)
 
 

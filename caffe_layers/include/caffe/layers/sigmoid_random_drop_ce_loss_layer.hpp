@@ -88,6 +88,8 @@ class SigmoidRandomDropCELossLayer : public BalancedCELossLayer<Dtype> {
   uint64_t seed_;
   /// Number of the next forward pass, the high half of the Philox counter.
   uint64_t forward_;
+  /// Number of the first element's tile, a part of the counter's low half.
+  uint64_t first_tile_;
   randrop::ScratchMemory kept_, drop_, wanted_;
 };
 
@@ -98,7 +100,7 @@ randrop::RandomDropPass<Dtype> SigmoidRandomDropCELossLayer<Dtype>::Pass(
   randrop::RandomDropPass<Dtype> pass = {Device::Data(*bottom[0]),
       Device::Data(*bottom[1]), this->template Selection<Device>(),
       this->has_ignore_label_, this->ignore_label_, Schedule(), seed_,
-      forward_, NULL, this->group_size_};
+      forward_, first_tile_, NULL, this->group_size_};
   if (pass.schedule != randrop::DropSchedule::NONE &&
       param_.keep() == SigmoidRandomDropCELossParameter_Keep_UNIFORM) {
     Dtype* drop = drop_.Get<Device, Dtype>(this->groups_);

@@ -16,6 +16,7 @@
 #include "caffe/randrop/losses/overlap.hpp"
 #include "caffe/randrop/losses/random_drop.hpp"
 #include "caffe/randrop/losses/top_k.hpp"
+#include "caffe/randrop/math/philox.hpp"
 #include "caffe/randrop/simd/kernels.hpp"
 
 // Independent of Caffe's library, so that the kernels can be built and tested
@@ -221,11 +222,13 @@ inline std::vector<KernelCase> KernelCases::Writing() {
   }
   typedef std::vector<KernelOutput> Outputs;
   Outputs out(1, Bytes(kLogits));
+  // Its second tile has counters above 32 bits.
+  const uint64_t first_tile = (uint64_t(1) << 32) / randrop::kPhiloxLanes - 1;
   for (int schedule = randrop::DropSchedule::LINEAR;
        schedule <= randrop::DropSchedule::CONSTANT; ++schedule) {
     const randrop::RandomDropPass<float> pass = {
         &logits[0], &binary[0], BytesOf(out[0]), true, kIgnore, schedule, 5, 3,
-        &per_channel_[0], kLogits};
+        first_tile, &per_channel_[0], kLogits};
     add("random_drop", kLogits, out, [pass, kernels](int begin, int end) {
       randrop::GroupSums sums;
       sums.Clear();

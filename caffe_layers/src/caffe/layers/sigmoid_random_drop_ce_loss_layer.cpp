@@ -32,11 +32,19 @@ void SigmoidRandomDropCELossLayer<Dtype>::LayerSetUp(
     seed_ = (high << 32) | caffe_rng_rand();
   }
   forward_ = param_.first_iteration();
+  CHECK_EQ(param_.first_element() % kPhiloxTile, 0)
+      << this->layer_param_.name() << ": first_element is "
+      << param_.first_element() << ", which is not a multiple of "
+      << kPhiloxTile << ", the number of elements whose random numbers are"
+      " computed together";
+  first_tile_ = param_.first_element() / kPhiloxTile;
   const bool none = param_.schedule_type() ==
       SigmoidRandomDropCELossParameter_ScheduleType_NONE;
   const string nothing = "with schedule_type: NONE, which drops nothing";
   this->WarnIfIdle(none && param_.has_seed(), "seed", nothing);
   this->WarnIfIdle(none && param_.has_first_iteration(), "first_iteration",
+      nothing);
+  this->WarnIfIdle(none && param_.has_first_element(), "first_element",
       nothing);
   this->WarnIfIdle(none && param_.has_drop_in_test(), "drop_in_test", nothing);
   this->WarnIfIdle(none && param_.has_keep(), "keep", nothing);
@@ -45,6 +53,8 @@ void SigmoidRandomDropCELossLayer<Dtype>::LayerSetUp(
   const string chance = "with keep: HARDEST, which leaves nothing to chance";
   this->WarnIfIdle(hardest && param_.has_seed(), "seed", chance);
   this->WarnIfIdle(hardest && param_.has_first_iteration(), "first_iteration",
+      chance);
+  this->WarnIfIdle(hardest && param_.has_first_element(), "first_element",
       chance);
 }
 
@@ -57,7 +67,8 @@ void SelectPiece(const RandomDropPass<Dtype>& pass, int begin, int end,
   float uniform[kPhiloxTile];
   for (int i = begin; i < end; ++i) {
     if (i == begin || i % kPhiloxTile == 0) {
-      PhiloxUniformTile(pass.seed, i / kPhiloxTile, pass.forward, uniform);
+      PhiloxUniformTile(pass.seed, pass.first_tile + i / kPhiloxTile,
+          pass.forward, uniform);
     }
     pass(i, uniform[i % kPhiloxTile], sums);
   }

@@ -38,7 +38,8 @@ __global__ void RandomDropForwardGPU(const int group_size,
        block < last_block; block += blocks_a_group * blockDim.x) {
     uint32_t word[kPhiloxWords] = {0, 0, 0, 0};
     if (pass.schedule != DropSchedule::NONE) {
-      Philox4x32(pass.seed, block, pass.forward, word);
+      Philox4x32(pass.seed, pass.first_tile * kPhiloxLanes + block,
+          pass.forward, word);
     }
     const int64_t first =
         block / kPhiloxLanes * kPhiloxTile + block % kPhiloxLanes;

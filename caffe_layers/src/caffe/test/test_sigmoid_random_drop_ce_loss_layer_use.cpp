@@ -73,6 +73,42 @@ TYPED_TEST(RandropRandomDropUseTest, TestFirstIteration) {
   this->CheckAgainstReference(resumed, 63, 2, true, 2);
 }
 
+TYPED_TEST(RandropRandomDropUseTest, TestFirstElement) {
+  typedef typename TypeParam::Dtype Dtype;
+  const int half = 2 * 16 * 12;
+  for (int keep = Param::BY_DIFFICULTY; keep <= Param::UNIFORM; ++keep) {
+    this->param()->set_keep(Param::Keep(keep));
+    this->param()->clear_first_element();
+    this->Resize(4, 1, 16, 12);
+    Blob<Dtype> logits, label;
+    logits.CopyFrom(*this->logits_, false, true);
+    label.CopyFrom(*this->label_, false, true);
+    const double whole = this->Run();
+    const vector<Dtype> mask(this->mask_->cpu_data(),
+        this->mask_->cpu_data() + 2 * half);
+    this->Resize(2, 1, 16, 12);
+    double halves = 0;
+    for (int begin = 0; begin < 2 * half; begin += half) {
+      caffe_copy(half, logits.cpu_data() + begin,
+          this->logits_->mutable_cpu_data());
+      caffe_copy(half, label.cpu_data() + begin,
+          this->label_->mutable_cpu_data());
+      this->param()->set_first_element(begin);
+      halves += this->Run() / 2;
+      for (int i = 0; i < half; ++i) {
+        ASSERT_EQ(mask[begin + i], this->mask_->cpu_data()[i]) << begin + i;
+      }
+    }
+    EXPECT_NEAR(whole, halves, 1e-5 * whole);
+  }
+}
+
+TYPED_TEST(RandropRandomDropUseTest, TestFirstElementIsAMultipleOfATile) {
+  this->param()->set_first_element(32);
+  EXPECT_DEATH(this->Run(), "first_element is 32, which is not a multiple of"
+      " 64");
+}
+
 TYPED_TEST(RandropRandomDropUseTest, TestNothingIsDroppedInTest) {
   this->param_.set_phase(TEST);
   for (int keep = Param::BY_DIFFICULTY; keep <= Param::HARDEST; ++keep) {

@@ -131,6 +131,7 @@ struct RandomDropPass {
   int ignore_label;
   int schedule;  // DropSchedule
   uint64_t seed, forward;
+  uint64_t first_tile;  // of 64 elements: the number of the blob's first one
   const Dtype* drop;  // CONSTANT: d of each group
   int group_size;
 

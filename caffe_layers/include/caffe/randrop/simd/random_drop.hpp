@@ -86,7 +86,7 @@ inline bool RandomDrop(const RandomDropPass<float>& pass, int begin, int end,
   for (int tile = begin / kPhiloxTile; tile * kPhiloxTile < end; ++tile) {
     Floats uniform[kPhiloxTile / RANDROP_LANES];
     if (schedule != DropSchedule::NONE) {
-      UniformTile(pass.seed, tile, pass.forward, uniform);
+      UniformTile(pass.seed, pass.first_tile + tile, pass.forward, uniform);
     }
     for (int part = 0; part < kPhiloxTile / RANDROP_LANES; ++part) {
       const int i = tile * kPhiloxTile + part * RANDROP_LANES;

@@ -1,0 +1,1 @@
+"""Training on several processes that mpiexec starts, each with a share of the batch."""

@@ -1,0 +1,74 @@
+"""One rank of a training whose network has no BatchNorm; for rank_equality.py.
+
+The statistics of BatchNorm are those of a rank's share, so with it the weights depend
+on the number of ranks. Here it is removed from the networks that train.py writes;
+everything else is what a rank of train.py runs. Each rank adds its last mask to what
+the first one writes into weights.npz.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python_layers"))
+
+import numpy as np
+
+from randrop.training import prototxts
+from randrop.training.ranks import averaging, rank
+
+_PLAN = {}
+_LAYER = re.compile(r"^layer \{\n(?:^  .*\n)*^\}\n", re.MULTILINE)
+
+
+def bare(text):
+    """Return a network without BatchNorm; a Scale after it stays."""
+    return _LAYER.sub(
+        lambda match: "" if 'type: "BatchNorm"' in match[0] else match[0], text
+    )
+
+
+def _texts(run, settings, *more, _made=prototxts.texts):
+    # Of the other ranks, too, the mask is compared.
+    settings = settings | {"watch_mask": _PLAN["settings"]["watch_mask"]}
+    return {name: bare(text) for name, text in _made(run, settings, *more).items()}
+
+
+def weights_of(net):
+    return np.concatenate(
+        [blob.data.ravel() for blobs in net.params.values() for blob in blobs]
+    )
+
+
+class _Seen(averaging.Averaging):
+    """Keeps the network, to look at it in the end."""
+
+    def __init__(self, comm, solver, *more, **options):
+        super().__init__(comm, solver, *more, **options)
+        self.last, self.start = (comm, solver.net), weights_of(solver.net)
+        _Seen.it = self
+
+    def _average(self):
+        net = self.last[1]
+        if "mask" in net.blobs:
+            self.mask = net.blobs["mask"].data.copy()
+        super()._average()
+
+
+def main():
+    _PLAN.update(json.loads(sys.argv[1]))
+    prototxts.texts, rank.Averaging = _texts, _Seen
+    status = rank._main(_PLAN)
+    comm, net = _Seen.it.last
+    masks = comm.gather(getattr(_Seen.it, "mask", None))
+    if comm.rank == 0:
+        found = {"weights": weights_of(net), "start": _Seen.it.start}
+        if masks[0] is not None:
+            found["mask"] = np.concatenate(masks)
+        np.savez(Path(_PLAN["run"]) / "weights.npz", **found)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

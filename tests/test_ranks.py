@@ -1,0 +1,330 @@
+"""Training on several ranks that mpiexec starts: as one process, or a clear refusal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import mpi
+import numpy as np
+import pytest
+import rank_equality
+import small_training
+from conftest import REPOSITORY
+
+from randrop.data.worker import Workers, number_of
+from randrop.errors import UserError
+from randrop.training.ranks import averaging, started
+from randrop.training.snapshots import states
+
+MPIEXEC = mpi.program() or ""
+SIGMOID = (
+    "random-drop:LOG+random-drop:SQU,keep=UNIFORM+class-balanced+bin+focal+dice"
+    "+cross-entropy:normalization=VALID+tversky+cc-dice-ce+top-k-dice"
+)
+SOFTMAX = (
+    "cross-entropy+focal+dice+weighted-cross-entropy:label_frequency=0.98/0.01/0.01"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def need_mpi():
+    mpi.need()
+
+
+def command(ranks, data, run, *more, **options):
+    words = small_training.command(data, run, *more, "--mpi", **options)
+    return [MPIEXEC, "-n", str(ranks), *words]
+
+
+def train(ranks, data, run, *more, **options):
+    words = small_training.command(data, run, *more, "--mpi", **options)
+    return mpi.mpiexec(ranks, words)
+
+
+def ranks_of(run):
+    """Return the processes of all ranks of a run."""
+    found = subprocess.run(
+        ["ps", "-eww", "-o", "pid,args"], capture_output=True, text=True, check=True
+    )
+    lines = [line.strip() for line in found.stdout.splitlines() if str(run) in line]
+    return {int(line.split()[0]): line for line in lines if "mpiexec" not in line}
+
+
+def wait(condition, seconds=120):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def running(phantom, tmp_path):
+    """A training on two ranks that goes on for long, with its first snapshot."""
+    run = tmp_path / "run"
+    more = ("--snapshot", 20, "--mpi-patience", 5)
+    child = subprocess.Popen(
+        command(2, phantom, run, *more, iterations=100_000, interval=50_000),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait(lambda: states(run) or child.poll() is not None)
+    yield child, run
+    child.kill()
+    child.communicate()
+
+
+@pytest.mark.parametrize("loss", [SIGMOID, SOFTMAX], ids=["sigmoid", "softmax"])
+def test_two_ranks_are_one(loss, phantom, tmp_path):
+    """All losses at once: the same masks, and the same weights to rounding."""
+    found = rank_equality.compared(phantom, tmp_path, loss, ranks=(1, 2), iterations=20)
+    assert found["ranks"]["2"]["weights"] < 1e-4
+    assert found["largest_step"] > 1e-3
+
+
+def test_two_ranks_drop_what_one_drops(phantom, tmp_path):
+    found = rank_equality.compared(
+        phantom, tmp_path, "random-drop:LOG", ranks=(1, 2), iterations=20
+    )
+    assert found["ranks"]["2"] == {
+        "weights": pytest.approx(0, abs=1e-4),
+        "mask_elements": 0,
+    }
+    assert 0.001 < found["kept"] < 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", rank_equality.LOSSES)
+def test_each_loss_on_four_ranks_is_one(loss, phantom, tmp_path):
+    found = rank_equality.compared(phantom, tmp_path, loss)
+    for own in found.get("ranks", {}).values():
+        assert own["weights"] < 1e-3
+        assert not own.get("mask_elements")
+    assert ("refused" in found) == (
+        "=BATCH" in loss
+        or "batch=true" in loss
+        or loss in ("top-k:10", "exp-log", "exp-log:label_frequency=0.98/0.01/0.01")
+    )
+
+
+def test_one_rank_is_a_training_without_mpi(phantom, tmp_path):
+    """Bit for bit, with all that depends on the order of random numbers."""
+    alone = small_training.run(phantom, tmp_path / "alone")
+    assert alone.returncode == 0, alone.stderr
+    one = train(1, phantom, tmp_path / "one")
+    assert one.returncode == 0, one.stderr
+    names = ("alone/final.caffemodel", "one/final.caffemodel")
+    first, second = ((tmp_path / name).read_bytes() for name in names)
+    assert first == second
+
+
+def test_the_network_of_two_ranks_is_that_of_one(phantom, tmp_path, caffe):
+    """But for its weights: the batch in final.caffemodel is the whole one."""
+    for ranks in (1, 2):
+        done = train(ranks, phantom, tmp_path / str(ranks), iterations=4)
+        assert done.returncode == 0, done.stderr
+    nets = []
+    for ranks in (1, 2):
+        path = tmp_path / str(ranks) / "final.caffemodel"
+        net = caffe.proto.caffe_pb2.NetParameter.FromString(path.read_bytes())
+        for layer in net.layer:
+            del layer.blobs[:]
+        nets.append(net)
+    assert nets[0] == nets[1]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_the_ranks_cut_what_one_process_cuts(workers, phantom):
+    """Together the patches of one process, each once."""
+    from randrop.data.layer import LesionPatchDataLayer
+    from randrop.data.worker import arrays_of_patch, source_of
+
+    whole = {
+        **LesionPatchDataLayer.defaults,
+        **{"root": str(phantom), "lesions": ["MA", "HE"], "patch": 16},
+        **{"batch_size": 4, "first_patch": 8},
+    }
+    assert [number_of(whole, k) for k in range(9)] == list(range(8, 17))
+    source = source_of(whole)
+    for rank in range(2):
+        first = 8 + 2 * rank
+        own = {**whole, "batch_size": 2, "stride": 4, "first_patch": first}
+        wanted = [first + k // 2 * 4 + k % 2 for k in range(6)]
+        assert [number_of(own, k) for k in range(6)] == wanted
+        if not workers:
+            continue
+        cutters = Workers({**own, "workers": workers})
+        for number in wanted:
+            for found, array in zip(
+                cutters.read(), arrays_of_patch(source, whole, number), strict=True
+            ):
+                np.testing.assert_array_equal(found, array)
+        cutters.close()
+
+
+def test_a_labelled_set_is_shared_out_by_caffe(tmp_path):
+    """HDF5Data shuffles alike on all ranks, and each takes every second image."""
+    organs = [
+        *(sys.executable, str(REPOSITORY / "scripts/make_organs.py")),
+        *(str(tmp_path / "organs"), "--train", "6", "--validation", "2"),
+        *("--size", "32", "--labels", "4"),
+    ]
+    subprocess.run(organs, check=True, capture_output=True)
+    words = ["--loss", "cross-entropy+dice", "--snapshot", 8]
+    run = tmp_path / "run"
+    child = small_training.command(tmp_path / "organs", run, *words, "--mpi")
+    child.remove("--patch")
+    child.remove("32")
+    done = mpi.mpiexec(2, child)
+    assert done.returncode == 0, done.stderr
+    assert len(small_training.losses(run)) > 0
+
+
+def test_ctrl_c_leaves_a_snapshot_and_fewer_ranks_go_on(running, phantom):
+    child, run = running
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert "--resume to continue from iteration" in said
+    wait(lambda: not ranks_of(run), 20)
+    at = max(int(path.stem.split("_")[-1]) for path in states(run))
+    done = subprocess.Popen(
+        command(
+            *(1, phantom, run, "--snapshot", 20, "--resume"),
+            iterations=100_000,
+            interval=50_000,
+        ),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait(lambda: len(states(run)) > at // 20 + 1 or done.poll() is not None)
+    done.send_signal(signal.SIGINT)
+    _, said = done.communicate(timeout=60)
+    assert "--resume to continue from iteration" in said
+    record = json.loads((run / "run.json").read_text())
+    assert record["ranks"] == 1
+
+
+@pytest.mark.parametrize("which", ["first", "other"])
+def test_a_killed_rank_ends_them_all(which, running):
+    child, run = running
+    found = ranks_of(run)
+    speaking = sorted(pid for pid, line in found.items() if "ranks.rank" in line)
+    assert len(speaking) >= 2, found
+    own = {pid: "train_val" in line or '"start"' in line for pid, line in found.items()}
+    victim = next(pid for pid in speaking if own[pid] == (which == "first"))
+    os.kill(victim, signal.SIGKILL)
+    child.communicate(timeout=60)
+    assert child.returncode != 0
+    wait(lambda: not ranks_of(run), 20)
+    assert states(run)
+
+
+def test_a_rank_that_hangs_ends_the_others(running):
+    child, run = running
+    found = ranks_of(run)
+    victim = next(p for p, line in found.items() if "ranks.rank" in line)
+    os.kill(victim, signal.SIGSTOP)
+    _, said = child.communicate(timeout=90)
+    assert child.returncode != 0
+    assert "has waited 5 s for the others in iteration" in said
+    wait(lambda: not ranks_of(run), 20)
+
+
+def test_a_second_training_in_the_folder_is_refused(running, phantom):
+    _, run = running
+    second = train(2, phantom, run, "--force")
+    assert second.returncode == 2
+    assert "is writing into" in second.stderr
+
+
+def test_other_settings_on_a_rank_are_named(phantom, tmp_path):
+    run = tmp_path / "run"
+    other = small_training.command(phantom, run, "--mpi", "--lr", "0.01")
+    done = subprocess.run(
+        [*command(1, phantom, run), ":", "-n", "1", *other],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "rank 1 on" in done.stderr
+    assert "another value of --lr than rank 0 (0.001 -> 0.01)" in done.stderr
+
+
+def test_a_rank_without_the_data_is_named(phantom, tmp_path):
+    run = tmp_path / "run"
+    other = small_training.command(tmp_path / "nothing", run, "--mpi")
+    done = subprocess.run(
+        [*command(1, phantom, run), ":", "-n", "1", *other],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert "rank 1 on" in done.stderr
+    assert "nothing" in done.stderr
+
+
+def test_weights_that_differ_are_named():
+    averaging.check_digests(["a", "a", "a"], 100)
+    with pytest.raises(UserError, match="rank 2 differ from those of rank 0 at it"):
+        averaging.check_digests(["a", "a", "b"], 100)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "more", "message"),
+    [
+        (2, ["--batch", "3"], "--batch 3 cannot be divided among 2 ranks"),
+        (2, ["--loss", "random-drop:LOG,balance=BATCH"], "use balance=PER_IMAGE"),
+    ],
+)
+def test_what_cannot_be_shared_out_is_refused(ranks, more, message, phantom, tmp_path):
+    done = train(ranks, phantom, tmp_path / "run", *more)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_mpi_without_mpiexec_is_refused(phantom, tmp_path):
+    done = small_training.run(phantom, tmp_path / "run", "--mpi")
+    assert done.returncode == 2
+    assert "--mpi: no mpiexec started this" in done.stderr
+
+
+def test_mpiexec_without_mpi_is_refused(phantom, tmp_path):
+    words = small_training.command(phantom, tmp_path / "run")
+    done = mpi.mpiexec(2, words)
+    assert done.returncode == 2
+    assert "mpiexec started 2 processes" in done.stderr
+
+
+def test_a_finished_training_ends_all_ranks(phantom, tmp_path):
+    for _ in range(2):
+        done = train(2, phantom, tmp_path / "run", iterations=4)
+        assert done.returncode == 0, done.stderr
+    assert "is already trained" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        ({}, None),
+        ({"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "2"}, (1, 4, 2)),
+        ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}, (0, 2, None)),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, None),
+        ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (3, 8, None)),
+    ],
+)
+def test_who_started_this(variables, place, monkeypatch):
+    for names in started._NAMES:
+        for name in filter(None, names):
+            monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    found = started.by_mpiexec()
+    assert (found and (found.rank, found.ranks, found.local)) == place
