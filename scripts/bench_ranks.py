@@ -154,6 +154,9 @@ def main() -> None:
         ownership.check_kind(options.out, ".json", '"foretold"')
     if options.iterations < 2 * WARM or min(options.rounds, options.ranks) < 1:
         raise UserError(f"give at least {2 * WARM} --iterations, and 1 of the others")
+    mpiexec = Path(sys.executable).with_name("mpiexec")
+    if not mpiexec.exists():
+        raise UserError(f"found no {mpiexec}: install it ('pip install mpich')")
     kinds = {"one thread": (1, 1), "threads": (1, options.ranks)}
     kinds["ranks"] = (options.ranks, 1)
     networks = []

@@ -183,6 +183,8 @@ def main() -> int:
 def _join(options: argparse.Namespace, place: started.Started) -> None:
     """Become one of the other ranks, which also says if it cannot take part."""
     others = started.Others(place, options.mpi_patience)
+    # The first rank says it.
+    log.setLevel(logging.WARNING)
     try:
         settings = ranked(settings_of(options), place.ranks)
         plan = others.plan(options.out.resolve(), settings, photographs=files(settings))

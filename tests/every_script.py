@@ -194,6 +194,10 @@ FILES = {
         *("--models", "idrid-small", "--backends", "caffe", "--rounds", 1),
         *("--width", 256, "--out", out / "predict.json"),
     ),
+    "bench_ranks": lambda w, out: (
+        *("--nets", "unet:2:2", "--patch", 16, "--iterations", 20, "--rounds", 1),
+        *("--out", out / "ranks.json"),
+    ),
 }
 
 # Scripts that take minutes: test only that they refuse.

@@ -77,7 +77,7 @@ def compared(data, folder, loss, ranks=RANKS, iterations=50):
     """Return the differences from one rank, or why the loss is refused.
 
     That of the weights is the norm of the difference over that of the way from the
-    initial weights; that of the masks of the last iteration is a number of elements.
+    initial weights; that of the masks is a number of elements, of all iterations.
     """
     first = trained(data, folder / "ranks1", loss, 1, iterations)
     moved = first["weights"] - first["start"]

@@ -2,8 +2,8 @@
 
 The statistics of BatchNorm are those of a rank's share, so with it the weights depend
 on the number of ranks. Here it is removed from the networks that train.py writes;
-everything else is what a rank of train.py runs. Each rank adds its last mask to what
-the first one writes into weights.npz.
+everything else is what a rank of train.py runs. Each rank adds its masks to what the
+first one writes into weights.npz.
 """
 
 import json
@@ -46,27 +46,31 @@ class _Seen(averaging.Averaging):
 
     def __init__(self, comm, solver, *more, **options):
         super().__init__(comm, solver, *more, **options)
+        self.masks = []
         self.last, self.start = (comm, solver.net), weights_of(solver.net)
         _Seen.it = self
 
     def _average(self):
         net = self.last[1]
         if "mask" in net.blobs:
-            self.mask = net.blobs["mask"].data.copy()
+            self.masks.append(net.blobs["mask"].data.astype(np.int8))
         super()._average()
 
 
 def main():
     _PLAN.update(json.loads(sys.argv[1]))
     prototxts.texts, rank.Averaging = _texts, _Seen
-    status = rank._main(_PLAN)
+    MPI = rank._mpi()
+    status = rank._main(_PLAN, MPI.COMM_WORLD)
     comm, net = _Seen.it.last
-    masks = comm.gather(getattr(_Seen.it, "mask", None))
+    masks = comm.gather(_Seen.it.masks)
     if comm.rank == 0:
         found = {"weights": weights_of(net), "start": _Seen.it.start}
-        if masks[0] is not None:
-            found["mask"] = np.concatenate(masks)
+        if masks[0]:
+            # Iterations, then the images of all ranks.
+            found["mask"] = np.concatenate([np.stack(own) for own in masks], axis=1)
         np.savez(Path(_PLAN["run"]) / "weights.npz", **found)
+    MPI.Finalize()
     sys.exit(status)
 
 

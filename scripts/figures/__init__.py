@@ -17,6 +17,7 @@ from figures import (
     loss_speed,
     network_speed,
     protocols,
+    ranks,
 )
 from randrop.report import model_card, protocol_tables
 
@@ -45,6 +46,7 @@ _LOADED = "results/bench_loaded.json"
 _DISCS = "results/discs.json"
 _BUILDS = "results/builds.json"
 _LESIONS = "results/lesion_confidence.json"
+_RANKS = "results/bench_ranks.json"
 _ONNX = "results/onnx_differences.json"
 
 TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
@@ -104,6 +106,9 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "lesion-confidence-verdict": (_LESIONS, confidence.lesion_verdict),
     "lesion-confidence-MA": (_LESIONS, confidence.lesions("MA")),
     "lesion-confidence-HE": (_LESIONS, confidence.lesions("HE")),
+    "ranks-losses": ("results/rank_equality.json", ranks.losses),
+    "ranks-speed": (_RANKS, ranks.speed),
+    "ranks-foretold": (_RANKS, ranks.foretold),
     "calibration": ("results/idrid_calibration.json", confidence.calibration),
     "lesion-confidence-facts": (_LESIONS, confidence.lesion_facts),
 }

@@ -34,6 +34,11 @@ from randrop.training.shares import Share
 OWN = ("data", "split", "false_alarms", "weights", "out")
 """Settings that may differ between machines: where things are."""
 
+OTHER_LIBRARY = (
+    "use the mpiexec of that one, or name the library of this mpiexec, as in 'export "
+    "MPI4PY_LIBMPI=/usr/lib/x86_64-linux-gnu/libmpi.so.40'"
+)
+
 _SCREEN = os.dup(2)
 """Where the user looks, also when the log is a file."""
 
@@ -41,17 +46,40 @@ _SCREEN = os.dup(2)
 def main() -> None:
     """Train as one rank; the argument is the plan of this one as JSON."""
     plan = json.loads(sys.argv[1])
+    MPI = _mpi()
     try:
-        status = _main(plan)
+        status = _main(plan, MPI.COMM_WORLD)
     except BaseException as error:
-        _fail(error)
+        _fail(error, MPI)
+    MPI.Finalize()
     sys.exit(status)
 
 
-def _fail(error: BaseException) -> None:
-    """End without waiting for the others, which ends them, too."""
+def _mpi() -> Any:
+    """Return mpi4py.MPI, started, unless it does not belong to this mpiexec."""
+    import mpi4py
+
+    mpi4py.rc.initialize = False
     from mpi4py import MPI
 
+    library = MPI.Get_library_version().split("\n")[0].strip(" \0")
+    theirs = "Open MPI" if "OMPI_COMM_WORLD_RANK" in os.environ else ""
+    if "PMI_FD" in os.environ:
+        theirs = "MPICH or one of its kind"
+    if theirs and (theirs == "Open MPI") != ("Open MPI" in library):
+        print(
+            f"UserError: this mpiexec is of {theirs}, but mpi4py uses {library}: "
+            f"{OTHER_LIBRARY}",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(2)
+    MPI.Init_thread(MPI.THREAD_MULTIPLE)
+    return MPI
+
+
+def _fail(error: BaseException, MPI: Any) -> None:
+    """End without waiting for the others, which ends them, too."""
     known = isinstance(error, UserError | SystemExit)
     if not known:
         traceback.print_exception(error)
@@ -121,17 +149,12 @@ def compare(facts: Sequence[dict[str, Any]]) -> None:
                 )
 
 
-def _main(plan: dict[str, Any]) -> int:
-    from mpi4py import MPI
-
-    comm = MPI.COMM_WORLD
+def _main(plan: dict[str, Any], comm: Any) -> int:
     wanted = plan.get("ranks", comm.size)
     if comm.size != wanted:
-        library = MPI.Get_library_version().split("\n")[0].strip()
         raise SharedError(
             f"mpiexec started {wanted} ranks, but mpi4py sees {comm.size}, as they "
-            f"belong to different MPIs: use the mpiexec of {library}, or set "
-            "MPI4PY_LIBMPI to the library of the other"
+            f"belong to different MPIs: {OTHER_LIBRARY}"
         )
     watch = Watch(
         f"rank {comm.rank} on {socket.gethostname()}",
@@ -185,6 +208,11 @@ def _train(comm: Any, plan: dict[str, Any], folder: Path, watch: Watch) -> int:
         path = _written(caffe, plan, share, folder)
     # As rank 0, so that all draw the same numbers at the start.
     solver = caffe.get_solver(str(path))
+    if not hasattr(solver, "add_callback") or not hasattr(solver.net, "after_forward"):
+        raise SharedError(
+            "--mpi needs Caffe 1.0 or newer: this one's pycaffe has no callbacks, "
+            "which average the gradients"
+        )
     caffe.set_solver_count(comm.size)
     caffe.set_solver_rank(comm.rank)
     _load(comm, solver, start, folder, watch)
