@@ -76,8 +76,9 @@ def trained(data, run, loss, ranks, iterations=50, more=()):
 def compared(data, folder, loss, ranks=RANKS, iterations=50):
     """Return the differences from one rank, or why the loss is refused.
 
-    That of the weights is the norm of the difference over that of the way from the
-    initial weights; that of the masks is a number of elements, of all iterations.
+    That of the first iteration's gradient is relative to its norm; that of the weights
+    to the way from the initial weights; that of the masks is a number of elements, of
+    all iterations.
     """
     first = trained(data, folder / "ranks1", loss, 1, iterations)
     moved = first["weights"] - first["start"]
@@ -88,8 +89,10 @@ def compared(data, folder, loss, ranks=RANKS, iterations=50):
             other = trained(data, folder / f"ranks{n}", loss, n, iterations)
         except UserError as error:
             return {"loss": loss, "refused": str(error)}
-        difference = np.linalg.norm(other["weights"] - first["weights"])
-        found[str(n)] = {"weights": float(difference) / scale}
+        weights = np.linalg.norm(other["weights"] - first["weights"]) / scale
+        gradient = np.linalg.norm(other["gradient"] - first["gradient"])
+        gradient /= np.linalg.norm(first["gradient"])
+        found[str(n)] = {"gradient": float(gradient), "weights": float(weights)}
         if "mask" in first:
             changed = np.count_nonzero(other["mask"] != first["mask"])
             found[str(n)]["mask_elements"] = int(changed)

@@ -35,9 +35,9 @@ def _texts(run, settings, *more, _made=prototxts.texts):
     return {name: bare(text) for name, text in _made(run, settings, *more).items()}
 
 
-def weights_of(net):
+def weights_of(net, which="data"):
     return np.concatenate(
-        [blob.data.ravel() for blobs in net.params.values() for blob in blobs]
+        [getattr(b, which).ravel() for blobs in net.params.values() for b in blobs]
     )
 
 
@@ -46,7 +46,7 @@ class _Seen(averaging.Averaging):
 
     def __init__(self, comm, solver, *more, **options):
         super().__init__(comm, solver, *more, **options)
-        self.masks = []
+        self.masks, self.gradient = [], None
         self.last, self.start = (comm, solver.net), weights_of(solver.net)
         _Seen.it = self
 
@@ -55,6 +55,8 @@ class _Seen(averaging.Averaging):
         if "mask" in net.blobs:
             self.masks.append(net.blobs["mask"].data.astype(np.int8))
         super()._average()
+        if self.gradient is None:
+            self.gradient = weights_of(net, "diff")
 
 
 def main():
@@ -66,6 +68,7 @@ def main():
     masks = comm.gather(_Seen.it.masks)
     if comm.rank == 0:
         found = {"weights": weights_of(net), "start": _Seen.it.start}
+        found["gradient"] = _Seen.it.gradient
         if masks[0]:
             # Iterations, then the images of all ranks.
             found["mask"] = np.concatenate([np.stack(own) for own in masks], axis=1)

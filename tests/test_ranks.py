@@ -80,7 +80,9 @@ def running(phantom, tmp_path):
 def test_two_ranks_are_one(loss, phantom, tmp_path):
     """All losses at once: the same masks, and the same weights to rounding."""
     found = rank_equality.compared(phantom, tmp_path, loss, ranks=(1, 2), iterations=20)
-    assert found["ranks"]["2"]["weights"] < 1e-4
+    assert found["ranks"]["2"]["gradient"] < 1e-5
+    # A ReLU that flips at a rounding moves the weights more than the rounding.
+    assert found["ranks"]["2"]["weights"] < 0.05
     assert found["largest_step"] > 1e-3
 
 
@@ -88,10 +90,9 @@ def test_two_ranks_drop_what_one_drops(phantom, tmp_path):
     found = rank_equality.compared(
         phantom, tmp_path, "random-drop:LOG", ranks=(1, 2), iterations=20
     )
-    assert found["ranks"]["2"] == {
-        "weights": pytest.approx(0, abs=1e-4),
-        "mask_elements": 0,
-    }
+    assert found["ranks"]["2"]["gradient"] < 1e-5
+    assert found["ranks"]["2"]["weights"] < 0.05
+    assert found["ranks"]["2"]["mask_elements"] == 0
     assert 0.001 < found["kept"] < 0.9
 
 
@@ -100,7 +101,8 @@ def test_two_ranks_drop_what_one_drops(phantom, tmp_path):
 def test_each_loss_on_four_ranks_is_one(loss, phantom, tmp_path):
     found = rank_equality.compared(phantom, tmp_path, loss)
     for own in found.get("ranks", {}).values():
-        assert own["weights"] < 1e-3
+        assert own["gradient"] < 1e-5
+        assert own["weights"] < 0.05
         assert not own.get("mask_elements")
     assert ("refused" in found) == (
         "=BATCH" in loss

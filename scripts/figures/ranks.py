@@ -11,16 +11,21 @@ def losses(content: Mapping[str, Any]) -> str:
     rows = [own for own in content["losses"] if "ranks" in own]
     numbers = list(rows[0]["ranks"])
     lines = [
-        f"| loss | {' | '.join(f'{n} ranks' for n in numbers)} | masks |",
-        f"|---|{'---:|' * len(numbers)}---|",
+        f"| loss | {' | '.join(f'gradient, {n} ranks' for n in numbers)} | "
+        f"{' | '.join(f'weights, {n} ranks' for n in numbers)} | masks |",
+        f"|---|{'---:|' * 2 * len(numbers)}---|",
     ]
     for own in content["losses"]:
         if "refused" in own:
             why = own["refused"].partition("ranks: ")[2]
-            cells = ["refused"] * len(numbers)
+            cells = ["refused", *[""] * (2 * len(numbers) - 1)]
             lines.append(f"| `{own['loss']}` | {' | '.join(cells)} | {why} |")
             continue
-        cells = [f"{own['ranks'][n]['weights']:.0e}" for n in numbers]
+        cells = [
+            f"{own['ranks'][n][what]:.0e}"
+            for what in ("gradient", "weights")
+            for n in numbers
+        ]
         changed = [own["ranks"][n].get("mask_elements") for n in numbers]
         mask = "" if changed[0] is None else "the same"
         if any(changed):

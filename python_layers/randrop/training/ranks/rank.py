@@ -29,7 +29,7 @@ from randrop.training.ranks.averaging import (
     Watch,
     signals,
 )
-from randrop.training.shares import Share
+from randrop.training.shares import Rule, Share
 
 OWN = ("data", "split", "false_alarms", "weights", "out")
 """Settings that may differ between machines: where things are."""
@@ -198,7 +198,7 @@ def _train(comm: Any, plan: dict[str, Any], folder: Path, watch: Watch) -> int:
     start = plan["start"]
     losses = prototxts.losses_of(settings, settings.get("activation", "SOFTMAX"))
     labelled = "labels" in settings
-    rules = shares.rules(losses, not labelled)
+    rules = [Rule.MEAN] if comm.size == 1 else shares.rules(losses, not labelled)
     _choose_device(caffe, settings)
     # Python layers refuse Caffe's own threads, not processes.
     caffe.set_multiprocess(True)
