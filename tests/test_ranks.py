@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,7 +102,7 @@ def test_two_ranks_drop_what_one_drops(phantom, tmp_path):
 def test_each_loss_on_four_ranks_is_one(loss, phantom, tmp_path):
     found = rank_equality.compared(phantom, tmp_path, loss)
     for own in found.get("ranks", {}).values():
-        assert own["gradient"] < 1e-5
+        assert own["gradient"] < 2e-5
         assert own["weights"] < 0.05
         assert not own.get("mask_elements")
     assert ("refused" in found) == (
@@ -135,6 +136,44 @@ def test_the_network_of_two_ranks_is_that_of_one(phantom, tmp_path, caffe):
             del layer.blobs[:]
         nets.append(net)
     assert nets[0] == nets[1]
+
+
+def test_a_resumed_training_is_an_uninterrupted_one(phantom, tmp_path):
+    """On the same number of ranks, bit for bit."""
+    run = tmp_path / "run"
+    done = train(2, phantom, run, "--snapshot", 6)
+    assert done.returncode == 0, done.stderr
+    whole = (run / "final.caffemodel").read_bytes()
+    for path in (*run.glob("final.*"), *run.glob("snapshots/net_iter_12.*")):
+        path.unlink()
+    done = train(2, phantom, run, "--snapshot", 6, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert (run / "final.caffemodel").read_bytes() == whole
+
+
+def test_a_rank_with_its_own_disk_takes_part(phantom, tmp_path, caffe):
+    """It reads a copy of the data, and sees neither the run folder nor snapshots."""
+    shutil.copytree(phantom, tmp_path / "copy")
+    together = train(2, phantom, tmp_path / "together", "--snapshot", 6)
+    assert together.returncode == 0, together.stderr
+    run = tmp_path / "run"
+    for more in ((), ("--resume",)):
+        words = ("--snapshot", 6, "--mpi", *more)
+        other = small_training.command(
+            tmp_path / "copy", tmp_path / "elsewhere", *words
+        )
+        done = mpi.mpiexec(
+            1, [*small_training.command(phantom, run, *words), ":", "-n", "1", *other]
+        )
+        assert done.returncode == 0, done.stderr
+        found = (run / "final.caffemodel").read_bytes()
+        for path in (*run.glob("final.*"), *run.glob("snapshots/net_iter_12.*")):
+            path.unlink()
+    assert not (tmp_path / "elsewhere").exists()
+    nets = [tmp_path / "together/final.caffemodel", tmp_path / "last.caffemodel"]
+    nets[1].write_bytes(found)
+    first, second = (small_training.weights(caffe, path) for path in nets)
+    np.testing.assert_array_equal(first, second)
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
