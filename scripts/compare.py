@@ -4,13 +4,14 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import dataclasses
-import os
 from pathlib import Path
 
 import _start  # noqa: F401
 
 import train
 from randrop import cli
+from randrop.cluster import options as cluster
+from randrop.cluster import slurm
 from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import output, ownership
@@ -88,7 +89,7 @@ def arguments() -> argparse.Namespace:
         "--reference", metavar="LOSS", help="compare with this loss; default: the first"
     )
     add("--costs", action="store_true", help="also time one iteration of each loss")
-    add("--jobs", type=int, default=os.cpu_count(), help="parallel trainings")
+    cluster.add_arguments(parser, "trainings")
     add("--results", type=Path,
         help="also write the summary to NAME.json, NAME.md and NAME.png")  # fmt: skip
     add("training", nargs="*", help="after --: arguments for train.py")
@@ -109,8 +110,6 @@ def main() -> int:
         options.training,
         ("--data", "--split", "--lesions", "--out", "--resume", "--force", "--seed"),
     )
-    if options.jobs < 1:
-        raise UserError("--jobs must be at least 1")
     if options.learning_rates:
         if is_labelled(options.data):
             raise UserError(
@@ -118,9 +117,15 @@ def main() -> int:
             )
         if "--lr" in options.training:
             raise UserError("give --learning-rates, or --lr after --, not both")
+    if options.costs and options.executor != "local":
+        raise UserError(
+            "--costs times iterations on this machine: omit it, and add it when you "
+            "run the same command on a node without --executor"
+        )
     fields = [field.name for field in dataclasses.fields(comparing.Plan)]
     plan = comparing.Plan(**{name: getattr(options, name) for name in fields})
     check(plan)
+    settings = cluster.check(options)
     results = options.results and [
         options.results,
         *(options.results.with_suffix(suffix) for suffix in (".md", ".png")),
@@ -129,10 +134,11 @@ def main() -> int:
         ownership.check_kind(options.results, ".json", '"differences"')
         ownership.check(*results)
     names = ("summary.json", "summary.md", "summary.png", "search/split.json")
-    logs = ("*-seed*/*.out", "search/*/*-seed*/*.out")
+    logs = ("*-seed*/*.out", "search/*/*-seed*/*.out", *slurm.STREAMS)
     written = output(options.out, "compare", names, streams=logs)
     with written, processes.Children() as children:
-        content = comparing.compare(plan, children)
+        execute = cluster.executor(options, settings, options.out, children)
+        content = comparing.compare(plan, execute)
         for path in {options.out / "summary.json", options.results} - {None}:
             text = comparing.write(path, content)
         print(text)

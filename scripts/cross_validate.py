@@ -4,13 +4,14 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import dataclasses
-import os
 from pathlib import Path
 
 import _start  # noqa: F401
 
 import train
 from randrop import cli
+from randrop.cluster import options as cluster
+from randrop.cluster import slurm
 from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import output, ownership
@@ -94,7 +95,7 @@ def arguments() -> argparse.Namespace:
         help="start each fold from the network of that fold in another "
         "cross-validation, or in a model that export_model.py made of one",
     )
-    add("--jobs", type=int, default=os.cpu_count(), help="parallel trainings")
+    cluster.add_arguments(parser, "trainings")
     add("training", nargs="*", help="after --: arguments for train.py")
     return parser.parse_args()
 
@@ -109,8 +110,6 @@ def main() -> int:
             f"--data {options.data} is a labelled set, whose subsets are fixed: give "
             "photographs"
         )
-    if options.jobs < 1:
-        raise UserError("--jobs must be at least 1")
     running.check_training(
         options.training,
         ("--data", "--split", "--lesions", "--out", "--resume", "--force"),
@@ -121,6 +120,7 @@ def main() -> int:
     fields = [field.name for field in dataclasses.fields(cross_validating.Plan)]
     plan = cross_validating.Plan(**{name: getattr(options, name) for name in fields})
     check(plan)
+    settings = cluster.check(options)
     names = ["summary.json", "summary.md", "ensemble.json", cross_validating.FOLDS]
     names += [f"{cross_validating.POOLED}.json"]
     names += [f"{cross_validating.POOLED}/prediction.json"]
@@ -134,10 +134,14 @@ def main() -> int:
         for lesion in plan.lesions
     ]
     written = output(
-        options.out, "cross_validate", names, streams=("fold#/*.out", "evaluate.out")
+        options.out,
+        "cross_validate",
+        names,
+        streams=("fold#/*.out", "evaluate.out", *slurm.STREAMS),
     )
     with written, processes.Children() as children:
-        content = cross_validating.cross_validate(plan, children)
+        execute = cluster.executor(options, settings, options.out, children)
+        content = cross_validating.cross_validate(plan, execute, children)
         print(cross_validating.write(options.out, content))
         return 1 if content["failed"] else 0
 

@@ -23,10 +23,12 @@ if os.getppid() != int(sys.argv[1]):
     os._exit(1)
 for name in ("SIGPIPE", "SIGXFSZ"):
     signal.signal(getattr(signal, name), signal.SIG_DFL)
+for name in filter(None, sys.argv[2].split()):
+    signal.signal(getattr(signal, name), signal.SIG_IGN)
 try:
-    os.execvp(sys.argv[2], sys.argv[2:])
+    os.execvp(sys.argv[3], sys.argv[3:])
 except OSError as error:
-    sys.exit(f"error: cannot run {sys.argv[2]}: {error.strerror}")
+    sys.exit(f"error: cannot run {sys.argv[3]}: {error.strerror}")
 """
 
 
@@ -43,9 +45,17 @@ def python(code: str, *arguments: str, interpreter: str = sys.executable) -> lis
     return [interpreter, "-I", "-c", start + code, *arguments]
 
 
-def bound(command: Sequence[str]) -> list[str]:
-    """Return a command that the end of its starting thread kills (SIGKILL)."""
-    return [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), *command]
+def bound(command: Sequence[str], deaf: Sequence[str] = ()) -> list[str]:
+    """Return a command that the end of its starting thread kills (SIGKILL).
+
+    Parameters
+    ----------
+    command : sequence of str
+    deaf : sequence of str
+        Names of signals that the program and its children ignore.
+    """
+    start = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
+    return [*start, " ".join(deaf), *command]
 
 
 def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess:
@@ -107,16 +117,20 @@ class Children:
             with self._lock:
                 self._running.discard(child)
 
-    def _stop(self, _number: int, _frame: Any) -> None:
+    def stop(self) -> None:
+        """Stop all, as a signal does, without an exception here."""
         self._stops += 1
         number = signal.SIGTERM if self._stops == 1 else signal.SIGKILL
         for child in list(self._running):
             child.send_signal(number)
+
+    def _handle(self, _number: int, _frame: Any) -> None:
+        self.stop()
         raise KeyboardInterrupt
 
     def __enter__(self) -> "Children":
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._stop)
+            self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:

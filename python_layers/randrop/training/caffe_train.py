@@ -3,9 +3,11 @@
 import collections
 import contextlib
 import logging
+import math
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -33,6 +35,9 @@ _RESULTS = (
 )
 _LOGS = ("log.txt", "kept.jsonl")
 _STREAMS = (*_LOGS, *snapshots.PATTERNS)
+
+_AT_ONCE = 5.0
+"""Seconds within which SIGTERM from a cluster and from our parent are one."""
 
 
 def write_run(
@@ -293,8 +298,14 @@ def _started(
     """
     came: list[int] = []
     caffe = None
+    last = -math.inf
 
     def handle(number: int, _frame: Any) -> None:
+        nonlocal last
+        if number == signal.SIGTERM:
+            before, last = last, time.monotonic()
+            if last - before < _AT_ONCE:
+                return
         came.append(number)
         also()
         if caffe is None or caffe.poll() is not None:
@@ -312,7 +323,8 @@ def _started(
     before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         caffe = subprocess.Popen(
-            processes.bound(command),
+            # A cluster ends a job by SIGTERM to each process: this one gets its own.
+            processes.bound(command, ("SIGTERM", "SIGUSR1", "SIGUSR2")),
             env=variables,
             pass_fds=() if lock is None else (lock,),
             stdout=subprocess.DEVNULL,

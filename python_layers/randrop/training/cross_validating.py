@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from randrop.cluster import work
 from randrop.data import Case, read_dataset
 from randrop.data.splits import folds
 from randrop.errors import UserError
@@ -45,8 +46,6 @@ class Plan:
         Further arguments of scripts/train.py.
     start : Path, optional
         What the folds start from; see `starting.files`.
-    jobs : int
-        Concurrent trainings.
     """
 
     data: Path
@@ -57,7 +56,6 @@ class Plan:
     split: Path | None = None
     training: Sequence[str] = ()
     start: Path | None = None
-    jobs: int = 1
 
 
 def folder_of(plan: Plan, fold: int) -> Path:
@@ -142,7 +140,9 @@ def starts_of(plan: Plan, folds: Mapping[str, Sequence[str]]) -> list[Path]:
     return starting.files(plan.start, plan.out, folds) if plan.start else []
 
 
-def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
+def cross_validate(
+    plan: Plan, execute: work.Executor, children: processes.Children
+) -> dict[str, Any]:
     """Run everything and return the content of summary.json.
 
     Folds that are done are left alone. Out-of-fold maps, their evaluation and the
@@ -151,8 +151,10 @@ def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
     Parameters
     ----------
     plan : Plan
+    execute : callable
+        Where the trainings run; see `randrop.cluster.work`.
     children : Children
-        Already entered, so that a signal stops the running trainings.
+        Already entered, so that a signal stops the evaluation of all.
     """
     splits = splits_of(plan)
     wanted = check_folds(plan, splits)
@@ -167,7 +169,7 @@ def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
         running.Job(f"fold {fold}", folder_of(plan, fold), steps_of(plan, fold, starts))
         for fold in numbers
     ]
-    done, failed = running.run_all(jobs, plan.jobs, children)
+    done, failed = running.run_all(jobs, execute)
     content: dict[str, Any] = {
         "data": plan.data.resolve().name,
         "training": list(plan.training),
