@@ -11,7 +11,7 @@ import _start  # noqa: F401
 import train
 from randrop import cli
 from randrop.cluster import options as cluster
-from randrop.cluster import slurm
+from randrop.cluster import queue
 from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import output, ownership
@@ -89,7 +89,7 @@ def arguments() -> argparse.Namespace:
         "--reference", metavar="LOSS", help="compare with this loss; default: the first"
     )
     add("--costs", action="store_true", help="also time one iteration of each loss")
-    cluster.add_arguments(parser, "trainings")
+    cluster.add_arguments(parser, "so many trainings at once")
     add("--results", type=Path,
         help="also write the summary to NAME.json, NAME.md and NAME.png")  # fmt: skip
     add("training", nargs="*", help="after --: arguments for train.py")
@@ -99,6 +99,12 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run all, continue after failures, write the summary and print its tables."""
     options = arguments()
+    if options.costs and options.executor != "local":
+        raise UserError(
+            "--costs times iterations on this machine: omit it, and add it when you "
+            "run the same command on a node without --executor"
+        )
+    settings = cluster.check(options)
     if not options.data.is_dir():
         raise UserError(f"--data {options.data}: the folder does not exist")
     if options.reference not in (None, *options.losses):
@@ -117,15 +123,9 @@ def main() -> int:
             )
         if "--lr" in options.training:
             raise UserError("give --learning-rates, or --lr after --, not both")
-    if options.costs and options.executor != "local":
-        raise UserError(
-            "--costs times iterations on this machine: omit it, and add it when you "
-            "run the same command on a node without --executor"
-        )
     fields = [field.name for field in dataclasses.fields(comparing.Plan)]
     plan = comparing.Plan(**{name: getattr(options, name) for name in fields})
     check(plan)
-    settings = cluster.check(options)
     results = options.results and [
         options.results,
         *(options.results.with_suffix(suffix) for suffix in (".md", ".png")),
@@ -134,7 +134,7 @@ def main() -> int:
         ownership.check_kind(options.results, ".json", '"differences"')
         ownership.check(*results)
     names = ("summary.json", "summary.md", "summary.png", "search/split.json")
-    logs = ("*-seed*/*.out", "search/*/*-seed*/*.out", *slurm.STREAMS)
+    logs = ("*-seed*/*.out", "search/*/*-seed*/*.out", *queue.STREAMS)
     written = output(options.out, "compare", names, streams=logs)
     with written, processes.Children() as children:
         execute = cluster.executor(options, settings, options.out, children)

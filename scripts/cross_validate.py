@@ -11,7 +11,7 @@ import _start  # noqa: F401
 import train
 from randrop import cli
 from randrop.cluster import options as cluster
-from randrop.cluster import slurm
+from randrop.cluster import queue
 from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import output, ownership
@@ -95,7 +95,7 @@ def arguments() -> argparse.Namespace:
         help="start each fold from the network of that fold in another "
         "cross-validation, or in a model that export_model.py made of one",
     )
-    cluster.add_arguments(parser, "trainings")
+    cluster.add_arguments(parser, "so many trainings at once")
     add("training", nargs="*", help="after --: arguments for train.py")
     return parser.parse_args()
 
@@ -103,6 +103,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run all folds, pool them, write the summary and print its tables."""
     options = arguments()
+    settings = cluster.check(options)
     if not options.data.is_dir():
         raise UserError(f"--data {options.data}: the folder does not exist")
     if is_labelled(options.data):
@@ -120,7 +121,6 @@ def main() -> int:
     fields = [field.name for field in dataclasses.fields(cross_validating.Plan)]
     plan = cross_validating.Plan(**{name: getattr(options, name) for name in fields})
     check(plan)
-    settings = cluster.check(options)
     names = ["summary.json", "summary.md", "ensemble.json", cross_validating.FOLDS]
     names += [f"{cross_validating.POOLED}.json"]
     names += [f"{cross_validating.POOLED}/prediction.json"]
@@ -137,7 +137,7 @@ def main() -> int:
         options.out,
         "cross_validate",
         names,
-        streams=("fold#/*.out", "evaluate.out", *slurm.STREAMS),
+        streams=("fold#/*.out", "evaluate.out", *queue.STREAMS),
     )
     with written, processes.Children() as children:
         execute = cluster.executor(options, settings, options.out, children)

@@ -359,7 +359,16 @@ def test_the_command_line_has_every_script():
 
 def test_every_package_is_explained():
     text = (REPOSITORY / "docs/reference/dependencies.md").read_text().lower()
-    groups = ("test", "docs", "judges", "judges_alone", "gpu", "cudnn", "nccl")
+    groups = (
+        "test",
+        "docs",
+        "cluster",
+        "judges",
+        "judges_alone",
+        "gpu",
+        "cudnn",
+        "nccl",
+    )
     for pin in toolchain.requirements(groups):
         name = pin.partition("==")[0]
         if name != "setuptools":

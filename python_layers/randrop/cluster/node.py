@@ -37,7 +37,10 @@ class Attempt:
 
     def __call__(self) -> dict[str, Any]:
         """Return the result of the work as `done`, or its error as `failed`."""
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
+        if not log.handlers:
+            # submitit has its own logger; the output is the job's log.
+            log.addHandler(logging.StreamHandler())
+            log.setLevel(logging.INFO)
         self.before = self.work.progress(*self.work.arguments)
         found: dict[str, Any] = {}
         with processes.Children() as children:

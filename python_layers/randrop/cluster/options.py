@@ -5,7 +5,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from randrop.cluster import slurm, work
+from randrop.cluster import queue, slurm, work
 from randrop.errors import UserError
 from randrop.pycaffe import processes
 
@@ -17,7 +17,9 @@ they go on, and the same command finds them.
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser, jobs: str) -> None:
+def add_arguments(
+    parser: argparse.ArgumentParser, jobs: str, default: str = ""
+) -> None:
     """Add --executor, --slurm and --jobs.
 
     Parameters
@@ -25,6 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser, jobs: str) -> None:
     parser : ArgumentParser
     jobs : str
         What --jobs counts.
+    default : str
+        Of --jobs.
     """
     add = parser.add_argument
     add(
@@ -45,17 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser, jobs: str) -> None:
     add(
         "--jobs",
         type=int,
-        help=f"{jobs} at once; default: one per processor, or with Slurm all",
+        help=f"{jobs}; default: {default or 'one per processor, with Slurm all'}",
     )
 
 
-def check(options: argparse.Namespace) -> slurm.Settings | None:
+def check(options: argparse.Namespace) -> queue.Settings | None:
     """Return how to submit to Slurm, None for this machine.
 
     Raises
     ------
     UserError
-        If options contradict each other, or `slurm.check` finds something.
+        If options contradict each other, or `queue.check` finds something.
     """
     if options.jobs is not None and options.jobs < 1:
         raise UserError("--jobs must be at least 1")
@@ -72,11 +76,11 @@ def check(options: argparse.Namespace) -> slurm.Settings | None:
             f"--out {options.out}: Slurm would replace the % in this path: choose "
             "another folder"
         )
-    slurm.check(settings)
+    queue.check(settings)
     return settings
 
 
-def parsed(words: Sequence[str]) -> slurm.Settings:
+def parsed(words: Sequence[str]) -> queue.Settings:
     """Return the settings that --slurm gives.
 
     Raises
@@ -84,7 +88,7 @@ def parsed(words: Sequence[str]) -> slurm.Settings:
     UserError
         If an option is given twice, is ours, or has no whole number of minutes.
     """
-    minutes, options = slurm.Settings.minutes, {}
+    minutes, options = queue.Settings.minutes, {}
     seen = set()
     for word in words:
         key, given, value = word.partition("=")
@@ -100,18 +104,18 @@ def parsed(words: Sequence[str]) -> slurm.Settings:
                     f"--slurm {word}: give the time limit in whole minutes, as time=240"
                 )
             minutes = int(value)
-        elif key in slurm.OWN:
+        elif key in queue.OWN:
             raise UserError(f"--slurm {word} is not possible: {key} is set by us")
         elif given and not value:
             raise UserError(f"--slurm {word} has no value: give KEY=VALUE, or KEY")
         else:
             options[key] = value if given else True
-    return slurm.Settings(minutes, options)
+    return queue.Settings(minutes, options)
 
 
 def executor(
     options: argparse.Namespace,
-    settings: slurm.Settings | None,
+    settings: queue.Settings | None,
     out: Path,
     children: processes.Children,
 ) -> work.Executor:

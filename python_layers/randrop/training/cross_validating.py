@@ -1,9 +1,6 @@
 """k-fold cross-validation: trainings, pooled out-of-fold maps, and an ensemble."""
 
-import contextlib
 import dataclasses
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +11,9 @@ from randrop.cluster import work
 from randrop.data import Case, read_dataset
 from randrop.data.splits import folds
 from randrop.errors import UserError
-from randrop.files import ownership, replacing, schema, write_json, write_text
+from randrop.files import ownership, schema, write_json, write_text
 from randrop.files.documents import Prediction, Split, read_metrics
-from randrop.prediction import ensemble, maps, model
+from randrop.prediction import ensemble, maps, model, sharing
 from randrop.pycaffe import processes
 from randrop.training import running, starting
 
@@ -217,7 +214,7 @@ def pool(
         source = folder_of(plan, fold) / "prediction"
         for lesion in plan.lesions:
             for name in split["validation"]:
-                _share(
+                sharing.share(
                     maps.path_of(source, lesion, name), maps.path_of(root, lesion, name)
                 )
     names = [name for split in splits for name in split["validation"]]
@@ -258,19 +255,6 @@ def _record(plan: Plan, splits: Sequence[Mapping[str, Sequence[str]]]) -> None:
     for key in ("seconds", "scales"):
         record[key] = {k: v for part in parts for k, v in part.get(key, {}).items()}
     write_json(plan.out / POOLED / "prediction.json", record)
-
-
-def _share(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has one alone."""
-    with contextlib.suppress(FileNotFoundError):
-        if source.samefile(target):
-            return
-    with replacing(target) as temporary:
-        temporary.unlink()
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
 
 
 def table(content: Mapping[str, Any]) -> str:

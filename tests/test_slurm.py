@@ -1,0 +1,419 @@
+"""--executor slurm on a real Slurm: the same result, whatever happens to the jobs."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import slurm as own_slurm
+import small_training
+from conftest import REPOSITORY
+
+from randrop.cluster import options, queue, slurm
+from randrop.cluster.work import Work
+from randrop.data.organ_set import write_organs
+from randrop.errors import UserError
+
+SMALL = ("--base-channels", 2, "--depth", 2, "--test-interval", 1000000)
+SHORT = ("--iterations", 20, "--snapshot", 10, *SMALL)
+ENDLESS = ("--iterations", 10000000, "--snapshot", 500, *SMALL)
+STATE = "run/snapshots/net_iter_{}.solverstate"
+
+
+# --- Without Slurm
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["time=abc"], "time=abc: give the time limit in whole minutes"),
+        (["time=1:00:00"], "whole minutes"),
+        (["time=0"], "whole minutes"),
+        (["mem=1G", "mem=2G"], "mem is given twice"),
+        (["signal=USR1@5"], "signal is set by us"),
+        (["output=x"], "output is set by us"),
+        (["mem="], "mem= has no value"),
+        (["=4"], "give KEY=VALUE"),
+        (["a b=4"], "give KEY=VALUE"),
+    ],
+)
+def test_options_of_slurm_that_cannot_be(words, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        options.parsed(words)
+
+
+def test_options_of_slurm():
+    found = options.parsed(["time=90", "--mem=8G", "cpus_per_task=2", "exclusive"])
+    assert found.minutes == 90
+    assert found.options == {"mem": "8G", "cpus-per-task": "2", "exclusive": True}
+    # A short job must not be stopped before it began.
+    assert queue.Settings(1).notice < 60
+    assert queue.Settings(240).notice == 120
+
+
+def test_a_job_has_the_name_of_its_folder_and_its_work(tmp_path):
+    def name(folder, *arguments):
+        return slurm.name_of(Work("", folder, json.dumps, arguments, len))
+
+    first = name(tmp_path / "dice one", 1)
+    assert re.fullmatch(r"dice-one\.[0-9a-f]{12}\.[0-9a-f]{12}", first)
+    assert name(tmp_path / "dice one", 1) == first
+    place, _, work = first.rpartition(".")
+    assert name(tmp_path / "dice one", 2).rpartition(".")[0] == place
+    assert name(tmp_path / "x" / "dice one", 1).rpartition(".")[2] == work
+    assert name(tmp_path / "dice one", 2) != first != name(tmp_path / "x", 1)
+
+
+@pytest.fixture(scope="module")
+def organs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "organs"
+    write_organs(folder, 32, 2, 3, 0.1, train=4, validation=2)
+    return folder
+
+
+def words(organs, out, *more, training=SHORT, losses=("cross-entropy",)):
+    return [
+        *(sys.executable, REPOSITORY / "scripts/compare.py", "--data", organs),
+        *("--losses", *losses, "--out", out, *more, "--", *training),
+    ]
+
+
+def run(command, variables=None):
+    return subprocess.run(
+        list(map(str, command)),
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=550,
+    )
+
+
+def test_a_machine_without_slurm_is_told_at_once(organs, tmp_path):
+    variables = {**os.environ, "PATH": str(tmp_path)}
+    command = words(organs, tmp_path / "out", "--executor", "slurm")
+    result = run(command, variables)
+    assert result.returncode == 2
+    assert "needs sbatch, which is not in PATH" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_python_without_submitit_is_told_at_once(organs, tmp_path):
+    code = (
+        "import runpy, sys; sys.modules['submitit'] = None; sys.argv[:] = sys.argv[1:]"
+        "; sys.path.insert(0, sys.argv[0].rpartition('/')[0])"
+        "; runpy.run_path(sys.argv[0], run_name='__main__')"
+    )
+    command = words(organs, tmp_path / "out", "--executor", "slurm")
+    result = run([sys.executable, "-c", code, *command[1:]])
+    assert result.returncode == 2
+    assert "needs submitit, which cannot be imported" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--slurm", "mem=1G"), "--slurm mem=1G needs --executor slurm"),
+        (("--executor", "slurm", "--costs"), "--costs times iterations on this"),
+        (("--executor", "slurm", "--slurm", "time=x"), "time=x: give the time limit"),
+        (("--executor", "slurm", "--jobs", 0), "--jobs must be at least 1"),
+    ],
+)
+def test_options_that_contradict_each_other(organs, tmp_path, more, message):
+    result = run(words(organs, tmp_path / "out", *more))
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+# --- On a Slurm
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with own_slurm.started(tmp_path_factory.mktemp("slurm")) as daemons:
+        yield daemons
+
+
+@pytest.fixture
+def begin(cluster):
+    """A function that starts a script; it and its jobs end with the test."""
+    mine = []
+
+    def start(command):
+        mine.append(
+            subprocess.Popen(
+                list(map(str, command)),
+                env=cluster.variables,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return mine[-1]
+
+    yield start
+    for process in mine:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+    left = cluster.active()
+    if left:
+        cluster.tell("scancel", *left)
+        wait_for(lambda: not cluster.active(), "the end of all jobs", 60)
+
+
+def on_slurm(*more):
+    return ("--executor", "slurm", "--slurm", "time=5", *more)
+
+
+def sha256(caffe, folder):
+    """Of the weights alone: the file also names the folder of the run."""
+    found = small_training.weights(caffe, folder / "run/final.caffemodel")
+    return hashlib.sha256(found.tobytes()).hexdigest()
+
+
+def wait_for(holds, what, seconds=120):
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, f"waited in vain for {what}"
+        time.sleep(0.1)
+
+
+def iteration(folder):
+    """Return the iteration of the newest snapshot with a digest, 0 without any."""
+    found = folder.glob("run/snapshots/*.sha256")
+    return max((int(path.stem.rpartition("_")[2]) for path in found), default=0)
+
+
+def batch_process(number):
+    """Return the process of a job that Slurm started."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if f"SLURM_JOB_ID={number}\0" not in path.read_text(errors="replace"):
+                continue
+            said = (path.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if "submitit.core._submit" in said:
+            return int(path.parent.name)
+    raise AssertionError(f"job {number} has no process")
+
+
+def working(cluster, out):
+    """Return whether any process works for a folder."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(out) in path.read_text(errors="replace"):
+                return True
+        except OSError:
+            continue
+    return False
+
+
+@pytest.fixture(scope="module")
+def local(caffe, organs, tmp_path_factory):
+    """The same comparison on this machine."""
+    out = tmp_path_factory.mktemp("local") / "out"
+    result = run(words(organs, out, losses=("cross-entropy", "dice")))
+    assert result.returncode == 0, result.stderr
+    return out
+
+
+def test_a_sweep_is_the_same_as_on_this_machine(
+    cluster, caffe, organs, local, tmp_path
+):
+    out = tmp_path / "a folder" / "out"
+    out.parent.mkdir()
+    command = words(organs, out, *on_slurm(), losses=("cross-entropy", "dice"))
+    result = run(command, cluster.variables)
+    assert result.returncode == 0, result.stderr
+    for name in ("cross-entropy-seed1", "dice-seed1"):
+        assert sha256(caffe, out / name) == sha256(caffe, local / name)
+    found, wanted = (
+        json.loads((folder / "summary.json").read_text()) for folder in (out, local)
+    )
+    assert found["losses"] == wanted["losses"]
+    numbers = sorted(path.name for path in out.glob("slurm/*_result.pkl"))
+    assert len(numbers) == 2
+    assert not list(out.glob("slurm/.*"))
+    # Again: what is done waits in no queue, and a damaged part is made anew there.
+    assert run(command, cluster.variables).returncode == 0
+    assert sorted(path.name for path in out.glob("slurm/*_result.pkl")) == numbers
+    (out / "dice-seed1/evaluation/metrics.json").unlink()
+    (out / "cross-entropy-seed1/run/run.json").unlink()
+    result = run(command, cluster.variables)
+    assert len(list(out.glob("slurm/*_result.pkl"))) == 3
+    assert (out / "dice-seed1/evaluation/metrics.json").exists()
+
+
+def test_one_failure_does_not_end_the_others(cluster, organs, tmp_path):
+    out = tmp_path / "out"
+    (out / "dice-seed1").mkdir(parents=True)
+    (out / "dice-seed1/run").write_text("mine")
+    command = words(organs, out, *on_slurm(), losses=("dice", "cross-entropy"))
+    result = run(command, cluster.variables)
+    assert result.returncode == 1, result.stderr
+    assert "error: dice, seed 1: train.py ended with 2" in result.stderr
+    assert "Traceback" not in result.stderr
+    summary = json.loads((out / "summary.json").read_text())
+    assert [one["loss"] for one in summary["runs"]] == ["cross-entropy"]
+    assert [one["loss"] for one in summary["failed"]] == ["dice"]
+    assert (out / "dice-seed1/run").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "option", ["partition=nosuch", "mem=900T", "nonsense=3", "cpus=3"]
+)
+def test_what_slurm_refuses_is_told_at_once(cluster, organs, tmp_path, option):
+    given = ("--executor", "slurm", "--slurm", option)
+    result = run(words(organs, tmp_path / "out", *given), cluster.variables)
+    assert result.returncode == 2
+    assert "Slurm refuses jobs with --time=" in result.stderr
+    assert option in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_job_that_slurm_would_never_start(cluster, organs, tmp_path):
+    """Slurm takes it, and lets it wait for ever."""
+    given = ("--executor", "slurm", "--slurm", "time=5000")
+    result = run(words(organs, tmp_path / "out", *given), cluster.variables)
+    assert result.returncode == 1
+    assert "would never start (PartitionTimeLimit), and was cancelled" in result.stderr
+    assert not cluster.active()
+
+
+def test_ctrl_c_cancels_and_a_kill_does_not(cluster, organs, tmp_path, begin):
+    """And the same command finds the jobs that go on."""
+    out = tmp_path / "out"
+    more = on_slurm("cpus-per-task=1")
+    losses = ("cross-entropy", "dice", "focal")
+    command = words(organs, out, *more, training=ENDLESS, losses=losses)
+    first = begin(command)
+    folder = out / "cross-entropy-seed1"
+    wait_for(lambda: iteration(folder) >= 500, "a snapshot")
+    jobs = sorted(cluster.active())
+    assert len(jobs) == 3
+    first.kill()
+    first.communicate()
+    time.sleep(2)
+    assert sorted(cluster.active()) == jobs
+
+    # Other work in the same folder has to wait.
+    other = words(organs, out, *more, losses=losses)
+    result = run(other, cluster.variables)
+    assert result.returncode == 2
+    assert "with other arguments: repeat these, cancel it ('scancel" in result.stderr
+    assert sorted(cluster.active()) == jobs
+
+    second = begin(command)
+    time.sleep(8)
+    assert sorted(cluster.active()) == jobs
+    before = iteration(folder)
+    second.send_signal(signal.SIGINT)
+    _, said = second.communicate(timeout=120)
+    assert second.returncode == 130, said
+    assert "Cancelling 3 job(s) of Slurm" in said
+    assert "Traceback" not in said
+    assert not cluster.active()
+    wait_for(lambda: not working(cluster, out), "the end of all processes", 15)
+    last = iteration(folder)
+    # A snapshot of its own, between two of every 500 iterations.
+    assert last > before and last % 500, (before, last)
+
+
+def test_plain_scancel_leaves_a_snapshot_and_is_told(cluster, organs, tmp_path, begin):
+    out = tmp_path / "out"
+    process = begin(words(organs, out, *on_slurm(), training=ENDLESS))
+    folder = out / "cross-entropy-seed1"
+    wait_for(lambda: iteration(folder) >= 500, "a snapshot")
+    (job,) = cluster.active()
+    cluster.tell("scancel", job)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 1, said
+    assert f"error: cross-entropy, seed 1: job {job} was cancelled" in said
+    assert iteration(folder) % 500, "no snapshot at the end"
+    assert not working(cluster, out)
+
+
+LONG = ("--iterations", 20000, "--snapshot", 500, *SMALL)
+
+
+@pytest.fixture(scope="module")
+def long(caffe, organs, tmp_path_factory):
+    """The weights of a training of half a minute."""
+    out = tmp_path_factory.mktemp("long") / "out"
+    result = run(words(organs, out, training=LONG))
+    assert result.returncode == 0, result.stderr
+    return sha256(caffe, out / "cross-entropy-seed1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill -9", "requeue"])
+def test_a_job_that_is_killed_continues(
+    cluster, caffe, organs, tmp_path, begin, long, how
+):
+    """By somebody's kill -9; or by Slurm itself, as for preemption and lost nodes."""
+    out = tmp_path / "out"
+    process = begin(words(organs, out, *on_slurm(), training=LONG))
+    folder = out / "cross-entropy-seed1"
+    wait_for(lambda: iteration(folder) >= 1500, "a snapshot")
+    (job,) = cluster.active()
+    if how == "requeue":
+        cluster.tell("scontrol", "requeue", job)
+        wait_for(lambda: "BeginTime" in cluster.details(job), "the requeue", 60)
+        cluster.hasten()
+    else:
+        os.kill(batch_process(job), signal.SIGKILL)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert "Resuming from" in (folder / "run/log.txt").read_text()
+    assert sha256(caffe, folder) == long
+    if how == "kill -9":
+        assert f"job {job} ended as FAILED" in said
+        assert len(list(out.glob("slurm/*_submitted.pkl"))) == 2
+    else:
+        assert "Restarts=1" in cluster.details(job)
+
+
+def seconds_of(organs, out, iterations):
+    began = time.monotonic()
+    training = ("--iterations", iterations, "--snapshot", 1000, *SMALL)
+    result = run(words(organs, out, training=training))
+    assert result.returncode == 0, result.stderr
+    return time.monotonic() - began
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_that_reaches_its_time_limit(cluster, caffe, organs, tmp_path, begin):
+    """Is requeued, and ends with the same weights, bit for bit."""
+    short, longer = (seconds_of(organs, tmp_path / f"{n}", n) for n in (2000, 8000))
+    iterations = round(75 / max(longer - short, 0.5) * 6) * 1000
+    whole = tmp_path / "whole"
+    seconds_of(organs, whole, iterations)
+    out = tmp_path / "out"
+    training = ("--iterations", iterations, "--snapshot", 1000000, *SMALL)
+    given = ("--executor", "slurm", "--slurm", "time=1")
+    process = begin(words(organs, out, *given, training=training))
+    wait_for(cluster.active, "the job")
+    (job,) = cluster.active()
+    while process.poll() is None:
+        # Slurm lets a job rest for two minutes before it begins again.
+        cluster.hasten()
+        time.sleep(1)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    assert int(re.search(r"Restarts=(\d+)", cluster.details(job))[1]) >= 1
+    folder = out / "cross-entropy-seed1"
+    assert "Resuming from" in (folder / "run/log.txt").read_text()
+    assert "this job is timed-out" in (out / f"slurm/{job}_0_log.out").read_text()
+    assert sha256(caffe, folder) == sha256(caffe, whole / "cross-entropy-seed1")
