@@ -18,9 +18,9 @@ they go on, and the same command finds them.
 
 
 def add_arguments(
-    parser: argparse.ArgumentParser, jobs: str, default: str = ""
+    parser: argparse.ArgumentParser, jobs: str = "", default: str = ""
 ) -> None:
-    """Add --executor, --slurm and --jobs.
+    """Add --executor, --slurm and, if there are several, --jobs.
 
     Parameters
     ----------
@@ -39,13 +39,16 @@ def add_arguments(
     )
     add(
         "--slurm",
-        nargs="+",
+        nargs="*",
         default=[],
         metavar="KEY[=VALUE]",
         help="with --executor slurm: long options of sbatch without --, as "
         "partition=long mem=8G cpus-per-task=2 gpus=1 account=me; time=MINUTES is the "
         "limit after which a job is requeued, default: 240",
     )
+    if not jobs:
+        parser.set_defaults(jobs=None)
+        return
     add(
         "--jobs",
         type=int,

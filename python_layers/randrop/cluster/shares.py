@@ -1,14 +1,17 @@
 """One command in several shares, each a run of its script with --share K/N."""
 
 import argparse
+import contextlib
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from randrop.cluster import queue
 from randrop.cluster.work import Executor, Work
 from randrop.errors import UserError
+from randrop.files import ownership
 from randrop.pycaffe import processes
 from randrop.pycaffe.build import REPOSITORY
 
@@ -126,3 +129,27 @@ def run_all(works: Sequence[Work], execute: Executor) -> None:
             f"{len(errors)} of {len(works)} shares failed: {errors[0]}. Run the same "
             "command again to continue"
         )
+
+
+def remove(root: Path, name: str) -> None:
+    """Remove the shares of what is complete; what is not ours stays.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of their folders.
+    name : str
+        Of the script, without .py.
+    """
+    if not root.is_dir():
+        return
+    ours = [path for path in root.rglob("*") if ownership.is_ours(path, root)]
+    ours += ownership.matching(root, queue.STREAMS)
+    beside = (ownership.LIST, ownership.LOCK, f"{name}.out")
+    ours += [path for own in beside for path in root.glob(f"*-of-*/{own}")]
+    for path in ours:
+        path.unlink(missing_ok=True)
+    folders = [path for path in root.rglob("*") if path.is_dir()]
+    for folder in (*sorted(folders, reverse=True), root):
+        with contextlib.suppress(OSError):
+            folder.rmdir()

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from randrop.cluster import queue
+from randrop.cluster import queue, shares
 from randrop.cluster.shares import SUFFIX, Share
 from randrop.data import (
     Case,
@@ -236,7 +236,7 @@ def _write(
     record["complete"] = not record["failed"]
     write_json(out / "prediction.json", record)
     if not options.share and record["complete"]:
-        sharing.remove(sharing.root_of(out))
+        shares.remove(sharing.root_of(out), "predict")
     if record["failed"]:
         done, names = len(record["seconds"]), "\n  ".join(record["failed"].values())
         raise UserError(

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from randrop import __version__
-from randrop.cluster import queue
 from randrop.cluster.shares import SUFFIX, Share
 from randrop.data import Case
-from randrop.files import ownership, replacing, schema, write_json
+from randrop.files import replacing, schema, write_json
 from randrop.files.documents import PredictionShare
 
 FILE = "share.json"
@@ -129,22 +128,6 @@ def share(source: Path, target: Path) -> None:
             os.link(source, temporary)
         except OSError:
             shutil.copyfile(source, temporary)
-
-
-def remove(root: Path) -> None:
-    """Remove the shares of a prediction that is complete; what is not ours stays."""
-    if not root.is_dir():
-        return
-    ours = [path for path in root.rglob("*") if ownership.is_ours(path, root)]
-    ours += ownership.matching(root, queue.STREAMS)
-    beside = (ownership.LIST, ownership.LOCK, "predict.out")
-    ours += [path for name in beside for path in root.glob(f"*-of-*/**/{name}")]
-    for path in ours:
-        path.unlink(missing_ok=True)
-    folders = [path for path in root.rglob("*") if path.is_dir()]
-    for folder in (*sorted(folders, reverse=True), root):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 def _state(case: Case) -> str | None:

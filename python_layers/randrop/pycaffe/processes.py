@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
+
+from randrop.errors import UserError
 
 # The child runs this before it becomes the program. The kernel kills it when the thread
 # that started it ends, for whatever reason; if that happened before, the child sees
@@ -81,6 +84,44 @@ def pool(workers: int) -> ProcessPoolExecutor:
         initializer=end_with_parent,
         initargs=(os.getpid(),),
     )
+
+
+def _quiet(parent: int) -> None:
+    end_with_parent(parent)
+    # Ctrl-C reaches all processes of a terminal: the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def mapped(
+    function: Callable[[Any], Any], items: Sequence[Any], workers: int
+) -> Iterator[Any]:
+    """Yield the function's results for items, in their order, from forked processes.
+
+    Parameters
+    ----------
+    function : callable
+        A function of a module, or a `functools.partial` of one.
+    items : sequence
+    workers : int
+        1: no other process.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    executor = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=_quiet,
+        initargs=(os.getpid(),),
+    )
+    try:
+        yield from executor.map(function, items)
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a process ended, perhaps for lack of memory: use fewer --workers"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 class Children:

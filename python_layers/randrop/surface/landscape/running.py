@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from randrop.cluster import shares
 from randrop.cluster.shares import SUFFIX, Share
 from randrop.errors import UserError
 from randrop.files import ownership
@@ -89,8 +90,7 @@ def run(
         landscape = plan.landscape(journal.done, _spectrum(plan, journal))
         landscape.write(out)
         journal.remove()
-        for path in _shares(out):
-            path.unlink()
+        shares.remove(folder_of(out), "surface")
     except KeyboardInterrupt:
         log.warning("Stopped. Run the same command again to continue")
         raise
