@@ -44,8 +44,9 @@ JobRequeue=1
 OverTimeLimit=0
 KillWait=10
 ReturnToService=2
-SchedulerParameters=sched_interval=1,bf_interval=1,requeue_delay=0
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
+SchedulerParameters=sched_interval=1,bf_interval=1
+SlurmdParameters=config_overrides
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=16000 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
 """
 
