@@ -26,8 +26,9 @@ if os.getppid() != int(sys.argv[1]):
     os._exit(1)
 for name in ("SIGPIPE", "SIGXFSZ"):
     signal.signal(getattr(signal, name), signal.SIG_DFL)
-for name in filter(None, sys.argv[2].split()):
-    signal.signal(getattr(signal, name), signal.SIG_IGN)
+# Blocked, not ignored: a program may install a handler, as caffe does by glog.
+blocked = [getattr(signal, name) for name in sys.argv[2].split()]
+signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
 try:
     os.execvp(sys.argv[3], sys.argv[3:])
 except OSError as error:
@@ -55,7 +56,7 @@ def bound(command: Sequence[str], deaf: Sequence[str] = ()) -> list[str]:
     ----------
     command : sequence of str
     deaf : sequence of str
-        Names of signals that the program and its children ignore.
+        Names of signals that never reach the program and its children.
     """
     start = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
     return [*start, " ".join(deaf), *command]
