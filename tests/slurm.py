@@ -6,10 +6,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from conftest import REPOSITORY
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "srun")
 REMEDY = "apt-get install slurmctld slurmd slurm-client munge"
@@ -114,9 +116,13 @@ class Daemons:
     def launch(self, *command):
         with (self.folder / f"{command[0]}.out").open("w") as out:
             child = subprocess.Popen(
-                command, env=self.variables, stdout=out, stderr=subprocess.STDOUT
+                # They end with the tests, however these end.
+                processes.bound(command),
+                env=self.variables,
+                stdout=out,
+                stderr=subprocess.STDOUT,
             )
-        self.running.append(child)
+        self.running.append((command[0], child))
 
     def wait(self, holds, what):
         until = time.monotonic() + 30
@@ -189,3 +195,28 @@ def started(folder: Path):
         yield daemons
     finally:
         daemons.end()
+
+
+# --- Sweeps of seconds
+
+SMALL = ("--base-channels", 2, "--depth", 2, "--test-interval", 1000000)
+SHORT = ("--iterations", 20, "--snapshot", 10, *SMALL)
+ENDLESS = ("--iterations", 10000000, "--snapshot", 500, *SMALL)
+
+
+def words(organs, out, *more, training=SHORT, losses=("cross-entropy",)):
+    return [
+        *(sys.executable, REPOSITORY / "scripts/compare.py", "--data", organs),
+        *("--losses", *losses, "--out", out, *more, "--", *training),
+    ]
+
+
+def run(command, variables=None):
+    return subprocess.run(
+        list(map(str, command)),
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=550,
+    )

@@ -11,63 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
-import slurm as own_slurm
 import small_training
 from conftest import REPOSITORY
+from slurm import ENDLESS, SMALL, run, started, words
 
-from randrop.cluster import options, queue, slurm
-from randrop.cluster.work import Work
 from randrop.data.organ_set import write_organs
-from randrop.errors import UserError
-
-SMALL = ("--base-channels", 2, "--depth", 2, "--test-interval", 1000000)
-SHORT = ("--iterations", 20, "--snapshot", 10, *SMALL)
-ENDLESS = ("--iterations", 10000000, "--snapshot", 500, *SMALL)
-STATE = "run/snapshots/net_iter_{}.solverstate"
-
-
-# --- Without Slurm
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["time=abc"], "time=abc: give the time limit in whole minutes"),
-        (["time=1:00:00"], "whole minutes"),
-        (["time=0"], "whole minutes"),
-        (["mem=1G", "mem=2G"], "mem is given twice"),
-        (["signal=USR1@5"], "signal is set by us"),
-        (["output=x"], "output is set by us"),
-        (["mem="], "mem= has no value"),
-        (["=4"], "give KEY=VALUE"),
-        (["a b=4"], "give KEY=VALUE"),
-    ],
-)
-def test_options_of_slurm_that_cannot_be(words, message):
-    with pytest.raises(UserError, match=re.escape(message)):
-        options.parsed(words)
-
-
-def test_options_of_slurm():
-    found = options.parsed(["time=90", "--mem=8G", "cpus_per_task=2", "exclusive"])
-    assert found.minutes == 90
-    assert found.options == {"mem": "8G", "cpus-per-task": "2", "exclusive": True}
-    # A short job must not be stopped before it began.
-    assert queue.Settings(1).notice < 60
-    assert queue.Settings(240).notice == 120
-
-
-def test_a_job_has_the_name_of_its_folder_and_its_work(tmp_path):
-    def name(folder, *arguments):
-        return slurm.name_of(Work("", folder, json.dumps, arguments, len))
-
-    first = name(tmp_path / "dice one", 1)
-    assert re.fullmatch(r"dice-one\.[0-9a-f]{12}\.[0-9a-f]{12}", first)
-    assert name(tmp_path / "dice one", 1) == first
-    place, _, work = first.rpartition(".")
-    assert name(tmp_path / "dice one", 2).rpartition(".")[0] == place
-    assert name(tmp_path / "x" / "dice one", 1).rpartition(".")[2] == work
-    assert name(tmp_path / "dice one", 2) != first != name(tmp_path / "x", 1)
 
 
 @pytest.fixture(scope="module")
@@ -77,68 +25,9 @@ def organs(tmp_path_factory):
     return folder
 
 
-def words(organs, out, *more, training=SHORT, losses=("cross-entropy",)):
-    return [
-        *(sys.executable, REPOSITORY / "scripts/compare.py", "--data", organs),
-        *("--losses", *losses, "--out", out, *more, "--", *training),
-    ]
-
-
-def run(command, variables=None):
-    return subprocess.run(
-        list(map(str, command)),
-        env=variables,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=550,
-    )
-
-
-def test_a_machine_without_slurm_is_told_at_once(organs, tmp_path):
-    variables = {**os.environ, "PATH": str(tmp_path)}
-    command = words(organs, tmp_path / "out", "--executor", "slurm")
-    result = run(command, variables)
-    assert result.returncode == 2
-    assert "needs sbatch, which is not in PATH" in result.stderr
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_python_without_submitit_is_told_at_once(organs, tmp_path):
-    code = (
-        "import runpy, sys; sys.modules['submitit'] = None; sys.argv[:] = sys.argv[1:]"
-        "; sys.path.insert(0, sys.argv[0].rpartition('/')[0])"
-        "; runpy.run_path(sys.argv[0], run_name='__main__')"
-    )
-    command = words(organs, tmp_path / "out", "--executor", "slurm")
-    result = run([sys.executable, "-c", code, *command[1:]])
-    assert result.returncode == 2
-    assert "needs submitit, which cannot be imported" in result.stderr
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (("--slurm", "mem=1G"), "--slurm mem=1G needs --executor slurm"),
-        (("--executor", "slurm", "--costs"), "--costs times iterations on this"),
-        (("--executor", "slurm", "--slurm", "time=x"), "time=x: give the time limit"),
-        (("--executor", "slurm", "--jobs", 0), "--jobs must be at least 1"),
-    ],
-)
-def test_options_that_contradict_each_other(organs, tmp_path, more, message):
-    result = run(words(organs, tmp_path / "out", *more))
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert not (tmp_path / "out").exists()
-
-
-# --- On a Slurm
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    with own_slurm.started(tmp_path_factory.mktemp("slurm")) as daemons:
+    with started(tmp_path_factory.mktemp("slurm")) as daemons:
         yield daemons
 
 

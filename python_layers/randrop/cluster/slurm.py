@@ -10,6 +10,7 @@ import functools
 import hashlib
 import pickle
 import re
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -91,7 +92,8 @@ def run_all(
                         continue
                     del running[k]
                     if "again" in found and _progress(works[k]) != job.before:
-                        tqdm.write(f"{works[k].name}: {found['again']}; continued")
+                        said = f"{works[k].name}: {found['again']}; continued"
+                        tqdm.write(said, file=sys.stderr)
                         waiting.append(k)
                         continue
                     done[k] = found.get("done")

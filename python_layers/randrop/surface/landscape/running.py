@@ -46,7 +46,7 @@ def run(
         Begin anew, whatever landscape is there.
     divide : callable, optional
         Called with the jobs that are open: has them evaluated elsewhere, by
-        `run_share`. What it leaves is evaluated here.
+        `run_share`.
 
     Raises
     ------
@@ -76,6 +76,12 @@ def run(
         if divide is not None and (missing := _missing(plan, journal)):
             divide(missing)
             _gather(plan, journal, out)
+            left = [job for job in _missing(plan, journal) if job != _HESSIAN]
+            if left:
+                raise UserError(
+                    f"the shares lack {len(left)} points, as when their files were "
+                    "removed meanwhile: run the same command again to continue"
+                )
         _evaluate(plan, journal, workers, ranks)
         if not any(journal.done.values()):
             journal.remove()
