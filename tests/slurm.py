@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
+from randrop.pycaffe import processes
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "srun")
 REMEDY = "apt-get install slurmctld slurmd slurm-client munge"
 SBIN = ("/usr/sbin", "/usr/local/sbin", "/sbin")
@@ -127,9 +129,7 @@ class Daemons:
     def wait(self, holds, what):
         until = time.monotonic() + 30
         while not holds():
-            ended = [
-                child.args[0] for child in self.running if child.poll() is not None
-            ]
+            ended = [name for name, x in self.running if x.poll() is not None]
             if ended or time.monotonic() > until:
                 said = "; ".join(
                     path.read_text(errors="replace").strip()[-300:]
@@ -174,7 +174,7 @@ class Daemons:
                 until = time.monotonic() + 20
                 while self.active() and time.monotonic() < until:
                     time.sleep(0.5)
-        for child in reversed(self.running):
+        for _, child in reversed(self.running):
             child.send_signal(signal.SIGTERM)
             try:
                 child.wait(timeout=20)
