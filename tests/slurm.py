@@ -91,7 +91,7 @@ class Daemons:
             CONFIGURATION.format(
                 **{"host": host, "folder": folder, "user": "root"},
                 **{"controller": controller, "node": node},
-                cpus=len(os.sched_getaffinity(0)),
+                cpus=max(2, len(os.sched_getaffinity(0))),
             )
         )
         key = folder / "munge.key"
