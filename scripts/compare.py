@@ -4,13 +4,14 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import dataclasses
-import os
 from pathlib import Path
 
 import _start  # noqa: F401
 
 import train
 from randrop import cli
+from randrop.cluster import options as cluster
+from randrop.cluster import queue
 from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import output, ownership
@@ -88,7 +89,7 @@ def arguments() -> argparse.Namespace:
         "--reference", metavar="LOSS", help="compare with this loss; default: the first"
     )
     add("--costs", action="store_true", help="also time one iteration of each loss")
-    add("--jobs", type=int, default=os.cpu_count(), help="parallel trainings")
+    cluster.add_arguments(parser, "so many trainings at once")
     add("--results", type=Path,
         help="also write the summary to NAME.json, NAME.md and NAME.png")  # fmt: skip
     add("training", nargs="*", help="after --: arguments for train.py")
@@ -98,6 +99,12 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run all, continue after failures, write the summary and print its tables."""
     options = arguments()
+    if options.costs and options.executor != "local":
+        raise UserError(
+            "--costs times iterations on this machine: omit it, and add it when you "
+            "run the same command on a node without --executor"
+        )
+    settings = cluster.check(options)
     if not options.data.is_dir():
         raise UserError(f"--data {options.data}: the folder does not exist")
     if options.reference not in (None, *options.losses):
@@ -109,8 +116,6 @@ def main() -> int:
         options.training,
         ("--data", "--split", "--lesions", "--out", "--resume", "--force", "--seed"),
     )
-    if options.jobs < 1:
-        raise UserError("--jobs must be at least 1")
     if options.learning_rates:
         if is_labelled(options.data):
             raise UserError(
@@ -129,10 +134,11 @@ def main() -> int:
         ownership.check_kind(options.results, ".json", '"differences"')
         ownership.check(*results)
     names = ("summary.json", "summary.md", "summary.png", "search/split.json")
-    logs = ("*-seed*/*.out", "search/*/*-seed*/*.out")
+    logs = ("*-seed*/*.out", "search/*/*-seed*/*.out", *queue.STREAMS)
     written = output(options.out, "compare", names, streams=logs)
     with written, processes.Children() as children:
-        content = comparing.compare(plan, children)
+        execute = cluster.executor(options, settings, options.out, children)
+        content = comparing.compare(plan, execute)
         for path in {options.out / "summary.json", options.results} - {None}:
             text = comparing.write(path, content)
         print(text)

@@ -4,13 +4,14 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import dataclasses
-import os
 from pathlib import Path
 
 import _start  # noqa: F401
 
 import train
 from randrop import cli
+from randrop.cluster import options as cluster
+from randrop.cluster import queue
 from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import output, ownership
@@ -94,7 +95,7 @@ def arguments() -> argparse.Namespace:
         help="start each fold from the network of that fold in another "
         "cross-validation, or in a model that export_model.py made of one",
     )
-    add("--jobs", type=int, default=os.cpu_count(), help="parallel trainings")
+    cluster.add_arguments(parser, "so many trainings at once")
     add("training", nargs="*", help="after --: arguments for train.py")
     return parser.parse_args()
 
@@ -102,6 +103,7 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     """Run all folds, pool them, write the summary and print its tables."""
     options = arguments()
+    settings = cluster.check(options)
     if not options.data.is_dir():
         raise UserError(f"--data {options.data}: the folder does not exist")
     if is_labelled(options.data):
@@ -109,8 +111,6 @@ def main() -> int:
             f"--data {options.data} is a labelled set, whose subsets are fixed: give "
             "photographs"
         )
-    if options.jobs < 1:
-        raise UserError("--jobs must be at least 1")
     running.check_training(
         options.training,
         ("--data", "--split", "--lesions", "--out", "--resume", "--force"),
@@ -134,10 +134,14 @@ def main() -> int:
         for lesion in plan.lesions
     ]
     written = output(
-        options.out, "cross_validate", names, streams=("fold#/*.out", "evaluate.out")
+        options.out,
+        "cross_validate",
+        names,
+        streams=("fold#/*.out", "evaluate.out", *queue.STREAMS),
     )
     with written, processes.Children() as children:
-        content = cross_validating.cross_validate(plan, children)
+        execute = cluster.executor(options, settings, options.out, children)
+        content = cross_validating.cross_validate(plan, execute, children)
         print(cross_validating.write(options.out, content))
         return 1 if content["failed"] else 0
 

@@ -3,8 +3,11 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
+import functools
 import logging
+import sys
 from pathlib import Path
+from typing import Any
 
 import _start  # noqa: F401
 
@@ -12,12 +15,15 @@ import cv2
 from tqdm import tqdm
 
 from randrop import cli
+from randrop.cluster import options as cluster
+from randrop.cluster import queue, shares, work
 from randrop.data import Case, check_lesions, read_dataset
 from randrop.errors import UserError
 from randrop.evaluation import operating, photographs
-from randrop.files import output, schema, write_bytes, write_json
+from randrop.files import output, ownership, schema, write_bytes, write_json
 from randrop.files.documents import Prediction, read_run
 from randrop.prediction import listing, maps, networks
+from randrop.pycaffe import processes
 from randrop.report import measured_figures, page, pictures, precision_recall
 
 log = logging.getLogger("randrop")
@@ -64,6 +70,7 @@ EXAMPLES = """\
 def main(arguments: list[str] | None = None) -> int:
     """Evaluate and write; return 0."""
     options = _parse(arguments)
+    settings = cluster.check(options)
     out, root = options.out, options.probabilities
     if not root.is_dir():
         raise UserError(
@@ -88,10 +95,31 @@ def main(arguments: list[str] | None = None) -> int:
     files += [
         f"overlays/{lesion}/{case.name}.png" for lesion in lesions for case in cases
     ]
+    if settings:
+        _submit(options, settings, arguments)
+        return 0
     with output(out, "evaluate", files):
         _evaluate(cases, lesions, prediction, thresholds, options)
     log.info("Report: %s", out / "report.html")
     return 0
+
+
+def _submit(
+    options: argparse.Namespace,
+    settings: queue.Settings,
+    arguments: list[str] | None,
+) -> None:
+    """Evaluate in a job of Slurm."""
+    out = options.out
+    ownership.claim(out, "evaluate", streams=("evaluate.out", *queue.STREAMS))
+    words = sys.argv[1:] if arguments is None else arguments
+    words = (*words, "--executor", "local", "--slurm")
+    given = ("evaluate", words, out)
+    job = work.Work("the evaluation", out, shares.run, given, shares.progress)
+    with processes.Children() as children:
+        shares.run_all([job], cluster.executor(options, settings, out, children))
+    said = (out / "evaluate.out").read_text(errors="replace")
+    log.info("%s", "\n".join(x for x in said.splitlines() if "\r" not in x).strip())
 
 
 def _evaluate(
@@ -103,9 +131,12 @@ def _evaluate(
 ) -> None:
     """Measure, draw and write."""
     out, root = options.out, options.probabilities
-    measured = photographs.measure(cases, lesions, root)
-    confusion = _at_thresholds(cases, measured, thresholds, root)
-    against = options.against and photographs.measure(cases, lesions, options.against)
+    workers = options.workers
+    measured = photographs.measure(cases, lesions, root, workers)
+    confusion = _at_thresholds(cases, measured, thresholds, root, workers)
+    against = options.against and photographs.measure(
+        cases, lesions, options.against, workers
+    )
     content = {
         "data": options.data.resolve().name,
         "subset": options.subset,
@@ -131,7 +162,9 @@ def _evaluate(
             }
         },
     )
-    shown = _draw(cases, measured.lesions, root, out / "overlays", options.overlays)
+    shown = _draw(
+        cases, measured.lesions, root, out / "overlays", options.overlays, workers
+    )
     for lesion, rows in shown.items():
         if rows:
             picture = pictures.ranked(rows)[..., ::-1]
@@ -180,6 +213,7 @@ def _at_thresholds(
     measured: photographs.Measured,
     thresholds: dict[str, float | str],
     root: Path,
+    workers: int,
 ) -> dict | None:
     """Add the figures at the thresholds to each type; return the confusion of types."""
     # Without a lesion no threshold is the best one.
@@ -187,7 +221,7 @@ def _at_thresholds(
         lesion: (measured.lesions[lesion]["threshold"] or 0.5) if one == BEST else one
         for lesion, one in thresholds.items()
     }
-    regions, confusion = operating.measure(cases, root, chosen)
+    regions, confusion = operating.measure(cases, root, chosen, workers)
     for lesion, result in measured.lesions.items():
         result["at_threshold"] = operating.by_pixels(
             measured.histograms[lesion], measured.detections[lesion], chosen[lesion]
@@ -196,35 +230,70 @@ def _at_thresholds(
 
 
 def _draw(
-    cases: tuple[Case, ...], results: dict, root: Path, folder: Path, which: str
+    cases: tuple[Case, ...],
+    results: dict,
+    root: Path,
+    folder: Path,
+    which: str,
+    workers: int,
 ) -> dict[str, list]:
     """Write overlays, and return the views that the report shows."""
     chosen = {lesion: photographs.telling(result) for lesion, result in results.items()}
+    telling = {lesion: set(ranks.values()) for lesion, ranks in chosen.items()}
+    thresholds = {
+        lesion: result["threshold"]
+        for lesion, result in results.items()
+        if result["positives"]
+    }
+    one = functools.partial(
+        _drawn,
+        thresholds=thresholds,
+        telling=telling,
+        root=root,
+        which=which,
+    )
+    drawn = processes.mapped(one, cases, workers)
     shown: dict[str, dict] = {lesion: {} for lesion in results}
-    for case in tqdm(cases, desc="overlays", unit="photo", disable=None):
-        wanted = [
-            lesion
-            for lesion, result in results.items()
-            if result["positives"]
-            and lesion not in case.unknown
-            and (which == "all" or case.name in chosen[lesion].values())
-        ]
-        if not wanted:
-            continue
-        image, masks = case.image(), case.masks(wanted)
-        for lesion, mask in zip(wanted, masks, strict=True):
-            levels, _ = maps.read_map(maps.path_of(root, lesion, case.name))
-            level = round(results[lesion]["threshold"] * (maps.LEVELS - 1))
-            views = pictures.views(image, levels, mask, level)
-            sheet = pictures.composed(views, f"{case.name}: {lesion}")
-            _, content = cv2.imencode(".png", sheet[..., ::-1])
-            write_bytes(maps.path_of(folder, lesion, case.name), content.tobytes())
-            if case.name in chosen[lesion].values():
+    bar = tqdm(cases, desc="overlays", unit="photo", disable=None)
+    for case, found in zip(bar, drawn, strict=True):
+        for lesion, (content, views) in found.items():
+            # Not in the process that drew it: one program keeps the list of files.
+            write_bytes(maps.path_of(folder, lesion, case.name), content)
+            if views is not None:
                 shown[lesion][case.name] = views
     return {
         lesion: [(rank, name, shown[lesion][name]) for rank, name in ranks.items()]
         for lesion, ranks in chosen.items()
     }
+
+
+def _drawn(
+    case: Case,
+    thresholds: dict[str, float],
+    telling: dict[str, set[str]],
+    root: Path,
+    which: str,
+) -> dict[str, tuple[bytes, Any]]:
+    """Return the overlays of a photograph as PNG, with the views of telling ones."""
+    wanted = [
+        lesion
+        for lesion in thresholds
+        if lesion not in case.unknown
+        and (which == "all" or case.name in telling[lesion])
+    ]
+    if not wanted:
+        return {}
+    found = {}
+    image, masks = case.image(), case.masks(wanted)
+    for lesion, mask in zip(wanted, masks, strict=True):
+        levels, _ = maps.read_map(maps.path_of(root, lesion, case.name))
+        level = round(thresholds[lesion] * (maps.LEVELS - 1))
+        views = pictures.views(image, levels, mask, level)
+        sheet = pictures.composed(views, f"{case.name}: {lesion}")
+        _, content = cv2.imencode(".png", sheet[..., ::-1])
+        own = views if case.name in telling[lesion] else None
+        found[lesion] = (content.tobytes(), own)
+    return found
 
 
 def _prediction(root: Path) -> dict:
@@ -272,9 +341,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--run", type=Path, help="folder of the training, for the report")
     add("--overlays", choices=("all", "telling"), default="all",
         help="draw all photographs, or the best, median and worst")  # fmt: skip
+    add("--workers", type=int, default=1, help="processes")
+    cluster.add_arguments(parser)
     add("--credit", default="", help="source of the photographs, for the report")
     add("--out", type=Path, required=True, help="output folder")
     options = parser.parse_args(arguments)
+    if options.workers < 1:
+        raise UserError("--workers must be at least 1")
     options.command = cli.typed(arguments)
     return options
 

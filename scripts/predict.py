@@ -5,18 +5,22 @@ WANTED: str = "Python 3.10 or newer"
 import argparse
 import functools
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import _start  # noqa: F401
 
 from randrop import cli
+from randrop.cluster import options as cluster
+from randrop.cluster import shares, work
 from randrop.data import Case, check_lesions, read_dataset
 from randrop.data.cases import STRUCTURES
 from randrop.data.folders import IMAGE_SUFFIXES, files
 from randrop.errors import UserError
 from randrop.files import ownership
-from randrop.prediction import listing, model, networks, predicting
+from randrop.prediction import listing, model, networks, predicting, sharing
+from randrop.pycaffe import processes
 
 log = logging.getLogger("randrop")
 
@@ -76,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"--lesions takes {swallowed[0]} for a lesion type: put the photographs "
             "before --lesions"
         )
+    settings = None if options.share else cluster.check(options)
     network = networks.trained(
         options.run, options.deploy, options.weights, options.lesions or ()
     )
@@ -100,8 +105,19 @@ def main(arguments: list[str] | None = None) -> int:
         calibrated=calibrated,
         out_of_fold=options.out_of_fold,
         lists=lists,
+        share=options.share,
     )
-    predicting.predict(cases, network, own, options.out)
+    if settings:
+        with processes.Children() as children:
+            execute = cluster.executor(
+                options, settings, sharing.root_of(options.out), children
+            )
+            divide = functools.partial(_divide, options, execute, arguments)
+            predicting.predict(cases, network, own, options.out, divide)
+    else:
+        predicting.predict(cases, network, own, options.out)
+    if options.share:
+        return 0
     types = ", ".join(own.thresholds)
     log.info("%d map(s) of %s in %s", len(cases), types, options.out)
     earlier = listing.earlier(lists, cases, options.out) if lists else []
@@ -112,6 +128,22 @@ def main(arguments: list[str] | None = None) -> int:
             *(options.out, len(earlier), earlier[0].name, listing.TABLE),
         )
     return 0
+
+
+def _divide(
+    options: argparse.Namespace,
+    execute: work.Executor,
+    arguments: Sequence[str] | None,
+    missing: int,
+) -> None:
+    """Have photographs predicted in shares of all of them."""
+    number = min(options.jobs or shares.DEFAULT, missing)
+    folders = [
+        sharing.folder_of(options.out, shares.Share(k, number))
+        for k in range(1, number + 1)
+    ]
+    words = sys.argv[1:] if arguments is None else arguments
+    shares.run_all(shares.works("predict", words, folders), execute)
 
 
 def _lists(options: argparse.Namespace, wanted: Sequence[str]) -> listing.Lists | None:
@@ -279,6 +311,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         help="write the network's own probabilities, without the calibration in "
         "run.json (scripts/calibrate.py)",
     )
+    shares.add_argument(parser, "photographs")
+    cluster.add_arguments(parser, "with Slurm, so many shares of the photographs", "8")
     parser.add_argument(
         "photos", nargs="*", metavar="PHOTO", help="photographs, or folders of them"
     )

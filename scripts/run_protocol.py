@@ -9,6 +9,8 @@ import _start  # noqa: F401
 
 import train
 from randrop import cli
+from randrop.cluster import options as cluster
+from randrop.cluster import queue
 from randrop.errors import UserError
 from randrop.files import output, ownership
 from randrop.pycaffe import processes
@@ -56,6 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         type=cli.above_zero,
         help="begin no training after this time; default: run all",
     )
+    cluster.add_arguments(parser, "with Slurm, so many trainings at once", "all")
     add("--summary", type=Path, help="write NAME.json, NAME.md and NAME.png")
     options = parser.parse_args(arguments)
     wanted = protocol.read(options.protocol)
@@ -64,24 +67,46 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.data and not options.summary:
         raise UserError("nothing to do: give --data and --out, or --summary")
     _check_folders(options)
+    settings = _executor(options)
     place = protocol.Place(wanted, options.data, options.out, options.records)
     failed = []
     if options.data:
         if not options.data.is_dir():
             raise UserError(f"--data {options.data}: the folder does not exist")
         names = [f"fold{k}.json" for k in range(1, len(wanted.folds) + 1)]
-        logs = ("*-lr*-fold*/*-seed*/*.out",)
+        logs = ("*-lr*-fold*/*-seed*/*.out", *queue.STREAMS)
         written = output(options.out, "run_protocol", names, streams=logs)
         _check_arms(place)
         with written, processes.Children() as children:
             protocol_runs.begin(place)
-            failed = protocol_runs.run_all(place, children, options.minutes)
+            if settings:
+                execute = cluster.executor(options, settings, options.out, children)
+                failed = protocol_runs.run_queued(place, execute)
+            else:
+                failed = protocol_runs.run_all(place, children, options.minutes)
     if options.summary:
         beside = [options.summary.with_suffix(end) for end in (".json", ".md", ".png")]
         ownership.check_kind(beside[0], ".json", protocol.GENERATOR)
         ownership.check(*beside[1:])
         print(protocol_tables.write(options.summary, protocol.summary(place)))
     return 1 if failed else 0
+
+
+def _executor(options: argparse.Namespace) -> queue.Settings | None:
+    """Check how to submit to Slurm; None for one training after the other, here."""
+    if options.executor == "local":
+        if options.jobs:
+            raise UserError(
+                "--jobs is for --executor slurm: here, one training runs at a time"
+            )
+    elif not options.out:
+        raise UserError("--executor slurm is for trainings: give --data and --out")
+    elif options.minutes:
+        raise UserError(
+            "--minutes is for this machine: with --executor slurm, press Ctrl-C at any "
+            "time, and run the same command again to continue"
+        )
+    return cluster.check(options)
 
 
 def _check_folders(options: argparse.Namespace) -> None:

@@ -35,6 +35,8 @@ SMALL = (
     (r'("A\. Segmentation"|\bSOURCE\b)', "'{source}'"),
     (r"/path/to/caffe\b", "'{tree}'"),
     (r"\bphoto\.jpg\b", "'{photo}'"),
+    # The tests' own Slurm has one partition.
+    (r" partition=\S+", ""),
     # A few small iterations; solver.prototxt is copied with `max_iter: 3`.
     (r"(scripts/train\.py .*organs.*)", rf"\1 {SHORT} --snapshot 2 --threads 1"),
     (

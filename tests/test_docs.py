@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import slurm
 from doc_blocks import FENCE, PAGES, blocks, of_page, small, words
 from official_idrid import write_official_idrid
 
@@ -207,12 +208,13 @@ def checkout(tmp_path):
     return checked_out(tmp_path / "randrop")
 
 
-def typed(block, checkout, **folders):
+def typed(block, checkout, variables=None, **folders):
     """Run a block's commands in a shell without our settings."""
     text = "\n".join(["set -eu", *(small(c, **folders) for c in block.commands)])
     child = subprocess.run(
         ["env", *UNSET, f"RANDROP_BUILD={build_dir()}", "bash", "-c", text],
         **{"cwd": checkout, "capture_output": True, "text": True},
+        env=variables,
         check=False,
     )
     assert child.returncode == 0, child.stdout[-500:] + child.stderr[-3000:]
@@ -251,6 +253,23 @@ def test_every_page_is_typed(request, checkout, sources, page):
         folders["tree"] = request.getfixturevalue("tree")
     for block in found:
         typed(block, checkout, **folders)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_on_a_cluster(trained, checkout, sources, tmp_path):
+    """The commands that a Slurm takes, on one of the test's own."""
+    for path in trained.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, checkout / "build" / path.name)
+    page = [b for b in blocks() if b.page == "docs/how-to/use-a-cluster.md"]
+    found = [block for block in page if "Slurm" in block.long]
+    assert len(found) == 2
+    (tmp_path / "slurm").mkdir()
+    with slurm.started(tmp_path / "slurm") as daemons:
+        for block in found:
+            typed(block, checkout, daemons.variables, **sources)
+    assert (checkout / "build/landscape-slurm.h5").exists()
 
 
 def test_weights_from_pytorch(checkout, sources):
@@ -359,7 +378,16 @@ def test_the_command_line_has_every_script():
 
 def test_every_package_is_explained():
     text = (REPOSITORY / "docs/reference/dependencies.md").read_text().lower()
-    groups = ("test", "docs", "judges", "judges_alone", "gpu", "cudnn", "nccl")
+    groups = (
+        "test",
+        "docs",
+        "cluster",
+        "judges",
+        "judges_alone",
+        "gpu",
+        "cudnn",
+        "nccl",
+    )
     for pin in toolchain.requirements(groups):
         name = pin.partition("==")[0]
         if name != "setuptools":

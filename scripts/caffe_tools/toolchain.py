@@ -137,7 +137,7 @@ def _is_installed(name: str) -> bool:
 
 
 def requirements(
-    groups: tuple[str, ...] = ("test", "docs"), own: bool = True
+    groups: tuple[str, ...] = ("test", "docs", "cluster"), own: bool = True
 ) -> list[str]:
     """Return the pinned packages of dependency groups in pyproject.toml.
 

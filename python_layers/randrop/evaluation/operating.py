@@ -1,5 +1,6 @@
 """What maps call a lesion at fixed thresholds: regions, and types taken for others."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from randrop.evaluation import calibration, metrics
 from randrop.evaluation.lesions import Detections
 from randrop.prediction import maps
 from randrop.prediction.maps import LEVELS
+from randrop.pycaffe import processes
 
 NOTHING = "nothing"
 
@@ -261,7 +263,10 @@ def added(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def measure(
-    cases: Sequence[Case], root: Path, thresholds: Mapping[str, float]
+    cases: Sequence[Case],
+    root: Path,
+    thresholds: Mapping[str, float],
+    workers: int = 1,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
     """Measure maps at thresholds, region by region, and what was taken for what.
 
@@ -272,6 +277,8 @@ def measure(
         Folder of the maps.
     thresholds : mapping of str to float
         By lesion type.
+    workers : int
+        Processes.
 
     Returns
     -------
@@ -285,26 +292,14 @@ def measure(
     kinds = _kinds(cases, tuple(thresholds))
     found: dict[str, list] = {lesion: [] for lesion in thresholds}
     confused = []
-    for case in tqdm(cases, desc="regions", unit="photo", disable=None):
-        wanted = [t for t in STRUCTURES if t in {*kinds, *thresholds} - {*case.unknown}]
-        if not wanted:
-            continue
-        pairs = zip(wanted, case.masks(wanted), strict=True)
-        masks = {t: mask != 0 for t, mask in pairs}
-        levels = {
-            t: maps.read_map(maps.path_of(root, t, case.name))[0]
-            for t in thresholds
-            if t in masks
-        }
-        reached = {t: own >= level_of(thresholds[t]) for t, own in levels.items()}
-        called = {t: compare(mask, masks) for t, mask in reached.items()}
-        truth = {t: compare(mask, reached) for t, mask in masks.items()}
-        for t, own in called.items():
-            highest = np.zeros(own.count, np.uint16)
-            np.maximum.at(highest, own.region, levels[t].ravel()[own.pixels])
-            found[t].append((truth[t].touched[t], own.touched[t], highest))
-        if kinds and set(kinds) <= set(masks):
-            confused.append(taken_for(called, {t: truth[t] for t in kinds}))
+    one = functools.partial(_parts, root=root, thresholds=thresholds, kinds=kinds)
+    parts = processes.mapped(one, cases, workers)
+    for rows, taken in tqdm(
+        parts, "regions", total=len(cases), unit="photo", disable=None
+    ):
+        for lesion, row in rows.items():
+            found[lesion].append(row)
+        confused += [taken] if taken else []
     pooled = {
         lesion: pooled_regions(*(zip(*rows, strict=True) if rows else ((),) * 3))
         for lesion, rows in found.items()
@@ -312,6 +307,44 @@ def measure(
     if not confused:
         return pooled, None
     return pooled, {"photographs": len(confused), **added(confused)}
+
+
+def _parts(
+    case: Case,
+    root: Path,
+    thresholds: Mapping[str, float],
+    kinds: Sequence[str],
+) -> tuple[dict[str, tuple], dict[str, Any] | None]:
+    """Return what is measured of one photograph.
+
+    Returns
+    -------
+    rows : dict
+        Lesion type to its part of what `pooled_regions` takes.
+    taken : dict or None
+        As `taken_for`; None if one of the types is unknown there.
+    """
+    wanted = [t for t in STRUCTURES if t in {*kinds, *thresholds} - {*case.unknown}]
+    if not wanted:
+        return {}, None
+    pairs = zip(wanted, case.masks(wanted), strict=True)
+    masks = {t: mask != 0 for t, mask in pairs}
+    levels = {
+        t: maps.read_map(maps.path_of(root, t, case.name))[0]
+        for t in thresholds
+        if t in masks
+    }
+    reached = {t: own >= level_of(thresholds[t]) for t, own in levels.items()}
+    called = {t: compare(mask, masks) for t, mask in reached.items()}
+    truth = {t: compare(mask, reached) for t, mask in masks.items()}
+    rows = {}
+    for t, own in called.items():
+        highest = np.zeros(own.count, np.uint16)
+        np.maximum.at(highest, own.region, levels[t].ravel()[own.pixels])
+        rows[t] = (truth[t].touched[t], own.touched[t], highest)
+    if not kinds or set(kinds) - set(masks):
+        return rows, None
+    return rows, taken_for(called, {t: truth[t] for t in kinds})
 
 
 def _kinds(cases: Sequence[Case], lesions: Sequence[str]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Measuring the probability maps of a data set against its masks."""
 
+import functools
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from randrop.files import schema
 from randrop.files.documents import Prediction
 from randrop.files.locks import check_idle
 from randrop.prediction import maps
+from randrop.pycaffe import processes
 
 log = logging.getLogger("randrop")
 
@@ -51,7 +53,9 @@ class Measured(NamedTuple):
     detections: dict[str, list[Detections]]
 
 
-def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measured:
+def measure(
+    cases: Sequence[Case], lesions: Sequence[str], root: Path, workers: int = 1
+) -> Measured:
     """Measure the maps `root/<lesion>/<name>.png` against the masks of `cases`.
 
     All pixels of all photographs are pooled per lesion type. Photographs without a mask
@@ -69,12 +73,16 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
     detections: dict[str, list] = {name: [] for name in lesions}
     images: dict[str, dict] = {name: {} for name in lesions}
     bits = set()
-    for case in tqdm(cases, desc="evaluate", unit="photo", disable=None):
-        for lesion, levels, depth, mask, counts in counted(case, lesions, root):
+    one = functools.partial(_parts, lesions=lesions, root=root)
+    parts = processes.mapped(one, cases, workers)
+    bar = tqdm(cases, desc="evaluate", unit="photo", disable=None)
+    for case, found in zip(bar, parts, strict=True):
+        for lesion, depth, compact, detected in found:
+            counts = compact.whole()
             bits.add(depth)
             pooled[lesion] += counts
-            kept[lesion].append(metrics.Compact.of(counts))
-            detections[lesion].append(detect(levels, mask))
+            kept[lesion].append(compact)
+            detections[lesion].append(detected)
             own = metrics.summary(counts)
             images[lesion][case.name] = {
                 key: own[key] for key in ("positives", "average_precision")
@@ -110,6 +118,16 @@ def measure(cases: Sequence[Case], lesions: Sequence[str], root: Path) -> Measur
     if "EX" in results and results["EX"]["positives"]:
         results["EX"]["overlap"] = _overlap(cases, root, results["EX"]["threshold"])
     return Measured(results, pooled, coarse, detections)
+
+
+def _parts(
+    case: Case, lesions: Sequence[str], root: Path
+) -> list[tuple[str, int, metrics.Compact, Detections]]:
+    """Return what is measured of one photograph: type, bits, histogram, detections."""
+    return [
+        (lesion, depth, metrics.Compact.of(counts), detect(levels, mask))
+        for lesion, levels, depth, mask, counts in counted(case, lesions, root)
+    ]
 
 
 def looked_for(cases: Sequence[Case], lesions: Sequence[str]) -> list[str]:

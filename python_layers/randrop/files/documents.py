@@ -155,6 +155,28 @@ class Prediction(OpenModel):
     thresholds: dict[Structure, Share] = Field(default={})
 
 
+class LesionList(OpenModel):
+    """NAME.json of a prediction: the lesions of a photograph."""
+
+    lesions: list[dict[str, Any]]
+
+
+class SharedPhotograph(Model):
+    """A photograph in a share of a prediction."""
+
+    state: str
+    scale: NotNegative
+    seconds: NotNegative
+    failed: str | None
+
+
+class PredictionShare(Model):
+    """share.json: what a share of a prediction has."""
+
+    settings: dict[str, Any]
+    photographs: dict[str, SharedPhotograph]
+
+
 class Member(Model):
     """A network of an ensemble, and photographs that it was not trained on."""
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from randrop.data import Case
 from randrop.errors import UserError
-from randrop.files import ownership, write_bytes, write_json
+from randrop.files import ownership, schema, write_bytes, write_json
+from randrop.files.documents import LesionList
 from randrop.prediction import lesion_list, overlay
 
 log = logging.getLogger("randrop")
@@ -134,6 +135,13 @@ def names(lists: Lists, cases: Sequence[Case]) -> list[str]:
     """Return the names of the files that `write` and the table need."""
     kinds = ["json"] if lists.picture == "none" else ["json", lists.picture]
     return [TABLE, *(f"{case.name}.{kind}" for case in cases for kind in kinds)]
+
+
+def read(case: Case, out: Path) -> list[dict[str, Any]]:
+    """Return the list that `write` wrote."""
+    remedy = "remove it, and predict again"
+    path = out / f"{case.name}.json"
+    return schema.read_json(path, LesionList, remedy)["lesions"]
 
 
 def earlier(lists: Lists, cases: Sequence[Case], out: Path) -> list[Path]:

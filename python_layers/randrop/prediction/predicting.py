@@ -4,14 +4,17 @@ import dataclasses
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from randrop.cluster import queue, shares
+from randrop.cluster.shares import SUFFIX, Share
 from randrop.data import (
     Case,
     field_of_view,
@@ -21,7 +24,15 @@ from randrop.data import (
 from randrop.data.images import is_turned
 from randrop.errors import UserError
 from randrop.files import output, reading, write_bytes, write_json
-from randrop.prediction import inference, lesion_list, listing, maps, networks, tiles
+from randrop.prediction import (
+    inference,
+    lesion_list,
+    listing,
+    maps,
+    networks,
+    sharing,
+    tiles,
+)
 from randrop.prediction.model import field_width, scale_for
 
 log = logging.getLogger("randrop")
@@ -51,6 +62,8 @@ class Options:
         Of a cross-validation, take the network that was not trained on the photograph.
     lists : listing.Lists or None
         Also write a lesion list of each photograph.
+    share : Share or None
+        Predict this share of the photographs, for a later call without.
     """
 
     thresholds: Mapping[str, float]
@@ -63,10 +76,15 @@ class Options:
     calibrated: bool = True
     out_of_fold: bool = False
     lists: listing.Lists | None = None
+    share: Share | None = None
 
 
 def predict(
-    cases: Sequence[Case], network: networks.Trained, options: Options, out: Path
+    cases: Sequence[Case],
+    network: networks.Trained,
+    options: Options,
+    out: Path,
+    divide: Callable[[int], None] | None = None,
 ) -> None:
     """Write the maps of photographs, their provenance, and optionally lesion lists.
 
@@ -79,7 +97,10 @@ def predict(
     options : Options
     out : Path
         Receives `<type>/<name>.png`, `prediction.json` and, with `options.lists`,
-        the files of `listing.names`.
+        the files of `listing.names`; or only the folder of the share.
+    divide : callable, optional
+        Called with the number of photographs that no share has: has them predicted in
+        shares.
 
     Raises
     ------
@@ -119,8 +140,16 @@ def predict(
             f"{out / twice[0]} would be overwritten, because {twice[0]} is about the "
             "whole prediction: rename the photograph of that name"
         )
-    with output(out, "predict", files):
-        _write(cases, of_case, network, options, out)
+    if options.share:
+        cases = cases[options.share.number - 1 :: options.share.of]
+        out = sharing.folder_of(out, options.share)
+        files = [sharing.FILE]
+        if not cases:
+            log.info("share %s has no photograph", options.share)
+            return
+    streams = (f"{SUFFIX}/{name}" for name in queue.STREAMS)
+    with output(out, "predict", files, streams=streams):
+        _write(cases, of_case, network, options, out, divide)
 
 
 def _write(
@@ -129,6 +158,7 @@ def _write(
     network: networks.Trained,
     options: Options,
     out: Path,
+    divide: Callable[[int], None] | None,
 ) -> None:
     scaling = networks.calibration_of(network) if options.calibrated else {}
     flips = network.facts["calibration"].get("flips") if scaling else None
@@ -165,55 +195,139 @@ def _write(
         "failed": {},
     }
     lists: dict[str, list] = {}
+    known, share = _shared(cases, record, options, out, divide)
     for case in tqdm(cases, desc="predict", unit="photo", disable=None):
         start = time.perf_counter()
-        loaded = of_case[case.name]
-        if options.flips:
-            loaded = loaded._replace(forward=tiles.mirrored(loaded.forward))
-        try:
-            image = case.image()
-            if options.lists and is_turned(case.image_path):
-                log.warning(
-                    "%s: viewers turn it by its EXIF orientation; places and picture "
-                    "are those of the stored pixels",
-                    case.image_path,
+        seconds, failed, scale = None, None, 0.0
+        if case.name in known:
+            one = known[case.name]
+            scale, seconds, failed = one.scale, one.seconds, one.failed
+            if failed is None:
+                sharing.take(one, _files_of(case, options), out)
+                if options.lists:
+                    lists[case.name] = listing.read(case, out)
+        else:
+            try:
+                scale, of_type, image = _predicted(
+                    case, of_case[case.name], network, options, scaling
                 )
-            scale = scale_of(case.name, image, options, network)
-            _check_size(case, image, scale, loaded)
-            probability = probability_of(image, scale, loaded, options)
-        except UserError as error:
-            record["failed"][case.name] = str(error)
-            continue
-        record["scales"][case.name] = round(scale, 4)
-        of_type = {
-            name: probability[network.channels.index(name)]
-            for name in options.thresholds
-        }
-        # NumPy and OpenCV leave the interpreter to other threads while they work.
-        with ThreadPoolExecutor() as pool:
-            scaled = [lesion for lesion in of_type if lesion in scaling]
-            jobs = [pool.submit(scaling[x].apply, of_type[x]) for x in scaled]
-            of_type |= {x: job.result() for x, job in zip(scaled, jobs, strict=True)}
-            contents = list(pool.map(maps.encoded, of_type.values()))
-        for lesion, content in zip(of_type, contents, strict=True):
-            write_bytes(maps.path_of(out, lesion, case.name), content)
-        if options.lists:
-            lists[case.name] = listing.write(
-                case, image, of_type, options.thresholds, options.lists, out
-            )
-        record["seconds"][case.name] = round(time.perf_counter() - start, 3)
-        # Rewrite it each time: after an interruption, it names this run's maps.
-        write_json(out / "prediction.json", record)
+            except UserError as error:
+                failed = str(error)
+            else:
+                _write_maps(of_type, case, out)
+                if options.lists:
+                    lists[case.name] = listing.write(
+                        case, image, of_type, options.thresholds, options.lists, out
+                    )
+        if failed is not None:
+            record["failed"][case.name] = failed
+        else:
+            record["scales"][case.name] = round(scale, 4)
+            if seconds is None:
+                seconds = round(time.perf_counter() - start, 3)
+            record["seconds"][case.name] = seconds
+        if share:
+            share.add(case, round(scale, 4), seconds or 0, failed)
+        if failed is None:
+            # Rewrite it each time: after an interruption, it names this run's maps.
+            write_json(out / "prediction.json", record)
     if options.lists:
         lesion_list.write_table(out / listing.TABLE, lists)
     record["complete"] = not record["failed"]
     write_json(out / "prediction.json", record)
+    if not options.share and record["complete"]:
+        shares.remove(sharing.root_of(out), "predict")
     if record["failed"]:
         done, names = len(record["seconds"]), "\n  ".join(record["failed"].values())
         raise UserError(
             f"{len(record['failed'])} of {len(cases)} photograph(s) failed; {done} "
             f"are done in {out}. Repair or remove:\n  {names}"
         )
+
+
+def _files_of(case: Case, options: Options) -> list[str]:
+    """Return the names of the files of one photograph."""
+    own = listing.names(options.lists, [case])[1:] if options.lists else []
+    return [*(f"{lesion}/{case.name}.png" for lesion in options.thresholds), *own]
+
+
+def _shared(
+    cases: Sequence[Case],
+    record: Mapping[str, Any],
+    options: Options,
+    out: Path,
+    divide: Callable[[int], None] | None,
+) -> tuple[dict[str, sharing.Known], sharing.Writer | None]:
+    """Return what shares have, after dividing, and what keeps those of this share.
+
+    Raises
+    ------
+    UserError
+        If photographs are missing after dividing.
+    """
+    settings = sharing.settings_of(record, options.lists)
+    root = out.parent if options.share else sharing.root_of(out)
+
+    def known() -> dict[str, sharing.Known]:
+        return sharing.known(root, settings, cases, lambda c: _files_of(c, options))
+
+    found = known()
+    if options.share:
+        return found, sharing.Writer(out, settings)
+    # What could not be read may have been repaired.
+    found = {name: one for name, one in found.items() if one.failed is None}
+    if divide and len(found) < len(cases):
+        error = None
+        try:
+            divide(len(cases) - len(found))
+        except UserError as why:
+            error = why
+        found = known()
+        missing = [case.name for case in cases if case.name not in found]
+        if missing:
+            raise error or UserError(
+                f"no share predicted {missing[0]}, perhaps because the nodes have "
+                "another backend than this machine: give --backend"
+            )
+    return found, None
+
+
+def _predicted(
+    case: Case,
+    loaded: inference.Network,
+    network: networks.Trained,
+    options: Options,
+    scaling: Mapping[str, Any],
+) -> tuple[float, dict[str, np.ndarray], np.ndarray]:
+    """Return the scale of a photograph, the probabilities by type, and the image."""
+    if options.flips:
+        loaded = loaded._replace(forward=tiles.mirrored(loaded.forward))
+    image = case.image()
+    if options.lists and is_turned(case.image_path):
+        log.warning(
+            "%s: viewers turn it by its EXIF orientation; places and picture are those "
+            "of the stored pixels",
+            case.image_path,
+        )
+    scale = scale_of(case.name, image, options, network)
+    _check_size(case, image, scale, loaded)
+    probability = probability_of(image, scale, loaded, options)
+    of_type = {
+        name: probability[network.channels.index(name)] for name in options.thresholds
+    }
+    scaled = [lesion for lesion in of_type if lesion in scaling]
+    # NumPy and OpenCV leave the interpreter to other threads while they work.
+    with ThreadPoolExecutor() as pool:
+        jobs = [pool.submit(scaling[x].apply, of_type[x]) for x in scaled]
+        of_type |= {x: job.result() for x, job in zip(scaled, jobs, strict=True)}
+    return scale, of_type, image
+
+
+def _write_maps(of_type: Mapping[str, np.ndarray], case: Case, out: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        contents = list(pool.map(maps.encoded, of_type.values()))
+    for lesion, content in zip(of_type, contents, strict=True):
+        write_bytes(maps.path_of(out, lesion, case.name), content)
 
 
 def _check_size(

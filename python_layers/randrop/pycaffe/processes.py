@@ -7,10 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
+
+from randrop.errors import UserError
 
 # The child runs this before it becomes the program. The kernel kills it when the thread
 # that started it ends, for whatever reason; if that happened before, the child sees
@@ -23,10 +26,13 @@ if os.getppid() != int(sys.argv[1]):
     os._exit(1)
 for name in ("SIGPIPE", "SIGXFSZ"):
     signal.signal(getattr(signal, name), signal.SIG_DFL)
+# Blocked, not ignored: a program may install a handler, as caffe does by glog.
+blocked = [getattr(signal, name) for name in sys.argv[2].split()]
+signal.pthread_sigmask(signal.SIG_BLOCK, blocked)
 try:
-    os.execvp(sys.argv[2], sys.argv[2:])
+    os.execvp(sys.argv[3], sys.argv[3:])
 except OSError as error:
-    sys.exit(f"error: cannot run {sys.argv[2]}: {error.strerror}")
+    sys.exit(f"error: cannot run {sys.argv[3]}: {error.strerror}")
 """
 
 
@@ -43,9 +49,17 @@ def python(code: str, *arguments: str, interpreter: str = sys.executable) -> lis
     return [interpreter, "-I", "-c", start + code, *arguments]
 
 
-def bound(command: Sequence[str]) -> list[str]:
-    """Return a command that the end of its starting thread kills (SIGKILL)."""
-    return [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid()), *command]
+def bound(command: Sequence[str], deaf: Sequence[str] = ()) -> list[str]:
+    """Return a command that the end of its starting thread kills (SIGKILL).
+
+    Parameters
+    ----------
+    command : sequence of str
+    deaf : sequence of str
+        Names of signals that never reach the program and its children.
+    """
+    start = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
+    return [*start, " ".join(deaf), *command]
 
 
 def run(command: Sequence[str], **options: Any) -> subprocess.CompletedProcess:
@@ -71,6 +85,44 @@ def pool(workers: int) -> ProcessPoolExecutor:
         initializer=end_with_parent,
         initargs=(os.getpid(),),
     )
+
+
+def _quiet(parent: int) -> None:
+    end_with_parent(parent)
+    # Ctrl-C reaches all processes of a terminal: the first one ends the others.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def mapped(
+    function: Callable[[Any], Any], items: Sequence[Any], workers: int
+) -> Iterator[Any]:
+    """Yield the function's results for items, in their order, from forked processes.
+
+    Parameters
+    ----------
+    function : callable
+        A function of a module, or a `functools.partial` of one.
+    items : sequence
+    workers : int
+        1: no other process.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    executor = ProcessPoolExecutor(
+        workers,
+        mp_context=multiprocessing.get_context("fork"),
+        initializer=_quiet,
+        initargs=(os.getpid(),),
+    )
+    try:
+        yield from executor.map(function, items)
+    except BrokenProcessPool as error:
+        raise UserError(
+            "a process ended, perhaps for lack of memory: use fewer --workers"
+        ) from error
+    finally:
+        executor.shutdown(cancel_futures=True)
 
 
 class Children:
@@ -107,16 +159,20 @@ class Children:
             with self._lock:
                 self._running.discard(child)
 
-    def _stop(self, _number: int, _frame: Any) -> None:
+    def stop(self) -> None:
+        """Stop all, as a signal does, without an exception here."""
         self._stops += 1
         number = signal.SIGTERM if self._stops == 1 else signal.SIGKILL
         for child in list(self._running):
             child.send_signal(number)
+
+    def _handle(self, _number: int, _frame: Any) -> None:
+        self.stop()
         raise KeyboardInterrupt
 
     def __enter__(self) -> "Children":
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._stop)
+            self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -39,7 +40,8 @@ _LOGS = ("log.txt", "kept.jsonl", "rank#.txt")
 _STREAMS = (*_LOGS, *snapshots.PATTERNS)
 
 _STOPPED = 130  # status of a rank whose training another rank has stopped
-_SAME = 0.5  # seconds in which a signal is not sent twice by a user
+_SAME = {signal.SIGINT: 0.1, signal.SIGTERM: 5.0}
+"""Seconds within which a signal is one: mpiexec and clusters send it to all of us."""
 
 
 def write_run(
@@ -316,15 +318,15 @@ def _started(
     `also`.
     """
     came: list[int] = []
-    at: list[float] = []
+    last: dict[int, float] = {}
     caffe = None
 
     def handle(number: int, _frame: Any) -> None:
-        # mpiexec sends again what the terminal has sent already.
-        if came and number == came[-1] and time.monotonic() - at[-1] < _SAME:
+        now = time.monotonic()
+        before, last[number] = last.get(number, -math.inf), now
+        if now - before < _SAME[signal.Signals(number)]:
             return
         came.append(number)
-        at.append(time.monotonic())
         also()
         if caffe is None or caffe.poll() is not None:
             return
@@ -341,7 +343,8 @@ def _started(
     before = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         caffe = subprocess.Popen(
-            processes.bound(command),
+            # A cluster ends a job by SIGTERM to each process: this one gets its own.
+            processes.bound(command, ("SIGTERM", "SIGUSR1", "SIGUSR2")),
             env=variables,
             pass_fds=kept_open,
             stdout=subprocess.DEVNULL,

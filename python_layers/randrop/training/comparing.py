@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from randrop.cluster import work
 from randrop.data import read_dataset
 from randrop.data.labelled import is_labelled
 from randrop.data.splits import held_out
@@ -47,8 +48,6 @@ class Plan:
         The loss that the others are compared with; the first by default.
     costs : bool
         Also time an iteration of each loss.
-    jobs : int
-        Concurrent trainings.
     """
 
     data: Path
@@ -62,7 +61,6 @@ class Plan:
     search_iterations: int = 800
     reference: str | None = None
     costs: bool = False
-    jobs: int = 1
 
 
 def folder_of(out: Path, loss: str, seed: int) -> Path:
@@ -125,9 +123,9 @@ def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
 
 
 def run_all(
-    plan: Plan, jobs: Sequence[Job], children: processes.Children
+    plan: Plan, jobs: Sequence[Job], execute: work.Executor
 ) -> tuple[list[dict[str, Any] | None], list[str | None]]:
-    """Run jobs, as many at a time as the plan says, and continue after failures.
+    """Run jobs, and continue after failures.
 
     Returns
     -------
@@ -139,7 +137,7 @@ def run_all(
         own = prepared(job)
         trial = "" if job.plan.out == plan.out else f" at {job.plan.out.name}"
         given.append(dataclasses.replace(own, name=own.name + trial))
-    done, failed = running.run_all(given, plan.jobs, children)
+    done, failed = running.run_all(given, execute)
     named = [
         found and {"loss": job.loss, "seed": job.seed, **found}
         for job, found in zip(jobs, done, strict=True)
@@ -147,9 +145,7 @@ def run_all(
     return named, failed
 
 
-def search(
-    plan: Plan, children: processes.Children
-) -> dict[str, dict[str, float | None]]:
+def search(plan: Plan, execute: work.Executor) -> dict[str, dict[str, float | None]]:
     """Return each loss's score at each learning rate, None where it failed."""
     cases = read_dataset(plan.data, plan.split).subset("train")
     parts = held_out(cases, max(1, len(cases) // 5))
@@ -175,7 +171,7 @@ def search(
             ],
         )
         jobs += [Job(own, loss, plan.seeds[0]) for loss in plan.losses]
-    done, _ = run_all(plan, jobs, children)
+    done, _ = run_all(plan, jobs, execute)
     scores: dict[str, dict[str, float | None]] = {loss: {} for loss in plan.losses}
     for job, run in zip(jobs, done, strict=True):
         found = run and comparison.mean_average_precision(run["measures"])
@@ -220,26 +216,26 @@ def histograms(
     return found
 
 
-def compare(plan: Plan, children: processes.Children) -> dict[str, Any]:
+def compare(plan: Plan, execute: work.Executor) -> dict[str, Any]:
     """Run everything and return the content of summary.json.
 
     Parameters
     ----------
     plan : Plan
-    children : Children
-        Already entered, so that a signal stops the running trainings.
+    execute : callable
+        Where the trainings run; see `randrop.cluster.work`.
     """
     scores: dict[str, dict[str, float | None]] = {}
     chosen: dict[str, str] = {}
     if plan.learning_rates:
-        scores = search(plan, children)
+        scores = search(plan, execute)
         for loss, by_rate in scores.items():
             known = {rate: s for rate, s in by_rate.items() if s is not None}
             if known:
                 chosen[loss] = max(known, key=known.get)
     pairs = list(dict.fromkeys((n, s) for s in plan.seeds for n in plan.losses))
     jobs = [Job(plan, loss, seed, chosen.get(loss)) for loss, seed in pairs]
-    outcomes = run_all(plan, jobs, children)
+    outcomes = run_all(plan, jobs, execute)
     done, failed = (dict(zip(pairs, found, strict=True)) for found in outcomes)
     order = [(loss, seed) for loss in plan.losses for seed in plan.seeds]
     runs = [done[pair] for pair in order if done[pair] is not None]

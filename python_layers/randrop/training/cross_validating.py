@@ -1,21 +1,19 @@
 """k-fold cross-validation: trainings, pooled out-of-fold maps, and an ensemble."""
 
-import contextlib
 import dataclasses
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from randrop.cluster import work
 from randrop.data import Case, read_dataset
 from randrop.data.splits import folds
 from randrop.errors import UserError
-from randrop.files import ownership, replacing, schema, write_json, write_text
+from randrop.files import ownership, schema, write_json, write_text
 from randrop.files.documents import Prediction, Split, read_metrics
-from randrop.prediction import ensemble, maps, model
+from randrop.prediction import ensemble, maps, model, sharing
 from randrop.pycaffe import processes
 from randrop.training import running, starting
 
@@ -45,8 +43,6 @@ class Plan:
         Further arguments of scripts/train.py.
     start : Path, optional
         What the folds start from; see `starting.files`.
-    jobs : int
-        Concurrent trainings.
     """
 
     data: Path
@@ -57,7 +53,6 @@ class Plan:
     split: Path | None = None
     training: Sequence[str] = ()
     start: Path | None = None
-    jobs: int = 1
 
 
 def folder_of(plan: Plan, fold: int) -> Path:
@@ -142,7 +137,9 @@ def starts_of(plan: Plan, folds: Mapping[str, Sequence[str]]) -> list[Path]:
     return starting.files(plan.start, plan.out, folds) if plan.start else []
 
 
-def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
+def cross_validate(
+    plan: Plan, execute: work.Executor, children: processes.Children
+) -> dict[str, Any]:
     """Run everything and return the content of summary.json.
 
     Folds that are done are left alone. Out-of-fold maps, their evaluation and the
@@ -151,8 +148,10 @@ def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
     Parameters
     ----------
     plan : Plan
+    execute : callable
+        Where the trainings run; see `randrop.cluster.work`.
     children : Children
-        Already entered, so that a signal stops the running trainings.
+        Already entered, so that a signal stops the evaluation of all.
     """
     splits = splits_of(plan)
     wanted = check_folds(plan, splits)
@@ -167,7 +166,7 @@ def cross_validate(plan: Plan, children: processes.Children) -> dict[str, Any]:
         running.Job(f"fold {fold}", folder_of(plan, fold), steps_of(plan, fold, starts))
         for fold in numbers
     ]
-    done, failed = running.run_all(jobs, plan.jobs, children)
+    done, failed = running.run_all(jobs, execute)
     content: dict[str, Any] = {
         "data": plan.data.resolve().name,
         "training": list(plan.training),
@@ -215,7 +214,7 @@ def pool(
         source = folder_of(plan, fold) / "prediction"
         for lesion in plan.lesions:
             for name in split["validation"]:
-                _share(
+                sharing.share(
                     maps.path_of(source, lesion, name), maps.path_of(root, lesion, name)
                 )
     names = [name for split in splits for name in split["validation"]]
@@ -256,19 +255,6 @@ def _record(plan: Plan, splits: Sequence[Mapping[str, Sequence[str]]]) -> None:
     for key in ("seconds", "scales"):
         record[key] = {k: v for part in parts for k, v in part.get(key, {}).items()}
     write_json(plan.out / POOLED / "prediction.json", record)
-
-
-def _share(source: Path, target: Path) -> None:
-    """Give a file a second name, or copy it where the file system has one alone."""
-    with contextlib.suppress(FileNotFoundError):
-        if source.samefile(target):
-            return
-    with replacing(target) as temporary:
-        temporary.unlink()
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
 
 
 def table(content: Mapping[str, Any]) -> str:

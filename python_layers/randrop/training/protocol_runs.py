@@ -14,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 import randrop
+from randrop.cluster import work
 from randrop.data import Case, read_dataset
 from randrop.errors import UserError
 from randrop.evaluation import photographs, run_record
@@ -195,6 +196,37 @@ def run_all(
         shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
         log.info("%s: %s in %.0f s", run.name, shown, found["seconds"])
     return errors
+
+
+def run_queued(place: Place, execute: work.Executor) -> list[str]:
+    """Perform every open run by an executor, in rounds; return the errors.
+
+    A round has all runs that can begin: those of all rates, then those with the chosen
+    ones. Call `begin` first.
+    """
+    errors: list[str] = []
+    tried: set[str] = set()
+    while runs := [run for run in open_runs(place) if run.name not in tried]:
+        tried |= {run.name for run in runs}
+        works = [
+            work.Work(run.name, place.out / run.name, perform, (place, run), progress)
+            for run in runs
+        ]
+        _, failed = execute(works)
+        errors += [
+            f"{run.name}: {error}"
+            for run, error in zip(runs, failed, strict=True)
+            if error is not None
+        ]
+    return errors
+
+
+def progress(place: Place, run: Run) -> list[Any]:
+    """Return what changes when a run comes further."""
+    plan = plan_of(place, run)
+    job = comparing.prepared(comparing.Job(plan, plan.losses[0], run.fold))
+    parts = sorted(path.name for path in job.folder.glob("*/prediction.json"))
+    return [running.progress(job), parts]
 
 
 def _check_records(place: Place) -> None:

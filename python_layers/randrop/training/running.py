@@ -5,12 +5,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from randrop.cluster import work
 from randrop.errors import UserError
 from randrop.evaluation import comparison
 from randrop.files import schema, write_json
@@ -95,9 +93,12 @@ def steps_on_labels(folder: Path, data: Path, training: Sequence[Any]) -> Steps:
 
 
 def _start(run: Path) -> list[Any]:
-    unfinished = snapshots.states(run) and not (run / "final.caffemodel").exists()
     # One process per core: by default, each uses one thread.
-    return ["--out", run, *(["--resume"] if unfinished else []), "--threads", 1]
+    return ["--out", run, "--threads", 1]
+
+
+def _is_unfinished(run: Path) -> bool:
+    return bool(snapshots.states(run)) and not (run / "final.caffemodel").exists()
 
 
 def words(steps: Mapping[str, Sequence[Any]]) -> Steps:
@@ -122,8 +123,11 @@ def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
     began = time.monotonic()
     for step, arguments in job.steps.items():
         # Always run the training step: it checks whether its settings are these.
-        if step != "train" and is_measured(job.folder) and _has_maps(job):
+        if step != "train" and is_done(job):
             continue
+        # Decided here, not with the plan: a queue begins a job late, and again.
+        if step == "train" and _is_unfinished(job.folder / "run"):
+            arguments = [*arguments, "--resume"]
         run_script(step, arguments, job.folder, children)
     metrics = read_metrics(job.folder / "evaluation" / "metrics.json")
     seconds_path = job.folder / "seconds.json"
@@ -181,6 +185,19 @@ def run_script(
         raise UserError(f"{name}.py ended with {status}: {last} ({log})")
 
 
+def is_done(job: Job) -> bool:
+    """Return whether a job left all that it should: what is left is a check."""
+    return is_measured(job.folder) and _has_maps(job)
+
+
+def progress(job: Job) -> list[Any]:
+    """Return what changes when a job comes further."""
+    run = job.folder / "run"
+    newest = [snapshots.iteration_of(path) for path in snapshots.states(run)[:1]]
+    trained = (run / "final.caffemodel").exists()
+    return [newest, trained, _has_maps(job), is_measured(job.folder)]
+
+
 def is_measured(folder: Path) -> bool:
     """Return whether the network of a job was measured after it was written."""
     last, network = folder / "evaluation/metrics.json", folder / "run/final.caffemodel"
@@ -208,28 +225,24 @@ def _has_maps(job: Job) -> bool:
 
 
 def run_all(
-    jobs: Sequence[Job], at_once: int, children: processes.Children
+    jobs: Sequence[Job], execute: work.Executor
 ) -> tuple[list[dict[str, Any] | None], list[str | None]]:
-    """Run jobs, `at_once` at a time, and continue after failures.
+    """Run jobs, and continue after failures.
+
+    Parameters
+    ----------
+    jobs : sequence of Job
+    execute : callable
+        Where they run; see `randrop.cluster.work`.
 
     Returns
     -------
     done, failed : list
         For each job, the result of `run_one` and the error; one of them is None.
     """
-    done: list[dict[str, Any] | None] = [None] * len(jobs)
-    failed: list[str | None] = [None] * len(jobs)
-    with ThreadPoolExecutor(at_once) as pool:
-        futures = {pool.submit(run_one, job, children): k for k, job in enumerate(jobs)}
-        try:
-            for future in tqdm(as_completed(futures), total=len(jobs), unit="run"):
-                k = futures[future]
-                try:
-                    done[k] = future.result()
-                except (UserError, OSError) as error:
-                    failed[k] = str(error)
-                    tqdm.write(f"error: {jobs[k].name}: {error}", file=sys.stderr)
-        except KeyboardInterrupt:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return done, failed
+    return execute(
+        [
+            work.Work(job.name, job.folder, run_one, (job,), progress, is_done(job))
+            for job in jobs
+        ]
+    )

@@ -1,13 +1,18 @@
 """Compute loss surfaces in the space of a network's weights."""
 
 import argparse
+import functools
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from randrop import cli
+from randrop.cluster import options as cluster
+from randrop.cluster import shares, work
 from randrop.errors import UserError
+from randrop.pycaffe import processes
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +106,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "one of 0.1 to 1e-5 that agrees best with its half",
     )
     add("--workers", type=int, help="processes; default: one for each processor")
+    shares.add_argument(parser, "points")
+    cluster.add_arguments(parser, "with Slurm, so many shares of the points", "8")
     add("--gpu", action="store_true", help="evaluate on the first visible GPU")
     add("--force", action="store_true", help="begin anew, whatever landscape is there")
 
@@ -108,7 +115,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Plan, evaluate what is missing, and write; return 0."""
     workers = _check(options)
-    out = options.out or options.run / "surface" / "landscape.h5"
+    out = options.out = options.out or options.run / "surface" / "landscape.h5"
+    settings = None if options.share else cluster.check(options)
     # Before Caffe and its libraries are loaded.
     cpus = len(os.sched_getaffinity(0))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -117,6 +125,18 @@ def run(options: argparse.Namespace) -> int:
     from randrop.surface.landscape.ranks import Ranks
 
     ranks = Ranks()
+    if ranks.size > 1 and (options.share or settings):
+        raise UserError("--share and --executor slurm divide, too: omit mpiexec")
+    if options.share:
+        running.run_share(_plan(options), out, workers, options.share)
+        return 0
+    if settings:
+        folder = running.folder_of(out)
+        with processes.Children() as children:
+            execute = cluster.executor(options, settings, folder, children)
+            divide = functools.partial(_divide, options, out, execute)
+            running.run(_plan(options), out, workers, ranks, options.force, divide)
+        return 0
     with ranks.together():
         if ranks.number:
             # All ranks read the same files: one says what it found.
@@ -125,6 +145,21 @@ def run(options: argparse.Namespace) -> int:
         else:
             running.run(_plan(options), out, workers, ranks, options.force)
     return 0
+
+
+def _divide(
+    options: argparse.Namespace, out: Path, execute: work.Executor, jobs: list[int]
+) -> None:
+    """Have jobs evaluated in shares of all jobs."""
+    from randrop.surface.landscape import running
+
+    number = min(options.jobs or shares.DEFAULT, len(jobs))
+    folders = [
+        running.share_path(out, shares.Share(k, number)).parent
+        for k in range(1, number + 1)
+    ]
+    words = sys.argv[sys.argv.index(NAME) + 1 :]
+    shares.run_all(shares.works("surface landscape", words, folders), execute)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -84,20 +84,9 @@ class Journal:
         whole = content[: content.rfind(b"\n") + 1]
         # What a kill cut short must not run into the next line.
         self._file.truncate(len(whole))
-        try:
-            lines = [json.loads(line) for line in whole.splitlines()]
-            if lines:
-                check_plan(self.path, lines[0]["plan"], plan)
-            else:
-                self._append({"plan": dict(plan)})
-            return {line["job"]: line["result"] for line in lines[1:]}
-        except UserError:
-            raise
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{self.path} is damaged ({error}): begin anew with --force, or choose "
-                "another --out"
-            ) from error
+        if not whole:
+            self._append({"plan": dict(plan)})
+        return _results(self.path, whole, plan)
 
     def add(self, job: int, result: Result) -> None:
         """Write the result of a job."""
@@ -124,6 +113,34 @@ class Journal:
         # What could not be written was told by `_append`.
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+def _results(path: Path, whole: bytes, plan: Mapping[str, Any]) -> dict[int, Result]:
+    """Return the results in whole lines of a journal."""
+    try:
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if lines:
+            check_plan(path, lines[0]["plan"], plan)
+        return {line["job"]: line["result"] for line in lines[1:]}
+    except UserError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}): begin anew with --force, or choose another "
+            "--out"
+        ) from error
+
+
+def read(path: Path, plan: Mapping[str, Any]) -> dict[int, Result]:
+    """Return the results of a journal that another program may be writing.
+
+    Raises
+    ------
+    UserError
+        If it belongs to another plan, or is damaged.
+    """
+    content = path.read_bytes()
+    return _results(path, content[: content.rfind(b"\n") + 1], plan)
 
 
 def path_of(out: Path) -> Path:

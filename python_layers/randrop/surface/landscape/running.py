@@ -1,12 +1,15 @@
 """Evaluating what a plan lacks, and writing the landscape."""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
+from randrop.cluster import shares
+from randrop.cluster.shares import SUFFIX, Share
 from randrop.errors import UserError
 from randrop.files import ownership
 from randrop.surface.landscape import points
@@ -20,7 +23,14 @@ _HESSIAN = -1
 """The job in the journal that stands for the eigenvalues."""
 
 
-def run(plan: Plan, out: Path, workers: int, ranks: Ranks, force: bool = False) -> None:
+def run(
+    plan: Plan,
+    out: Path,
+    workers: int,
+    ranks: Ranks,
+    force: bool = False,
+    divide: Callable[[list[int]], None] | None = None,
+) -> None:
     """Compute a landscape, or what an earlier call left of it, and write it.
 
     Parameters
@@ -34,6 +44,9 @@ def run(plan: Plan, out: Path, workers: int, ranks: Ranks, force: bool = False) 
         This is rank 0.
     force : bool
         Begin anew, whatever landscape is there.
+    divide : callable, optional
+        Called with the jobs that are open: has them evaluated elsewhere, by
+        `run_share`.
 
     Raises
     ------
@@ -45,7 +58,9 @@ def run(plan: Plan, out: Path, workers: int, ranks: Ranks, force: bool = False) 
         old = points.path_of(out)
         ownership.check(out, old, maker=points.MAKER)
         ownership.check_kind(out, ".h5", "randrop landscape")
-        old.unlink(missing_ok=True)
+        ownership.check(*_shares(out), maker=points.MAKER)
+        for path in (old, *_shares(out)):
+            path.unlink(missing_ok=True)
     # With force, the old one stays until there is a new one.
     if out.exists() and not force:
         found = Landscape.open(out)
@@ -57,6 +72,16 @@ def run(plan: Plan, out: Path, workers: int, ranks: Ranks, force: bool = False) 
         return
     journal = points.Journal(out, plan.facts["plan"])
     try:
+        _gather(plan, journal, out, at_work=divide is not None)
+        if divide is not None and (missing := _missing(plan, journal)):
+            divide(missing)
+            _gather(plan, journal, out)
+            left = [job for job in _missing(plan, journal) if job != _HESSIAN]
+            if left:
+                raise UserError(
+                    f"the shares lack {len(left)} points, as when their files were "
+                    "removed meanwhile: run the same command again to continue"
+                )
         _evaluate(plan, journal, workers, ranks)
         if not any(journal.done.values()):
             journal.remove()
@@ -71,12 +96,79 @@ def run(plan: Plan, out: Path, workers: int, ranks: Ranks, force: bool = False) 
         landscape = plan.landscape(journal.done, _spectrum(plan, journal))
         landscape.write(out)
         journal.remove()
+        shares.remove(folder_of(out), "surface")
     except KeyboardInterrupt:
         log.warning("Stopped. Run the same command again to continue")
         raise
     finally:
         journal.close()
     log.info("%s: %s", out, _summary(landscape))
+
+
+def run_share(plan: Plan, out: Path, workers: int, share: Share) -> None:
+    """Evaluate a share of the jobs for `run`, or what an earlier call left of it.
+
+    Parameters
+    ----------
+    plan : Plan
+    out : Path
+        The file of the landscape, which is not written; see `share_path`.
+    workers : int
+    share : Share
+        Of all jobs. The first one also has the eigenvalues.
+    """
+    path = share_path(out, share)
+    journal = points.Journal(path, plan.facts["plan"])
+    try:
+        own = range(plan.place.jobs)[share.number - 1 :: share.of]
+        jobs = [job for job in own if job not in journal.done]
+        options: dict[str, Any] = {"unit": "point", "dynamic_ncols": True}
+        with tqdm(total=len(own), initial=len(own) - len(jobs), **options) as bar:
+            for job, result in points.computed(jobs, workers, plan.prepare):
+                journal.add(job, result)
+                bar.update()
+        if share.number == 1:
+            _spectrum(plan, journal)
+    finally:
+        journal.close()
+    log.info("%s: %d points, for %s", journal.path, len(own), out)
+
+
+def share_path(out: Path, share: Share) -> Path:
+    """Return the file whose journal has the results of a share."""
+    return folder_of(out) / str(share) / out.name
+
+
+def folder_of(out: Path) -> Path:
+    """Return the folder of the shares of a landscape."""
+    return out.with_name(f"{out.stem}.{SUFFIX}")
+
+
+def _shares(out: Path) -> list[Path]:
+    """Return the journals of the shares of a landscape."""
+    return sorted(folder_of(out).glob(f"*-of-*/{points.path_of(out).name}"))
+
+
+def _gather(
+    plan: Plan, journal: points.Journal, out: Path, at_work: bool = False
+) -> None:
+    """Copy what shares have found into the journal; `at_work`: they may go on."""
+    for path in _shares(out):
+        if at_work:
+            found = points.read(path, plan.facts["plan"])
+        else:
+            # Refuses a share that is being evaluated.
+            own = points.Journal(path.with_name(out.name), plan.facts["plan"])
+            own.close()
+            found = own.done
+        for job, result in found.items():
+            if job not in journal.done:
+                journal.add(job, result)
+
+
+def _missing(plan: Plan, journal: points.Journal) -> list[int]:
+    wanted = [*range(plan.place.jobs), *([_HESSIAN] if plan.hessian.number else [])]
+    return [job for job in wanted if job not in journal.done]
 
 
 def help_out(plan: Plan, workers: int, ranks: Ranks) -> None:
