@@ -369,3 +369,15 @@ def test_who_started_this(variables, place, monkeypatch):
         monkeypatch.setenv(name, value)
     found = started.by_mpiexec()
     assert (found and (found.rank, found.ranks, found.local)) == place
+
+
+def test_a_full_disk_ends_all_ranks_with_a_snapshot(phantom, small_disk):
+    """The weights and their digests need some 100 kB; the log grows."""
+    run = small_disk(300_000) / "run"
+    more = ("--snapshot", 20, "--mpi-patience", 30)
+    done = train(2, phantom, run, *more, iterations=100_000, interval=50_000)
+    assert done.returncode == 2, done.stderr[-500:]
+    assert "error:" in done.stderr
+    assert "space" in done.stderr or "disk" in done.stderr
+    assert states(run)
+    wait(lambda: not ranks_of(run), 20)
