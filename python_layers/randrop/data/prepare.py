@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from randrop.data.arrays import FOLDER, write_arrays
+from randrop.data.arrays import write_arrays
 from randrop.data.cases import STRUCTURES, Case
 from randrop.data.cropping import prepare_case
 from randrop.data.folders import Groups
 from randrop.data.splits import split_by_chance, split_of
+from randrop.data.stored import FOLDER, write_index
 from randrop.errors import UserError
 from randrop.files import (
     make_folder,
@@ -125,6 +126,8 @@ def prepare(
                 "cases": {n: {"subset": of[n], **facts[n]} for n in sorted(facts)},
             }
             _leave_out_others(half, set(facts))
+            if (half / FOLDER).is_dir():
+                write_index(half, [_as_prepared(c, half) for c in cases])
             write_json(half / "split.json", subsets)
             write_json(half / "manifest.json", manifest)
             if complete is not None:
