@@ -122,7 +122,7 @@ def test_what_decoded_photographs_take_is_told_where_it_is_much(
     dataset = read_dataset(copy)
     settings._tell_of_memory(dataset, 2)
     assert caplog.text == ""
-    monkeypatch.setattr(settings, "_MUCH", 2 * 3 * 4 * 150 * 192)
+    monkeypatch.setattr(settings, "LARGE", 2 * 3 * 4 * 150 * 192)
     settings._tell_of_memory(dataset, 2)
     assert "2 data worker(s) decode all photographs first" in caplog.text
     caplog.clear()
