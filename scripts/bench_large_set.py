@@ -64,10 +64,10 @@ def main(arguments: list[str] | None = None) -> int:
     if options.child:
         print(json.dumps(read_lmdb(**json.loads(options.child))))
         return 0
-    if options.folder is None:
-        raise UserError("give a FOLDER for the photographs")
     if options.out:
         ownership.check_kind(options.out, ".json", '"decoded_MB"')
+    if options.folder is None:
+        raise UserError("give a FOLDER for the photographs")
     if options.images < 2 * MIRRORS or min(options.workers, options.patches) < 1:
         raise UserError(
             f"--images must be at least {2 * MIRRORS}, --workers and --patches at "

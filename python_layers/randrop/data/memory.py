@@ -53,7 +53,7 @@ def for_photographs(workers: int = 1) -> int:
 
 def total() -> int:
     """Return the bytes of memory: the machine's, or less if our group has a limit."""
-    return min([_of_machine(), *_of_groups()])
+    return min([_of_machine(), *of_groups()])
 
 
 def _of_machine() -> int:
@@ -64,12 +64,16 @@ def _of_machine() -> int:
     raise RuntimeError("/proc/meminfo has no line MemTotal")
 
 
-def _of_groups(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+def of_groups(
+    own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")
+) -> Iterator[int]:
     """Yield the limits of our control groups, of both versions, and of their parents.
 
     A container may show its own group as the root.
     """
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    if not own.is_file():
+        return
+    for line in own.read_text().splitlines():
         _, kinds, path = line.split(":", 2)
         if not kinds:
             top, name = root, "memory.max"
@@ -77,8 +81,8 @@ def _of_groups(root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
             top, name = root / "memory", "memory.limit_in_bytes"
         else:
             continue
-        own = Path(path.lstrip("/"))
-        for folder in (own, *own.parents):
+        group = Path(path.lstrip("/"))
+        for folder in (group, *group.parents):
             # "max", or no such file: no limit.
             with contextlib.suppress(OSError, ValueError):
                 yield int((top / folder / name).read_text())
