@@ -135,11 +135,12 @@ def arrays_of(
                 size, index = found
                 read = partial(mapped.get, name, partial(stored.mapped, path, size))
             else:
-                pixels, index = _computed(case, structures, by_lesion)
-                size = pixels.shape[:2]
+                size = case.size()
+                alone += 4 * size[0] * size[1]
                 read = partial(computed.get, name, partial(_pixels, case, structures))
-                computed.put(name, pixels)
-                alone += pixels.nbytes
+                pixels, index = _computed(case, structures, by_lesion, alone <= keep)
+                if pixels is not None:
+                    computed.put(name, pixels)
             ready.append(_of_index(case, size, read, index, structures))
         except UserError as error:
             errors.append(str(error))
@@ -197,14 +198,14 @@ def size_in_memory(cases: Sequence[Case]) -> int:
 
 
 def _computed(
-    case: Case, structures: Sequence[str], by_lesion: bool
-) -> tuple[NDArray[np.uint8], dict[str, NDArray]]:
-    """Return pixels and index: inside, and of each structure pixels and regions."""
+    case: Case, structures: Sequence[str], by_lesion: bool, whole: bool = True
+) -> tuple[NDArray[np.uint8] | None, dict[str, NDArray]]:
+    """Return pixels and index: inside, and of each structure pixels and regions.
+
+    Unless the `whole` is wanted, pixels are None: they take most of the time.
+    """
     image = case.image()
     field = field_of_view(image)
-    pixels = np.empty((*field.shape, 4), np.uint8)
-    for c, channel in enumerate(network_input(image, field)):
-        pixels[..., c] = np.rint(channel * LEVELS + ZERO)
     bits = field.astype(np.uint8) << FIELD
     rows = np.cumsum(np.count_nonzero(field, axis=1))
     index = {"inside": np.append(0, rows).astype(np.int32)}
@@ -216,6 +217,11 @@ def _computed(
         index[structure] = found.astype(np.int32)
         if by_lesion:
             index[f"{structure} regions"] = regions(mask)[0].ravel()[found] - 1
+    if not whole:
+        return None, index
+    pixels = np.empty((*field.shape, 4), np.uint8)
+    for c, channel in enumerate(network_input(image, field)):
+        pixels[..., c] = np.rint(channel * LEVELS + ZERO)
     pixels[..., 3] = bits
     return pixels, index
 
