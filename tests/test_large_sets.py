@@ -147,6 +147,10 @@ def test_workers_share_what_there_is(monkeypatch):
     monkeypatch.setattr(memory, "total", lambda: 8 * 10**9)
     assert memory.for_photographs(0) == memory.for_photographs(1) == 4 * 10**9
     assert memory.for_photographs(4) == 10**9
+    for name in ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"):
+        monkeypatch.setenv(name, "2")
+        assert memory.for_photographs(4) == 5 * 10**8
+        monkeypatch.setenv(name, "")
 
 
 @pytest.mark.parametrize(

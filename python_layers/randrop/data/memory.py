@@ -1,6 +1,7 @@
 """How much memory a data worker may fill, and what it keeps in it."""
 
 import contextlib
+import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
@@ -9,6 +10,10 @@ from numpy.typing import NDArray
 
 _SHARE = 0.5
 """Of the memory, for decoded photographs of all workers; the network needs the rest."""
+
+
+_RANKS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+"""Where Open MPI and MPICH tell how many ranks are on this machine."""
 
 
 class Kept:
@@ -47,8 +52,12 @@ class Kept:
 
 
 def for_photographs(workers: int = 1) -> int:
-    """Return the bytes of decoded photographs that one of several workers may keep."""
-    return int(_SHARE * total()) // max(1, workers)
+    """Return the bytes of decoded photographs that one of several workers may keep.
+
+    Other ranks of an MPI program on this machine have workers of their own.
+    """
+    ranks = [int(os.environ[n]) for n in _RANKS if os.environ.get(n, "").isdecimal()]
+    return int(_SHARE * total()) // max(1, workers) // max([1, *ranks])
 
 
 def total() -> int:
