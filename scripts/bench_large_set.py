@@ -80,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         "limit_MB": options.limit or None,
         "workers": options.workers,
         "processors": os.cpu_count(),
+        "load": round(os.getloadavg()[0], 1),
         "patch": options.patch,
     }
     versions = {"now": PACKAGES}

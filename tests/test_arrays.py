@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import mmap
 import os
 import shutil
 
@@ -40,11 +41,9 @@ def patches_of(folder, options=OPTIONS, number=6):
 
 
 def is_mapped(array):
-    while array is not None:
-        if isinstance(array, np.memmap):
-            return True
+    while isinstance(array, np.ndarray):
         array = array.base
-    return False
+    return isinstance(getattr(array, "obj", array), mmap.mmap)
 
 
 def test_arrays_hold_the_input_in_bytes_and_the_masks_in_bits(phantom):

