@@ -3,6 +3,7 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -247,7 +248,7 @@ def cut(
             )
             found["sha256"] = digest.hexdigest()
         except EOFError:
-            found["ended"] = next(c.wait() for c in children if c.poll() is not None)
+            found["ended"] = _ended(children)
             found["sha256"] = None
         finally:
             watch.close()
@@ -257,6 +258,14 @@ def cut(
                 child.wait()
     found["own_MB"] = watched.megabytes(max(watch.anonymous.values()))
     return found
+
+
+def _ended(children: list[subprocess.Popen]) -> int:
+    """Return the status of the first of these that ends: one has closed its output."""
+    while True:
+        for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return child.wait(0.1)
 
 
 def _patch(child: subprocess.Popen, layer: dict[str, Any]) -> bytes:

@@ -23,8 +23,8 @@ def facts(content: Mapping[str, Any]) -> str:
             f"Data workers: {content['workers']}, on patches of {content['patch']} "
             f"pixels; {f'they may have {limit} MB' if limit else 'no limit'}.",
             f"Load of the machine when this began: {content['load']:.1f} on "
-            f"{content['processors']} processors, so seconds are longer than on a "
-            "quiet one; times of the processor are less affected.",
+            f"{content['processors']} processors. Where it is more than one for each, "
+            "times of the processor tell more than seconds.",
         ]
     )
 
