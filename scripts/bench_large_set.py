@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -282,7 +283,14 @@ def through_lmdb(
     folder: Path, options: argparse.Namespace, limit: int | None
 ) -> dict[str, Any]:
     """Export patches, read them by Caffe's own layers and train on them."""
-    out = folder / "lmdb"
+    # Caffe leaves its snapshots beside the databases.
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        return _exported(folder, Path(temporary, "lmdb"), options, limit)
+
+
+def _exported(
+    folder: Path, out: Path, options: argparse.Namespace, limit: int | None
+) -> dict[str, Any]:
     command = [sys.executable, str(SCRIPTS / "export_lmdb.py"), "--out", str(out)]
     command += ["--data", str(folder / "arrays"), "--lesions", *LESIONS]
     command += ["--patches", str(options.exported), "--patch", str(options.patch)]

@@ -41,6 +41,9 @@ def patches_of(folder, options=OPTIONS, number=6):
 
 
 def is_mapped(array):
+    """Return whether it is a file's; what is computed can be written to."""
+    if array.flags.writeable:
+        return False
     while isinstance(array, np.ndarray):
         array = array.base
     return isinstance(getattr(array, "obj", array), mmap.mmap)

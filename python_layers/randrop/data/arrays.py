@@ -219,7 +219,7 @@ def _computed(
             index[f"{structure} regions"] = regions(mask)[0].ravel()[found] - 1
     if not whole:
         return None, index
-    pixels = np.empty((*field.shape, 4), np.uint8)
+    pixels = memory.lent((*field.shape, 4))
     for c, channel in enumerate(network_input(image, field)):
         pixels[..., c] = np.rint(channel * LEVELS + ZERO)
     pixels[..., 3] = bits

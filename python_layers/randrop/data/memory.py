@@ -1,11 +1,14 @@
 """How much memory a data worker may fill, and what it keeps in it."""
 
 import contextlib
+import math
+import mmap
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
 
+import numpy as np
 from numpy.typing import NDArray
 
 _SHARE = 0.5
@@ -49,6 +52,17 @@ class Kept:
         while self.used > self.limit and len(self.found) > 1:
             self.used -= self.cost(self.found.popitem(last=False)[1])
         return array
+
+
+def lent(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return an array of zeros whose memory goes back to the system with it.
+
+    What a thread of its own allocates later does not fill the gaps that other arrays
+    of this size leave.
+    """
+    own = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    area = mmap.mmap(-1, math.prod(shape), flags=own)
+    return np.frombuffer(area, np.uint8).reshape(shape)
 
 
 def for_photographs(workers: int = 1) -> int:
