@@ -6,8 +6,12 @@ from typing import Any
 from figures.words import bullets
 from randrop.report.markdown import table
 
-WAYS = {"computed": "without arrays", "arrays": "with arrays"}
-VERSIONS = {"before": "all kept", "now": ""}
+WAYS = {
+    ("before", "computed"): "without arrays, all kept",
+    ("now", "computed"): "without arrays",
+    ("before", "arrays"): "with arrays, all open",
+    ("now", "arrays"): "with arrays",
+}
 
 
 def facts(content: Mapping[str, Any]) -> str:
@@ -36,8 +40,7 @@ def ways(content: Mapping[str, Any]) -> str:
     heads += ["memory of all, MB"]
     rows = []
     for run in content["ways"]:
-        older = VERSIONS[run["version"]]
-        name = WAYS[run["way"]] + (f", {older}" if older else "")
+        name = WAYS[run["version"], run["way"]]
         limit = f"{content['limit_MB']} MB" if run["limited"] else "unlimited"
         own = f"{run['own_MB']:.0f}"
         if run["ended"] is not None:
