@@ -31,8 +31,8 @@ Reads the layout as distributed and writes into OUT:
   manifest.json                of each photograph its source, SHA-256, crop and scale,
                                and how many lesions and pixels of each type it has
   statistics.json              the same by type and subset, with each type's share
-  contact.png                  all of them with their lesions outlined
-  arrays/                      with --arrays: the photographs as trainings read them
+  contact.png                  200 of them, or all, with their lesions outlined
+  arrays/, arrays.json, .npy   of large sets: the photographs as trainings read them
 
 Layouts:
 """
@@ -155,10 +155,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--workers", type=int, default=2, help="parallel processes")
     add(
         "--arrays",
-        action="store_true",
+        action=argparse.BooleanOptionalAction,
         help="also write decoded photographs, 4 bytes per pixel (36 MB for one of "
         "3450 x 2600), which all data workers share: a training starts at once and "
-        "needs a fraction of the memory. A set that exists gets them, too",
+        "needs a fraction of the memory. A set that exists gets them, too (default: "
+        "if they take more than 1 GB)",
     )
     return parser.parse_args(arguments)
 

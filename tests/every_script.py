@@ -211,10 +211,12 @@ LONG = {
     "bench_training": lambda w, out: (
         *("--contenders", "caffe", "--out", out / "a.json"),
     ),
+    "bench_large_set": lambda w, out: (w.phantom, "--out", out / "a.json"),
 }
 LONG_FILES = {
     "bundle": ("a.tar.gz",),
     "bench_losses": ("a.json", "a.png"),
     "run_protocol": ("a.json", "a.md", "a.png"),
     "bench_training": ("a.json",),
+    "bench_large_set": ("a.json",),
 }

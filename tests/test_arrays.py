@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import mmap
 import os
 import shutil
 
@@ -40,11 +41,12 @@ def patches_of(folder, options=OPTIONS, number=6):
 
 
 def is_mapped(array):
-    while array is not None:
-        if isinstance(array, np.memmap):
-            return True
+    """Return whether it is a file's; what is computed can be written to."""
+    if array.flags.writeable:
+        return False
+    while isinstance(array, np.ndarray):
         array = array.base
-    return False
+    return isinstance(getattr(array, "obj", array), mmap.mmap)
 
 
 def test_arrays_hold_the_input_in_bytes_and_the_masks_in_bits(phantom):
@@ -122,7 +124,7 @@ def test_what_decoded_photographs_take_is_told_where_it_is_much(
     dataset = read_dataset(copy)
     settings._tell_of_memory(dataset, 2)
     assert caplog.text == ""
-    monkeypatch.setattr(settings, "_MUCH", 2 * 3 * 4 * 150 * 192)
+    monkeypatch.setattr(settings, "LARGE", 2 * 3 * 4 * 150 * 192)
     settings._tell_of_memory(dataset, 2)
     assert "2 data worker(s) decode all photographs first" in caplog.text
     caplog.clear()

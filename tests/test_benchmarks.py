@@ -101,6 +101,33 @@ def test_beside_other_programs(caffe, tmp_path):
     assert [c["engine"] for c in content["step"]] == ["ONEDNN", "CAFFE"]
 
 
+def test_a_set_larger_than_the_memory(caffe, tmp_path):
+    """Without a limit, which takes root; before and now are the same version."""
+    out = tmp_path / "large.json"
+    result = bench(
+        *("large_set", tmp_path / "set", "--images", "9", "--size", "128"),
+        *("--limit", "0", "--patch", "32", "--patches", "6", "--exported", "5"),
+        *("--iterations", "2", "--before", REPOSITORY / "python_layers"),
+        *("--out", str(out)),
+    )
+    assert result.returncode == 0, result.stderr
+    content = json.loads(out.read_text())
+    assert content["images"] == 9
+    assert content["decoded_MB"] > 0
+    ways = [(run["version"], run["way"]) for run in content["ways"]]
+    assert ways == [
+        *(("before", "computed"), ("now", "computed")),
+        *(("before", "arrays"), ("now", "arrays")),
+    ]
+    assert len({run["sha256"] for run in content["ways"]}) == 1
+    for run in content["ways"]:
+        assert run["ended"] is None
+        assert min(run["start_s"], run["patches_per_s"], run["own_MB"]) > 0
+    for part in ("export", "read", "train"):
+        assert content["lmdb"][part]["own_MB"] > 10
+    assert content["lmdb"]["stored_MB"] > 0
+
+
 def test_bad_options_are_named(caffe):
     for options, word in (
         (["inference", "--tile", "100"], "--tile"),
@@ -109,6 +136,8 @@ def test_bad_options_are_named(caffe):
         (["training", "--rounds", "0"], "--rounds"),
         (["loaded", "--side", "17"], "--side"),
         (["loaded", "--losses", "top-j"], "--losses top-j"),
+        (["large_set"], "FOLDER"),
+        (["large_set", "nowhere", "--images", "3"], "--images"),
     ):
         result = bench(*options)
         assert result.returncode == 2

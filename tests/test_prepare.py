@@ -11,8 +11,9 @@ import pytest
 from distributed_sets import SIZE, ddr, eophtha, mask, photograph
 from official_idrid import write_official_idrid
 from PIL import Image
+from test_arrays import is_mapped
 
-from randrop.data import read_dataset
+from randrop.data import contact_sheet, read_dataset
 from randrop.data.colours import COLOURS
 from randrop.data.layouts import read_groups
 from randrop.data.patches import Options, PatchSource
@@ -429,7 +430,43 @@ def test_arrays_of_a_set_fit_it_and_are_kept_up_to_date(tmp_path):
     assert not [*(out / "arrays").glob("eye0.*")]
     patches = PatchSource(read_dataset(out), "all", Options(("MA",), 32))
     for case in patches.ready:
-        assert isinstance(case.pixels.base, np.memmap), case.name
+        assert is_mapped(case.pixels), case.name
+
+
+def test_arrays_of_large_sets_are_written_by_default(tmp_path, monkeypatch, caplog):
+    """Unless the disk has no room for them, or they are refused."""
+    from randrop.data import prepare as module
+
+    source = folder(tmp_path / "in")
+    monkeypatch.setattr(module, "LARGE", 5 * 4 * SIZE[0] * SIZE[1] + 1)
+    made(source, tmp_path / "small")
+    assert not (tmp_path / "small/arrays").exists()
+    monkeypatch.setattr(module, "LARGE", 5 * 4 * SIZE[0] * SIZE[1])
+    # Half of the width is a quarter of the size.
+    made(source, tmp_path / "narrow", width=SIZE[1] // 2)
+    assert not (tmp_path / "narrow/arrays").exists()
+    caplog.set_level("INFO", "randrop")
+    made(source, tmp_path / "large")
+    assert (tmp_path / "large/arrays.json").exists()
+    assert "--no-arrays leaves it out" in caplog.text
+    prepare(read_groups(source), tmp_path / "without", settings(), 1, arrays=False)
+    assert not (tmp_path / "without/arrays").exists()
+    full = shutil.disk_usage(tmp_path)._replace(free=8 * 5 * SIZE[0] * SIZE[1] - 1)
+    monkeypatch.setattr(module.shutil, "disk_usage", lambda _: full)
+    made(source, tmp_path / "full")
+    assert not (tmp_path / "full/arrays").exists()
+    assert "free some disk space" in caplog.text
+
+
+def test_a_sheet_of_a_large_set_shows_some_of_it(tmp_path, monkeypatch):
+    source = folder(tmp_path / "in", 7)
+    manifest = made(source, tmp_path / "out")
+    monkeypatch.setattr(contact_sheet, "MOST", 3)
+    sheet = tmp_path / "sheet.png"
+    contact_sheet.contact_sheet(tmp_path / "out", manifest, sheet)
+    assert list(contact_sheet._some(manifest["cases"])) == ["eye0", "eye2", "eye4"]
+    side = contact_sheet.SIDE + contact_sheet.GAP
+    assert Image.open(sheet).width == 3 * side + contact_sheet.GAP
 
 
 # --- The script

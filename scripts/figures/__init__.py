@@ -14,6 +14,7 @@ from figures import (
     confidence,
     elsewhere,
     gpu_build,
+    large_sets,
     loss_speed,
     network_speed,
     protocols,
@@ -48,6 +49,7 @@ _BUILDS = "results/builds.json"
 _LESIONS = "results/lesion_confidence.json"
 _RANKS = "results/bench_ranks.json"
 _ONNX = "results/onnx_differences.json"
+_LARGE = "results/large_set.json"
 
 TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "quickstart": ("results/quickstart_metrics.json", quickstart),
@@ -92,6 +94,9 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "loaded-step": (_LOADED, loss_speed.loaded_step),
     "loaded-notes": (_LOADED, loss_speed.loaded_notes),
     "loaded-brief": (_LOADED, loss_speed.loaded_brief),
+    "large-facts": (_LARGE, large_sets.facts),
+    "large-ways": (_LARGE, large_sets.ways),
+    "large-lmdb": (_LARGE, large_sets.lmdb),
     "onnx": (_ONNX, elsewhere.differences),
     "onnx-notes": (_ONNX, elsewhere.notes),
     "discs": (_DISCS, confidence.discs),

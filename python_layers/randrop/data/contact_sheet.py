@@ -1,4 +1,4 @@
-"""All photographs of a prepared set on one sheet, with outlined lesions."""
+"""Photographs of a prepared set on one sheet, with outlined lesions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,12 +17,14 @@ from randrop.files import replacing
 SIDE = 320
 GAP = 8
 TEXT = 18
+MOST = 200
+"""Photographs on a sheet: a thousand would make it a gigabyte."""
 
 
 def contact_sheet(
     folder: Path, manifest: Mapping[str, Any], path: Path, columns: int = 5
 ) -> None:
-    """Draw all photographs of a prepared set.
+    """Draw the photographs of a prepared set, or `MOST` of them at equal distances.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ def contact_sheet(
     columns : int
         Photographs per row.
     """
-    cases = manifest["cases"]
+    cases = _some(manifest["cases"])
     columns = min(columns, len(cases))
     tall = max(case["size"][0] / case["size"][1] for case in cases.values())
     height = round(SIDE * min(tall, 2))
@@ -71,6 +73,13 @@ def legend(draw: ImageDraw.ImageDraw, lesions: Sequence[str]) -> None:
         x = GAP + 60 * k
         draw.rectangle((x, 6, x + 12, 18), fill=COLOURS[lesion], outline="black")
         draw.text((x + 18, 4), lesion, "black", font)
+
+
+def _some(cases: Mapping[str, Any]) -> dict[str, Any]:
+    """Return at most `MOST` of the cases, the first among them."""
+    names = list(cases)
+    count = min(MOST, len(names))
+    return {names[k]: cases[names[k]] for k in np.arange(count) * len(names) // count}
 
 
 def _outlined(

@@ -17,7 +17,7 @@ from randrop.errors import UserError
 from randrop.files import building, write_json
 from randrop.pycaffe.build import import_caffe
 
-_BATCH = 256  # patches that are written in one transaction
+_BATCH = 2**25  # bytes that are written in one transaction
 
 
 def write_lmdb(
@@ -98,7 +98,7 @@ def _write(
         for kind, name in names.items():
             stores[kind] = lmdb.open(name, map_size=room)
         patches = tqdm(range(count), f"{subset} patches", unit="patch", disable=None)
-        for some in _in_batches(patches):
+        for some in _in_batches(patches, max(1, _BATCH // (channels * size))):
             content: dict[str, list[tuple[bytes, bytes]]] = {k: [] for k in stores}
             for k in some:
                 image, label = source.patch(k)
@@ -120,11 +120,11 @@ def _write(
             store.close()
 
 
-def _in_batches(numbers: Any) -> Iterator[list[int]]:
+def _in_batches(numbers: Any, most: int) -> Iterator[list[int]]:
     some: list[int] = []
     for number in numbers:
         some.append(number)
-        if len(some) == _BATCH:
+        if len(some) == most:
             yield some
             some = []
     if some:

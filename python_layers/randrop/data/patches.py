@@ -28,6 +28,8 @@ class PatchSource:
     subset : str
         "train", "validation", ...
     options : Options
+    keep : int, optional
+        See `arrays.arrays_of`.
 
     Raises
     ------
@@ -37,7 +39,9 @@ class PatchSource:
         `Places`.
     """
 
-    def __init__(self, dataset: Dataset, subset: str, options: Options) -> None:
+    def __init__(
+        self, dataset: Dataset, subset: str, options: Options, keep: int | None = None
+    ) -> None:
         check_more(vars(options))
         self.options = options
         # Lesions are pasted neither on the optic disc nor on others.
@@ -46,7 +50,7 @@ class PatchSource:
         if options.paste:
             structures = (*structures, *self.others)
         by_lesion = bool(options.paste) or options.lesion_draw == "lesion"
-        self.ready = arrays_of(dataset.subset(subset), structures, by_lesion)
+        self.ready = arrays_of(dataset.subset(subset), structures, by_lesion, keep)
         name = f"subset '{subset}' of {dataset.root}"
         self.places = Places(self.ready, options, name)
         # What OpenCV reads a mask from: the window of a patch is written here.

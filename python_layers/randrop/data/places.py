@@ -46,12 +46,6 @@ class Places:
             )
         self.present = [c for c, cases in enumerate(self.near) if cases]
         self.chances = _chances(options, self.present)
-        self.order = {
-            (case.name, c): _by_lesion(case.regions[lesion])
-            for c, lesion in enumerate(options.lesions)
-            for case in self.near[c]
-            if case.regions[lesion].size
-        }
         self.healthy = [case for case in ready if _is_healthy(case, options.lesions)]
         if options.healthy_share and not self.healthy:
             raise UserError(
@@ -105,9 +99,10 @@ class Places:
         self, rng: np.random.Generator, case: Arrays, c: int
     ) -> NDArray[np.int32]:
         """Draw a lesion of a type; return its pixels, y W + x."""
-        order, ends = self.order[case.name, c]
-        k = rng.integers(ends.size - 1)
-        return case.lesions[self.options.lesions[c]][order[ends[k] : ends[k + 1]]]
+        lesion = self.options.lesions[c]
+        numbers = case.regions[lesion]
+        k = rng.integers(int(numbers.max()) + 1)
+        return case.lesions[lesion][numbers == k]
 
     def _jitter(self, rng: np.random.Generator) -> NDArray[np.float64]:
         reach = self.options.patch / 3
@@ -136,13 +131,3 @@ def _chances(options: Options, present: Sequence[int]) -> NDArray[np.float64] | 
             "weight above 0: raise one weight"
         )
     return there / there.sum()
-
-
-def _by_lesion(numbers: NDArray[np.int32]) -> tuple[NDArray, NDArray]:
-    """Return the order of pixels by lesion, and where each lesion begins in it.
-
-    The last entry is the number of pixels.
-    """
-    order = np.argsort(numbers, kind="stable")
-    begins = np.flatnonzero(np.diff(numbers[order], prepend=-1))
-    return order, np.append(begins, numbers.size)

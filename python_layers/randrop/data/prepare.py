@@ -1,5 +1,6 @@
 """Preparing a data set as distributed: split, resumable work, manifest."""
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -11,11 +12,12 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from randrop.data.arrays import FOLDER, write_arrays
+from randrop.data.arrays import LARGE, write_arrays
 from randrop.data.cases import STRUCTURES, Case
 from randrop.data.cropping import prepare_case
 from randrop.data.folders import Groups
 from randrop.data.splits import split_by_chance, split_of
+from randrop.data.stored import FOLDER, write_index
 from randrop.errors import UserError
 from randrop.files import (
     make_folder,
@@ -52,7 +54,7 @@ def prepare(
     workers: int = 2,
     split_file: Path | None = None,
     complete: Callable[[Path, dict[str, Any]], None] | None = None,
-    arrays: bool = False,
+    arrays: bool | None = None,
 ) -> dict[str, Any]:
     """Write photographs and masks, cropped to the field of view and reduced.
 
@@ -77,9 +79,10 @@ def prepare(
         JSON file of the subsets; for the default see `splits.split_by_chance`.
     complete : callable, optional
         Called with the folder and the manifest before the folder is renamed.
-    arrays : bool
+    arrays : bool, optional
         Also write arrays/, from which trainings cut patches without decoding; see
-        `arrays.write_arrays`. A set that has them keeps them up to date.
+        `arrays.write_arrays`. By default sets have them that decoded are larger than
+        `arrays.LARGE`. A set that has them keeps them up to date.
 
     Returns
     -------
@@ -114,7 +117,7 @@ def prepare(
             )
         try:
             _begin(half, out, wanted)
-            if arrays:
+            if _want_arrays(cases, settings.width, out.parent, arrays):
                 make_folder(half / FOLDER, out)
             facts = _all_prepared(cases, half, settings, workers)
             _tell_of_outside(facts)
@@ -125,6 +128,8 @@ def prepare(
                 "cases": {n: {"subset": of[n], **facts[n]} for n in sorted(facts)},
             }
             _leave_out_others(half, set(facts))
+            if (half / FOLDER).is_dir():
+                write_index(half, [_as_prepared(c, half) for c in cases])
             write_json(half / "split.json", subsets)
             write_json(half / "manifest.json", manifest)
             if complete is not None:
@@ -173,6 +178,42 @@ def _begin(half: Path, out: Path, wanted: dict[str, Any]) -> None:
     for folder in ("images", "cases", *(f"masks/{s}" for s in STRUCTURES)):
         make_folder(half / folder, out)
     write_json(path, wanted)
+
+
+def _want_arrays(
+    cases: Sequence[Case], width: int, place: Path, given: bool | None
+) -> bool:
+    """Return whether to write arrays; unless it is given, the size of the set decides.
+
+    The size is that before cropping, and so the largest possible.
+    """
+    if given is not None:
+        return given
+    sizes = []
+    for case in cases:
+        # One without a header is reported later.
+        with contextlib.suppress(UserError):
+            sizes.append(case.size())
+    total = sum(int(4 * h * w * min(1, width / w) ** 2) for h, w in sizes)
+    if total < LARGE:
+        return False
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if free < 2 * total:
+        log.warning(
+            "arrays/ is not written: it takes up to %.1f GB, and the disk of %s has "
+            "%.1f GB left. Trainings will decode the photographs, which is slow: free "
+            "some disk space, and run this again with --arrays",
+            *(total / 2**30, place, free / 2**30),
+        )
+        return False
+    log.info(
+        "Decoded, the set takes up to %.1f GB: arrays/ is written, so that trainings "
+        "need little memory and start at once; --no-arrays leaves it out",
+        total / 2**30,
+    )
+    return True
 
 
 def _leave_out_others(half: Path, names: set[str]) -> None:

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from randrop.data import memory
 from randrop.data.datasets import read_dataset
 from randrop.data.patch_options import Options, more_of
 from randrop.data.patches import PatchSource, class_map
@@ -46,6 +47,7 @@ def source_of(options: dict[str, Any]) -> PatchSource:
             ignore_label=options["ignore_label"],
             **more_of(options),
         ),
+        memory.for_photographs(options["workers"]),
     )
 
 

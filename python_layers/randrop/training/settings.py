@@ -4,8 +4,8 @@ import argparse
 import logging
 from typing import Any
 
-from randrop.data import Dataset, check_lesions, read_dataset
-from randrop.data.arrays import size_in_memory
+from randrop.data import Dataset, check_lesions, memory, read_dataset
+from randrop.data.arrays import LARGE, size_in_memory
 from randrop.data.datasets import check_looked_for
 from randrop.data.false_alarms import centres_of
 from randrop.data.labelled import SUBSETS, check_values, is_labelled, read_labelled
@@ -18,8 +18,6 @@ from randrop.training import prototxts, snapshots, validation
 from randrop.training.patch_arguments import weights_of
 
 log = logging.getLogger("randrop")
-
-_MUCH = 2**30  # bytes of decoded photographs that are worth a word
 
 OF_PHOTOGRAPHS = {
     "split": None,
@@ -142,8 +140,17 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
 def _tell_of_memory(dataset: Dataset, workers: int) -> None:
     """Report what decoded photographs take, where it is much and can be shared."""
     subsets = {name: size_in_memory(dataset.subset(name)) for name in SUBSETS}
-    total = max(1, workers) * subsets["train"] + subsets["validation"]
-    if total > _MUCH:
+    workers = max(1, workers)
+    most = memory.for_photographs(workers)
+    total = workers * min(subsets["train"], most) + subsets["validation"]
+    if subsets["train"] > most:
+        log.warning(
+            "the photographs for training take %.1f GB decoded, and each of %d data "
+            "worker(s) may keep %.1f GB: they decode the others each time, which is "
+            "slow: run prepare.py --arrays",
+            *(subsets["train"] / 2**30, workers, most / 2**30),
+        )
+    elif total > LARGE:
         log.info(
             "%d data worker(s) decode all photographs first and keep %.1f GB in all; "
             "prepare.py --arrays avoids both",
