@@ -21,6 +21,7 @@ from randrop.benchmarks import scaling
 from randrop.data.phantom_set import write_phantom
 from randrop.errors import UserError
 from randrop.files import ownership, schema, write_json
+from randrop.pycaffe import processes
 from randrop.training import caffe_train
 from randrop.training.ranks import started
 from randrop.training.ranks.common import files, ranked
@@ -118,7 +119,7 @@ def memory_speed(ranks: int, size: int) -> float:
     )
     mpiexec = [str(Path(sys.executable).with_name("mpiexec")), "-n", str(ranks)]
     done = subprocess.run(
-        [*mpiexec, sys.executable, "-c", code, str(size)],
+        [*mpiexec, *processes.python(code, str(size))],
         capture_output=True,
         text=True,
         check=True,

@@ -171,8 +171,12 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     """Write the run folder, train, and draw the curves."""
-    options = arguments()
-    place = started.check(options.mpi)
+    try:
+        options = arguments()
+        place = started.check(options.mpi)
+    except (SystemExit, UserError) as error:
+        started.tell(error)
+        raise
     if place and place.rank:
         _join(options, place)
     others = place and started.Others(place, options.mpi_patience)

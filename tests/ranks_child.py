@@ -62,7 +62,7 @@ class _Seen(averaging.Averaging):
 def main():
     _PLAN.update(json.loads(sys.argv[1]))
     prototxts.texts, rank.Averaging = _texts, _Seen
-    MPI = rank._mpi()
+    MPI = rank._mpi(120)
     status = rank._main(_PLAN, MPI.COMM_WORLD)
     comm, net = _Seen.it.last
     masks = comm.gather(_Seen.it.masks)

@@ -81,7 +81,7 @@ def running(phantom, tmp_path):
 def test_two_ranks_are_one(loss, phantom, tmp_path):
     """All losses at once: the same masks, and the same weights to rounding."""
     found = rank_equality.compared(phantom, tmp_path, loss, ranks=(1, 2), iterations=20)
-    assert found["ranks"]["2"]["gradient"] < 1e-5
+    assert found["ranks"]["2"]["gradient"] < 1e-4
     # A ReLU that flips at a rounding moves the weights more than the rounding.
     assert found["ranks"]["2"]["weights"] < 0.05
     assert found["largest_step"] > 1e-3
@@ -91,7 +91,7 @@ def test_two_ranks_drop_what_one_drops(phantom, tmp_path):
     found = rank_equality.compared(
         phantom, tmp_path, "random-drop:LOG", ranks=(1, 2), iterations=20
     )
-    assert found["ranks"]["2"]["gradient"] < 1e-5
+    assert found["ranks"]["2"]["gradient"] < 1e-4
     assert found["ranks"]["2"]["weights"] < 0.05
     assert found["ranks"]["2"]["mask_elements"] == 0
     assert 0.001 < found["kept"] < 0.9
@@ -205,12 +205,13 @@ def test_the_ranks_cut_what_one_process_cuts(workers, phantom):
         cutters.close()
 
 
-def test_a_labelled_set_is_shared_out_by_caffe(tmp_path):
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_labelled_set_is_shared_out_by_caffe(dimensions, tmp_path):
     """HDF5Data shuffles alike on all ranks, and each takes every second image."""
     organs = [
         *(sys.executable, str(REPOSITORY / "scripts/make_organs.py")),
         *(str(tmp_path / "organs"), "--train", "6", "--validation", "2"),
-        *("--size", "32", "--labels", "4"),
+        *("--size", "16", "--labels", "4", "--dimensions", str(dimensions)),
     ]
     subprocess.run(organs, check=True, capture_output=True)
     words = ["--loss", "cross-entropy+dice", "--snapshot", 8]
@@ -293,6 +294,56 @@ def test_other_settings_on_a_rank_are_named(phantom, tmp_path):
     assert done.returncode == 2
     assert "rank 1 on" in done.stderr
     assert "another value of --lr than rank 0 (0.001 -> 0.01)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--mpi", "--nonsense"), "unrecognized arguments: --nonsense"),
+        ((), "add --mpi, and each takes its share"),
+    ],
+)
+def test_a_rank_with_a_wrong_command_ends_all(more, message, phantom, tmp_path):
+    """And does not leave them waiting in the start of MPI."""
+    run = tmp_path / "run"
+    other = small_training.command(phantom, run, *more)
+    begin = time.monotonic()
+    done = mpi.mpiexec(
+        1, [*small_training.command(phantom, run, "--mpi"), ":", "-n", "1", *other]
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert time.monotonic() - begin < 300
+    assert not ranks_of(run)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 1, 2, 3])
+def test_ctrl_c_at_the_start_leaves_nothing_running(seconds, phantom, tmp_path):
+    run = tmp_path / "run"
+    child = subprocess.Popen(
+        command(2, phantom, run, "--mpi-patience", 20, iterations=100_000),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(seconds)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=100)
+    assert child.returncode != 0
+    assert "Traceback" not in said
+    wait(lambda: not ranks_of(run), 20)
+
+
+def test_a_users_file_with_the_name_of_a_log_stays(phantom, tmp_path):
+    run = tmp_path / "run"
+    for ranks, more in ((2, ()), (1, ("--force",))):
+        done = train(ranks, phantom, run, *more, iterations=4)
+        assert done.returncode == 0, done.stderr
+        assert (run / "rank1.txt").exists() == (ranks == 2)
+    (run / "rank1.txt").write_text("my notes")
+    done = train(2, phantom, run, "--force", iterations=4)
+    assert done.returncode == 2
+    assert "rank1.txt" in done.stderr
+    assert (run / "rank1.txt").read_text() == "my notes"
 
 
 def test_a_rank_without_the_data_is_named(phantom, tmp_path):

@@ -77,9 +77,11 @@ def shapes_of(options: dict[str, Any]) -> list[tuple[int, int, int]]:
 
 def number_of(options: dict[str, Any], k: int) -> int:
     """Return the number of the k-th patch that a data layer needs, from 0."""
-    batch, place = divmod(k, options["batch_size"])
-    stride = options["stride"] or options["batch_size"]
-    return options["first_patch"] + batch * stride + place
+    # Several processes share each batch.
+    if stride := options.get("stride"):
+        batch, place = divmod(k, options["batch_size"])
+        k = batch * stride + place
+    return options["first_patch"] + k
 
 
 def arrays_of_patch(
@@ -208,7 +210,9 @@ def main() -> None:
     threading.Thread(target=_end_with_reader, daemon=True).start()
     try:
         with contextlib.suppress(BrokenPipeError):
-            _write(json.loads(sys.argv[1]), int(sys.argv[2]), sys.stdout.buffer)
+            options, *number = sys.argv[1:]
+            first = int(number[0]) if number else 0
+            _write(json.loads(options), first, sys.stdout.buffer)
     except UserError as error:
         print(f"UserError: {error}", file=sys.stderr, flush=True)
         os._exit(2)

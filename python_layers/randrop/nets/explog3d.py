@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from randrop.nets.blocks import BIAS_DECAYS_NOT, check, conv_bn_relu, output, score
-from randrop.nets.feeds import Feed, begin, with_feed
+from randrop.nets.feeds import Feed, VolumeFeed, begin, with_feed
 from randrop.nets.losses import Loss, loss_layers
 from randrop.pycaffe.build import import_caffe
 
@@ -89,7 +89,8 @@ def explog3d(
     net, head = begin(caffe, feed, shape)
     top = net.data
     if feed is not None and noise > 0:
-        drawn, top = _noisy(caffe, net, (feed.batch, *shape), noise)
+        images = feed.share if isinstance(feed, VolumeFeed) else feed.batch
+        drawn, top = _noisy(caffe, net, (images, feed.batch), shape, noise)
         head += drawn
     net.joined = _body(
         caffe, net, top, shape[1:], base_channels, convolutions, dropout, memory
@@ -103,17 +104,22 @@ def explog3d(
 
 
 def _noisy(
-    caffe: Any, net: Any, shape: Sequence[int], deviation: float
+    caffe: Any, net: Any, images: Sequence[int], shape: Sequence[int], deviation: float
 ) -> tuple[str, Any]:
-    """Return the layers that draw noise (none in validation), and the noisy data."""
+    """Return the layers that draw noise (none in validation), and the noisy data.
+
+    `images` are the numbers of them in training and in validation.
+    """
     text = ""
-    for phase, filler in (
-        (caffe.TRAIN, {"type": "gaussian", "std": deviation}),
-        (caffe.TEST, {"type": "constant", "value": 0}),
+    for phase, batch, filler in (
+        (caffe.TRAIN, images[0], {"type": "gaussian", "std": deviation}),
+        (caffe.TEST, images[1], {"type": "constant", "value": 0}),
     ):
         spec = caffe.NetSpec()
         spec.noise = caffe.layers.DummyData(
-            shape={"dim": list(shape)}, data_filler=filler, include={"phase": phase}
+            shape={"dim": [batch, *shape]},
+            data_filler=filler,
+            include={"phase": phase},
         )
         text += str(spec.to_proto())
     net.noise = caffe.layers.Input()

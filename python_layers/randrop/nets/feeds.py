@@ -66,11 +66,16 @@ class VolumeFeed:
     batch: int
     ranks: int = 1
 
+    @property
+    def share(self) -> int:
+        """Return the number of images in training."""
+        return self.batch // self.ranks
+
     def layer(self, caffe: Any, subset: str, phase: int) -> tuple[Any, Any]:
         """Return data and label of `subset`, for a NetSpec."""
         return caffe.layers.HDF5Data(
             source=self.lists[subset],
-            batch_size=self.batch // (self.ranks if phase == caffe.TRAIN else 1),
+            batch_size=self.share if phase == caffe.TRAIN else self.batch,
             shuffle=phase == caffe.TRAIN,
             include={"phase": phase},
             ntop=2,

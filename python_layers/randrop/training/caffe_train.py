@@ -36,7 +36,7 @@ _RESULTS = (
     *(validation.FILE, validation.BEST, "best.sha256"),
     *("averaged.caffemodel", "averaged.sha256", "averaged.json"),
 )
-_LOGS = ("log.txt", "kept.jsonl", "rank#.txt")
+_LOGS = ("log.txt", "kept.jsonl")
 _STREAMS = (*_LOGS, *snapshots.PATTERNS)
 
 _STOPPED = 130  # status of a rank whose training another rank has stopped
@@ -79,10 +79,13 @@ def write_run(
         streams = ownership.matching(run, _STREAMS)
         own = (path.relative_to(run).as_posix() for path in streams)
         ownership.adopt(run, (*names, *own))
-    ownership.claim(run, "train", names, streams=_STREAMS)
+    logs = [started.log_of(run, rank).name for rank in range(1, share.ranks)]
+    old_logs = ownership.matching(run, ("rank#.txt",))
+    old_logs = [path for path in old_logs if ownership.is_ours(path)]
+    ownership.claim(run, "train", names, streams=(*_STREAMS, *logs))
     old = [run / "final.caffemodel", run / "final.sha256"]
     if snapshot is None:
-        old = [*snapshots.files(run), *(run / name for name in _RESULTS)]
+        old = [*snapshots.files(run), *(run / name for name in _RESULTS), *old_logs]
     try:
         # Of an extended training, too: where it is, the training is complete. Its
         # weights are those of the snapshot.
@@ -166,12 +169,15 @@ def train(
     variables = started.variables(mpi[0].started if mpi else None, threads)
     first = iteration_of(snapshot) if snapshot else 0
     kept_open = () if lock is None else (lock,)
+    deaf = ("SIGTERM", "SIGUSR1", "SIGUSR2")
     if mpi:
         paths = {"snapshot": snapshot, "weights": weights}
         begin = {name: path and str(path.resolve()) for name, path in paths.items()}
         begin["iteration"] = first
         command = started.command(mpi[1] | {"start": begin})
         kept_open += started.handles()
+        # Until it can handle it.
+        deaf += ("SIGINT",)
     curves, sealer = Curves(), snapshots.Sealer(run)
     log_path = run / "log.txt"
     if snapshot and log_path.exists():
@@ -183,7 +189,7 @@ def train(
             log_path.open("a" if snapshot else "w", buffering=1) as stream,
             tqdm(total=iterations, initial=first, unit="it", dynamic_ncols=True) as bar,
             Validator(run, plan) as validator,
-            _started(command, variables, kept_open, validator.stop) as (
+            _started(command, variables, kept_open, deaf, validator.stop) as (
                 caffe,
                 interrupts,
             ),
@@ -261,7 +267,7 @@ def finish(run: Path, iterations: int) -> Path:
     write_bytes(final, snapshots.weights_of(state.with_suffix(".caffemodel")))
     snapshots.seal(final)
     # Not the snapshots: their own digests reveal a damaged one, and --resume skips it.
-    ownership.settle(run, _LOGS)
+    ownership.settle(run, (*_LOGS, "rank#.txt"))
     return final
 
 
@@ -310,6 +316,7 @@ def _started(
     command: Sequence[str],
     variables: dict[str, str],
     kept_open: Sequence[int],
+    deaf: Sequence[str],
     also: Callable[[], None],
 ) -> Iterator[tuple[subprocess.Popen, list[int]]]:
     """Start caffe, forward signals in the form it understands, and ensure it ends.
@@ -344,7 +351,7 @@ def _started(
     try:
         caffe = subprocess.Popen(
             # A cluster ends a job by SIGTERM to each process: this one gets its own.
-            processes.bound(command, ("SIGTERM", "SIGUSR1", "SIGUSR2")),
+            processes.bound(command, deaf),
             env=variables,
             pass_fds=kept_open,
             stdout=subprocess.DEVNULL,

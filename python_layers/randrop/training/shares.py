@@ -146,7 +146,12 @@ def _over_the_batch(loss: Loss, ignores: bool) -> str:
         )
     if given.get("batch"):
         return "batch=true adds up the overlap over the whole batch: omit it"
-    if loss.type == "SoftmaxTopKLoss" or given.get("selection") == "PERCENT":
+    if loss.type == "SoftmaxTopKLoss":
+        return (
+            "it chooses the hardest pixels of the whole batch: use one rank, or "
+            "another loss"
+        )
+    if given.get("selection") == "PERCENT":
         return (
             "k_percent chooses the hardest pixels of the whole batch: use top-k "
             "without a percentage (negatives_per_positive), or one rank"

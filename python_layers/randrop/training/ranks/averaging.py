@@ -14,6 +14,9 @@ import numpy as np
 from randrop.errors import UserError
 from randrop.training.shares import Rule
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""What stops a training."""
+
 CHECKED_EVERY = 100
 """Iterations between comparisons of the weights of all ranks."""
 
@@ -307,5 +310,7 @@ def signals(averaging: Averaging) -> None:
         came.append(time.monotonic())
         averaging.stop()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, handle)
+    # Whoever started this process blocked them: they could not be handled before.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)

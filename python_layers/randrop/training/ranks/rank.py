@@ -7,6 +7,7 @@ them cannot take part, all of them end before the first iteration.
 import hashlib
 import json
 import os
+import signal
 import socket
 import sys
 import tempfile
@@ -46,7 +47,7 @@ _SCREEN = os.dup(2)
 def main() -> None:
     """Train as one rank; the argument is the plan of this one as JSON."""
     plan = json.loads(sys.argv[1])
-    MPI = _mpi()
+    MPI = _mpi(plan.get("patience", 600.0))
     try:
         status = _main(plan, MPI.COMM_WORLD)
     except BaseException as error:
@@ -55,8 +56,14 @@ def main() -> None:
     sys.exit(status)
 
 
-def _mpi() -> Any:
-    """Return mpi4py.MPI, started, unless it does not belong to this mpiexec."""
+def _mpi(patience: float) -> Any:
+    """Return mpi4py.MPI, started, unless it does not belong to this mpiexec.
+
+    Parameters
+    ----------
+    patience : float
+        Seconds after which SIGALRM ends the process if another rank has not come.
+    """
     import mpi4py
 
     mpi4py.rc.initialize = False
@@ -74,7 +81,10 @@ def _mpi() -> Any:
             flush=True,
         )
         os._exit(2)
+    # It waits for all ranks and holds Python's lock, so only the system can end it.
+    signal.setitimer(signal.ITIMER_REAL, patience)
     MPI.Init_thread(MPI.THREAD_MULTIPLE)
+    signal.setitimer(signal.ITIMER_REAL, 0)
     return MPI
 
 

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -144,6 +145,9 @@ def become(started: Started, threads: int | None, plan: dict[str, Any]) -> None:
     """Become the process that speaks MPI, on any rank but the first."""
     for handle in handles():
         os.set_inheritable(handle, True)
+    # Until it can handle them: a rank that ended before MPI starts leaves the others
+    # waiting.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     words = command(plan)
     os.execve(words[0], words, variables(started, threads))
 
@@ -184,6 +188,30 @@ class Others:
             pass_fds=handles(),
             stderr=subprocess.DEVNULL,
         )
+
+
+def tell(error: SystemExit | UserError) -> None:
+    """Let the other ranks end where this one was started wrongly.
+
+    They would wait for it. The error is shown first, as mpiexec may then kill this one.
+
+    Raises
+    ------
+    SystemExit
+        If there are others.
+    """
+    place = by_mpiexec()
+    usage = isinstance(error, SystemExit)
+    if not place or place.ranks == 1 or (usage and not error.code):
+        return
+    if not usage:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    with contextlib.suppress(ImportError):
+        import mpi4py  # noqa: F401
+
+        why = "its options are wrong, as it says" if usage else str(error)
+        Others(place, 60).end(2, why)
+    raise SystemExit(2)
 
 
 @contextlib.contextmanager
