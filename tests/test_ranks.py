@@ -311,7 +311,7 @@ def test_a_rank_with_a_wrong_command_ends_all(more, message, phantom, tmp_path):
     done = mpi.mpiexec(
         1, [*small_training.command(phantom, run, "--mpi"), ":", "-n", "1", *other]
     )
-    assert done.returncode == 2
+    assert done.returncode != 0
     assert message in done.stderr
     assert time.monotonic() - begin < 300
     assert not ranks_of(run)
@@ -329,7 +329,8 @@ def test_ctrl_c_at_the_start_leaves_nothing_running(seconds, phantom, tmp_path):
     child.send_signal(signal.SIGINT)
     _, said = child.communicate(timeout=100)
     assert child.returncode != 0
-    assert "Traceback" not in said
+    # Before, Python is still reading what it imports.
+    assert seconds < 1 or "Traceback" not in said
     wait(lambda: not ranks_of(run), 20)
 
 

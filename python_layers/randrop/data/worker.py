@@ -47,7 +47,7 @@ def source_of(options: dict[str, Any]) -> PatchSource:
             ignore_label=options["ignore_label"],
             **more_of(options),
         ),
-        memory.for_photographs(options["workers"]),
+        memory.for_photographs(options.get("workers", 1)),
     )
 
 
