@@ -241,7 +241,7 @@ def main() -> None:
                 f"U-Net, {engine}",
                 lambda n, e=engine: step(path, n, e, options.iterations),
                 options,
-                1,
+                4,
             )
             figures = ratios(found["ms"])
             show(

@@ -124,7 +124,7 @@ def test_a_set_larger_than_the_memory(caffe, tmp_path):
         assert run["ended"] is None
         assert min(run["start_s"], run["patches_per_s"], run["own_MB"]) > 0
     for part in ("export", "read", "train"):
-        assert content["lmdb"][part]["own_MB"] > 10
+        assert content["lmdb"][part]["own_MB"] > 1
     assert content["lmdb"]["stored_MB"] > 0
 
 
