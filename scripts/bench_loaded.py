@@ -107,6 +107,11 @@ def step(path: Path, threads: int, engine: str, iterations: int) -> dict[str, fl
     if result.returncode or not found:
         last = "\n".join(result.stderr.strip().splitlines()[-3:])
         raise UserError(f"caffe time failed: {last}")
+    if float(found[1]) <= 0:
+        raise UserError(
+            "a step takes less than 'caffe time' shows: give a larger --side, --base "
+            "or --batch"
+        )
     return {"ms": float(found[1])}
 
 
@@ -241,7 +246,7 @@ def main() -> None:
                 f"U-Net, {engine}",
                 lambda n, e=engine: step(path, n, e, options.iterations),
                 options,
-                4,
+                1,
             )
             figures = ratios(found["ms"])
             show(

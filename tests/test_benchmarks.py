@@ -83,8 +83,8 @@ def test_beside_other_programs(caffe, tmp_path):
     out = tmp_path / "loaded.json"
     result = bench(
         *("loaded", "--losses", "top-k", "exp-log", "--shape", "1", "2", "40", "40"),
-        *("--rounds", "1", "--repeats", "2", "--iterations", "1", "--base", "2"),
-        *("--batch", "1", "--side", "32", "--loops", "1", "--out", str(out)),
+        *("--rounds", "1", "--repeats", "2", "--iterations", "1", "--base", "8"),
+        *("--batch", "2", "--side", "96", "--loops", "1", "--out", str(out)),
     )
     assert result.returncode == 0, result.stderr
     content = json.loads(out.read_text())
