@@ -152,7 +152,8 @@ def test_a_network_of_caffes_own_is_the_same(caffe, name):
     differing = [key for key in caffes if off(ours[key], caffes[key]) > 1e-4]
     if not differing:
         return
-    shaken = [results("CAFFE", shake) for shake in (1, 2)]
+    # Two runs may both miss the ReLU whose flip matters most.
+    shaken = [results("CAFFE", shake) for shake in range(1, 6)]
     spread = {"data": 0.0, "diff": 0.0}
     for key, values in caffes.items():
         what = key[-4:]
