@@ -115,7 +115,7 @@ def _submit(
     words = sys.argv[1:] if arguments is None else arguments
     words = (*words, "--executor", "local", "--slurm")
     given = ("evaluate", words, out)
-    job = work.Work("the evaluation", out, shares.run, given, shares.progress)
+    job = work.Work("the evaluation", out, work.run_script, given, shares.progress)
     with processes.Children() as children:
         shares.run_all([job], cluster.executor(options, settings, out, children))
     said = (out / "evaluate.out").read_text(errors="replace")

@@ -45,6 +45,11 @@ def train(ranks, data, run, *more, **options):
     return mpi.mpiexec(ranks, words)
 
 
+def beside(first, other):
+    """Run two commands as ranks 0 and 1."""
+    return mpi.mpiexec(1, [*first, ":", "-n", "1", *other])
+
+
 def ranks_of(run):
     """Return the processes of all ranks of a run."""
     found = subprocess.run(
@@ -162,9 +167,7 @@ def test_a_rank_with_its_own_disk_takes_part(phantom, tmp_path, caffe):
         other = small_training.command(
             tmp_path / "copy", tmp_path / "elsewhere", *words
         )
-        done = mpi.mpiexec(
-            1, [*small_training.command(phantom, run, *words), ":", "-n", "1", *other]
-        )
+        done = beside(small_training.command(phantom, run, *words), other)
         assert done.returncode == 0, done.stderr
         found = (run / "final.caffemodel").read_bytes()
         for path in (*run.glob("final.*"), *run.glob("snapshots/net_iter_12.*")):
@@ -284,13 +287,7 @@ def test_a_second_training_in_the_folder_is_refused(running, phantom):
 def test_other_settings_on_a_rank_are_named(phantom, tmp_path):
     run = tmp_path / "run"
     other = small_training.command(phantom, run, "--mpi", "--lr", "0.01")
-    done = subprocess.run(
-        [*command(1, phantom, run), ":", "-n", "1", *other],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = beside(small_training.command(phantom, run, "--mpi"), other)
     assert done.returncode == 2
     assert "rank 1 on" in done.stderr
     assert "another value of --lr than rank 0 (0.001 -> 0.01)" in done.stderr
@@ -308,9 +305,7 @@ def test_a_rank_with_a_wrong_command_ends_all(more, message, phantom, tmp_path):
     run = tmp_path / "run"
     other = small_training.command(phantom, run, *more)
     begin = time.monotonic()
-    done = mpi.mpiexec(
-        1, [*small_training.command(phantom, run, "--mpi"), ":", "-n", "1", *other]
-    )
+    done = beside(small_training.command(phantom, run, "--mpi"), other)
     assert done.returncode != 0
     assert message in done.stderr
     assert time.monotonic() - begin < 300
@@ -329,8 +324,8 @@ def test_ctrl_c_at_the_start_leaves_nothing_running(seconds, phantom, tmp_path):
     child.send_signal(signal.SIGINT)
     _, said = child.communicate(timeout=100)
     assert child.returncode != 0
-    # Before, Python is still reading what it imports.
-    assert seconds < 1 or "Traceback" not in said
+    # Before it says this, Python may still be reading what it imports.
+    assert "Training in" not in said or "Traceback" not in said
     wait(lambda: not ranks_of(run), 20)
 
 
@@ -350,13 +345,7 @@ def test_a_users_file_with_the_name_of_a_log_stays(phantom, tmp_path):
 def test_a_rank_without_the_data_is_named(phantom, tmp_path):
     run = tmp_path / "run"
     other = small_training.command(tmp_path / "nothing", run, "--mpi")
-    done = subprocess.run(
-        [*command(1, phantom, run), ":", "-n", "1", *other],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = beside(small_training.command(phantom, run, "--mpi"), other)
     assert done.returncode == 2
     assert "rank 1 on" in done.stderr
     assert "nothing" in done.stderr

@@ -2,18 +2,14 @@
 
 import argparse
 import contextlib
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from randrop.cluster import queue
-from randrop.cluster.work import Executor, Work
+from randrop.cluster.work import Executor, Work, run_script
 from randrop.errors import UserError
 from randrop.files import ownership
-from randrop.pycaffe import processes
-from randrop.pycaffe.build import REPOSITORY
 
 SUFFIX = "shares"
 DEFAULT = 8
@@ -77,32 +73,9 @@ def works(
     for k, folder in enumerate(folders, 1):
         own = [*command, "--share", f"{k}/{len(folders)}", *words]
         found.append(
-            Work(f"share {k}", folder, run, (name, tuple(own), folder), progress)
+            Work(f"share {k}", folder, run_script, (name, tuple(own), folder), progress)
         )
     return found
-
-
-def run(
-    name: str, words: Sequence[str], folder: Path, children: processes.Children
-) -> None:
-    """Run a script for a share, with its output in `folder/<name>.out`.
-
-    Raises
-    ------
-    UserError
-        If it fails: its last line, and the file.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / f"{name}.out"
-    with log.open("w") as stream:
-        status = children.run(
-            [sys.executable, str(REPOSITORY / f"scripts/{name}.py"), *words],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
-    if status:
-        last = (log.read_text(errors="replace").strip() or "?").splitlines()[-1]
-        raise UserError(f"{name}.py ended with {status}: {last} ({log})")
 
 
 def progress(name: str, _words: Sequence[str], folder: Path) -> list[Any]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -12,6 +13,9 @@ from tqdm import tqdm
 
 from randrop.errors import UserError
 from randrop.pycaffe import processes
+from randrop.pycaffe.build import REPOSITORY
+
+SCRIPTS = REPOSITORY / "scripts"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,3 +95,26 @@ def here(at_once: int, children: processes.Children) -> Executor:
 def say_failed(work: Work, error: object) -> None:
     """Show why a piece of work failed, above the progress bar."""
     tqdm.write(f"error: {work.name}: {error}", file=sys.stderr)
+
+
+def run_script(
+    name: str, words: Sequence[str], folder: Path, children: processes.Children
+) -> None:
+    """Run a script, with its output in `folder/<name>.out`.
+
+    Raises
+    ------
+    UserError
+        If it fails: its last line, and the file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{name}.out"
+    with log.open("w") as stream:
+        status = children.run(
+            [sys.executable, str(SCRIPTS / f"{name}.py"), *words],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+    if status:
+        last = (log.read_text(errors="replace").strip() or "?").splitlines()[-1]
+        raise UserError(f"{name}.py ended with {status}: {last} ({log})")

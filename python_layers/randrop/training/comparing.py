@@ -188,7 +188,7 @@ def costs(plan: Plan, runs: list[dict[str, Any]]) -> dict[str, Any]:
         folder = folder_of(plan.out, run["loss"], run["seed"])
         result = processes.run(
             [
-                *(sys.executable, str(running.SCRIPTS / "time_layers.py")),
+                *(sys.executable, str(work.SCRIPTS / "time_layers.py")),
                 *("--run", str(folder / "run"), "--out", str(folder / "layers.json")),
             ],
             capture_output=True,

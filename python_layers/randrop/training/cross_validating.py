@@ -232,7 +232,7 @@ def pool(
             *("--overlays", "telling", "--out", out),
         ]
         text = [str(a) for a in arguments]
-        running.run_script("evaluate", text, plan.out, children)
+        work.run_script("evaluate", text, plan.out, children)
     return read_metrics(last)
 
 

@@ -268,7 +268,7 @@ def _predict(
 ) -> None:
     given = ["--run", str(folder / "run"), "--data", str(place.data)]
     given += ["--split", str(split_path(place, run.fold))]
-    running.run_script("predict", [*given, *words], folder, children)
+    work.run_script("predict", [*given, *words], folder, children)
 
 
 @functools.cache

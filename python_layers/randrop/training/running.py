@@ -1,8 +1,6 @@
 """Many trainings with their evaluations: each a folder, several at a time."""
 
 import dataclasses
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +14,8 @@ from randrop.files.documents import Prediction, read_metrics
 from randrop.files.schema import NotNegative
 from randrop.prediction.maps import path_of
 from randrop.pycaffe import processes
-from randrop.pycaffe.build import REPOSITORY
 from randrop.training import snapshots
 
-SCRIPTS = REPOSITORY / "scripts"
 ANEW = "remove it, and run the same command again to rebuild it"
 
 Steps = dict[str, list[str]]
@@ -128,7 +124,7 @@ def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
         # Decided here, not with the plan: a queue begins a job late, and again.
         if step == "train" and _is_unfinished(job.folder / "run"):
             arguments = [*arguments, "--resume"]
-        run_script(step, arguments, job.folder, children)
+        work.run_script(step, arguments, job.folder, children)
     metrics = read_metrics(job.folder / "evaluation" / "metrics.json")
     seconds_path = job.folder / "seconds.json"
     seconds = time.monotonic() - began
@@ -161,28 +157,6 @@ def check_training(words: Sequence[str], own: Sequence[str]) -> None:
                 f"{name} after -- is not possible, because every training gets its own "
                 "from this script: omit it, or give it before -- if the script has it"
             )
-
-
-def run_script(
-    name: str, arguments: Sequence[str], folder: Path, children: processes.Children
-) -> None:
-    """Run a script, with its output in `folder/<name>.out`.
-
-    Raises
-    ------
-    UserError
-        If it fails: its last line, and the file.
-    """
-    log = folder / f"{name}.out"
-    with log.open("w") as stream:
-        status = children.run(
-            [sys.executable, str(SCRIPTS / f"{name}.py"), *arguments],
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-        )
-    if status:
-        last = (log.read_text(errors="replace").strip() or "?").splitlines()[-1]
-        raise UserError(f"{name}.py ended with {status}: {last} ({log})")
 
 
 def is_done(job: Job) -> bool:

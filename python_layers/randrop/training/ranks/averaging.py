@@ -150,8 +150,7 @@ class Averaging:
             elif gradients:
                 self._gradients += list(blobs)
         blobs = self._gradients + self._statistics
-        self._sizes = [blob.count for blob in blobs]
-        self._buffer = np.zeros(sum(self._sizes) + 1, np.float32)
+        self._buffer = np.zeros(sum(blob.count for blob in blobs) + 1, np.float32)
         self.size = self._buffer.nbytes
         self.spent = Spent()
         self._asked = self._decided = self._within = False
