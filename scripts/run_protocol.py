@@ -39,6 +39,9 @@ EXAMPLES = """\
   scripts/prepare.py idrid "A. Segmentation" build/idrid-1170 --width 1170
   scripts/run_protocol.py results/lesion_protocol.json --data build/idrid-1170 \\
       --out build/protocol --records results/lesion_runs --minutes 60
+  scripts/run_protocol.py results/lesion_protocol.json --data build/idrid-1170 \\
+      --out build/protocol-2 --records results/lesion_runs --arms top-k bin
+      two losses alone, for example on another machine
   scripts/run_protocol.py results/lesion_protocol.json --records results/lesion_runs \\
       --summary results/lesion_losses.json
       the tables from the records alone
@@ -58,6 +61,13 @@ def main(arguments: list[str] | None = None) -> int:
         type=cli.above_zero,
         help="begin no training after this time; default: run all",
     )
+    add(
+        "--arms",
+        nargs="+",
+        default=[],
+        metavar="LOSS",
+        help="train these losses of the protocol alone; default: all",
+    )
     cluster.add_arguments(parser, "with Slurm, so many trainings at once", "all")
     add("--summary", type=Path, help="write NAME.json, NAME.md and NAME.png")
     options = parser.parse_args(arguments)
@@ -68,7 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
         raise UserError("nothing to do: give --data and --out, or --summary")
     _check_folders(options)
     settings = _executor(options)
-    place = protocol.Place(wanted, options.data, options.out, options.records)
+    place = protocol.Place(
+        wanted, options.data, options.out, options.records, _arms(options, wanted)
+    )
     failed = []
     if options.data:
         if not options.data.is_dir():
@@ -90,6 +102,20 @@ def main(arguments: list[str] | None = None) -> int:
         ownership.check(*beside[1:])
         print(protocol_tables.write(options.summary, protocol.summary(place)))
     return 1 if failed else 0
+
+
+def _arms(options: argparse.Namespace, wanted: protocol.Protocol) -> list[str]:
+    """Check which losses to train."""
+    if options.arms and not options.data:
+        raise UserError("--arms is for trainings: give --data and --out")
+    known = [arm.called for arm in wanted.arms]
+    for name in options.arms:
+        if name not in known:
+            raise UserError(
+                f"--arms {name} is not in {options.protocol}, which has: "
+                + ", ".join(known)
+            )
+    return options.arms
 
 
 def _executor(options: argparse.Namespace) -> queue.Settings | None:

@@ -5,7 +5,7 @@ record is not repeated, so that the work can be spread over days and machines.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,12 +49,15 @@ class Place:
         summary needs neither.
     records : Path
         Folder of the records.
+    only : sequence of str
+        The arms to train; none stands for all. A summary is of all.
     """
 
     protocol: Protocol
     data: Path | None
     out: Path | None
     records: Path
+    only: Sequence[str] = ()
 
 
 def read(path: Path) -> Protocol:
@@ -209,6 +212,8 @@ def open_runs(place: Place) -> Iterator[Run]:
     The next one is decided when it is asked for: it can depend on the last.
     """
     for arm in place.protocol.arms:
+        if place.only and arm.called not in place.only:
+            continue
         for rate in place.protocol.learning_rates:
             run = Run(arm.called, rate, 1)
             if record_of(place, run) is None:

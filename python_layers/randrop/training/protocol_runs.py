@@ -1,5 +1,6 @@
 """Performing the trainings of a protocol."""
 
+import dataclasses
 import functools
 import hashlib
 import logging
@@ -163,7 +164,7 @@ def begin(place: Place) -> None:
     """
     splits = splits_of(place)
     _check_records(place)
-    for _ in open_runs(place):
+    for _ in open_runs(dataclasses.replace(place, only=())):
         # Reads every record that counts.
         pass
     for k, parts in enumerate(splits, 1):
