@@ -60,7 +60,7 @@ def test_mpiexec_without_mpi4py_is_named():
         [sys.executable, "-c", code, str(REPOSITORY / "python_layers"), "all"],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMPI_COMM_WORLD_SIZE": "2"},
+        env={**os.environ, "PMI_RANK": "0", "PMI_SIZE": "2"},
         check=False,
     )
     assert child.returncode == 1

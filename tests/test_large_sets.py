@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from randrop import mpiexec
 from randrop.benchmarks import watched
 from randrop.data import memory, phantom, read_dataset, stored
 from randrop.data.arrays import arrays_of, write_arrays
@@ -156,10 +157,11 @@ def test_workers_share_what_there_is(monkeypatch):
     monkeypatch.setattr(memory, "total", lambda: 8 * 10**9)
     assert memory.for_photographs(0) == memory.for_photographs(1) == 4 * 10**9
     assert memory.for_photographs(4) == 10**9
-    for name in ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"):
-        monkeypatch.setenv(name, "2")
-        assert memory.for_photographs(4) == 5 * 10**8
-        monkeypatch.setenv(name, "")
+    for rank, ranks, local, _ in mpiexec.NAMES[:2]:
+        with monkeypatch.context() as patch:
+            for name, value in ((rank, "0"), (ranks, "4"), (local, "2")):
+                patch.setenv(name, value)
+            assert memory.for_photographs(4) == 5 * 10**8
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ import rank_equality
 import small_training
 from conftest import REPOSITORY
 
+from randrop import mpiexec
 from randrop.data.worker import Workers, number_of
 from randrop.errors import UserError
-from randrop.training.ranks import averaging, started
+from randrop.training.ranks import averaging
 from randrop.training.snapshots import states
 
 MPIEXEC = mpi.program() or ""
@@ -392,6 +393,13 @@ def test_a_finished_training_ends_all_ranks(phantom, tmp_path):
     assert "is already trained" in done.stderr
 
 
+SRUN = {
+    "SLURM_PROCID": "3",
+    "SLURM_NTASKS": "9",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x4),1",
+}
+
+
 @pytest.mark.parametrize(
     ("variables", "place"),
     [
@@ -400,15 +408,19 @@ def test_a_finished_training_ends_all_ranks(phantom, tmp_path):
         ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "2"}, (0, 2, None)),
         ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, None),
         ({"SLURM_PROCID": "3", "SLURM_NTASKS": "8"}, (3, 8, None)),
+        (SRUN | {"SLURM_NODEID": "1"}, (3, 9, 2)),
+        (SRUN | {"SLURM_NODEID": "4"}, (3, 9, 1)),
+        (SRUN | {"SLURM_NODEID": "5"}, (3, 9, None)),
+        (SRUN | {"PMI_RANK": "4", "PMI_SIZE": "9", "SLURM_NODEID": "4"}, (4, 9, 1)),
     ],
 )
 def test_who_started_this(variables, place, monkeypatch):
-    for names in started._NAMES:
-        for name in filter(None, names):
+    for names in mpiexec.NAMES:
+        for name in filter(None, (*names, "SLURM_NODEID")):
             monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    found = started.by_mpiexec()
+    found = mpiexec.started()
     assert (found and (found.rank, found.ranks, found.local)) == place
 
 

@@ -3,7 +3,6 @@
 import contextlib
 import math
 import mmap
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
@@ -11,12 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from randrop import mpiexec
+
 _SHARE = 0.5
 """Of the memory, for decoded photographs of all workers; the network needs the rest."""
-
-
-_RANKS = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
-"""Where Open MPI and MPICH tell how many ranks are on this machine."""
 
 
 class Kept:
@@ -70,8 +67,9 @@ def for_photographs(workers: int = 1) -> int:
 
     Other ranks of an MPI program on this machine have workers of their own.
     """
-    ranks = [int(os.environ[n]) for n in _RANKS if os.environ.get(n, "").isdecimal()]
-    return int(_SHARE * total()) // max(1, workers) // max([1, *ranks])
+    place = mpiexec.started()
+    ranks = (place and place.local) or 1
+    return int(_SHARE * total()) // max(1, workers) // max(1, ranks)
 
 
 def total() -> int:

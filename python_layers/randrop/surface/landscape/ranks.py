@@ -2,10 +2,10 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from randrop import mpiexec
 from randrop.errors import UserError
 from randrop.surface.landscape.points import Result
 
@@ -26,21 +26,17 @@ class Ranks:
 
     def __init__(self) -> None:
         self.number, self.size, self._comm = 0, 1, None
-        names = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK", "MPI_LOCALNRANKS")
-        if not any(name in os.environ for name in names):
+        place = mpiexec.started()
+        if place is None:
             return
         try:
             from mpi4py import MPI
         except ImportError as error:
-            if (
-                os.environ.get("OMPI_COMM_WORLD_SIZE", os.environ.get("PMI_SIZE"))
-                == "1"
-            ):
+            if place.ranks == 1:
                 return
             raise UserError(
-                f"mpiexec needs mpi4py, which cannot be imported ({error}): install it "
-                "into build/venv ('build/venv/bin/pip install mpi4py'), or start this "
-                "without mpiexec"
+                f"mpiexec needs mpi4py, which cannot be imported ({error}): "
+                f"{mpiexec.INSTALL}, or start this without mpiexec"
             ) from error
         self._mpi, self._comm = MPI, MPI.COMM_WORLD
         self.number, self.size = self._comm.rank, self._comm.size

@@ -258,7 +258,7 @@ def _choose_device(caffe: Any, settings: dict[str, Any]) -> None:
     if not settings["gpu"]:
         caffe.set_mode_cpu()
         return
-    from randrop.training.ranks.started import local_rank
+    from randrop.mpiexec import local_rank
 
     caffe.set_device(local_rank())
     caffe.set_mode_gpu()

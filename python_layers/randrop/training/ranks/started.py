@@ -1,4 +1,4 @@
-"""What mpiexec has started: this process's number among the ranks, and its children.
+"""A training that mpiexec has started: its ranks, and the children that speak MPI.
 
 The process that mpiexec starts is train.py. The one that speaks MPI is its child, in
 the place of `caffe train`: so the first rank shows, checks and validates as a training
@@ -6,70 +6,20 @@ without MPI does. On the other ranks, train.py becomes that child.
 """
 
 import contextlib
-import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from randrop import mpiexec
 from randrop.errors import UserError
+from randrop.mpiexec import Started
 from randrop.pycaffe import processes
 from randrop.pycaffe.build import environment
-
-# Of Open MPI, of MPICH, Intel MPI and MVAPICH (Hydra), and of Slurm's srun: rank,
-# number of ranks, and how many of them are on this machine.
-_NAMES = (
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"),
-    ("PMI_RANK", "PMI_SIZE", "MPI_LOCALNRANKS"),
-    ("SLURM_PROCID", "SLURM_NTASKS", ""),
-)
-
-INSTALL = (
-    "install it into build/venv ('build/venv/bin/pip install mpi4py mpich'; on a "
-    "cluster mpi4py alone, which then uses the cluster's MPI)"
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Started:
-    """The place of this process.
-
-    Attributes
-    ----------
-    rank, ranks : int
-        As the environment tells them.
-    local : int or None
-        Ranks on this machine, if it tells.
-    """
-
-    rank: int
-    ranks: int
-    local: int | None = None
-
-    @property
-    def name(self) -> str:
-        """Rank and machine, for messages."""
-        return f"rank {self.rank} on {socket.gethostname()}"
-
-
-def by_mpiexec() -> Started | None:
-    """Return the place of this process, or None if no mpiexec started it."""
-    for rank, ranks, local in _NAMES:
-        try:
-            found = Started(int(os.environ[rank]), int(os.environ[ranks]))
-        except (KeyError, ValueError):
-            continue
-        # Every step of a Slurm job has these, with or without MPI.
-        if rank == "SLURM_PROCID" and found.ranks == 1:
-            continue
-        here = os.environ.get(local, "")
-        return dataclasses.replace(found, local=int(here) if here.isdigit() else None)
-    return None
 
 
 def check(wanted: bool) -> Started | None:
@@ -86,7 +36,7 @@ def check(wanted: bool) -> Started | None:
         If it was, and no mpiexec started this process or mpi4py is missing; or if it
         was not, and there are several.
     """
-    started = by_mpiexec()
+    started = mpiexec.started()
     if not wanted:
         if started and started.ranks > 1 and "SLURM_PROCID" not in os.environ:
             raise UserError(
@@ -102,7 +52,7 @@ def check(wanted: bool) -> Started | None:
     try:
         import mpi4py  # noqa: F401
     except ImportError as error:
-        raise UserError(f"--mpi needs mpi4py ({error}): {INSTALL}") from error
+        raise UserError(f"--mpi needs mpi4py ({error}): {mpiexec.INSTALL}") from error
     return started
 
 
@@ -132,13 +82,6 @@ def handles() -> tuple[int, ...]:
         return (int(os.environ["PMI_FD"]),)
     except (KeyError, ValueError):
         return ()
-
-
-def local_rank() -> int:
-    """Return the number of this rank on its machine, from 0."""
-    names = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
-    found = next((os.environ[name] for name in names if name in os.environ), "0")
-    return int(found)
 
 
 def become(started: Started, threads: int | None, plan: dict[str, Any]) -> None:
@@ -200,7 +143,7 @@ def tell(error: SystemExit | UserError) -> None:
     SystemExit
         If there are others.
     """
-    place = by_mpiexec()
+    place = mpiexec.started()
     usage = isinstance(error, SystemExit)
     if not place or place.ranks == 1 or (usage and not error.code):
         return
