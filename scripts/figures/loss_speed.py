@@ -164,11 +164,21 @@ def loaded_notes(content: Mapping[str, Any]) -> str:
             f"processors, shape {shape}.",
             f"Losses of ours for which two threads are slower than one there: "
             f"{listed(slow)}.",
+            "The loops make the losses take "
+            f"{span([_slowdown(c['ns_per_pixel'], '1') for c in ours], 2)} times as "
+            "long on one thread, "
+            f"{span([_slowdown(c['ns_per_pixel'], '2') for c in ours], 2)} times on "
+            f"two; the step {_slowdown(step, '1'):.2f} and "
+            f"{_slowdown(step, '2'):.2f} times.",
             "A training step of ours with two threads takes "
             f"{step['quiet_ratio_2_to_1']:.2f} of the time of one thread on a quiet "
             f"machine, {step['loaded_ratio_2_to_1']:.2f} beside the loops.",
         ]
     )
+
+
+def _slowdown(times: Mapping[str, Any], threads: str) -> float:
+    return times["loaded"][threads] / times["quiet"][threads]
 
 
 def loaded_brief(content: Mapping[str, Any]) -> str:
