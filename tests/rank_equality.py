@@ -42,7 +42,8 @@ LOSSES = (
     *("weighted-cross-entropy:label_frequency=0.98/0.01/0.01", "cross-entropy+dice"),
 )
 RANKS = (1, 2, 4)
-NET = "--patch 32 --batch 4 --base-channels 4 --depth 3 --threads 1 --workers 1"
+NET = "--batch 4 --base-channels 4 --depth 3 --threads 1"
+PATCHES = "--patch 32 --workers 1"
 
 
 def trained(data, run, loss, ranks, iterations=50, more=()):
@@ -54,7 +55,12 @@ def trained(data, run, loss, ranks, iterations=50, more=()):
         If the loss is refused.
     """
     words = small_training.command(data, run, iterations=iterations)[2:]
-    words += [*NET.split(), "--loss", loss, "--snapshot", str(iterations), *more]
+    labelled = not (data / "images").is_dir()
+    if labelled:
+        at = words.index("--patch")
+        del words[at : at + 2]
+    words += [*NET.split(), *([] if labelled else PATCHES.split()), "--loss", loss]
+    words += ["--snapshot", str(iterations), *more]
     if loss.startswith("random-drop"):
         words.append("--watch-mask")
     settings = ranked(settings_of(train.arguments(words)), ranks)

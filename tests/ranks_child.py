@@ -1,9 +1,9 @@
-"""One rank of a training whose network has no BatchNorm; for rank_equality.py.
+"""One rank of a training without BatchNorm, noise and dropout; for rank_equality.py.
 
-The statistics of BatchNorm are those of a rank's share, so with it the weights depend
-on the number of ranks. Here it is removed from the networks that train.py writes;
-everything else is what a rank of train.py runs. Each rank adds its masks to what the
-first one writes into weights.npz.
+The statistics of BatchNorm are those of a rank's share, and noise and dropout are drawn
+alike for each share, so with them the weights depend on the number of ranks. Here they
+are removed from the networks that train.py writes; everything else is what a rank of
+train.py runs. Each rank adds its masks to what the first one writes into weights.npz.
 """
 
 import json
@@ -23,10 +23,16 @@ _LAYER = re.compile(r"^layer \{\n(?:^  .*\n)*^\}\n", re.MULTILINE)
 
 
 def bare(text):
-    """Return a network without BatchNorm; a Scale after it stays."""
-    return _LAYER.sub(
-        lambda match: "" if 'type: "BatchNorm"' in match[0] else match[0], text
-    )
+    """Return a network without what makes ranks differ; a Scale stays."""
+    return _LAYER.sub(lambda match: _bare_layer(match[0]), text)
+
+
+def _bare_layer(text):
+    if 'type: "BatchNorm"' in text:
+        return ""
+    if 'type: "DummyData"' in text:
+        text = text.replace('type: "gaussian"', 'type: "constant"')
+    return re.sub("dropout_ratio: .*", "dropout_ratio: 0", text)
 
 
 def _texts(run, settings, *more, _made=prototxts.texts):
