@@ -8,12 +8,12 @@ ARG SLIM=debian:12-slim
 FROM ${SYSTEM} AS build
 COPY . /src
 WORKDIR /src
-SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
-RUN . scripts/need_python.sh \
-    && python3 scripts/build_caffe.py --no-tests \
-    && build/venv/bin/python scripts/bundle.py --out /randrop.tar.gz \
-    && mkdir /randrop && tar -xf /randrop.tar.gz -C /randrop --strip-components=1 \
-    && rm /randrop.tar.gz
+# By name: images of the OCI format, as buildah makes them, ignore SHELL.
+RUN bash -euc '. scripts/need_python.sh; \
+    python3 scripts/build_caffe.py --no-tests; \
+    build/venv/bin/python scripts/bundle.py --out /randrop.tar.gz; \
+    mkdir /randrop; tar -xf /randrop.tar.gz -C /randrop --strip-components=1; \
+    rm /randrop.tar.gz'
 
 FROM ${SLIM}
 COPY --from=build /randrop /opt/randrop

@@ -37,6 +37,14 @@ def test_what_it_runs_exists_and_understands_its_options():
                 assert option in shown
 
 
+def test_its_shell_is_named_where_it_is_used():
+    """Buildah's images ignore SHELL: the command would fail under sh."""
+    assert "SHELL" not in re.findall(r"^[A-Z]+", TEXT, re.MULTILINE)
+    assert len(re.findall(r"^RUN ", TEXT, re.MULTILINE)) == len(
+        re.findall(r"^RUN bash -euc '", TEXT, re.MULTILINE)
+    )
+
+
 def test_what_docker_does_not_send_is_not_needed():
     ignored = (REPOSITORY / ".dockerignore").read_text().split()
     assert {"build", ".git"} <= set(ignored)
