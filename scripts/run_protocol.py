@@ -3,6 +3,7 @@
 WANTED: str = "Python 3.10 or newer"
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import _start  # noqa: F401
@@ -45,6 +46,9 @@ EXAMPLES = """\
   scripts/run_protocol.py results/lesion_protocol.json --records results/lesion_runs \\
       --summary results/lesion_losses.json
       the tables from the records alone
+  scripts/run_protocol.py results/lesion_protocol.json --records results/lesion_runs \\
+      --summary results/lesion_why.json --reference random-drop:LOG --arms bin top-k
+      two losses, compared with random drop
 """
 
 
@@ -66,10 +70,15 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="+",
         default=[],
         metavar="LOSS",
-        help="train these losses of the protocol alone; default: all",
+        help="train or summarise these losses of the protocol alone; default: all",
     )
     cluster.add_arguments(parser, "with Slurm, so many trainings at once", "all")
     add("--summary", type=Path, help="write NAME.json, NAME.md and NAME.png")
+    add(
+        "--reference",
+        metavar="LOSS",
+        help="in the summary, compare with this loss; default: the protocol's",
+    )
     options = parser.parse_args(arguments)
     wanted = protocol.read(options.protocol)
     if bool(options.data) != bool(options.out):
@@ -81,6 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
     place = protocol.Place(
         wanted, options.data, options.out, options.records, _arms(options, wanted)
     )
+    summarised = _summarised(options, place)
     failed = []
     if options.data:
         if not options.data.is_dir():
@@ -100,22 +110,33 @@ def main(arguments: list[str] | None = None) -> int:
         beside = [options.summary.with_suffix(end) for end in (".json", ".md", ".png")]
         ownership.check_kind(beside[0], ".json", protocol.GENERATOR)
         ownership.check(*beside[1:])
-        print(protocol_tables.write(options.summary, protocol.summary(place)))
+        print(protocol_tables.write(options.summary, protocol.summary(summarised)))
     return 1 if failed else 0
 
 
 def _arms(options: argparse.Namespace, wanted: protocol.Protocol) -> list[str]:
-    """Check which losses to train."""
-    if options.arms and not options.data:
-        raise UserError("--arms is for trainings: give --data and --out")
+    """Check which losses to train or summarise, and with which to compare."""
+    if options.reference and not options.summary:
+        raise UserError("--reference is for the summary: give --summary")
     known = [arm.called for arm in wanted.arms]
-    for name in options.arms:
+    given = [("--arms", name) for name in options.arms]
+    if options.reference:
+        given.append(("--reference", options.reference))
+    for option, name in given:
         if name not in known:
             raise UserError(
-                f"--arms {name} is not in {options.protocol}, which has: "
+                f"{option} {name} is not in {options.protocol}, which has: "
                 + ", ".join(known)
             )
     return options.arms
+
+
+def _summarised(options: argparse.Namespace, place: protocol.Place) -> protocol.Place:
+    """Return what the summary is of: always with its reference."""
+    reference = options.reference or place.protocol.reference
+    wanted = place.protocol.model_copy(update={"reference": reference})
+    only = {*place.only, reference} if place.only else ()
+    return dataclasses.replace(place, protocol=wanted, only=tuple(only))
 
 
 def _executor(options: argparse.Namespace) -> queue.Settings | None:

@@ -264,6 +264,16 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     assert cell["common"] == 1
     assert len(content["losses"]["cross-entropy"]["HE"]["folds"]) == 2
     assert "| `drop more` |" in summary.with_suffix(".md").read_text()
+    other = tmp_path / "other.json"
+    words = ("run_protocol", written, "--records", records, "--summary", other)
+    words += ("--reference", "drop more")
+    every_script.done(every_script.start(*words, "--arms", "cross-entropy"))
+    turned = json.loads(other.read_text())["losses"]
+    assert set(turned) == {"cross-entropy", "drop more"}
+    assert turned["cross-entropy"]["MA"]["difference"] == -cell["difference"]
+    assert "difference" not in turned["drop more"]["MA"]
+    unknown = every_script.start(*words[:-1], "dice")
+    assert "--reference dice is not in" in unknown.stderr
     assert summary.with_suffix(".png").stat().st_size > 1000
 
 

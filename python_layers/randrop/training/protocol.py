@@ -50,7 +50,7 @@ class Place:
     records : Path
         Folder of the records.
     only : sequence of str
-        The arms to train; none stands for all. A summary is of all.
+        The arms to train or summarise; none stands for all.
     """
 
     protocol: Protocol
@@ -58,6 +58,11 @@ class Place:
     out: Path | None
     records: Path
     only: Sequence[str] = ()
+
+    @property
+    def arms(self) -> list[Arm]:
+        """Those to train or summarise, in the protocol's order."""
+        return [a for a in self.protocol.arms if not self.only or a.called in self.only]
 
 
 def read(path: Path) -> Protocol:
@@ -211,9 +216,7 @@ def open_runs(place: Place) -> Iterator[Run]:
 
     The next one is decided when it is asked for: it can depend on the last.
     """
-    for arm in place.protocol.arms:
-        if place.only and arm.called not in place.only:
-            continue
+    for arm in place.arms:
         for rate in place.protocol.learning_rates:
             run = Run(arm.called, rate, 1)
             if record_of(place, run) is None:
@@ -232,7 +235,7 @@ def state_of(place: Place) -> Mapping[str, tuple[int, int]]:
     """Return how many runs of each loss are done, and of how many."""
     rates = len(place.protocol.learning_rates)
     found = {}
-    for arm in place.protocol.arms:
+    for arm in place.arms:
         total = rates + arm.folds - 1
         own = [
             record_of(place, Run(arm.called, rate, 1))
@@ -267,7 +270,7 @@ def summary(place: Place) -> dict[str, Any]:
     protocol = place.protocol
     records: dict[str, list[dict[str, Any]]] = {}
     rates = {}
-    for arm in protocol.arms:
+    for arm in place.arms:
         rate = chosen_rate(place, arm.called)
         if rate is None:
             continue
@@ -306,10 +309,10 @@ def summary(place: Place) -> dict[str, Any]:
                 {name for fold in protocol.folds for name in fold.test}
             )
         },
-        "about": {arm.called: arm.about for arm in protocol.arms},
+        "about": {arm.called: arm.about for arm in place.arms},
         "scores": {
             arm.called: {f"{r:g}": s for r, s in scores_of(place, arm.called).items()}
-            for arm in protocol.arms
+            for arm in place.arms
         },
         "rates": rates,
         "done": {loss: list(counts) for loss, counts in state_of(place).items()},
