@@ -11,6 +11,9 @@ from typing import Any
 import _start  # noqa: F401
 
 from randrop import cli
+from randrop.data import read_dataset
+from randrop.data.arrays import files_of
+from randrop.data.labelled import SUBSETS
 from randrop.errors import UserError
 from randrop.files.locks import locked
 from randrop.losses.registry import ACTIVATIONS, NAMES
@@ -248,6 +251,10 @@ def _train(
         mpi = others, others.plan(run, settings, photographs=files(settings))
     caffe_train.write_run(run, settings, snapshot, share)
     log.info("Training in %s; the log is log.txt in that folder", run)
+    if "labels" not in settings:
+        # The data workers' words are in the log alone.
+        dataset = read_dataset(settings["data"], settings["split"])
+        files_of([case for subset in SUBSETS for case in dataset.subset(subset)])
     complete = caffe_train.train(
         *(run, options.iterations, snapshot, options.weights, options.threads, lock),
         *(validation.plan_of(settings), mpi),

@@ -147,8 +147,13 @@ class Daemons:
 
     def jobs(self):
         """Return the state of each job, by number."""
-        told = self.tell("squeue", "--states=all", "--noheader", "--format=%i %T")
-        return dict(line.split() for line in told.splitlines())
+        words = ("squeue", "--states=all", "--noheader", "--format=%i %T")
+        found = subprocess.run(
+            words, env=self.variables, capture_output=True, text=True, check=False
+        )
+        if found.returncode:
+            raise OSError(f"squeue fails: {found.stderr.strip()}")
+        return dict(line.split() for line in found.stdout.splitlines())
 
     def active(self):
         ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL")

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import subprocess
 import sys
 
 import pytest
@@ -13,6 +14,7 @@ from randrop.cluster import node, options, queue, slurm
 from randrop.cluster.work import Work
 from randrop.data.organ_set import write_organs
 from randrop.errors import UserError
+from randrop.training import running
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,8 @@ from randrop.errors import UserError
         (["mem=1G", "mem=2G"], "mem is given twice"),
         (["signal=USR1@5"], "signal is set by us"),
         (["output=x"], "output is set by us"),
+        (["chdir=/tmp"], "chdir is set by us"),
+        (["chd=/tmp"], "chdir is set by us"),
         (["mem="], "mem= has no value"),
         (["=4"], "give KEY=VALUE"),
         (["a b=4"], "give KEY=VALUE"),
@@ -144,3 +148,31 @@ def test_options_that_contradict_each_other(organs, tmp_path, more, message):
     assert result.returncode == 2
     assert message in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("word", ["--mpi", "--mp", "--m"])
+def test_a_training_of_a_sweep_is_one_process(word):
+    with pytest.raises(UserError, match=f"{word} after -- is not possible.*omit it"):
+        running.check_training(["--iterations", "4", word], ())
+
+
+def test_a_sweep_is_not_started_by_mpiexec(monkeypatch):
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
+    monkeypatch.setenv("PMI_RANK", "0")
+    monkeypatch.setenv("PMI_SIZE", "2")
+    with pytest.raises(UserError, match=r"mpiexec started 2 processes.*without it"):
+        running.check_training([], ())
+
+
+def test_who_cancels_does_not_wait_for_a_silent_slurm(monkeypatch):
+    asked = []
+
+    def silent(*command):
+        asked.append(command[0])
+        return subprocess.CompletedProcess(command, 1, "", "cannot contact it")
+
+    monkeypatch.setattr(queue, "told", silent)
+    monkeypatch.setattr(queue.time, "sleep", lambda s: s and asked.append(s))
+    with pytest.raises(UserError, match=r"jobs are not cancelled: .*cannot contact it"):
+        queue.cancel(["some"])
+    assert asked == ["squeue"]

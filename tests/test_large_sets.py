@@ -8,6 +8,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import small_training
 from PIL import Image
 
 from randrop import mpiexec
@@ -264,6 +265,66 @@ def test_a_damaged_index_is_told_and_not_used(copy, caplog, harm):
     assert_same(patches_of(copy), expected)
     assert f"{copy / 'arrays.json'} is not used" in caplog.text
     assert "prepare.py --arrays again" in caplog.text
+
+
+FILES = {
+    "pixels": "arrays/*.npy",
+    "tables": "arrays/*.npz",
+    "numbers": "arrays.npy",
+    "index": "arrays.json",
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("kind", FILES)
+def test_damaged_bytes_never_reach_a_patch(copy, kind, seed):
+    """The same patches as ever, or an error whose remedy helps."""
+    expected = patches_of(copy)
+    write_all_arrays(copy)
+    if kind == "tables":
+        (copy / "arrays.json").unlink()
+    rng = np.random.default_rng(seed)
+    for path in copy.glob(FILES[kind]):
+        content = bytearray(path.read_bytes())
+        # Anywhere, and where a photograph's own numbers or pixels begin.
+        at = int(rng.integers(len(content) if seed else 200))
+        for k in range(at, min(at + 200, len(content))):
+            content[k] ^= 1 << int(rng.integers(8))
+        path.write_bytes(content)
+    try:
+        found = patches_of(copy)
+    except UserError as error:
+        assert "prepare.py --arrays again" in str(error)
+        assert next(copy.glob(FILES[kind])).name[-4:] in str(error)
+    else:
+        assert_same(found, expected)
+    for path in copy.glob(FILES[kind]):
+        path.unlink()
+    write_all_arrays(copy)
+    assert_same(patches_of(copy), expected)
+
+
+def test_arrays_of_no_use_are_told_on_the_screen(copy, tmp_path, caffe):
+    """And not in the log alone, which is where the data workers write."""
+    cases = write_all_arrays(copy)
+    Image.fromarray(255 - np.array(Image.open(cases[0].image_path))).save(
+        cases[0].image_path
+    )
+    done = small_training.run(copy, tmp_path / "run", iterations=2)
+    assert done.returncode == 0, done.stderr
+    assert f"1 of {len(cases)} arrays of this set are not used" in done.stderr
+
+
+def test_writing_the_arrays_again_looks_at_those_that_are_there(copy):
+    cases = write_all_arrays(copy)
+    path, _ = stored.paths_of(cases[1])
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=f"{path} is damaged.*Remove it, and run"):
+        write_all_arrays(copy)
+    path.unlink()
+    write_all_arrays(copy)
 
 
 def test_a_photograph_newer_than_the_index_is_found_in_its_table(copy, monkeypatch):

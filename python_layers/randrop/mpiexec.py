@@ -5,6 +5,8 @@ import os
 import re
 import socket
 
+from randrop.errors import UserError
+
 # Of Open MPI, of MPICH, Intel MPI and MVAPICH (Hydra), and of Slurm's srun: rank,
 # number of ranks, how many of them are on this machine, and the number there.
 NAMES = (
@@ -76,6 +78,22 @@ def _of_slurm() -> int | None:
             return None
         numbers += [int(found[1])] * int(found[2] or 1)
     return numbers[node] if node < len(numbers) else None
+
+
+def check_alone(remedy: str) -> None:
+    """Refuse to run as one of several processes.
+
+    Raises
+    ------
+    UserError
+        If mpiexec started them; ends with the remedy.
+    """
+    place = started()
+    if place and place.ranks > 1 and "SLURM_PROCID" not in os.environ:
+        raise UserError(
+            f"mpiexec started {place.ranks} processes, which would all do the same: "
+            f"{remedy}"
+        )
 
 
 def local_rank() -> int:

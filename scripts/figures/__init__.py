@@ -41,6 +41,7 @@ def cuda_faults(content: Mapping[str, Any]) -> str:
 _IDRID = "results/idrid_losses.json"
 _TRAINING = "results/bench_training.json"
 _PROTOCOL = "results/lesion_losses.json"
+_WHY = "results/lesion_why.json"
 _INFERENCE = "results/bench_inference.json"
 _LOSSES = "results/bench_losses.json"
 _LOADED = "results/bench_loaded.json"
@@ -61,6 +62,9 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "protocol-growth": (_PROTOCOL, protocol_tables.growths),
     "protocol-calibration": (_PROTOCOL, protocol_tables.calibrations),
     "protocol-rates": (_PROTOCOL, protocols.rates),
+    "why-precision": (_WHY, protocol_tables.precisions),
+    "why-false-pixels": (_WHY, protocol_tables.confusions),
+    "why-open": (_WHY, protocols.unfinished),
     "idrid-model": (
         "models/idrid/metrics.json",
         lambda content: model_card.measured_table(content["lesions"]),

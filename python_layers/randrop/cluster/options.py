@@ -107,8 +107,9 @@ def parsed(words: Sequence[str]) -> queue.Settings:
                     f"--slurm {word}: give the time limit in whole minutes, as time=240"
                 )
             minutes = int(value)
-        elif key in queue.OWN:
-            raise UserError(f"--slurm {word} is not possible: {key} is set by us")
+        elif own := [name for name in queue.OWN if name.startswith(key)]:
+            # sbatch takes abbreviations.
+            raise UserError(f"--slurm {word} is not possible: {own[0]} is set by us")
         elif given and not value:
             raise UserError(f"--slurm {word} has no value: give KEY=VALUE, or KEY")
         else:

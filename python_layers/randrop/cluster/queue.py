@@ -28,6 +28,9 @@ STREAMS = tuple(
 """Patterns of its files; see `files.output`."""
 
 OWN = (
+    # Jobs start in the folder of the script, which the paths in its arguments need, and
+    # on the cluster that squeue asks.
+    *("chdir", "clusters"),
     *("array", "error", "job-name", "kill-on-invalid-dep", "no-requeue", "open-mode"),
     *("ntasks", "ntasks-per-node", "nodes", "output", "parsable", "quiet", "requeue"),
     *("signal", "test-only", "time", "version", "wait", "wrap", "help", "usage"),
@@ -131,22 +134,22 @@ class State(NamedTuple):
     reason: str = ""
 
 
-def states() -> dict[str, State]:
+def states(attempts: int = 7) -> dict[str, State]:
     """Return what squeue says of this user's jobs, by number.
 
-    Ended ones are among them for some minutes.
+    Ended ones are among them for some minutes. By default it asks for minutes.
 
     Raises
     ------
     UserError
-        If Slurm does not answer for minutes.
+        If Slurm does not answer.
     """
     command = ("squeue", f"--user={os.getuid()}", "--states=all", "--noheader")
-    for attempt in range(7):
+    for attempt in range(attempts):
         found = told(*command, "--format=%i|%T|%j|%r")
         if not found.returncode:
             break
-        time.sleep(2**attempt)
+        time.sleep(2**attempt if attempt < attempts - 1 else 0)
     else:
         raise UserError(
             f"squeue fails: {found.stderr.strip()}: wait until Slurm answers, and run "
@@ -159,11 +162,11 @@ def states() -> dict[str, State]:
     return known
 
 
-def active() -> dict[str, str]:
+def active(attempts: int = 7) -> dict[str, str]:
     """Return the names of this user's jobs that have not ended, by number."""
     return {
         number: name
-        for number, (state, name, _) in states().items()
+        for number, (state, name, _) in states(attempts).items()
         if state not in ENDED
     }
 
@@ -216,9 +219,22 @@ def submitted(work: Work, name: str, settings: Settings, folder: Path) -> str:
 
 
 def cancel(names: Sequence[str]) -> None:
-    """Cancel the jobs with these names; those that run write a snapshot first."""
+    """Cancel the jobs with these names; those that run write a snapshot first.
+
+    Raises
+    ------
+    UserError
+        If Slurm does not answer now: who ends a script does not wait for minutes.
+    """
     wanted = set(names)
-    numbers = [number for number, name in active().items() if name in wanted]
+    try:
+        numbers = [number for number, name in active(1).items() if name in wanted]
+    except UserError as error:
+        raise UserError(
+            f"the jobs are not cancelled: {error}. To end them, wait until Slurm "
+            f"answers, and run 'scancel --user={os.getuid()}', which ends all of "
+            "yours, or the same command again and press Ctrl-C"
+        ) from error
     if not numbers:
         return
     tqdm.write(
@@ -233,7 +249,7 @@ def cancel(names: Sequence[str]) -> None:
         until = time.monotonic() + _PATIENCE
         while left and time.monotonic() < until:
             time.sleep(1)
-            left = sorted(set(numbers) & set(active()))
+            left = sorted(set(numbers) & set(active(2)))
     finally:
         if left:
             told("scancel", *left)

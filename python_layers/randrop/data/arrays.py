@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,9 @@ class Arrays:
         Height and width in pixels.
     read : callable
         Returns `pixels`.
+    check : callable
+        Call it before the first use. It raises UserError if files of this photograph
+        are damaged; they are read for that once.
     unknown : frozenset of str
         Types that nobody looked for.
     inside : int32 (H + 1,)
@@ -68,6 +71,7 @@ class Arrays:
     name: str
     size: tuple[int, int]
     read: Callable[[], NDArray[np.uint8]]
+    check: Callable[[], None]
     unknown: frozenset[str]
     inside: NDArray[np.int32]
     lesions: dict[str, NDArray[np.int32]]
@@ -121,39 +125,30 @@ def arrays_of(
     keep = memory.for_photographs() if keep is None else keep
     computed = memory.Kept(keep, lambda pixels: pixels.nbytes)
     mapped = memory.Kept(_OPEN, lambda _: 1)
-    indices = {home: stored.read_index(home) for home in set(map(stored.home, cases))}
-    ready, errors, unfit, alone = [], [], [], 0
-    compared: list[Path] = []
-    for case in cases:
+    ready, errors, alone = [], [], 0
+    for case, found in zip(cases, files_of(cases), strict=True):
         name = case.name
         try:
-            found, why = stored.find(case, indices[stored.home(case)], compared)
-            path, _ = stored.paths_of(case)
-            if why:
-                unfit.append(f"{path}: {why}")
             if found is not None:
-                size, index = found
+                size, index = found.size, found.index
+                path, _ = stored.paths_of(case)
                 read = partial(mapped.get, name, partial(stored.mapped, path, size))
+                check = cache(partial(stored.check, case, found))
             else:
                 size = case.size()
                 alone += 4 * size[0] * size[1]
                 read = partial(computed.get, name, partial(_pixels, case, structures))
+                check = _nothing
                 pixels, index = _computed(case, structures, by_lesion, alone <= keep)
                 if pixels is not None:
                     computed.put(name, pixels)
-            ready.append(_of_index(case, size, read, index, structures))
+            ready.append(_of_index(case, size, (read, check), index, structures))
         except UserError as error:
             errors.append(str(error))
     if errors:
         raise UserError(
             f"{len(errors)} of {len(cases)} images cannot be used, {len(ready)} can:\n"
             + "\n".join(errors)
-        )
-    if unfit:
-        log.warning(
-            "%d of %d arrays of this set are not used (%s): run prepare.py --arrays "
-            "again; until then, every process computes its own",
-            *(len(unfit), len(cases), unfit[0]),
         )
     if alone > keep:
         log.warning(
@@ -162,21 +157,43 @@ def arrays_of(
             "--arrays",
             *(alone / 2**30, keep / 2**30),
         )
-    stored.tell_of_compared(compared)
     return ready
+
+
+def files_of(cases: Sequence[Case]) -> list[stored.Stored | None]:
+    """Return what the set's files have of photographs; report files of no use."""
+    indices = {home: stored.read_index(home) for home in set(map(stored.home, cases))}
+    files, unfit = [], []
+    compared: list[Path] = []
+    for case in cases:
+        found, why = stored.find(case, indices[stored.home(case)], compared)
+        files.append(found)
+        if why:
+            unfit.append(f"{stored.paths_of(case)[0]}: {why}")
+    if unfit:
+        log.warning(
+            "%d of %d arrays of this set are not used (%s): run prepare.py --arrays "
+            "again; until then, every process computes its own",
+            *(len(unfit), len(cases), unfit[0]),
+        )
+    stored.tell_of_compared(compared)
+    return files
 
 
 def write_arrays(case: Case) -> None:
     """Write NAME.npy, the pixels, and NAME.npz, where the lesions are, into the set.
 
-    What is there and still fits the photograph and its masks is left alone.
+    What is there and still fits the photograph and its masks is left alone, after a
+    look whether it is what was written.
 
     Raises
     ------
     UserError
-        If photograph or masks are damaged, or the files cannot be written.
+        If photograph, masks or these files are damaged, or cannot be written.
     """
-    if stored.find(case, stored.NO_INDEX, [])[0] is not None:
+    there = stored.find(case, stored.NO_INDEX, [])[0]
+    if there is not None:
+        stored.check(case, there)
         return
     name, table = stored.paths_of(case)
     ownership.check(name, table)
@@ -186,7 +203,8 @@ def write_arrays(case: Case) -> None:
     pixels, index = _computed(case, structures, by_lesion=True)
     with replacing(name) as temporary, temporary.open("wb") as stream:
         np.save(stream, pixels)
-    index["about"] = np.array(json.dumps(stored.about_of(case)))
+    about = stored.about_of(case) | {"checksums": stored.checksums(pixels, index)}
+    index["about"] = np.array(json.dumps(about))
     with replacing(table) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **index)
 
@@ -231,10 +249,14 @@ def _pixels(case: Case, structures: Sequence[str]) -> NDArray[np.uint8]:
     return _computed(case, structures, by_lesion=False)[0]
 
 
+def _nothing() -> None:
+    """Check nothing: what was computed now is not damaged."""
+
+
 def _of_index(
     case: Case,
     size: tuple[int, int],
-    read: Callable[[], NDArray[np.uint8]],
+    calls: tuple[Callable[[], NDArray[np.uint8]], Callable[[], None]],
     index: Mapping[str, NDArray],
     structures: Sequence[str],
 ) -> Arrays:
@@ -242,7 +264,8 @@ def _of_index(
     return Arrays(
         name=case.name,
         size=size,
-        read=read,
+        read=calls[0],
+        check=calls[1],
         unknown=case.unknown,
         inside=index["inside"],
         lesions={s: index.get(s, none) for s in structures},

@@ -70,12 +70,14 @@ class Places:
             y, x = divmod(self.lesion_pixel(rng, case, c), case.size[1])
         elif at < options.lesion_share + options.false_alarm_share:
             case, centres = self.alarms[rng.integers(len(self.alarms))]
+            case.check()
             jitter = self._jitter(rng)
             x, y = centres[rng.integers(len(centres))]
         else:
             rest = at - options.lesion_share - options.false_alarm_share
             some = self.healthy if rest < options.healthy_share else self.ready
             case = some[rng.integers(len(some))]
+            case.check()
             jitter = np.zeros(2)
             x, y = case.inside_position(rng.integers(case.inside[-1]))
         return case, np.array([x, y]) + jitter
@@ -85,7 +87,9 @@ class Places:
         c = self.present[rng.integers(len(self.present))]
         if self.chances is not None:
             c = self.present[rng.choice(len(self.present), p=self.chances)]
-        return self.near[c][rng.integers(len(self.near[c]))], c
+        case = self.near[c][rng.integers(len(self.near[c]))]
+        case.check()
+        return case, c
 
     def lesion_pixel(self, rng: np.random.Generator, case: Arrays, c: int) -> int:
         """Draw a pixel of a lesion type, y W + x."""

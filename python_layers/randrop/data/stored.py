@@ -12,7 +12,9 @@ import io
 import json
 import logging
 import mmap
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +35,7 @@ FOLDER = "arrays"
 INDEX = "arrays.json"
 NUMBERS = "arrays.npy"
 
-_FORMAT = "randrop arrays 1"
+_FORMAT = "randrop arrays 2"
 _HEAD = 128
 """Bytes before the pixels in a file of NumPy's format."""
 
@@ -43,7 +45,11 @@ _DIGEST = 8
 _MUCH = 2**28
 """Bytes whose comparison is worth a word."""
 
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError, EOFError),
+    *(NotImplementedError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error),
+)
+"""What zipfile and NumPy raise where bytes are damaged."""
 
 
 class Stored(NamedTuple):
@@ -55,10 +61,16 @@ class Stored(NamedTuple):
         Height and width in pixels.
     index : mapping of str to int32 (N,)
         "inside", and for each type "MA" and "MA regions": see `arrays.Arrays`.
+    sums : mapping of str to int
+        As of `checksums`, when they were written.
+    damaged : str
+        What to remove where the index is not what was written.
     """
 
     size: tuple[int, int]
     index: Mapping[str, NDArray]
+    sums: Mapping[str, int]
+    damaged: str
 
 
 class Index(NamedTuple):
@@ -108,7 +120,9 @@ def find(case: Case, known: Index, compared: list[Path]) -> tuple[Stored | None,
     if case.name in known.cases:
         entry = known.cases[case.name]
         if not _why_unfit(case, entry["about"], compared):
-            return _checked(case, tuple(entry["size"]), _of_entry(entry, known.numbers))
+            index = _of_entry(entry, known.numbers)
+            sums, file = entry["about"]["checksums"], str(home(case) / NUMBERS)
+            return _sized(case, Stored(tuple(entry["size"]), index, sums, file))
     _, table = paths_of(case)
     if not table.is_file():
         return None, ""
@@ -117,22 +131,51 @@ def find(case: Case, known: Index, compared: list[Path]) -> tuple[Stored | None,
         why = _why_unfit(case, about, compared)
     except _DAMAGE as error:
         why = _damaged(case, error)
-    return (None, why) if why else _checked(case, case.size(), index)
+    if why:
+        return None, why
+    sums = about["checksums"]
+    return _sized(case, Stored(case.size(), index, sums, str(table)))
 
 
-def _checked(
-    case: Case, size: tuple[int, int], index: Mapping[str, NDArray]
-) -> tuple[Stored | None, str]:
+def _sized(case: Case, own: Stored) -> tuple[Stored | None, str]:
     """Return this if there are pixels for it."""
     path, _ = paths_of(case)
     try:
         found = path.stat().st_size
     except OSError as error:
         return None, _damaged(case, error)
-    wanted = _HEAD + 4 * size[0] * size[1]
+    wanted = _HEAD + 4 * own.size[0] * own.size[1]
     if found != wanted:
         return None, _damaged(case, f"{found} bytes in place of {wanted}")
-    return Stored(size, index), ""
+    return own, ""
+
+
+def checksums(
+    pixels: NDArray[np.uint8], index: Mapping[str, NDArray]
+) -> dict[str, int]:
+    """Return the CRC-32 of the pixels, and of all numbers of the index."""
+    numbers = 0
+    for part in index.values():
+        numbers = zlib.crc32(np.ascontiguousarray(part, "<i4"), numbers)
+    return {"pixels": zlib.crc32(pixels), "numbers": numbers}
+
+
+def check(case: Case, own: Stored) -> None:
+    """Read what the files have of a photograph, and see whether it was written so.
+
+    Raises
+    ------
+    UserError
+        If not; names the file to remove.
+    """
+    path, _ = paths_of(case)
+    found = checksums(mapped(path, own.size), own.index)
+    for key, file in (("pixels", path), ("numbers", own.damaged)):
+        if found[key] != own.sums[key]:
+            raise UserError(
+                f"{file} is damaged: it is not what was written. Remove it, and run "
+                "prepare.py --arrays again"
+            )
 
 
 def mapped(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -180,9 +223,9 @@ def read_index(folder: Path) -> Index:
         return NO_INDEX
     except _DAMAGE as error:
         log.warning(
-            "%s is not used (%s): run prepare.py --arrays again; until then, every "
-            "process reads the table of each photograph",
-            *(folder / INDEX, error),
+            "%s is not used (%s): remove it and %s, and run prepare.py --arrays again; "
+            "until then, every process reads the table of each photograph",
+            *(folder / INDEX, error, NUMBERS),
         )
         return NO_INDEX
 

@@ -1,7 +1,10 @@
 """Writing files so that a reader never sees a partial one."""
 
 import contextlib
+import fcntl
+import glob
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +14,8 @@ from typing import Any
 from randrop.errors import UserError
 from randrop.files import ownership
 from randrop.files.locks import locked
+
+log = logging.getLogger("randrop")
 
 
 def _remedy(error: OSError) -> str:
@@ -132,11 +137,18 @@ def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator
         folder = folder.resolve()
     ownership.check_replaceable(folder, maker)
     before = _state(folder)
+    for left in _left_behind(folder):
+        log.warning(
+            "%s was left by a run that was killed, and nothing uses it: remove it", left
+        )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            dir=folder.parent, prefix=f".{folder.name}."
-        ) as name:
+        with (
+            tempfile.TemporaryDirectory(
+                dir=folder.parent, prefix=f".{folder.name}."
+            ) as name,
+            _held(Path(name)),
+        ):
             temporary, old = Path(name, "set"), Path(name, "old")
             temporary.mkdir()
             ownership.claim(temporary, maker, streams=unstable)
@@ -164,6 +176,32 @@ def building(folder: Path, maker: str, unstable: Sequence[str] = ()) -> Iterator
             f"cannot write {folder}: {error.strerror or error}. No partial output was "
             f"left. {_remedy(error)}"
         ) from error
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Lock a temporary folder, and yield whether nobody else has."""
+    handle = os.open(folder, os.O_RDONLY)
+    free = True
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            # Or the file system has no locks.
+            free = False
+        yield free
+    finally:
+        os.close(handle)
+
+
+def _left_behind(folder: Path) -> Iterator[Path]:
+    """Yield temporary folders of `building` whose process has ended."""
+    for path in folder.parent.glob(f".{glob.escape(folder.name)}.*"):
+        with contextlib.suppress(OSError):
+            if (path / "set" / ownership.LIST).is_file():
+                with _held(path) as free:
+                    if free:
+                        yield path
 
 
 def _state(folder: Path) -> tuple[int, ...] | None:

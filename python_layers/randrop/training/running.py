@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from randrop import mpiexec
 from randrop.cluster import work
 from randrop.errors import UserError
 from randrop.evaluation import comparison
@@ -136,7 +137,7 @@ def run_one(job: Job, children: processes.Children) -> dict[str, Any]:
 
 
 def check_training(words: Sequence[str], own: Sequence[str]) -> None:
-    """Refuse arguments for train.py that the calling script gives itself.
+    """Refuse arguments for train.py that the calling script gives itself, and ranks.
 
     Parameters
     ----------
@@ -148,10 +149,16 @@ def check_training(words: Sequence[str], own: Sequence[str]) -> None:
     Raises
     ------
     UserError
-        Names the option.
+        Names the option; or if mpiexec started the script on several ranks.
     """
+    mpiexec.check_alone("start this script without it")
     for word in words:
         name = word.partition("=")[0]
+        if len(name) > 2 and "--mpi".startswith(name):
+            raise UserError(
+                f"{name} after -- is not possible: a training of this script is one "
+                "process: omit it"
+            )
         if len(name) > 2 and any(option.startswith(name) for option in own):
             raise UserError(
                 f"{name} after -- is not possible, because every training gets its own "

@@ -38,11 +38,7 @@ def check(wanted: bool) -> Started | None:
     """
     started = mpiexec.started()
     if not wanted:
-        if started and started.ranks > 1 and "SLURM_PROCID" not in os.environ:
-            raise UserError(
-                f"mpiexec started {started.ranks} processes, which would all train the "
-                "same: add --mpi, and each takes its share of --batch"
-            )
+        mpiexec.check_alone("add --mpi, and each takes its share of --batch")
         return None
     if started is None:
         raise UserError(
