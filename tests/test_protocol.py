@@ -6,6 +6,8 @@ import shutil
 import every_script
 import numpy as np
 import pytest
+import small_protocol
+from small_protocol import CONTENT, arm, folds, record
 
 from randrop.errors import UserError
 from randrop.evaluation import metrics, protocol_summary, run_record
@@ -124,43 +126,6 @@ def test_right_probabilities_are_calibrated():
     assert twice["error"] > 0.1
 
 
-CONTENT = {
-    "title": "Small",
-    "written": "2026-01-01",
-    "data": "scripts/prepare.py folder SOURCE OUT --width 64",
-    "width": 64,
-    "lesions": ["MA", "HE"],
-    "types": ["MA", "HE"],
-    "training": [
-        *("--iterations", "4", "--base-channels", "2", "--depth", "2"),
-        *("--patch", "32", "--snapshot", "2", "--test-interval", "4"),
-        *("--test-iterations", "1", "--workers", "0"),
-    ],
-    "curve": [2, 4],
-    "learning_rates": [1e-3, 1e-2],
-    "reference": "cross-entropy",
-    "folds": [],
-    "arms": [
-        {"loss": "cross-entropy", "folds": 2},
-        {
-            **{"loss": "random-drop:LOG", "name": "drop more", "folds": 1},
-            "training": ["--lesion-share", "0.3"],
-        },
-    ],
-}
-
-
-def folds(names):
-    return [
-        {"test": names[0:2], "validation": names[2:3]},
-        {"test": names[2:4], "validation": names[0:1]},
-    ]
-
-
-def arm(loss, **more):
-    return {"loss": loss, "folds": 1, **more}
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -202,19 +167,12 @@ def test_a_protocol_that_contradicts_itself(tmp_path, change, words):
 
 @pytest.fixture(scope="module")
 def prepared(phantom, tmp_path_factory):
-    data = tmp_path_factory.mktemp("protocol") / "data"
-    every_script.done(
-        every_script.start("prepare", "folder", phantom, data, "--width", 64)
-    )
-    return data
+    return small_protocol.prepare(phantom, tmp_path_factory.mktemp("protocol") / "data")
 
 
 @pytest.fixture
 def written(prepared, tmp_path):
-    names = sorted(path.stem for path in (prepared / "images").iterdir())
-    path = tmp_path / "protocol.json"
-    path.write_text(json.dumps(CONTENT | {"folds": folds(names)}))
-    return path
+    return small_protocol.write(prepared, tmp_path / "protocol.json")
 
 
 def test_stopped_and_continued(caffe, prepared, written, tmp_path):
@@ -277,81 +235,6 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     assert summary.with_suffix(".png").stat().st_size > 1000
 
 
-def record(wanted, **change):
-    """Return the content of a record of the first run of a protocol."""
-    run = protocol.Run("cross-entropy", 0.001, 1)
-    lesion = {"average_precision": 0.5, "froc_score": 0.5, "confusion": None}
-    names = wanted.folds[0].test
-    lesion |= {"edges": "0", "photographs": {name: ["1", "1"] for name in names}}
-    points = {f"{k}": {"MA": 0.5, "HE": 0.5} for k in wanted.curve}
-    content = {"arm": run.arm, "rate": run.rate, "fold": 1, "data": "x"}
-    content |= {"origin": protocol.origin_of(wanted, run), "curve": points}
-    return content | {"lesions": {"MA": lesion, "HE": lesion}} | change
-
-
-def placed(written, tmp_path, **change):
-    """Return a place whose only record has a change."""
-    wanted = protocol.read(written)
-    place = protocol.Place(wanted, None, None, tmp_path / "records")
-    place.records.mkdir()
-    path = protocol.record_path(place, protocol.Run("cross-entropy", 0.001, 1))
-    path.write_text(json.dumps(record(wanted, **change)))
-    return place
-
-
-def test_a_record_of_the_protocol_counts(written, tmp_path):
-    place = placed(written, tmp_path)
-    assert protocol.scores_of(place, "cross-entropy") == {0.001: 0.5}
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"arm": "dice"}, r"another protocol \(other arm\)"),
-        ({"fold": 2}, r"another protocol \(other fold\)"),
-        ({"curve": {}}, "curve"),
-        ({"lesions": {}}, "lesions"),
-        ({"lesions": {"MA": {"average_precision": 1}}}, "missing"),
-        ({"origin": None}, "origin"),
-        ({"curve": {"2": {"MA": 0.5}, "4": {"MA": 0.5}}}, r"other lesions\)"),
-        ({"curve": {"4": {"MA": 0.5, "HE": 0.5}}}, "other points of the curve"),
-        (lambda c: c["lesions"]["MA"].update(edges="AAAA"), "edges is 'AAAA'"),
-        (lambda c: c["lesions"]["MA"]["photographs"].popitem(), "other photographs"),
-    ],
-)
-def test_a_record_of_something_else_does_not_count(written, tmp_path, change, words):
-    if callable(change):
-        content = json.loads(json.dumps(record(protocol.read(written))))
-        change(content)
-        change = content
-    place = placed(written, tmp_path, **change)
-    with pytest.raises(UserError, match=words):
-        protocol.scores_of(place, "cross-entropy")
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("training", [*CONTENT["training"], "--batch", "4"]),
-        ("types", ["MA", "HE", "EX"]),
-        ("curve", [4]),
-        ("lesions", ["MA"]),
-        ("arms", [arm("cross-entropy", training=["--batch", "1"], name="x")]),
-    ],
-)
-def test_a_changed_protocol_does_not_take_its_old_records(
-    written, tmp_path, key, value
-):
-    place = placed(written, tmp_path)
-    changed = json.loads(written.read_text()) | {key: value}
-    changed["arms"][0]["name"] = changed["reference"] = "cross-entropy"
-    written.write_text(json.dumps(changed))
-    wanted = protocol.read(written)
-    again = protocol.Place(wanted, None, None, place.records)
-    with pytest.raises(UserError, match="is of another protocol"):
-        protocol.scores_of(again, "cross-entropy")
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -397,23 +280,6 @@ def test_a_folder_has_one_purpose(prepared, written, tmp_path, given):
     assert result.returncode == 2
     assert "together: choose another folder for one of them" in result.stderr
     assert not (tmp_path / "records").exists()
-
-
-def test_records_of_other_photographs_have_no_summary(written, tmp_path):
-    place = placed(written, tmp_path)
-    wanted = place.protocol
-    for rate, fold, data in ((0.01, 1, "x"), (0.001, 2, "y")):
-        run = protocol.Run("cross-entropy", rate, fold)
-        names = wanted.folds[fold - 1].test
-        lesions = record(wanted)["lesions"]
-        for own in lesions.values():
-            own["photographs"] = {name: ["1", "1"] for name in names}
-        own = {"rate": rate, "fold": fold, "data": data, "lesions": lesions}
-        own["origin"] = protocol.origin_of(wanted, run)
-        path = protocol.record_path(place, run)
-        path.write_text(json.dumps(record(wanted, **own)))
-    with pytest.raises(UserError, match="measured on different photographs"):
-        protocol.summary(place)
 
 
 def test_a_summary_does_not_replace_a_manifest(prepared, written, tmp_path):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import small_protocol
 import small_training
 from conftest import REPOSITORY
 from slurm import ENDLESS, SMALL, run, started, words
@@ -316,6 +317,25 @@ def test_a_run_that_reaches_its_time_limit(cluster, caffe, phantom, tmp_path, be
 
 
 @pytest.mark.slow
+def test_a_protocol_has_the_same_records(cluster, caffe, phantom, tmp_path):
+    data = small_protocol.prepare(phantom, tmp_path / "data")
+    path = small_protocol.write(data, tmp_path / "protocol.json")
+    found = []
+    for place, more in (("here", ()), ("there", on_slurm())):
+        command = [sys.executable, REPOSITORY / "scripts/run_protocol.py", path]
+        command += ["--data", data, "--out", tmp_path / place]
+        command += ["--records", tmp_path / f"records-{place}", *more]
+        result = run(command, cluster.variables)
+        assert result.returncode == 0, result.stderr
+        records = {}
+        for file in sorted((tmp_path / f"records-{place}").glob("*.json")):
+            records[file.name] = json.loads(file.read_text())
+            assert records[file.name].pop("seconds") > 0
+        found.append(records)
+    assert len(found[0]) == 5
+    assert found[0] == found[1]
+
+
 def test_large_sets(cluster, phantom, surface_run, tmp_path):
     """The same files as on this machine."""
     sets = {
