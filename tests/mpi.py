@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import small_training
 
 # For Open MPI: tests may run as root, and with more ranks than cores.
 VARIABLES = {
@@ -45,3 +46,18 @@ def need():
     done = mpiexec(2, [sys.executable, "-c", code])
     if done.returncode:
         pytest.skip(f"mpiexec cannot start two ranks here: {done.stderr[-300:]}")
+
+
+def command(ranks, data, run, *more, **options):
+    words = small_training.command(data, run, *more, "--mpi", **options)
+    return [program() or "", "-n", str(ranks), *words]
+
+
+def train(ranks, data, run, *more, **options):
+    words = small_training.command(data, run, *more, "--mpi", **options)
+    return mpiexec(ranks, words)
+
+
+def beside(first, other):
+    """Run two commands as ranks 0 and 1."""
+    return mpiexec(1, [*first, ":", "-n", "1", *other])
