@@ -23,6 +23,20 @@ SOURCES = {
         f"{OPENCV}#undef CV_FILLED\n#define CV_FILLED 3\nint a[CV_FILLED];\n",
         SAME,
     ),
+    "a macro after one that ends in a name": (
+        f"{OPENCV}#define TYPE float\n#define FLAG CV_FILLED\n"
+        "int b() { TYPE a = CV_FILLED; return (int)a + FLAG; }\n",
+        "",
+    ),
+    "a call after a macro that ends in a name": (
+        f"{OPENCV}#define TYPE int\nTYPE b(CV_FILLED);\n#define K b\n"
+        "int c[] = {\nCV_AA};\n",
+        "",
+    ),
+    "a macro after a call without a semicolon": (
+        f"{OPENCV}#define MORE\nMORE\n#define FLAG CV_FILLED\nint b = FLAG;\n",
+        "",
+    ),
     "parameter of a macro": (
         f"{OPENCV}#define F(a, CV_AA) (a + CV_AA + 1)\nint b = F(2, 3);\n",
         SAME,

@@ -113,9 +113,14 @@ def _statements(masked: str) -> str:
 
 
 @functools.lru_cache(maxsize=8)
-def _ends(plain: str) -> list[int]:
-    """Return where statements and blocks end or begin."""
-    return [match.end() for match in re.finditer("[;{}]", plain)]
+def _ends(masked: str) -> list[int]:
+    """Return where statements and blocks end or begin.
+
+    What a macro stands for ends with its line.
+    """
+    found = {match.end() for match in re.finditer("[;{}]", _statements(masked))}
+    found.update(end for _, end in _directives(masked))
+    return sorted(found)
 
 
 def _last(text: str, at: int) -> int:
@@ -177,7 +182,7 @@ def declarations(masked: str, name: str) -> list[int]:
     if name not in masked:
         return []
     plain = _statements(masked)
-    ends = _ends(plain)
+    ends = _ends(masked)
     found = []
     for match in re.finditer(rf"\b{name}\b", plain):
         at = match.start()

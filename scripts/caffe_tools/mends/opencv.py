@@ -13,6 +13,7 @@ _NAME = re.compile(
     r"(?:(?:(?<![\w>])::\s*)?\bcv\s*::\s*|(?<![\w>])::\s*)?\b(CV_[A-Za-z]\w*)\b"
 )
 # Lines that define an old name or ask for it: somebody has seen to the versions.
+_DEFINE = re.compile(r"^([ \t]*#[ \t]*define[ \t]+)(\w+)(\([^()]*\))?")
 _ASKED = re.compile(
     r"^[ \t]*#[ \t]*(?:define|undef|ifdef|ifndef|if|elif|error|warning)\b"
     r"(?:\\\n|[^\n])*",
@@ -85,15 +86,16 @@ def _own_or_not(text: str) -> list[tuple[int, str]]:
 def _blank_asked(match: re.Match) -> str:
     """Blank what a directive asks about or defines; a value that it defines stays.
 
-    Of the value, the parameters of the macro are blanked.
+    Of the value, the parameters of the macro are blanked. It stays a definition, whose
+    value ends with the line.
     """
-    begin = re.match(r"^[ \t]*#[ \t]*define[ \t]+\w+(?:\(([^()]*)\))?", match[0])
+    begin = _DEFINE.match(match[0])
     if not begin:
         return _blank(match[0])
     value = match[0][begin.end() :]
-    for name in re.findall(r"\bCV_\w+", begin[1] or ""):
+    for name in re.findall(r"\bCV_\w+", begin[3] or ""):
         value = re.sub(rf"\b{name}\b", _blank(name), value)
-    return _blank(begin[0]) + value
+    return begin[1] + "x" * len(begin[2]) + _blank(begin[3] or "") + value
 
 
 def _blank(text: str) -> str:
