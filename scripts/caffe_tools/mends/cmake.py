@@ -104,7 +104,7 @@ CMAKE_MENDS = (
                 r"^find_package\(\s*Protobuf REQUIRED\s*\)\n",
                 "find_package(Protobuf CONFIG QUIET)\n"
                 "if(TARGET protobuf::libprotobuf AND "
-                "NOT protobuf_VERSION VERSION_LESS 4.22)\n"
+                "NOT Protobuf_VERSION VERSION_LESS 4.22)\n"
                 "  # The target brings abseil along; the headers want C++17.\n"
                 "  set(PROTOBUF_FOUND TRUE)\n"
                 "  set(PROTOBUF_LIBRARIES protobuf::libprotobuf)\n"
