@@ -83,7 +83,9 @@ def main() -> int:
     root = folders.resolved(options.root)
     if options.check:
         state = patching.check(root)
-        print(f"{root}: {WORDS[state]}")
+        refused = patching.refused(root) if state is State.EDITED else []
+        words = "\n".join(["patched, and edited since:", *refused])
+        print(f"{root}: {words if refused else WORDS[state]}")
         return state.value
     if options.revert:
         changed = patching.revert(root)

@@ -10,10 +10,12 @@ from caffe_tools import mends
 PATH = "cmake/ProtoBuf.cmake"
 PACKAGE = """\
 add_library(protobuf::libprotobuf INTERFACE IMPORTED)
-set_target_properties(protobuf::libprotobuf PROPERTIES
-  INTERFACE_INCLUDE_DIRECTORIES "/new/include")
 add_executable(protobuf::protoc IMPORTED)
 set_target_properties(protobuf::protoc PROPERTIES IMPORTED_LOCATION "/new/protoc")
+"""
+FOLDERS = """\
+set_target_properties(protobuf::libprotobuf PROPERTIES
+  INTERFACE_INCLUDE_DIRECTORIES "{}/elsewhere")
 """
 VERSION = """\
 set(PACKAGE_VERSION "{}")
@@ -25,12 +27,14 @@ cmake_minimum_required(VERSION 3.10)
 project(tried NONE)
 list(APPEND CMAKE_MODULE_PATH ${CMAKE_SOURCE_DIR})
 include(cmake/ProtoBuf.cmake)
+message(STATUS "headers ${PROTOBUF_INCLUDE_DIR}")
 message(STATUS "found ${PROTOBUF_LIBRARIES}, ${PROTOBUF_PROTOC_EXECUTABLE}, "
   "C++ ${CMAKE_CXX_STANDARD}.")
 """
 NEW = "found protobuf::libprotobuf, /new/protoc, C++ 17."
 
 
+@pytest.mark.parametrize("headers", ["prefix/include", "elsewhere"])
 @pytest.mark.parametrize(
     ("version", "found"),
     [
@@ -40,14 +44,19 @@ NEW = "found protobuf::libprotobuf, /new/protoc, C++ 17."
         ("36.2.0", NEW),
     ],
 )
-def test_new_versions_of_protobuf_bring_abseil(tmp_path, version, found):
+def test_new_versions_of_protobuf_bring_abseil(tmp_path, version, found, headers):
+    """Debian's target, in /usr, names no folder of headers."""
     if shutil.which("cmake") is None:
         pytest.skip("cmake is missing: build_caffe.py installs it")
     text = "find_package( Protobuf REQUIRED )\n"
     mended, _ = mends.apply(PATH, text)
     package = tmp_path / "prefix/lib/cmake/protobuf"
     package.mkdir(parents=True)
-    (package / "protobuf-config.cmake").write_text(PACKAGE)
+    more = FOLDERS.format(tmp_path) if headers == "elsewhere" else ""
+    (package / "protobuf-config.cmake").write_text(PACKAGE + more)
+    header = tmp_path / headers / "google/protobuf/message.h"
+    header.parent.mkdir(parents=True)
+    header.touch()
     (package / "protobuf-config-version.cmake").write_text(VERSION.format(version))
     (tmp_path / "FindProtobuf.cmake").write_text(MODULE)
     (tmp_path / "cmake").mkdir()
@@ -64,3 +73,5 @@ def test_new_versions_of_protobuf_bring_abseil(tmp_path, version, found):
     )
     assert done.returncode == 0, done.stderr
     assert f"-- {found}\n" in done.stdout
+    if found == NEW:
+        assert f"-- headers {tmp_path / headers}\n" in done.stdout

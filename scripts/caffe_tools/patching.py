@@ -7,6 +7,7 @@ what becomes of a tree that somebody changed in between.
 import contextlib
 import enum
 import os
+import shlex
 from pathlib import Path
 
 from caffe_tools import record, recovery
@@ -89,6 +90,12 @@ def check(root: Path) -> State:
     check_tree(root)
     with record.still(root):
         return _check(root)
+
+
+def refused(root: Path) -> list[str]:
+    """Return why a tree in state EDITED can be neither patched again nor reverted."""
+    with record.still(root):
+        return recovery.refused(root, record.read_manifest(root))
 
 
 def _check(root: Path) -> State:
@@ -341,11 +348,12 @@ def _check_writable(root: Path, paths: list[str]) -> None:
             file = file.parent
         for place in {file, file if file.is_dir() else file.parent}:
             if not os.access(place, os.W_OK):
-                remedy = f"Make it writable with 'chmod -R u+w {root}'"
+                named = shlex.quote(str(root))
+                remedy = f"Make it writable with 'chmod -R u+w {named}'"
                 if place.stat().st_uid != os.geteuid():
                     remedy = (
                         "It is another user's. Make it yours with 'sudo chown -R "
-                        f'"$(id -u)" {root}\''
+                        f'"$(id -u)" {named}\''
                     )
                 raise ToolError(
                     f"{place} is not writable. Nothing was written. {remedy}, or copy "
@@ -360,8 +368,9 @@ def _check_inside(root: Path, paths: list[str]) -> None:
         folder = (root / path).parent
         if not folder.resolve().is_relative_to(home):
             link = next(p for p in (folder, *folder.parents) if p.is_symlink())
+            old, copy = (shlex.quote(f"{link}{end}") for end in ("", ".copy"))
             raise ToolError(
                 f"{link} is a link to {link.resolve()}, outside of the tree. Nothing "
                 "was written. Put a copy in its place, and run this again: "
-                f"'cp -rL {link} {link}.copy && rm {link} && mv {link}.copy {link}'"
+                f"'cp -rL {old} {copy} && rm {old} && mv {copy} {old}'"
             )

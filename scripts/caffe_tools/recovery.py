@@ -10,6 +10,7 @@
 """
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -76,13 +77,7 @@ def take_stock(root: Path) -> dict:
     changed = edited(root, manifest)
     if not changed:
         return manifest
-    originals: dict[str, bytes | None] = {}
-    errors = []
-    for path in changed:
-        try:
-            originals[path] = original_of_edited(root, path, manifest["files"][path])
-        except ToolError as error:
-            errors.append(str(error))
+    originals, errors = _originals(root, manifest, changed)
     if errors:
         raise ToolError("\n".join(errors))
     files = dict(manifest["files"])
@@ -96,6 +91,24 @@ def take_stock(root: Path) -> dict:
     manifest = {**manifest, "state": "applying", "files": files}
     record.write_manifest(root, manifest)
     return manifest
+
+
+def refused(root: Path, manifest: dict) -> list[str]:
+    """Return the errors of edits that touch what the patch writes."""
+    return _originals(root, manifest, edited(root, manifest))[1]
+
+
+def _originals(
+    root: Path, manifest: dict, changed: list[str]
+) -> tuple[dict[str, bytes | None], list[str]]:
+    originals: dict[str, bytes | None] = {}
+    errors = []
+    for path in changed:
+        try:
+            originals[path] = original_of_edited(root, path, manifest["files"][path])
+        except ToolError as error:
+            errors.append(str(error))
+    return originals, errors
 
 
 def original_of_edited(root: Path, path: str, entry: dict) -> bytes | None:
@@ -121,11 +134,12 @@ def original_of_edited(root: Path, path: str, entry: dict) -> bytes | None:
         )
     original = record.original(root, path, entry)
     stored = state / "originals" / entry.get("original", path)
+    copy = shlex.join(["cp", str(stored), str(root / path)])
     if content is None:
         raise ToolError(
             f"{root / path} was deleted after the tree was patched. Nothing was "
-            f"written. Restore it with 'cp {stored} {root / path}', or, if you renamed "
-            "it, give it its name again; then run this again"
+            f"written. Restore it with '{copy}', or, if you renamed it, give it its "
+            "name again; then run this again"
         )
     base = record.patched(root, path, entry) or _made_again(root, path, entry)
     merged = None
@@ -137,9 +151,9 @@ def original_of_edited(root: Path, path: str, entry: dict) -> bytes | None:
             how = f"and {state / 'patched'} does not tell the edit from the patch"
         raise ToolError(
             f"{root / path} was edited after the tree was patched, {how}. "
-            f"Nothing was written. Keep a copy of it, restore the "
-            f"original with 'cp {stored} {root / path}', and run this again; then make "
-            "your edit again, beside the lines of the patch"
+            f"Nothing was written. Keep a copy of it, restore the original with "
+            f"'{copy}', and run this again; then make your edit again, beside the lines "
+            "of the patch"
         )
     return merged.encode("utf-8", "surrogateescape")
 

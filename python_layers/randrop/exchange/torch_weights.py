@@ -92,6 +92,8 @@ def read_state(path: Path) -> State:
 
 
 def _by_torch(path: Path) -> State:
+    if not path.exists():
+        raise UserError(f"{path} is missing")
     try:
         import torch
     except ImportError as error:
@@ -101,8 +103,6 @@ def _by_torch(path: Path) -> State:
         ) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing") from error
     except Exception as error:  # pickle, zip, torch: each has its own.
         words = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("\n")[0]
         raise UserError(
