@@ -1,13 +1,15 @@
 """Edits of a patched tree that no patch may mind: line ends, numbers, a lost copy."""
 
+import re
 import shutil
+import subprocess
 
 import forks
 import pytest
 from patched_tree import FIELD, PROTO, add_field, tool
 from test_forks import state
 
-from caffe_tools import patching
+from caffe_tools import patching, proto
 from caffe_tools.errors import ToolError
 from caffe_tools.patching import State
 
@@ -115,3 +117,58 @@ def test_a_renamed_file_gets_its_name_again_as_the_message_says(tree):
     (tree / "src/caffe/net2.cpp").rename(tree / NET)
     patching.revert(tree)
     assert "// hers\n" in (tree / NET).read_text()
+
+
+@pytest.fixture
+def odd(tree):
+    """The tree in a folder whose name a shell must be told apart."""
+    return tree.rename(tree.with_name("it's a tree"))
+
+
+def told_command(text):
+    """Return the command that a message gives, in quotes."""
+    return re.search(r"'((?:cp|chmod) .*?)'(?:, |\.| *$)", text, re.MULTILINE)[1]
+
+
+def test_an_edit_of_the_patchs_own_lines_is_told_with_what_helps(odd):
+    """By --check, by the patch and by --revert; the remedy works in this path."""
+    before = state(odd)
+    assert tool(odd).returncode == 0
+    forks.edit(odd, "src/caffe/util/io.cpp", "cv::IMREAD_COLOR", "cv::IMREAD_ANYCOLOR")
+    told = tool(odd, "--check")
+    assert told.returncode == 5
+    results = [told, tool(odd), tool(odd, "--revert")]
+    for result in results:
+        said = result.stdout + result.stderr
+        assert "in lines that the patch writes" in said
+    subprocess.run(["bash", "-c", told_command(told.stdout)], check=True)
+    assert tool(odd).returncode == 0
+    assert tool(odd, "--revert").returncode == 0
+    assert state(odd) == before
+
+
+def test_a_folder_that_is_a_link_is_replaced_as_the_message_says(odd):
+    outside = odd.with_name("outside")
+    (odd / "cmake").rename(outside)
+    (odd / "cmake").symlink_to(outside)
+    told = tool(odd)
+    assert told.returncode == 2
+    subprocess.run(["bash", "-c", told_command(told.stderr)], check=True)
+    assert tool(odd).returncode == 0
+    assert not (odd / "cmake").is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("number", "value"), [("010", 8), ("0", 0), ("0x1F", 31), ("0321", 209)]
+)
+def test_numbers_are_read_as_protoc_reads_them(number, value):
+    text = f"message M {{ optional int32 q = {number}; reserved {number} to 0777; }}\n"
+    message = proto.parse(text, "caffe.proto").messages["M"]
+    assert message.fields[0].number == value
+    assert message.ranges[0][:2] == (value, 511)
+
+
+@pytest.mark.parametrize("number", ["08", "1.5", "1e3"])
+def test_numbers_that_protoc_refuses_are_refused(number):
+    with pytest.raises(ToolError, match=f"line 1: {number} is no whole number"):
+        proto.parse(f"message M {{ optional int32 q = {number}; }}\n", "caffe.proto")

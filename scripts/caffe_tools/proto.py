@@ -95,18 +95,6 @@ def parse(text: str, name: str) -> File:
     return _Parser(text, name).file()
 
 
-def _whole(text: str) -> int:
-    """Return a number as protoc reads it: octal if it begins with 0."""
-    octal = text[:1] == "0" and text.isdigit()
-    try:
-        return int(text, 8 if octal else 0)
-    except ValueError as error:
-        raise ToolError(
-            f"the field number {text} in caffe.proto is no whole number: protoc "
-            "refuses it, too"
-        ) from error
-
-
 class _Parser:
     def __init__(self, text: str, name: str) -> None:
         self.name = name
@@ -227,19 +215,27 @@ class _Parser:
         named = self._next("word")
         self._next("=")
         number = self._next("number")
-        value = _whole(number.text)
+        value = self._whole(number)
         message.fields.append(Field(named.text, kind, value, named.line))
         self._skip_statement()
+
+    def _whole(self, token: Token) -> int:
+        """Return a number as protoc reads it: octal if it begins with 0."""
+        octal = token.text[:1] == "0" and token.text.isdigit()
+        try:
+            return int(token.text, 8 if octal else 0)
+        except ValueError:
+            self._fail(token.line, f"{token.text} is no whole number")
 
     def _ranges(self, message: Message) -> None:
         while True:
             first = self._next("number", "string")
             if first.kind == "number":
-                last = _whole(first.text)
+                last = self._whole(first)
                 if self._peek() == "to":
                     self._next()
                     end = self._next("number", "max")
-                    last = MAX_NUMBER if end.text == "max" else _whole(end.text)
-                message.ranges.append((_whole(first.text), last, first.line))
+                    last = MAX_NUMBER if end.text == "max" else self._whole(end)
+                message.ranges.append((self._whole(first), last, first.line))
             if self._next(",", ";").text == ";":
                 return

@@ -151,9 +151,9 @@ def original_of_edited(root: Path, path: str, entry: dict) -> bytes | None:
             how = f"and {state / 'patched'} does not tell the edit from the patch"
         raise ToolError(
             f"{root / path} was edited after the tree was patched, {how}. "
-            f"Nothing was written. Keep a copy of it, restore the original with "
-            f"'{copy}', and run this again; then make your edit again, beside the lines "
-            "of the patch"
+            "Nothing was written. Keep a copy of it, restore the original with "
+            f"'{copy}', and run this again; then make your edit again, beside the "
+            "lines of the patch"
         )
     return merged.encode("utf-8", "surrogateescape")
 
