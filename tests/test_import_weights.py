@@ -215,6 +215,12 @@ def test_bad_files_are_named_with_the_remedy(tmp_path, content, words):
         torch_weights.read_state(path)
 
 
+@pytest.mark.parametrize("name", ["net.pt", "net"])
+def test_a_missing_file_is_missing_with_and_without_torch(tmp_path, name):
+    with pytest.raises(UserError, match=f"{name} is missing"):
+        torch_weights.read_state(tmp_path / name)
+
+
 def test_weights_that_are_not_finite_are_named(tmp_path):
     np.savez(tmp_path / "net.npz", **{"a.weight": np.array([1, np.nan])})
     with pytest.raises(UserError, match=r"a\.weight has values"):
