@@ -43,7 +43,7 @@ DIGESTS = {
     ),
     "cmake/ProtoBuf.cmake": (
         "5a6466ad84e2213567e738a4",
-        "e736697554fde2e7d65e4e80",
+        "1875ff54a9796726ab565b8a",
     ),
     "include/caffe/layer_factory.hpp": (
         "64f7e48b6fddc155de4b867e",
