@@ -57,16 +57,6 @@ def verdict(content: Mapping[str, Any]) -> str:
     return bullets(lines)
 
 
-def unfinished(content: Mapping[str, Any]) -> str:
-    """Return which losses have too few folds for a judgement, or none yet."""
-    few = [
-        f"`{loss}` ({done} of {total} trainings)"
-        for loss, (done, total) in content["done"].items()
-        if done < total
-    ]
-    return bullets([f"Not finished: {listed(few)}."]) if few else bullets(["All ran."])
-
-
 def rates(content: Mapping[str, Any]) -> str:
     """Return the score of each learning rate, of losses that tried one."""
     known = {loss: own for loss, own in content["scores"].items() if own}
