@@ -93,10 +93,13 @@ def machine(folder: Path, name: str, bare: bool) -> Path:
         sources = making / "etc/apt/sources.list"
         text = sources.read_text()
         sources.write_text(text + text.replace(suite, more))
-        newer = [
-            package for package in PACKAGES if re.search("opencv|protobuf", package)
-        ]
-        debian_root.install(making, ("-t", more, *newer))
+        # Their packages alone: others of such a suite need not fit these.
+        (making / "etc/apt/preferences.d/90randrop").write_text(
+            f"Package: src:opencv src:protobuf\nPin: release a={more}\n"
+            "Pin-Priority: 990\n"
+        )
+        newer = (name for name in PACKAGES if re.search("opencv|protobuf", name))
+        debian_root.install(making, tuple(newer))
     making.rename(root)
     return root
 

@@ -264,3 +264,29 @@ def test_the_headers_of_the_numpy_in_use_come_before_pythons(bvlc, tmp_path):
         line = line.replace("${NUMPY_INCLUDE_DIR}", str(numpy))
         folders = re.findall(rf"{re.escape(str(tmp_path))}/\w+", line)
         assert folders == [str(numpy), str(python)]
+
+
+IMPORT = "  // for Python 3\n  import_array1();\n"
+BODY = '  bp::def("a", &A);\n  {\n    Use();\n  }\n'
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"),
+    [
+        (BODY + IMPORT, IMPORT + BODY),
+        (IMPORT + BODY, IMPORT + BODY),
+        (f"#ifdef A\n{BODY}#endif\n{IMPORT}", f"{IMPORT}#ifdef A\n{BODY}#endif\n"),
+        (f"{BODY}#ifdef A\n{IMPORT}#endif\n", None),
+        (f"{BODY}  if (a) {{\n{IMPORT}  }}\n", None),
+        (f"{BODY}}}\nvoid Other() {{\n{IMPORT}", None),
+        (f"{BODY}  // import_array1();\n", None),
+    ],
+    ids=["last", "first", "after-if", "under-if", "in-block", "elsewhere", "comment"],
+)
+def test_numpy_is_imported_before_anything_is_declared(body, wanted):
+    def module(inner):
+        return f"BOOST_PYTHON_MODULE(_caffe) {{\n{inner}}}\n"
+
+    wanted = body if wanted is None else wanted
+    mended, _ = mends.apply("python/caffe/_caffe.cpp", module(body))
+    assert mended == module(wanted)

@@ -5,6 +5,7 @@ import subprocess
 import sysconfig
 
 import forks
+import numpy as np
 import pytest
 from conftest import REPOSITORY
 from test_mends import decoded
@@ -16,7 +17,7 @@ OPTIONS = [
     *("g++", "-std=c++17", "-fsyntax-only", "-w", "-DCPU_ONLY", "-DUSE_OPENCV"),
     *("-DUSE_LMDB", "-DUSE_HDF5", "-I/usr/include/opencv4"),
     *("-I/usr/include/hdf5/serial", f"-I{REPOSITORY / 'caffe_layers/include'}"),
-    f"-I{sysconfig.get_paths()['include']}",
+    *(f"-I{sysconfig.get_paths()['include']}", f"-I{np.get_include()}"),
 ]
 
 

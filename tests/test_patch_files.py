@@ -61,6 +61,10 @@ DIGESTS = {
         "e79deefa92c9625a858caf44",
         "018e8463f87f5eaf7da4f70b",
     ),
+    "python/caffe/_caffe.cpp": (
+        "be13be617028105b9241f212",
+        "0005c1cce8d6f578aa1aa311",
+    ),
     "python/caffe/io.py": (
         "dd923bdba14588d2654e6a2f",
         "3aa699ef853a6b59e28f6d6a",

@@ -18,6 +18,7 @@ from caffe_tools.mends.files import FILE_MENDS
 from caffe_tools.mends.makefile import MAKEFILE_MENDS
 from caffe_tools.mends.mend import CMAKE, CODE, CodeMend, Mend, Remark, covers
 from caffe_tools.mends.opencv import NAMES, OPENCV
+from caffe_tools.mends.pycaffe import PYCAFFE_MENDS
 
 __all__ = ["MENDS", "NAMES", "CodeMend", "Mend", "Remark", "apply", "left", "paths"]
 
@@ -29,6 +30,7 @@ MENDS: tuple[Mend | CodeMend, ...] = (
     *MAKEFILE_MENDS,
     *CUDA_MENDS,
     *CUDNN_MENDS,
+    *PYCAFFE_MENDS,
 )
 
 _TOPS = ("src", "include", "tools", "examples", "python", "matlab", "cmake")
