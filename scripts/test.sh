@@ -12,6 +12,7 @@ usage() {
 usage: bash scripts/test.sh [--fast] [--gpu [--compute-sanitizer]] [--help]
        bash scripts/test.sh --sanitize
        bash scripts/test.sh --gpu-build
+       bash scripts/test.sh --slurm
        bash scripts/test.sh --faults [--seconds N] [--seed S]
        bash scripts/test.sh --fuzz N [--seed S]
        bash scripts/test.sh --nightly [--seed S]
@@ -29,6 +30,10 @@ These options replace the tests above:
            engines, in a build with gcc's AddressSanitizer and UBSan, and the losses'
            tests under its ThreadSanitizer (30 minutes for the builds, 7 for the tests,
            on 2 cores)
+  --slurm
+           sweeps and comparisons as jobs of a real Slurm of one node, which the tests
+           start: kills, requeues, time limits (7 minutes). It takes root, and
+           apt-get install slurmctld slurmd slurm-client munge
   --faults
            for N seconds (300): kill scripts at random times, fill their disk, make it
            read-only, damage the files they read (tests/faults.py), and then as long:
@@ -57,6 +62,7 @@ gpu=()
 sanitize=""
 sanitizer=
 gpu_build=
+slurm=
 try=
 number=
 seed=
@@ -68,6 +74,7 @@ while [ $# != 0 ]; do
     --sanitize) sanitize=yes ;;
     --compute-sanitizer) sanitizer=1 ;;
     --gpu-build) gpu_build=1 ;;
+    --slurm) slurm=1 ;;
     --faults | --nightly) try="$1" ;;
     --fuzz | --seconds | --seed)
       if ! [[ "${2:-}" =~ ^[0-9]+$ ]]; then
@@ -95,6 +102,20 @@ if [ ${#gpu[@]} != 0 ] && ! nvidia-smi -L > /dev/null 2>&1; then
   echo "error: --gpu needs an NVIDIA GPU and its driver, and nvidia-smi finds none." \
     "Omit --gpu to test CUDA emulated on the CPU, or compile with --gpu-build" >&2
   exit 2
+fi
+
+if [ -n "$slurm" ]; then
+  for program in munged slurmctld slurmd sbatch; do
+    if ! (PATH="$PATH:/usr/sbin:/sbin" command -v "$program" > /dev/null); then
+      echo "error: --slurm needs $program:" \
+        "apt-get install slurmctld slurmd slurm-client munge" >&2
+      exit 2
+    fi
+  done
+  if [ "$(id -u)" != 0 ]; then
+    echo "error: --slurm starts Slurm's daemons, which takes root" >&2
+    exit 2
+  fi
 fi
 
 # shellcheck source=scripts/need_python.sh
@@ -138,6 +159,9 @@ if [ -n "$gpu_build" ]; then
   exit
 fi
 python3 scripts/build_caffe.py "${gpu[@]}"
+if [ -n "$slurm" ]; then
+  exec "$RANDROP_BUILD/venv/bin/python" -m pytest tests/test_slurm.py
+fi
 
 # All of Caffe's test program, whose nets use the CPU engine's layers; with --fast, our
 # own tests, and Caffe's tests of the files that the patch and the mends touch.
@@ -186,7 +210,7 @@ fi
 echo "==> Python tests"
 # Two at a time, because most of them wait for one thread of another program. The tests of
 # a file stay together: they share what they prepare.
-"$python" -m pytest -m "not builds $marks" -n 2 --dist loadfile
+"$python" -m pytest -m "not builds and not cluster $marks" -n 2 --dist loadfile
 "$python" -m pytest -m "builds $marks"
 if [ ${#gpu[@]} != 0 ]; then
   "$python" -m pytest --gpu tests/test_layers.py tests/test_layers_random_drop.py \

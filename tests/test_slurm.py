@@ -269,7 +269,7 @@ def long(caffe, phantom, tmp_path_factory):
     return whole(phantom, tmp_path_factory.mktemp("long") / "out", LONG)[1]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("how", ["kill -9", "requeue"])
 def test_a_job_that_is_killed_continues(cluster, phantom, tmp_path, begin, long, how):
     """By somebody's kill -9; or by Slurm itself, as for preemption and lost nodes."""
@@ -297,7 +297,7 @@ def test_a_job_that_is_killed_continues(cluster, phantom, tmp_path, begin, long,
         assert "Restarts=1" in cluster.details(job)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_run_that_reaches_its_time_limit(cluster, phantom, tmp_path, begin, long):
     """Is requeued, and ends with the same weights, bit for bit."""
     out = tmp_path / "out"
@@ -323,7 +323,7 @@ def test_a_run_that_reaches_its_time_limit(cluster, phantom, tmp_path, begin, lo
     assert sha256(folder) == long
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_protocol_has_the_same_records(cluster, caffe, phantom, tmp_path):
     data = small_protocol.prepare(phantom, tmp_path / "data")
     path = small_protocol.write(data, tmp_path / "protocol.json")
