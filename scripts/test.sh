@@ -160,7 +160,8 @@ if [ -n "$gpu_build" ]; then
 fi
 python3 scripts/build_caffe.py "${gpu[@]}"
 if [ -n "$slurm" ]; then
-  exec "$RANDROP_BUILD/venv/bin/python" -m pytest tests/test_slurm.py
+  exec "$RANDROP_BUILD/venv/bin/python" -m pytest tests/test_slurm.py \
+    tests/test_docs.py::test_on_a_cluster
 fi
 
 # All of Caffe's test program, whose nets use the CPU engine's layers; with --fast, our
@@ -211,7 +212,7 @@ echo "==> Python tests"
 # Two at a time, because most of them wait for one thread of another program. The tests of
 # a file stay together: they share what they prepare.
 "$python" -m pytest -m "not builds and not cluster $marks" -n 2 --dist loadfile
-"$python" -m pytest -m "builds $marks"
+"$python" -m pytest -m "builds and not cluster $marks"
 if [ ${#gpu[@]} != 0 ]; then
   "$python" -m pytest --gpu tests/test_layers.py tests/test_layers_random_drop.py \
     tests/test_nonfinite.py tests/test_large_logits.py

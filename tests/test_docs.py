@@ -260,7 +260,7 @@ def test_every_page_is_typed(request, checkout, sources, page):
         typed(block, checkout, **folders)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.timeout(1500)
 def test_on_a_cluster(trained, checkout, sources, tmp_path):
     """The commands that a Slurm takes, on one of the test's own."""
