@@ -271,22 +271,28 @@ BODY = '  bp::def("a", &A);\n  {\n    Use();\n  }\n'
 
 
 @pytest.mark.parametrize(
-    ("body", "wanted"),
+    ("body", "wanted", "line"),
     [
-        (BODY + IMPORT, IMPORT + BODY),
-        (IMPORT + BODY, IMPORT + BODY),
-        (f"#ifdef A\n{BODY}#endif\n{IMPORT}", f"{IMPORT}#ifdef A\n{BODY}#endif\n"),
-        (f"{BODY}#ifdef A\n{IMPORT}#endif\n", None),
-        (f"{BODY}  if (a) {{\n{IMPORT}  }}\n", None),
-        (f"{BODY}}}\nvoid Other() {{\n{IMPORT}", None),
-        (f"{BODY}  // import_array1();\n", None),
+        (BODY + IMPORT, IMPORT + BODY, None),
+        (IMPORT + BODY, None, None),
+        (
+            f"#ifdef A\n{BODY}#endif\n{IMPORT}",
+            f"{IMPORT}#ifdef A\n{BODY}#endif\n",
+            None,
+        ),
+        (f"{BODY}#ifdef A\n{IMPORT}#endif\n", None, 8),
+        (f"{BODY}  if (a) {{\n{IMPORT}  }}\n", None, 8),
+        (f"{BODY}}}\nvoid Other() {{\n{IMPORT}", None, None),
+        (f"{BODY}  // import_array1();\n", None, None),
     ],
     ids=["last", "first", "after-if", "under-if", "in-block", "elsewhere", "comment"],
 )
-def test_numpy_is_imported_before_anything_is_declared(body, wanted):
+def test_numpy_is_imported_before_anything_is_declared(body, wanted, line):
     def module(inner):
         return f"BOOST_PYTHON_MODULE(_caffe) {{\n{inner}}}\n"
 
-    wanted = body if wanted is None else wanted
-    mended, _ = mends.apply("python/caffe/_caffe.cpp", module(body))
-    assert mended == module(wanted)
+    path = "python/caffe/_caffe.cpp"
+    mended, _ = mends.apply(path, module(body))
+    assert mended == module(wanted or body)
+    left = mends.left(path, mended)
+    assert [int(remark.split(":")[1]) for remark in left] == ([line] if line else [])
