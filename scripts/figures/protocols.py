@@ -30,7 +30,7 @@ def verdict(content: Mapping[str, Any]) -> str:
             interval = bounds(cell["difference_interval"], "+")
             groups[kind].append(
                 f"`{loss}` {cell['difference']:+.3f}{interval} on {cell['common']} "
-                f"folds, above it on {cell['better']}"
+                f"fold{'s' * (cell['common'] != 1)}, above it on {cell['better']}"
             )
         own = content["losses"][reference][lesion]
         said = [
