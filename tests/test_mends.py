@@ -264,35 +264,3 @@ def test_the_headers_of_the_numpy_in_use_come_before_pythons(bvlc, tmp_path):
         line = line.replace("${NUMPY_INCLUDE_DIR}", str(numpy))
         folders = re.findall(rf"{re.escape(str(tmp_path))}/\w+", line)
         assert folders == [str(numpy), str(python)]
-
-
-IMPORT = "  // for Python 3\n  import_array1();\n"
-BODY = '  bp::def("a", &A);\n  {\n    Use();\n  }\n'
-
-
-@pytest.mark.parametrize(
-    ("body", "wanted", "line"),
-    [
-        (BODY + IMPORT, IMPORT + BODY, None),
-        (IMPORT + BODY, None, None),
-        (
-            f"#ifdef A\n{BODY}#endif\n{IMPORT}",
-            f"{IMPORT}#ifdef A\n{BODY}#endif\n",
-            None,
-        ),
-        (f"{BODY}#ifdef A\n{IMPORT}#endif\n", None, 8),
-        (f"{BODY}  if (a) {{\n{IMPORT}  }}\n", None, 8),
-        (f"{BODY}}}\nvoid Other() {{\n{IMPORT}", None, None),
-        (f"{BODY}  // import_array1();\n", None, None),
-    ],
-    ids=["last", "first", "after-if", "under-if", "in-block", "elsewhere", "comment"],
-)
-def test_numpy_is_imported_before_anything_is_declared(body, wanted, line):
-    def module(inner):
-        return f"BOOST_PYTHON_MODULE(_caffe) {{\n{inner}}}\n"
-
-    path = "python/caffe/_caffe.cpp"
-    mended, _ = mends.apply(path, module(body))
-    assert mended == module(wanted or body)
-    left = mends.left(path, mended)
-    assert [int(remark.split(":")[1]) for remark in left] == ([line] if line else [])

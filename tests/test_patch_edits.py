@@ -1,5 +1,7 @@
 """Edits of a patched tree that no patch may mind: line ends, numbers, a lost copy."""
 
+import difflib
+import random
 import re
 import shutil
 import subprocess
@@ -9,7 +11,7 @@ import pytest
 from patched_tree import FIELD, PROTO, add_field, tool
 from test_forks import state
 
-from caffe_tools import patching, proto
+from caffe_tools import patching, planning, proto, recovery
 from caffe_tools.errors import ToolError
 from caffe_tools.patching import State
 
@@ -77,6 +79,41 @@ def test_an_edit_is_kept_without_the_copy_of_what_the_patch_made(tree):
         assert text.endswith("\n\n")
         (tree / path).write_text(text[:-1])
     assert state(tree) == before
+
+
+def test_an_edit_beside_what_is_ours_never_hides_it(tree):
+    """A line more, anywhere: the rest is as before the patch, or it is refused."""
+    mine = "// mine\n"
+    refused = 0
+    draw = random.Random(1)
+    for change in planning.plan(tree, {}):
+        if change.before is None:
+            continue
+        before, after = (
+            text.decode("latin-1").splitlines(True)
+            for text in (change.before, change.after)
+        )
+        places = set(draw.sample(range(len(after) + 1), min(5, len(after))))
+        matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
+        for tag, _, _, begin, end in matcher.get_opcodes():
+            if tag != "equal":
+                near = range(max(0, begin - 1), min(end + 1, len(after)) + 1)
+                places |= set(draw.sample(near, min(6, len(near)))) | {begin, end}
+        for place in places:
+            content = "".join([*after[:place], mine, *after[place:]])
+            texts = ("".join(after), content, "".join(before))
+            left = recovery._without_patch(change.path, *texts)
+            refused += left is None
+            if left is not None:
+                assert left.count(mine) == 1, (change.path, place)
+                assert left.replace(mine, "") == texts[2], (change.path, place)
+    assert refused
+
+
+def test_an_edit_where_the_patch_took_lines_out_is_no_revert():
+    base, original = "a\nb\n", "a\nmoved\nb\n"
+    edited = "a\nmine\nb\n"
+    assert recovery._without_patch("CMakeLists.txt", base, edited, original) is None
 
 
 def test_earlier_numbers_stay_when_another_is_chosen(tree):

@@ -63,7 +63,7 @@ DIGESTS = {
     ),
     "python/caffe/_caffe.cpp": (
         "be13be617028105b9241f212",
-        "0005c1cce8d6f578aa1aa311",
+        "c37be1574f33e8172f5d0dd1",
     ),
     "python/caffe/io.py": (
         "dd923bdba14588d2654e6a2f",

@@ -189,9 +189,12 @@ def _without_patch(path: str, base: str, content: str, original: str) -> str | N
 
 
 def _ours_in(base: str, original: str, content: str) -> bool:
-    """Return whether a text has a line that the patch has put into the file."""
+    """Return whether a text has a line that the patch has put into the file.
+
+    Of a patch that only took lines out, nothing tells.
+    """
     ours = set(base.splitlines()) - set(original.splitlines())
-    return any(line.strip() and line in ours for line in content.splitlines())
+    return not ours or any(line.strip() and line in ours for line in content.splitlines())
 
 
 def _adopt(root: Path) -> dict:

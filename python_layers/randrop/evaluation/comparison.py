@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from randrop.evaluation import metrics
 
@@ -170,7 +170,7 @@ def _difference(
     result = _spread(known.tolist()) | {"low": None, "high": None}
     result["better"] = int((known > 0).sum())
     if n > 1:
-        half = stats.t.ppf(0.975, n - 1) * known.std(ddof=1) / np.sqrt(n)
+        half = special.stdtrit(n - 1, 0.975) * known.std(ddof=1) / np.sqrt(n)
         result |= {"low": result["mean"] - half, "high": result["mean"] + half}
     del result["sd"]
     return {key: _plain(value) for key, value in result.items()}

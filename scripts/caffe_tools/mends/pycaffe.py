@@ -5,52 +5,64 @@ import re
 from caffe_tools.mends import cxx
 from caffe_tools.mends.mend import CODE, CodeMend, Remark, line_of
 
-_MODULE = re.compile(r"^[ \t]*BOOST_PYTHON_MODULE\s*\(\s*\w+\s*\)\s*\{[ \t]*\n", re.M)
-_IMPORT = re.compile(r"^[ \t]*import_array1?\s*\(\s*\)\s*;[ \t]*\n", re.M)
-# Comments that end above a statement, which belong to it.
-_ABOVE = re.compile(r"(?:^[ \t]*//[^\n]*\n)*\Z", re.M)
+_NAME = re.compile(r"\bBOOST_PYTHON_MODULE\b")
+_MODULE = re.compile(r"\bBOOST_PYTHON_MODULE\s*\(\s*\w+\s*\)\s*\{")
+# The import as the first statement, in any of its forms.
+_FIRST = re.compile(r"\s*(?:try\s*)?\{?\s*(?:if\s*\(\s*)?_?import_array[12]?\s*\(")
+# The same, with directives before it.
+_ODD_FIRST = re.compile(rf"\s*\([^()]*\)(?:[\s{{]|#[^\n]*\n)*{_FIRST.pattern}")
+_HEADER = "numpy/arrayobject.h"
+# NumPy's header declares no import then, or the file has its own.
+_OWN = re.compile(
+    r"^[ \t]*#[ \t]*(?:define[ \t]+NO_IMPORT(?:_ARRAY)?"
+    r"|(?:define|undef)[ \t]+import_array1)\b",
+    re.M,
+)
+
+# The import that is there stays where it is: a second one changes nothing, and what
+# stands around a statement may depend on it.
+_IMPORT = "\n  // NumPy comes first: the classes may need its types.\n  import_array1();"
 
 
-def _statement(text: str) -> tuple[int, int, bool] | None:
-    """Return where the module imports NumPy, and whether that can move.
+def _late(masked: str) -> list[re.Match]:
+    """Return the modules that do not import NumPy first, to the brace that opens."""
+    return [
+        match
+        for match in _MODULE.finditer(masked)
+        if not cxx.in_directive(masked, match.start())
+        and not _FIRST.match(masked, match.end())
+    ]
 
-    The place is from the end of the line that opens the module's function to the end
-    of the import. None if the function imports it first, or not at all.
-    """
-    masked = cxx.code(text)
-    module = _MODULE.search(masked)
-    found = _IMPORT.search(masked, module.end()) if module else None
-    if not module or not found or not masked[module.end() : found.start()].strip():
-        return None
-    inner = cxx.depths("{\n" + masked[module.end() : found.start()])[1:]
-    if min(inner) < 1:
-        # In another function.
-        return None
-    known = cxx.conditions(text)
-    lines = [text.count("\n", 0, match.start()) for match in (module, found)]
-    plain = inner[-1] == 1 and known[lines[0]] == known[lines[1]]
-    return module.end(), found.end(), plain
+
+def _fits(text: str, masked: str, module: re.Match) -> bool:
+    return not _OWN.search(masked) and cxx.sees(text, _HEADER, [module.start()])
 
 
 def _import_first(text: str) -> str:
     """Have NumPy imported before the module declares anything."""
-    found = _statement(text)
-    if not found or not found[2]:
+    masked = cxx.code(text)
+    if not re.search(r"\b_?import_array[12]?\b", masked):
         return text
-    place, end, _ = found
-    line = text.rfind("\n", 0, end - 1) + 1
-    begin = _ABOVE.search(text, place, line).start()
-    return cxx.splice(text, [(place, place, text[begin:end]), (begin, end, "")])
+    found = [m.end() for m in _late(masked) if _fits(text, masked, m)]
+    return cxx.splice(text, [(at, at, _IMPORT) for at in found])
 
 
 def _not_first(text: str) -> list[Remark]:
-    found = _statement(text)
-    if not found:
+    """Name the modules that import NumPy late, or whose begin is not understood."""
+    masked = cxx.code(text)
+    if not re.search(r"\b_?import_array[12]?\b", masked):
         return []
+    plain = {match.start() for match in _MODULE.finditer(masked)}
+    found = {match.start() for match in _late(masked)}
+    for match in _NAME.finditer(masked):
+        known = match.start() in plain or cxx.in_directive(masked, match.start())
+        if not known and not _ODD_FIRST.match(masked, match.end()):
+            found.add(match.start())
     what = (
-        "pycaffe needs NumPy before it declares its classes: move it to the beginning"
+        "pycaffe needs NumPy before it declares its classes: begin the module "
+        "with import_array1();"
     )
-    return [Remark(line_of(text, found[1] - 1), what)]
+    return [Remark(line_of(text, at), what) for at in sorted(found)]
 
 
 PYCAFFE_MENDS = (
