@@ -66,23 +66,32 @@ slurm=
 try=
 number=
 seed=
-seconds=300
+seconds=
+# The option that replaces the tests, and those that belong to other options.
+mode=
+replace_tests() {
+  if [ -n "$mode" ] && [ "$mode" != "$1" ]; then
+    echo "error: $mode and $1 exclude each other: give one of them" >&2
+    exit 2
+  fi
+  mode="$1"
+}
 while [ $# != 0 ]; do
   case "$1" in
     --fast) marks="and not slow" ;;
     --gpu) gpu=(--gpu) ;;
-    --sanitize) sanitize=yes ;;
+    --sanitize) replace_tests "$1"; sanitize=yes ;;
     --compute-sanitizer) sanitizer=1 ;;
-    --gpu-build) gpu_build=1 ;;
-    --slurm) slurm=1 ;;
-    --faults | --nightly) try="$1" ;;
+    --gpu-build) replace_tests "$1"; gpu_build=1 ;;
+    --slurm) replace_tests "$1"; slurm=1 ;;
+    --faults | --nightly) replace_tests "$1"; try="$1" ;;
     --fuzz | --seconds | --seed)
       if ! [[ "${2:-}" =~ ^[0-9]+$ ]]; then
         echo "error: $1 needs a whole number, as in '$1 100'" >&2
         exit 2
       fi
       case "$1" in
-        --fuzz) try="$1" number="$2" ;;
+        --fuzz) replace_tests "$1"; try="$1" number="$2" ;;
         --seconds) seconds="$2" ;;
         --seed) seed="$2" ;;
       esac
@@ -94,6 +103,18 @@ while [ $# != 0 ]; do
   shift
 done
 
+if [ -n "$mode" ] && [ -n "$marks${gpu[*]}" ]; then
+  echo "error: $mode replaces the tests that --fast and --gpu are about" >&2
+  exit 2
+fi
+if [ -n "$seed" ] && [ -z "$try" ]; then
+  echo "error: --seed needs --faults, --fuzz or --nightly" >&2
+  exit 2
+fi
+if [ -n "$seconds" ] && [ "$try" != --faults ]; then
+  echo "error: --seconds needs --faults" >&2
+  exit 2
+fi
 if [ -n "$sanitizer" ] && [ ${#gpu[@]} = 0 ]; then
   echo "error: --compute-sanitizer needs --gpu" >&2
   exit 2
@@ -104,22 +125,11 @@ if [ ${#gpu[@]} != 0 ] && ! nvidia-smi -L > /dev/null 2>&1; then
   exit 2
 fi
 
-if [ -n "$slurm" ]; then
-  for program in munged slurmctld slurmd sbatch; do
-    if ! (PATH="$PATH:/usr/sbin:/sbin" command -v "$program" > /dev/null); then
-      echo "error: --slurm needs $program:" \
-        "apt-get install slurmctld slurmd slurm-client munge" >&2
-      exit 2
-    fi
-  done
-  if [ "$(id -u)" != 0 ]; then
-    echo "error: --slurm starts Slurm's daemons, which takes root" >&2
-    exit 2
-  fi
-fi
-
 # shellcheck source=scripts/need_python.sh
 . scripts/need_python.sh
+if [ -n "$slurm" ]; then
+  python3 tests/slurm_programs.py || exit 2
+fi
 if [ "$sanitize" ]; then
   exec bash scripts/sanitize.sh
 fi
@@ -132,7 +142,7 @@ if [ -n "$try" ]; then
       failed=0
       for program in faults patch_faults; do
         "${run[@]}" "tests/$program.py" --seed "${seed:-1}" --count 1000000 \
-          --seconds "$seconds" "${tried[@]}" || failed=1
+          --seconds "${seconds:-300}" "${tried[@]}" || failed=1
       done
       exit "$failed"
       ;;
@@ -160,7 +170,8 @@ if [ -n "$gpu_build" ]; then
 fi
 python3 scripts/build_caffe.py "${gpu[@]}"
 if [ -n "$slurm" ]; then
-  exec "$RANDROP_BUILD/venv/bin/python" -m pytest tests/test_slurm.py \
+  # What is skipped elsewhere is what was asked for here.
+  RANDROP_TEST_SLURM=1 exec "$RANDROP_BUILD/venv/bin/python" -m pytest tests/test_slurm.py \
     tests/test_docs.py::test_on_a_cluster
 fi
 

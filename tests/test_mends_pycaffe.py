@@ -50,7 +50,7 @@ LATE = {
     "continued comment": module(f'{A}  class_("c");  // a \\\n  // b\n{IMPORT}{B}'),
     "continued macro": module(f"{A}#define V 1 \\\n  // b\n{IMPORT}{B}"),
     "in a macro": module(f"{A}#define NOW \\\n  import_array1();\n  NOW\n{B}"),
-    "by a macro above": module(f"{A}  NOW\n{B}", "#define NOW import_array1();\n" + HEAD),
+    "by a macro above": module(f"{A}  NOW\n{B}", f"#define NOW {IMPORT}{HEAD}"),
     "in a helper": module(f"{A}  Init();\n", f"void Init() {{\n{IMPORT}}}\n{HEAD}"),
     "in a lambda": module(f"{A}  [] {{\n{IMPORT}  }}();\n"),
     "underscore": module(f"{A}  _import_array();\n"),
@@ -63,7 +63,7 @@ LATE = {
     "first under a condition": module(f"#if 1\n{IMPORT}#endif\n{A}"),
     "classes under one": module(f"#ifdef __cplusplus\n{A}#endif\n{IMPORT}"),
     "brace on the line": module(A, HEAD).replace("}\n", "  import_array1(); }\n"),
-    "one line": f'{TOP}BOOST_PYTHON_MODULE(_caffe) {{ class_("A"); import_array1(); }}\n',
+    "one line": f'{TOP}{HEAD[:-1]} class_("A"); import_array1(); }}\n',
     "comment in the head": module(A + IMPORT, HEAD[:-1] + "  /* long\n comment */\n"),
     "continued head": module(A + IMPORT, HEAD[:-1] + "  // see \\\n  below\n"),
     "statement in the head": module(IMPORT + B, HEAD[:-1] + ' class_("A");\n'),
@@ -73,8 +73,7 @@ LATE = {
     "form feed": module(f"{A}\f{IMPORT}"),
     "two modules": module(A + IMPORT)
     + module(B + IMPORT, "BOOST_PYTHON_MODULE(other) {\n"),
-    "second imports": module(A, "BOOST_PYTHON_MODULE(other) {\n")
-    + module(B + IMPORT),
+    "second imports": module(A, "BOOST_PYTHON_MODULE(other) {\n") + module(B + IMPORT),
     "module in both branches": f"{TOP}#ifndef __cplusplus\n{HEAD}{B}{IMPORT}}}\n#else\n"
     f"{HEAD}{A}{IMPORT}}}\n#endif\n",
 }

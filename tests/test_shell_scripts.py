@@ -3,8 +3,11 @@
 import os
 import re
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import slurm_programs
 from conftest import REPOSITORY
 
 FOLDER = REPOSITORY / "scripts"
@@ -104,3 +107,57 @@ def test_every_script_of_ours_begins_so(script):
     commands = [line for line in text.splitlines() if line and line[0] != "#"]
     assert commands[:2] == ["set -euo pipefail", '. "$(dirname -- "$0")/from_here.sh"']
     assert not re.search(r"^cd ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--slurm --sanitize", "--slurm and --sanitize exclude each other"),
+        ("--faults --fuzz 3", "--faults and --fuzz exclude each other"),
+        ("--slurm --fast", "--slurm replaces the tests"),
+        ("--gpu-build --slurm", "--gpu-build and --slurm exclude each other"),
+        ("--fast --nightly", "--nightly replaces the tests"),
+        ("--seed 7", "--seed needs --faults, --fuzz or --nightly"),
+        ("--slurm --seed 7", "--seed needs --faults, --fuzz or --nightly"),
+        ("--nightly --seconds 4", "--seconds needs --faults"),
+        ("--compute-sanitizer", "--compute-sanitizer needs --gpu"),
+    ],
+)
+def test_options_of_the_tests_that_exclude_each_other(tmp_path, words, told):
+    result = run("test.sh", *words.split(), here=tmp_path)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"error: {told}")
+
+
+@pytest.mark.parametrize("words", [[], ["--faults", "--seconds", "4", "--seed", "7"]])
+def test_other_options_of_the_tests_begin_with_the_build(tmp_path, words):
+    assert run("test.sh", *words, here=tmp_path).returncode == 3
+
+
+def test_slurm_is_looked_for_before_anything_is_built(tmp_path):
+    """By the list of programs that the tests start, and as who may start them."""
+    for name in slurm_programs.PROGRAMS:
+        (tmp_path / name).write_text("")
+        (tmp_path / name).chmod(0o755)
+    program = REPOSITORY / "tests/slurm_programs.py"
+    for absent in (None, "squeue", "munged"):
+        if absent:
+            (tmp_path / absent).unlink()
+        result = subprocess.run(
+            [sys.executable, program],
+            env={"PATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if os.geteuid() != 0:
+            assert "takes root" in result.stderr
+        elif absent and not any(
+            (Path(folder) / absent).exists() for folder in slurm_programs.SBIN
+        ):
+            assert f"no {absent}" in result.stderr
+            assert slurm_programs.REMEDY in result.stderr
+        assert result.returncode == (1 if result.stderr else 0)
+    lines = (FOLDER / "test.sh").read_text().splitlines()
+    place = lines.index("  python3 tests/slurm_programs.py || exit 2")
+    assert place < min(n for n, line in enumerate(lines) if "build_caffe.py" in line)

@@ -194,7 +194,8 @@ def _ours_in(base: str, original: str, content: str) -> bool:
     Of a patch that only took lines out, nothing tells.
     """
     ours = set(base.splitlines()) - set(original.splitlines())
-    return not ours or any(line.strip() and line in ours for line in content.splitlines())
+    lines = filter(str.strip, content.splitlines())
+    return not ours or not ours.isdisjoint(lines)
 
 
 def _adopt(root: Path) -> dict:

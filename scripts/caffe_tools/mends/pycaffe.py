@@ -21,7 +21,9 @@ _OWN = re.compile(
 
 # The import that is there stays where it is: a second one changes nothing, and what
 # stands around a statement may depend on it.
-_IMPORT = "\n  // NumPy comes first: the classes may need its types.\n  import_array1();"
+_IMPORT = """
+  // NumPy comes first: the classes may need its types.
+  import_array1();"""
 
 
 def _late(masked: str) -> list[re.Match]:
