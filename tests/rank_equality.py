@@ -46,8 +46,8 @@ NET = "--batch 4 --base-channels 4 --depth 3 --threads 1"
 PATCHES = "--patch 32 --workers 1"
 
 
-def trained(data, run, loss, ranks, iterations=50, more=()):
-    """Train, and return weights.npz of the run.
+def planned(data, run, loss, ranks, iterations=50, more=()):
+    """Write a run, and return the plan of its ranks.
 
     Raises
     ------
@@ -70,42 +70,64 @@ def trained(data, run, loss, ranks, iterations=50, more=()):
     plan["start"] = {"iteration": 0, "snapshot": None, "weights": None}
     text = (run / "train_val.prototxt").read_text()
     (run / "train_val.prototxt").write_text(ranks_child.bare(text))
-    child = started.command(plan)
+    return plan
+
+
+def trained(plans, ranks):
+    """Train all plans, one after the other, and return weights.npz of each run."""
+    child = started.command(plans)
     child = [sys.executable, str(HERE / "ranks_child.py"), child[-1]]
     done = mpi.mpiexec(ranks, child, env=started.variables(None, 1))
     if done.returncode:
-        raise RuntimeError(f"{loss} on {ranks} ranks: {done.stderr[-2000:]}")
-    with np.load(run / "weights.npz") as found:
-        return dict(found)
+        raise RuntimeError(f"{ranks} ranks: {done.stderr[-2000:]}")
+    found = []
+    for plan in plans:
+        with np.load(Path(plan["run"]) / "weights.npz") as arrays:
+            found.append(dict(arrays))
+    return found
 
 
-def compared(data, folder, loss, ranks=RANKS, iterations=50):
-    """Return the differences from one rank, or why the loss is refused.
+def compared(data, folder, losses, ranks=RANKS, iterations=50):
+    """Return for each loss the differences from one rank, or why it is refused.
 
     That of the first iteration's gradient is relative to its norm; that of the weights
     to the way from the initial weights; that of the masks is a number of elements, of
     all iterations.
     """
-    first = trained(data, folder / "ranks1", loss, 1, iterations)
-    moved = first["weights"] - first["start"]
-    scale = float(np.linalg.norm(moved))
-    found = {}
-    for n in ranks[1:]:
-        try:
-            other = trained(data, folder / f"ranks{n}", loss, n, iterations)
-        except UserError as error:
-            return {"loss": loss, "refused": str(error)}
-        weights = np.linalg.norm(other["weights"] - first["weights"]) / scale
-        gradient = np.linalg.norm(other["gradient"] - first["gradient"])
-        gradient /= np.linalg.norm(first["gradient"])
-        found[str(n)] = {"gradient": float(gradient), "weights": float(weights)}
-        if "mask" in first:
-            changed = np.count_nonzero(other["mask"] != first["mask"])
-            found[str(n)]["mask_elements"] = int(changed)
-    more = {"largest_step": float(np.abs(moved).max())}
+    rows = {loss: {"loss": loss, "ranks": {}} for loss in losses}
+    first = {}
+    for n in ranks:
+        plans = {}
+        for k, loss in enumerate(losses):
+            run = folder / f"loss{k}-ranks{n}"
+            try:
+                plans[loss] = planned(data, run, loss, n, iterations)
+            except UserError as error:
+                rows[loss] = {"loss": loss, "refused": str(error)}
+        found = dict(zip(plans, trained([*plans.values()], n), strict=True))
+        if n == ranks[0]:
+            first = found
+            continue
+        for loss in found:
+            rows[loss]["ranks"][str(n)] = _differences(first[loss], found[loss])
+    for loss, row in rows.items():
+        if "refused" not in row:
+            moved = first[loss]["weights"] - first[loss]["start"]
+            row["largest_step"] = float(np.abs(moved).max())
+            if "mask" in first[loss]:
+                row["kept"] = float((first[loss]["mask"] == 1).mean())
+    return [*rows.values()]
+
+
+def _differences(first, other):
+    scale = np.linalg.norm(first["weights"] - first["start"])
+    weights = np.linalg.norm(other["weights"] - first["weights"]) / scale
+    gradient = np.linalg.norm(other["gradient"] - first["gradient"])
+    gradient /= np.linalg.norm(first["gradient"])
+    found = {"gradient": float(gradient), "weights": float(weights)}
     if "mask" in first:
-        more["kept"] = float((first["mask"] == 1).mean())
-    return {"loss": loss, "ranks": found, **more}
+        found["mask_elements"] = int(np.count_nonzero(other["mask"] != first["mask"]))
+    return found
 
 
 def main():
@@ -114,14 +136,14 @@ def main():
     parser.add_argument("--losses", nargs="+", default=LOSSES)
     parser.add_argument("--iterations", type=int, default=50)
     options = parser.parse_args()
-    rows = []
     with tempfile.TemporaryDirectory(prefix="randrop-ranks-") as folder:
         data = Path(folder, "phantom")
         write_phantom(data, images=4, size=192, seed=3, workers=1)
-        for k, loss in enumerate(options.losses):
-            own = Path(folder, str(k))
-            rows.append(compared(data, own, loss, iterations=options.iterations))
-            print(rows[-1], flush=True)
+        rows = compared(
+            data, Path(folder), options.losses, iterations=options.iterations
+        )
+    for row in rows:
+        print(row)
     if options.out:
         write_json(options.out, {"iterations": options.iterations, "losses": rows})
     return 0

@@ -4,6 +4,7 @@ The statistics of BatchNorm are those of a rank's share, and noise and dropout a
 alike for each share, so with them the weights depend on the number of ranks. Here they
 are removed from the networks that train.py writes; everything else is what a rank of
 train.py runs. Each rank adds its masks to what the first one writes into weights.npz.
+The argument is a list of plans, which are trained one after the other.
 """
 
 import json
@@ -15,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "python_layers"))
 
 import numpy as np
 
+from randrop.pycaffe.build import import_caffe
 from randrop.training import prototxts
 from randrop.training.ranks import averaging, rank
 
@@ -66,10 +68,25 @@ class _Seen(averaging.Averaging):
 
 
 def main():
-    _PLAN.update(json.loads(sys.argv[1]))
     prototxts.texts, rank.Averaging = _texts, _Seen
     MPI = rank._mpi(120)
-    status = rank._main(_PLAN, MPI.COMM_WORLD)
+    caffe = import_caffe()
+    for plan in json.loads(sys.argv[1]):
+        _PLAN.clear()
+        _PLAN.update(plan)
+        # As in a new process.
+        caffe.set_solver_count(1)
+        caffe.set_solver_rank(0)
+        status = rank._main(_PLAN, MPI.COMM_WORLD)
+        if status:
+            sys.exit(status)
+        _write_weights()
+        # glog begins once in a process.
+        caffe.init_log = lambda *_: None
+    MPI.Finalize()
+
+
+def _write_weights():
     comm, net = _Seen.it.last
     masks = comm.gather(_Seen.it.masks)
     if comm.rank == 0:
@@ -79,8 +96,6 @@ def main():
             # Iterations, then the images of all ranks.
             found["mask"] = np.concatenate([np.stack(own) for own in masks], axis=1)
         np.savez(Path(_PLAN["run"]) / "weights.npz", **found)
-    MPI.Finalize()
-    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ def need_mpi():
 @pytest.mark.parametrize("loss", [SIGMOID, SOFTMAX], ids=["sigmoid", "softmax"])
 def test_two_ranks_are_one(loss, phantom, tmp_path):
     """All losses at once: the same masks, and the same weights to rounding."""
-    found = rank_equality.compared(phantom, tmp_path, loss, ranks=(1, 2), iterations=20)
+    (found,) = rank_equality.compared(
+        phantom, tmp_path, [loss], ranks=(1, 2), iterations=20
+    )
     assert found["ranks"]["2"]["gradient"] < 1e-4
     # A ReLU that flips at a rounding moves the weights more than the rounding.
     assert found["ranks"]["2"]["weights"] < 0.05
@@ -39,8 +41,8 @@ def test_two_ranks_are_one(loss, phantom, tmp_path):
 
 
 def test_two_ranks_drop_what_one_drops(phantom, tmp_path):
-    found = rank_equality.compared(
-        phantom, tmp_path, "random-drop:LOG", ranks=(1, 2), iterations=20
+    (found,) = rank_equality.compared(
+        phantom, tmp_path, ["random-drop:LOG"], ranks=(1, 2), iterations=20
     )
     assert found["ranks"]["2"]["gradient"] < 1e-4
     assert found["ranks"]["2"]["weights"] < 0.05
@@ -48,10 +50,18 @@ def test_two_ranks_drop_what_one_drops(phantom, tmp_path):
     assert 0.001 < found["kept"] < 0.9
 
 
+@pytest.fixture(scope="module")
+def on_ranks(phantom, tmp_path_factory):
+    """All losses, compared on 1, 2 and 4 ranks."""
+    folder = tmp_path_factory.mktemp("ranks")
+    rows = rank_equality.compared(phantom, folder, rank_equality.LOSSES)
+    return {row["loss"]: row for row in rows}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", rank_equality.LOSSES)
-def test_each_loss_on_four_ranks_is_one(loss, phantom, tmp_path):
-    found = rank_equality.compared(phantom, tmp_path, loss)
+def test_each_loss_on_four_ranks_is_one(loss, on_ranks):
+    found = on_ranks[loss]
     for own in found.get("ranks", {}).values():
         assert own["gradient"] < 2e-5
         assert own["weights"] < 0.05
@@ -174,8 +184,8 @@ def test_a_labelled_set_is_shared_out_by_caffe(dimensions, tmp_path):
     done = mpi.mpiexec(2, child)
     assert done.returncode == 0, done.stderr
     assert len(small_training.losses(run)) > 0
-    found = rank_equality.compared(
-        *(tmp_path / "organs", tmp_path, "cross-entropy+dice"),
+    (found,) = rank_equality.compared(
+        *(tmp_path / "organs", tmp_path, ["cross-entropy+dice"]),
         ranks=(1, 2),
         iterations=12,
     )
