@@ -189,14 +189,14 @@ fi
 export GOMP_SPINCOUNT="${GOMP_SPINCOUNT:-10000}"
 echo "==> Tests inside Caffe"
 (cd "$RANDROP_BUILD/caffe" && GLOG_minloglevel=2 \
-  build/test/test.testbin --gtest_filter="$tests" 2>&1 | grep -v "Death tests use fork")
+  python3 "$OLDPWD/tests/gtest_shards.py" build/test/test.testbin --filter "$tests")
 
 if [ -e "$RANDROP_BUILD/caffe/build/test/test_engine.testbin" ]; then
   echo "==> Caffe's own layer tests, over oneDNN"
   # The blobs hold few numbers, so more threads would only add overhead.
   (cd "$RANDROP_BUILD/caffe" && GLOG_minloglevel=2 OMP_NUM_THREADS=2 \
-    build/test/test_engine.testbin --gtest_filter="-*GPU*" 2>&1 |
-    grep -v "^\[ RUN \|^\[       OK \]\|^\[---\|^$")
+    python3 "$OLDPWD/tests/gtest_shards.py" build/test/test_engine.testbin \
+    --filter="-*GPU*" --processes 1)
 fi
 
 echo "==> The CUDA code of the layers, emulated on the CPU"

@@ -22,8 +22,6 @@ from randrop import nets
 from randrop.nets.losses import activation_of
 from randrop.pycaffe.build import REPOSITORY, build_dir, caffe_root
 
-pytestmark = pytest.mark.builds
-
 COMMANDS = list(dict.fromkeys(command for b in blocks() for command in b.commands))
 FIRST = "docs/how-to/train-on-your-own-data.md"
 """The page whose outcome the other pages begin with."""

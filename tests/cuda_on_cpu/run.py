@@ -13,7 +13,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
-sys.path.insert(0, str(REPOSITORY / "scripts"))
+sys.path[:0] = [str(REPOSITORY / "scripts"), str(HERE.parent)]
+
+import gtest_shards  # noqa: E402
 
 from caffe_tools.toolchain import default_jobs  # noqa: E402
 
@@ -90,7 +92,7 @@ def build(variant: str = "", jobs: int | None = None) -> Path:
     return folder / "test_cuda_on_cpu"
 
 
-def run(program: Path, chosen: str, seed: int) -> int:
+def run(program: Path, chosen: str, seed: int, jobs: int | None = None) -> int:
     """Run the tests with one seed; return the exit status."""
     variables = {
         "CUDA_ON_CPU_SEED": str(seed),
@@ -98,22 +100,7 @@ def run(program: Path, chosen: str, seed: int) -> int:
         "ASAN_OPTIONS": "detect_stack_use_after_return=0:detect_leaks=0",
         "GLOG_minloglevel": "2",
     }
-    done = subprocess.run(
-        [str(program), f"--gtest_filter={chosen}"],
-        env={**os.environ, **variables},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    lines = done.stdout.splitlines()
-    if done.returncode:
-        quiet = ("[ RUN ", "[       OK", "[-----", "[WARNING] ")
-        print("\n".join(x for x in lines if x and not x.startswith(quiet)))
-    else:
-        print("\n".join(lines[-2:]), flush=True)
-    return done.returncode
+    return gtest_shards.run(program, chosen, variables, jobs)
 
 
 def main() -> None:
@@ -138,7 +125,7 @@ def main() -> None:
         action="store_true",
         help="use AddressSanitizer and UBSan instead of the emulation's own checks",
     )
-    add("--jobs", type=int, metavar="N", help="parallel compiler processes")
+    add("--jobs", type=int, metavar="N", help="processes at once")
     options = parser.parse_args()
     program = build("sanitize" if options.sanitize else "", options.jobs)
     left_out = [] if options.whole else [SLOW]
@@ -146,7 +133,7 @@ def main() -> None:
     chosen = options.filter or f"{FILTER}:-{':'.join(left_out)}"
     for seed in range(options.seed, options.seed + options.seeds):
         print(f"Running them with seed {seed}", flush=True)
-        status = run(program, chosen, seed)
+        status = run(program, chosen, seed, options.jobs)
         if status:
             sys.exit(f"error: the tests failed with seed {seed} (status {status})")
 
