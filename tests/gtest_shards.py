@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from caffe_tools.toolchain import default_jobs  # noqa: E402
+from caffe_tools.toolchain import default_jobs
 
 # Lines of tests that pass.
 _QUIET = ("[ RUN ", "[       OK", "[-----", "[WARNING] ", "[=====", "Note: ")

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+import scipy
 
 BODY_SHARE = 0.45
 """Of the image, the first object with all that lies in it."""
@@ -153,7 +153,7 @@ def draw(
             inside[tuple(at)] = True
         label[inside] = k
         image[inside] = organ.intensity + rng.normal(0, 0.02)
-    image = gaussian_filter(image, 0.5)
+    image = scipy.ndimage.gaussian_filter(image, 0.5)
     image *= 1 + _smooth(rng, shape, 0.1, 4)
     image += rng.normal(0, noise, shape)
     return image.astype(np.float32), label
@@ -165,7 +165,7 @@ def _smooth(
     """Return smooth noise of the given standard deviation, over the last axes."""
     spatial = shape[-3:] if len(shape) > 3 else shape[-2:]
     sigma = [0] * (len(shape) - len(spatial)) + [n / waves for n in spatial]
-    field = gaussian_filter(rng.normal(size=shape), sigma, mode="wrap")
+    field = scipy.ndimage.gaussian_filter(rng.normal(size=shape), sigma, mode="wrap")
     return amplitude * field / field.std()
 
 

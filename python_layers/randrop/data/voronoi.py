@@ -1,6 +1,7 @@
 """The cells of lesions: each pixel belongs to the nearest one."""
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from randrop.data.regions import regions
@@ -77,9 +78,6 @@ def cells_of_batch(label: NDArray, shape: tuple[int, ...]) -> NDArray[np.int32]:
 
 def _nearest(mask: NDArray) -> NDArray[np.int32]:
     """Return the indices of the nearest pixel of a mask, an axis first."""
-    # As in regions.py: slow to import.
-    from scipy import ndimage
-
-    return ndimage.distance_transform_edt(
+    return scipy.ndimage.distance_transform_edt(
         ~mask, return_distances=False, return_indices=True
     )

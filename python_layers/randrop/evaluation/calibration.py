@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from randrop.errors import UserError
 from randrop.prediction.calibration import Platt
@@ -21,9 +21,14 @@ BINS = 10
 FEWEST_PIXELS = 100
 """Lesion pixels that two parameters need."""
 
-LOGIT_EDGES = (0.0, *(float(expit(k)) for k in range(-9, 10)), 1.0)
-"""Edges of equal width in the logit: most lesions are rare, and nearly all their pixels
-lie in the first of ten equal bins."""
+
+def logit_edges() -> tuple[float, ...]:
+    """Return edges of bins of equal width in the logit.
+
+    Most lesions are rare, and nearly all their pixels lie in the first of ten bins of
+    equal width in p.
+    """
+    return (0.0, *(float(scipy.special.expit(k)) for k in range(-9, 10)), 1.0)
 
 
 def probabilities() -> NDArray[np.float64]:
@@ -137,14 +142,14 @@ def measures(counts: NDArray[np.int64]) -> dict[str, Any]:
     if 0 < share < 1:
         entropy = -(share * np.log(share) + (1 - share) * np.log1p(-share))
         skill = float(1 - loss / entropy)
-    edges = [k / BINS for k in range(BINS + 1)]
+    edges, narrow = [k / BINS for k in range(BINS + 1)], logit_edges()
     return {
         "mean_probability": float(equal[1].sum() / pixels),
         "ece": expected_error(*equal),
         "log_loss": float(loss),
         "skill": skill,
         "reliability": reliability(edges, *equal),
-        "reliability_logit": reliability(LOGIT_EDGES, *binned(LOGIT_EDGES, p, counts)),
+        "reliability_logit": reliability(narrow, *binned(narrow, p, counts)),
     }
 
 
@@ -183,7 +188,7 @@ def fit(counts: NDArray[np.int64]) -> Platt:
             f"{positives} lesion pixel(s) with a probability above 0 are too few for a "
             f"calibration, which takes {FEWEST_PIXELS}: give more photographs"
         )
-    x = logit(probabilities()[1:])
+    x = scipy.special.logit(probabilities()[1:])
     weights = np.concatenate([used[0], used[1]]).astype(np.float64)
     kept = weights > 0
     regression = LogisticRegression(

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from randrop.evaluation import metrics
 
@@ -170,7 +170,7 @@ def _difference(
     result = _spread(known.tolist()) | {"low": None, "high": None}
     result["better"] = int((known > 0).sum())
     if n > 1:
-        half = special.stdtrit(n - 1, 0.975) * known.std(ddof=1) / np.sqrt(n)
+        half = scipy.special.stdtrit(n - 1, 0.975) * known.std(ddof=1) / np.sqrt(n)
         result |= {"low": result["mean"] - half, "high": result["mean"] + half}
     del result["sd"]
     return {key: _plain(value) for key, value in result.items()}

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 
 class Platt(NamedTuple):
@@ -27,7 +27,8 @@ class Platt(NamedTuple):
         """Return calibrated probabilities, of the shape and type of `p`."""
         p = np.asarray(p)
         kind = p.dtype.type if p.dtype.kind == "f" else np.float64
-        return expit(kind(self.slope) * logit(p) + kind(self.intercept))
+        logit = scipy.special.logit(p)
+        return scipy.special.expit(kind(self.slope) * logit + kind(self.intercept))
 
     def undo(self, p: NDArray[np.floating] | float) -> NDArray[np.floating]:
         """Return the probabilities that `apply` takes to `p`."""

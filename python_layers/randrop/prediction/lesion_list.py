@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from randrop.data.regions import regions
 from randrop.files import write_text
@@ -73,7 +73,7 @@ def lesions_in(
         surest = np.zeros(count, values.dtype)
         np.maximum.at(surest, region, own)
         means = np.bincount(region, own) / sizes
-        boxes = ndimage.find_objects(labels)
+        boxes = scipy.ndimage.find_objects(labels)
         for box, size, most, mean, y, x in zip(
             boxes, sizes, surest, means, ys, xs, strict=True
         ):

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from randrop.files import replacing
+from randrop.report import drawing
 from randrop.report.markdown import bounds, table
 from randrop.report.precision_recall import STYLES
 
@@ -144,9 +144,7 @@ def draw(
     many = len(names) > LABELS_SHOWN
     shown = names[:2] if many else names
     height = 1.6 + 0.42 * len(losses)
-    figure = Figure(
-        figsize=(4.2 * len(shown), height * (2 if many else 1)), layout="constrained"
-    )
+    figure = drawing.figure(figsize=(4.2 * len(shown), height * (2 if many else 1)))
     upper, *lower = figure.subfigures(2 if many else 1, 1, squeeze=False)[:, 0]
     panels = upper.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for panel, name in zip(panels, shown, strict=True):

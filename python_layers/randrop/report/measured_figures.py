@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 
 from randrop.files import replacing
+from randrop.report import drawing
 from randrop.report.precision_recall import STYLES
 
 FEWEST = 20
@@ -31,8 +30,8 @@ def froc_curves(path: Path, results: Mapping[str, Mapping[str, Any]]) -> None:
     UserError
         If the file cannot be written.
     """
-    with mpl.rc_context({"font.size": 11, "axes.spines.top": False}):
-        figure = Figure(figsize=(7, 5.6), layout="constrained")
+    with drawing.measured_style():
+        figure = drawing.figure(figsize=(7, 5.6))
         axes = figure.add_subplot(xscale="log", ylim=(0, 1.01))
         for (lesion, result), (colour, line) in zip(
             results.items(), STYLES, strict=False
@@ -101,8 +100,8 @@ def reliability_curves(
     UserError
         If the file cannot be written.
     """
-    with mpl.rc_context({"font.size": 11, "axes.spines.top": False}):
-        figure = Figure(figsize=(0.6 + 5.4 * len(results), 5.6), layout="constrained")
+    with drawing.measured_style():
+        figure = drawing.figure(figsize=(0.6 + 5.4 * len(results), 5.6))
         panels = figure.subplots(1, len(results), squeeze=False, sharey=True)[0]
         ends = (1e-5, 1 - 1e-4)
         for axes, (title, found) in zip(panels, results.items(), strict=True):

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from randrop.evaluation import metrics
 from randrop.files import replacing
+from randrop.report import drawing
 
 # M. Okabe and K. Ito's palette, with line styles for print without colour.
 STYLES = (
@@ -37,8 +36,8 @@ def pr_curves(path: Path, histograms: Mapping[str, NDArray[np.int64]]) -> None:
     UserError
         If the file cannot be written.
     """
-    with mpl.rc_context({"font.size": 11, "axes.spines.top": False}):
-        figure = Figure(figsize=(7, 5.6), layout="constrained")
+    with drawing.measured_style():
+        figure = drawing.figure(figsize=(7, 5.6))
         axes = figure.add_subplot(xlim=(0, 1), ylim=(0, 1.01))
         for (lesion, counts), (colour, line) in zip(
             histograms.items(), STYLES, strict=False

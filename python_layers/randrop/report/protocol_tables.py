@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from randrop.files import replacing, write_json, write_text
+from randrop.report import drawing
 from randrop.report.markdown import bounds, table
 
 
@@ -167,7 +166,7 @@ def draw(path: Path, content: Mapping[str, Any]) -> None:
     lesions = content["protocol"]["lesions"]
     losses = list(content["losses"])
     height = 1.2 + 0.32 * len(losses)
-    figure = Figure(figsize=(4.5 * len(lesions) + 1.5, height), layout="constrained")
+    figure = drawing.figure(figsize=(4.5 * len(lesions) + 1.5, height))
     for k, name in enumerate(lesions):
         axes = figure.add_subplot(1, len(lesions), k + 1)
         for y, loss in enumerate(losses):

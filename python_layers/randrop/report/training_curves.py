@@ -1,15 +1,18 @@
 """Pictures of a training: its curves and what random drop kept."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from randrop.files import replacing, schema
 from randrop.files.documents import Curves, read_run
+from randrop.report import drawing
 from randrop.training import kept_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def draw(run: Path) -> list[Path]:
@@ -32,7 +35,7 @@ def _draw_curves(run: Path) -> Path:
     settings = read_run(run, "train again", ("loss",))
     dropping = settings["loss"].startswith("random-drop")
     validation = "validation loss" + (" (no pixel dropped)" if dropping else "")
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = drawing.figure(figsize=(8, 4.5))
     axes = figure.subplots()
     if curves.get("average_precision"):
         figure.set_size_inches(8, 8)
@@ -55,7 +58,7 @@ def _draw_curves(run: Path) -> Path:
     return _save(figure, run / "curves.png")
 
 
-def _draw_measures(axes: Axes, curves: dict[str, Any]) -> None:
+def _draw_measures(axes: "Axes", curves: dict[str, Any]) -> None:
     """Draw what was measured on whole photographs, a colour for each type."""
     for k, (lesion, points) in enumerate(curves["average_precision"].items()):
         axes.plot(
@@ -84,7 +87,7 @@ def _draw_kept(run: Path) -> Path:
         for key in ("iteration", "negatives", "kept", "expected")
     )
     negatives = np.maximum(negatives, 1)
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = drawing.figure(figsize=(8, 4.5))
     axes = figure.subplots()
     axes.plot(iteration, kept / negatives, label="kept (mask)")
     axes.plot(iteration, expected / negatives, "--", label="expected, mean of 1 - d(p)")
@@ -93,7 +96,7 @@ def _draw_kept(run: Path) -> Path:
     return _save(figure, run / "kept.png")
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def _save(figure: "Figure", path: Path) -> Path:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
     return path

@@ -14,8 +14,8 @@ import functools
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from randrop.errors import UserError
 
@@ -93,7 +93,7 @@ class Scene:
             count = int(of_class.sum())
             # The same few values for any number of pixels: quantiles of the normal.
             level = np.arange(count) * min(count, _LEVELS) // count
-            z = stats.norm.ppf((level + 0.5) / min(count, _LEVELS))
+            z = scipy.stats.norm.ppf((level + 0.5) / min(count, _LEVELS))
             own[of_class] = order.permutation(mean + deviation * z)
         return own
 

@@ -3,8 +3,8 @@
 import functools
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from randrop.losses import drop_probability
 from randrop.losses.common import balance_weights, sigmoid, softplus
@@ -91,7 +91,7 @@ def _kept_of_others(scene: Scene, schedule: str, x: float) -> NDArray[np.float64
 
 def _binomial(number: int, share: float) -> NDArray[np.float64]:
     """Return the distribution of how many of some pixels are kept."""
-    return stats.binom.pmf(np.arange(number + 1), number, share)
+    return scipy.stats.binom.pmf(np.arange(number + 1), number, share)
 
 
 def _other_levels(scene: Scene) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -117,6 +117,6 @@ def _kept_of_fixed(scene: Scene, schedule: str) -> NDArray[np.float64]:
     length = scene.background
     product = np.ones(length // 2 + 1, complex)
     for level, count in zip(levels, counts, strict=True):
-        pmf = stats.binom.pmf(np.arange(count + 1), count, _kept(level, schedule))
+        pmf = scipy.stats.binom.pmf(np.arange(count + 1), count, _kept(level, schedule))
         product *= np.fft.rfft(pmf, length)
     return np.clip(np.fft.irfft(product, length), 0, 1)
