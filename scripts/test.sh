@@ -175,6 +175,13 @@ if [ -n "$slurm" ]; then
     tests/test_docs.py::test_on_a_cluster
 fi
 
+if [ -z "$marks" ]; then
+  # Mostly a download, which goes on beside the next tests.
+  python3 scripts/build_caffe.py --judges > "$RANDROP_BUILD/judges.log" 2>&1 &
+  judges=$!
+  trap 'kill "$judges" 2> /dev/null || true' EXIT
+fi
+
 # All of Caffe's test program, whose nets use the CPU engine's layers; with --fast, our
 # own tests, and Caffe's tests of the files that the patch and the mends touch.
 tests="*Randrop*:SigmoidCrossEntropyLoss*:NetTest*:IOTest*:HDF5*:ProtoTest*:LayerFactoryTest*"
@@ -214,9 +221,12 @@ python="$RANDROP_BUILD/venv/bin/python"
 "$python" -m ruff format --check .
 
 if [ -z "$marks" ]; then
-  # Without them, pytest skips their tests and says so.
-  python3 scripts/build_caffe.py --judges ||
+  # Without these packages, pytest skips their tests and says so.
+  if ! wait "$judges"; then
+    cat "$RANDROP_BUILD/judges.log" >&2
     echo "warning: the tests that need these packages will be skipped" >&2
+  fi
+  trap - EXIT
 fi
 
 echo "==> Python tests"

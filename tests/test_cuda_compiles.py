@@ -27,8 +27,8 @@ def toolkit(caffe):
 @pytest.mark.skipif(NVCC is None, reason="no nvcc on this machine")
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_compiles_without_a_warning(toolkit, tmp_path, source):
-    """For the oldest and the newest architecture that the compiler knows."""
-    known = cuda.gpu_architectures(NVCC)
+    """For the oldest architecture that the compiler knows; --gpu-build has more."""
+    oldest = cuda.gpu_architectures(NVCC)[0]
     root = caffe_root()
     system = [
         root / "include",
@@ -41,7 +41,7 @@ def test_compiles_without_a_warning(toolkit, tmp_path, source):
         [
             *(NVCC, "-c", source, "-o", tmp_path / "object.o"),
             *cuda.compiler_flags(NVCC),
-            *(f"-gencode=arch=compute_{n},code=sm_{n}" for n in (known[0], known[-1])),
+            f"-gencode=arch=compute_{oldest},code=sm_{oldest}",
             *("-Werror", "all-warnings"),
             *("-Xcompiler", "-Wall,-Werror,-fPIC"),
             *("-I", LAYERS / "include"),
