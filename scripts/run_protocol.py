@@ -43,6 +43,9 @@ EXAMPLES = """\
   scripts/run_protocol.py results/lesion_protocol.json --data build/idrid-1170 \\
       --out build/protocol-2 --records results/lesion_runs --arms top-k bin
       two losses alone, for example on another machine
+  scripts/run_protocol.py results/lesion_protocol.json --data build/idrid-1170 \\
+      --out build/protocol --records results/lesion_runs --jobs 4
+      four trainings at once, each on one thread
   scripts/run_protocol.py results/lesion_protocol.json --records results/lesion_runs \\
       --summary results/lesion_losses.json
       the tables from the records alone
@@ -72,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="LOSS",
         help="train or summarise these losses of the protocol alone; default: all",
     )
-    cluster.add_arguments(parser, "with Slurm, so many trainings at once", "all")
+    cluster.add_arguments(parser, "so many trainings at once", "1, with Slurm all")
     add("--summary", type=Path, help="write NAME.json, NAME.md and NAME.png")
     add(
         "--reference",
@@ -101,9 +104,9 @@ def main(arguments: list[str] | None = None) -> int:
         _check_arms(place)
         with written, processes.Children() as children:
             protocol_runs.begin(place)
-            if settings:
+            if settings or options.jobs:
                 execute = cluster.executor(options, settings, options.out, children)
-                failed = protocol_runs.run_queued(place, execute)
+                failed = protocol_runs.run_queued(place, execute, options.minutes)
             else:
                 failed = protocol_runs.run_all(place, children, options.minutes)
     if options.summary:
@@ -140,12 +143,10 @@ def _summarised(options: argparse.Namespace, place: protocol.Place) -> protocol.
 
 
 def _executor(options: argparse.Namespace) -> queue.Settings | None:
-    """Check how to submit to Slurm; None for one training after the other, here."""
+    """Check how to submit to Slurm; None for trainings on this machine."""
     if options.executor == "local":
-        if options.jobs:
-            raise UserError(
-                "--jobs is for --executor slurm: here, one training runs at a time"
-            )
+        if options.jobs and not options.out:
+            raise UserError("--jobs is for trainings: give --data and --out")
     elif not options.out:
         raise UserError("--executor slurm is for trainings: give --data and --out")
     elif options.minutes:

@@ -183,11 +183,15 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     first = every_script.start("run_protocol", *words, "--minutes", 1e-9)
     assert "minutes are over" in first.stderr, first.stderr
     assert not list(records.glob("*.json"))
+    first = every_script.start("run_protocol", *words, "--minutes", 1e-9, "--jobs", 2)
+    assert "minutes are over" in first.stderr, first.stderr
+    assert not list(records.glob("*.json"))
     unknown = every_script.start("run_protocol", *words, "--arms", "dice")
     assert "which has: cross-entropy, drop more" in unknown.stderr
     every_script.done(every_script.start("run_protocol", *words, "--arms", "drop more"))
     assert {path.name[:9] for path in records.glob("*.json")} == {"drop-more"}
-    every_script.done(every_script.start("run_protocol", *words))
+    at_once = every_script.start("run_protocol", *words, "--jobs", 2, "--minutes", 9)
+    every_script.done(at_once)
     found = {path.name: path.read_bytes() for path in records.glob("*.json")}
     rates = {
         name.split("-lr")[1].split("-fold")[0]

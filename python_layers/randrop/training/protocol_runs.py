@@ -199,18 +199,28 @@ def run_all(
     return errors
 
 
-def run_queued(place: Place, execute: work.Executor) -> list[str]:
+def run_queued(
+    place: Place, execute: work.Executor, minutes: float | None = None
+) -> list[str]:
     """Perform every open run by an executor, in rounds; return the errors.
 
     A round has all runs that can begin: those of all rates, then those with the chosen
-    ones. Call `begin` first.
+    ones. With `minutes`, which is for executors of this process, none begins later.
+    Call `begin` first.
     """
+    call = perform
+    if minutes is not None:
+        until = time.monotonic() + 60 * minutes
+        call = functools.partial(_perform_in_time, until)
     errors: list[str] = []
     tried: set[str] = set()
     while runs := [run for run in open_runs(place) if run.name not in tried]:
+        if minutes is not None and time.monotonic() > until:
+            log.info("%g minutes are over: run this again to continue", minutes)
+            break
         tried |= {run.name for run in runs}
         works = [
-            work.Work(run.name, place.out / run.name, perform, (place, run), progress)
+            work.Work(run.name, place.out / run.name, call, (place, run), progress)
             for run in runs
         ]
         _, failed = execute(works)
@@ -220,6 +230,12 @@ def run_queued(place: Place, execute: work.Executor) -> list[str]:
             if error is not None
         ]
     return errors
+
+
+def _perform_in_time(
+    until: float, place: Place, run: Run, children: processes.Children
+) -> dict[str, Any] | None:
+    return perform(place, run, children) if time.monotonic() <= until else None
 
 
 def progress(place: Place, run: Run) -> list[Any]:
