@@ -1,10 +1,6 @@
 """Connected regions of a mask: the definition of a lesion wherever they are counted."""
 
 import numpy as np
-
-# Its parts are imported when they are used: they would be half of the time that most
-# scripts need to start.
-import scipy
 from numpy.typing import NDArray
 
 
@@ -24,5 +20,9 @@ def regions(mask: NDArray, neighbours: int = 8) -> tuple[NDArray[np.int32], int]
         0 outside, else numbers from 1, ordered by the regions' first pixels row by row.
     count : int
     """
+    # Half of the time that most scripts need to start; the SciPy of an old system does
+    # not import its parts when they are used.
+    from scipy import ndimage
+
     touching = np.ones((3,) * mask.ndim, int) if neighbours == 8 else None
-    return scipy.ndimage.label(mask != 0, touching)
+    return ndimage.label(mask != 0, touching)

@@ -1,7 +1,6 @@
 """The cells of lesions: each pixel belongs to the nearest one."""
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from randrop.data.regions import regions
@@ -78,6 +77,9 @@ def cells_of_batch(label: NDArray, shape: tuple[int, ...]) -> NDArray[np.int32]:
 
 def _nearest(mask: NDArray) -> NDArray[np.int32]:
     """Return the indices of the nearest pixel of a mask, an axis first."""
-    return scipy.ndimage.distance_transform_edt(
+    # As in regions.py: slow to import.
+    from scipy import ndimage
+
+    return ndimage.distance_transform_edt(
         ~mask, return_distances=False, return_indices=True
     )
