@@ -158,6 +158,7 @@ def test_slurm_is_looked_for_before_anything_is_built(tmp_path):
             assert f"no {absent}" in result.stderr
             assert slurm_programs.REMEDY in result.stderr
         assert result.returncode == (1 if result.stderr else 0)
-    lines = (FOLDER / "test.sh").read_text().splitlines()
-    place = lines.index("  python3 tests/slurm_programs.py || exit 2")
-    assert place < min(n for n, line in enumerate(lines) if "build_caffe.py" in line)
+    result = run("test.sh", "--slurm", here=tmp_path)
+    assert result.returncode == 2
+    assert "tests/slurm_programs.py" in result.stdout
+    assert "build_caffe.py" not in result.stdout

@@ -22,7 +22,6 @@ print(*sorted(set(sys.argv[3:]).intersection(sys.modules)))
 
 @pytest.mark.parametrize("name", OFTEN)
 def test_no_script_that_is_often_used_begins_with_slow_imports(name):
-    """Each of them would be a fifth to a half of the time until --help."""
     command = processes.python(CODE, str(REPOSITORY / "scripts"), name, *SLOW)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,7 @@
 """Figures in the reports' style.
 
-Matplotlib is imported when something is drawn: it would be half of the time that some
-scripts need to start.
+Matplotlib is imported when something is drawn: it is slow to import, and errors of
+options should come at once.
 """
 
 from contextlib import AbstractContextManager

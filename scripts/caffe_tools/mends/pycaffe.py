@@ -7,6 +7,7 @@ from caffe_tools.mends.mend import CODE, CodeMend, Remark, line_of
 
 _NAME = re.compile(r"\bBOOST_PYTHON_MODULE\b")
 _MODULE = re.compile(r"\bBOOST_PYTHON_MODULE\s*\(\s*\w+\s*\)\s*\{")
+_USES = re.compile(r"\b_?import_array[12]?\b")
 # The import as the first statement, in any of its forms.
 _FIRST = re.compile(r"\s*(?:try\s*)?\{?\s*(?:if\s*\(\s*)?_?import_array[12]?\s*\(")
 # The same, with directives before it.
@@ -43,7 +44,7 @@ def _fits(text: str, masked: str, module: re.Match) -> bool:
 def _import_first(text: str) -> str:
     """Have NumPy imported before the module declares anything."""
     masked = cxx.code(text)
-    if not re.search(r"\b_?import_array[12]?\b", masked):
+    if not _USES.search(masked):
         return text
     found = [m.end() for m in _late(masked) if _fits(text, masked, m)]
     return cxx.splice(text, [(at, at, _IMPORT) for at in found])
@@ -52,7 +53,7 @@ def _import_first(text: str) -> str:
 def _not_first(text: str) -> list[Remark]:
     """Name the modules that import NumPy late, or whose begin is not understood."""
     masked = cxx.code(text)
-    if not re.search(r"\b_?import_array[12]?\b", masked):
+    if not _USES.search(masked):
         return []
     plain = {match.start() for match in _MODULE.finditer(masked)}
     found = {match.start() for match in _late(masked)}
