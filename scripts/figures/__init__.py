@@ -64,7 +64,6 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "protocol-rates": (_PROTOCOL, protocols.rates),
     "why-precision": (_WHY, protocol_tables.precisions),
     "why-false-pixels": (_WHY, protocol_tables.confusions),
-    "why-open": (_WHY, protocol_tables.open_runs),
     "idrid-model": (
         "models/idrid/metrics.json",
         lambda content: model_card.measured_table(content["lesions"]),
