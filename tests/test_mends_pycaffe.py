@@ -13,12 +13,13 @@ PATH = "python/caffe/_caffe.cpp"
 NUMPY = """\
 #include <cstdio>
 inline int _import_array() { std::puts("import"); return 0; }
+inline void PyArray_Free() {}
 #define import_array1(ret) { if (_import_array() < 0) { return ret; } }
 #define import_array2(text, ret) { if (_import_array() < 0) { return ret; } }
 """
 BOOST = """\
 #include <cstdio>
-#define BOOST_PYTHON_MODULE(name) void init_##name()
+#define BOOST_PYTHON_MODULE(name, ...) void init_##name()
 inline void class_(const char* name) { std::puts(name); }
 static bool yes = true;
 """
@@ -73,6 +74,10 @@ LATE = {
     "form feed": module(f"{A}\f{IMPORT}"),
     "two modules": module(A + IMPORT)
     + module(B + IMPORT, "BOOST_PYTHON_MODULE(other) {\n"),
+    "with options": module(A + IMPORT, "BOOST_PYTHON_MODULE(_caffe, f(yes)) {\n"),
+    "no import": module(A + "  PyArray_Free();\n"),
+    "blanks after a sign": f"{TOP}// C:\\ \nBOOST_PYTHON_MODULE (_old) {{\n{HEAD}"
+    f"{A}{IMPORT}}}\n",
     "second imports": module(A, "BOOST_PYTHON_MODULE(other) {\n") + module(B + IMPORT),
     "module in both branches": f"{TOP}#ifndef __cplusplus\n{HEAD}{B}{IMPORT}}}\n#else\n"
     f"{HEAD}{A}{IMPORT}}}\n#endif\n",
@@ -84,6 +89,10 @@ FIRST = {
     "checked": module(f"  if (_import_array() < 0) {{ return; }}\n{A}"),
     "below a comment": module(f"  // NumPy\n{IMPORT}{A}"),
     "not at all": module(f"  // import_array1();\n{A}"),
+    "asked for": f"#ifdef BOOST_PYTHON_MODULE\n#endif\n{module(IMPORT + A)}",
+    "declared": f"{TOP}BOOST_PYTHON_MODULE(_caffe);\n{HEAD}{IMPORT}{A}}}\n",
+    "all in a macro": f"{TOP}#define ALL BOOST_PYTHON_MODULE(_caffe) {{ \\\n"
+    f"  import_array1(); }}\nALL\n",
 }
 HEADS = "#if 1\n{\n#else\n{ //\n#endif\n"
 LEFT = {
@@ -92,6 +101,16 @@ LEFT = {
     "header later": f"{HEAD}{A}{IMPORT}}}\n{TOP}",
     "header elsewhere": f"#if A\n{TOP}#endif\n{HEAD}{A}{IMPORT}}}\n",
     "imported elsewhere": f"#define NO_IMPORT_ARRAY\n{module(A + IMPORT)}",
+    "another module": module(A + IMPORT, "BOOST_PYTHON_MODULE_INIT(_caffe) {\n"),
+    "no exceptions": module(A + IMPORT, HEAD[:-2] + "noexcept {\n"),
+    "other signs": module(A + IMPORT, HEAD[:-2] + "<%\n"),
+    "own module": f"#define BOOST_PYTHON_MODULE(n) int* n()\n{module(A + IMPORT)}",
+    "name by a macro": "#define NAMED(n) BOOST_PYTHON_MODULE(n)\n"
+    + module(A + IMPORT, "NAMED(_caffe) {\n"),
+    "head by a macro": "#define NAMED \\\n  BOOST_PYTHON_MODULE(caffe)\n"
+    + module(A + IMPORT, "NAMED {\n"),
+    "word by a macro": "#define NAMED BOOST_PYTHON_MODULE\n"
+    + module(A + IMPORT, "NAMED(_caffe) {\n"),
     "its own": module(A + IMPORT).replace(HEAD, "#undef import_array1\n" + HEAD),
 }
 
@@ -107,7 +126,7 @@ def events(tmp_path_factory):
     (folder / "boost.h").write_text(f"#pragma once\n{BOOST}")
 
     def events(text):
-        names = dict.fromkeys(re.findall(r"BOOST_PYTHON_MODULE\((\w+)\)", text))
+        names = dict.fromkeys(re.findall(r"BOOST_PYTHON_MODULE\((\w+)[,)]", text))
         calls = "".join(f" init_{name}();" for name in names)
         (folder / "module.cpp").write_text(f"{text}int main() {{{calls} }}\n")
         command = ["g++", "-I", folder, "-o", folder / "run", folder / "module.cpp"]
@@ -148,7 +167,8 @@ def test_what_is_not_understood_is_named_until_it_is_right(name):
     text = LEFT[name]
     mended, _ = mends.apply(PATH, text)
     assert mended == text
-    line = 1 + text[: text.index("BOOST_PYTHON_MODULE(_caffe)")].count("\n")
+    begin = re.search(r"^.*BOOST_PYTHON_MODULE\w*\(_caffe|^NAMED", text, re.M).start()
+    line = 1 + text[:begin].count("\n")
     (remark,) = mends.left(PATH, mended)
     assert remark.startswith(f"{PATH}:{line}: ")
     done = text.replace(A + IMPORT, IMPORT + A)

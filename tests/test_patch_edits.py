@@ -16,6 +16,7 @@ from caffe_tools.errors import ToolError
 from caffe_tools.patching import State
 
 NET = "src/caffe/net.cpp"
+PYCAFFE = "python/caffe/_caffe.cpp"
 OURS = "src/caffe/layers/soft_dice_loss_layer.cpp"
 
 
@@ -108,6 +109,41 @@ def test_an_edit_beside_what_is_ours_never_hides_it(tree):
                 assert left.count(mine) == 1, (change.path, place)
                 assert left.replace(mine, "") == texts[2], (change.path, place)
     assert refused
+
+
+def test_an_import_of_numpy_stays_when_the_other_one_goes(tree):
+    module = tree / PYCAFFE
+    before = module.read_text()
+    patching.apply(tree)
+    last = before.rindex("  import_array1();\n")
+    gone = len(before) - last
+    text = module.read_text()
+    module.write_text(text[:-gone] + text[-gone:].replace("  import_array1();\n", ""))
+    patching.apply(tree)
+    assert module.read_text().count("import_array1();") == 1
+    assert patching.check(tree) is State.PATCHED
+    patching.revert(tree)
+    assert module.read_text() == before[:last] + before[last:].replace(
+        "  import_array1();\n", ""
+    )
+
+
+def test_what_is_ours_is_known_with_other_blanks(tree):
+    patching.apply(tree)
+    module = tree / PYCAFFE
+    module.write_text(module.read_text().replace("\n  ", "\n\t"))
+    before = state(tree)
+    with pytest.raises(ToolError, match=re.escape(PYCAFFE)):
+        patching.revert(tree)
+    assert state(tree) == before
+
+
+def test_a_folder_by_two_names_is_patched_once(tree):
+    (tree / "examples").symlink_to("python")
+    before = state(tree)
+    patching.apply(tree)
+    patching.revert(tree)
+    assert state(tree) == before
 
 
 def test_an_edit_where_the_patch_took_lines_out_is_no_revert():

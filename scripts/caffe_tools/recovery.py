@@ -191,11 +191,15 @@ def _without_patch(path: str, base: str, content: str, original: str) -> str | N
 def _ours_in(base: str, original: str, content: str) -> bool:
     """Return whether a text has a line that the patch has put into the file.
 
-    Of a patch that only took lines out, nothing tells.
+    However it is indented. Of a patch that only took lines out, nothing tells.
     """
-    ours = set(base.splitlines()) - set(original.splitlines())
-    lines = filter(str.strip, content.splitlines())
-    return not ours or not ours.isdisjoint(lines)
+    ours = _words(base) - _words(original)
+    return not ours or not ours.isdisjoint(_words(content))
+
+
+def _words(text: str) -> set[str]:
+    """Return the lines of a text without regard to blanks; no empty ones."""
+    return {" ".join(line.split()) for line in text.splitlines()} - {""}
 
 
 def _adopt(root: Path) -> dict:

@@ -44,6 +44,13 @@ def paths(root: Path) -> list[str]:
     found = []
     home = root.resolve()
     for top in ("", *_TOPS):
+        if (
+            top
+            and (root / top).is_symlink()
+            and (root / top).resolve().is_relative_to(home)
+        ):
+            # os.walk follows the link that it begins with.
+            continue
         for folder, names, files in os.walk(root / top):
             if not top:
                 names.clear()

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from caffe_tools.mends.mend import line_of
 
 _NOT_CODE = re.compile(
-    r"//(?:\\\n|[^\n])*"
+    # As compilers do, whatever blanks follow the sign that a line goes on.
+    r"//(?:\\[ \t]*\n|[^\n])*"
     r"|/\*.*?(?:\*/|\Z)"
     r'|(?<!\w)(?:u8|[uUL])?R"([^()\s\\"]*)\(.*?\)\1"'
     r'|"(?:\\.|[^"\\\n])*"'
