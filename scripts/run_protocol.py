@@ -4,6 +4,7 @@ WANTED: str = "Python 3.10 or newer"
 
 import argparse
 import dataclasses
+import logging
 from pathlib import Path
 
 import _start  # noqa: F401
@@ -18,6 +19,8 @@ from randrop.pycaffe import processes
 from randrop.report import protocol_tables
 from randrop.training import comparing, protocol, protocol_runs, running
 from randrop.training.settings import settings_of
+
+log = logging.getLogger("randrop")
 
 OWN = ("--data", "--split", "--lesions", "--out", "--resume", "--force")
 OWN += ("--loss", "--lr", "--seed", "--validate-every")
@@ -104,17 +107,32 @@ def main(arguments: list[str] | None = None) -> int:
         _check_arms(place)
         with written, processes.Children() as children:
             protocol_runs.begin(place)
-            if settings or options.jobs:
-                execute = cluster.executor(options, settings, options.out, children)
-                failed = protocol_runs.run_queued(place, execute, options.minutes)
-            else:
-                failed = protocol_runs.run_all(place, children, options.minutes)
+            try:
+                failed = _run(place, options, settings, children)
+            except KeyboardInterrupt:
+                log.info("Stopped: run the same command again to continue")
+                raise
+        for line in protocol.waiting(place) if failed else ():
+            log.warning("%s", line)
     if options.summary:
         beside = [options.summary.with_suffix(end) for end in (".json", ".md", ".png")]
         ownership.check_kind(beside[0], ".json", protocol.GENERATOR)
         ownership.check(*beside[1:])
         print(protocol_tables.write(options.summary, protocol.summary(summarised)))
     return 1 if failed else 0
+
+
+def _run(
+    place: protocol.Place,
+    options: argparse.Namespace,
+    settings: queue.Settings | None,
+    children: processes.Children,
+) -> list[str]:
+    """Perform the open trainings; return the errors."""
+    if settings or options.jobs:
+        execute = cluster.executor(options, settings, options.out, children)
+        return protocol_runs.run_queued(place, execute, options.minutes)
+    return protocol_runs.run_all(place, children, options.minutes)
 
 
 def _arms(options: argparse.Namespace, wanted: protocol.Protocol) -> list[str]:

@@ -103,8 +103,9 @@ while [ $# != 0 ]; do
   shift
 done
 
-if [ -n "$mode" ] && [ -n "$marks${gpu[*]}" ]; then
-  echo "error: $mode replaces the tests that --fast and --gpu are about" >&2
+if [ -n "$mode" ] && [ -n "$marks${gpu[*]}$sanitizer" ]; then
+  echo "error: $mode replaces the tests that --fast, --gpu and --compute-sanitizer" \
+    "are about" >&2
   exit 2
 fi
 if [ -n "$seed" ] && [ -z "$try" ]; then
@@ -148,7 +149,7 @@ if [ -n "$try" ]; then
       ;;
     --fuzz)
       exec "${run[@]}" tests/fuzz.py --seed "${seed:-1}" --count "$number" \
-        --nets "$((number / 10))" "${tried[@]}"
+        --nets "$((10#$number / 10))" "${tried[@]}"
       ;;
     --nightly)
       failed=0

@@ -156,6 +156,9 @@ def test_right_probabilities_are_calibrated():
             "a is tested twice",
         ),
         ({"unknown": 1}, "unknown key unknown"),
+        ({"curve": [4, 2]}, "must increase"),
+        ({"curve": [4, 4]}, "must increase"),
+        ({"curve": [2]}, "trainings have 4 iterations: end it with 4"),
     ],
 )
 def test_a_protocol_that_contradicts_itself(tmp_path, change, words):
@@ -188,7 +191,8 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     assert not list(records.glob("*.json"))
     unknown = every_script.start("run_protocol", *words, "--arms", "dice")
     assert "which has: cross-entropy, drop more" in unknown.stderr
-    every_script.done(every_script.start("run_protocol", *words, "--arms", "drop more"))
+    first_one = every_script.start("run_protocol", *words, "--arms", "drop more")
+    every_script.done(first_one)
     assert {path.name[:9] for path in records.glob("*.json")} == {"drop-more"}
     at_once = every_script.start("run_protocol", *words, "--jobs", 2, "--minutes", 9)
     every_script.done(at_once)
@@ -211,6 +215,11 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     assert all(after[n] == found[n] for n in found if n != again)
     ours, theirs = (json.loads(files[again])["lesions"] for files in (after, found))
     assert ours == theirs
+
+    for name in found:
+        # With --jobs and without.
+        said = at_once.stderr + first_one.stderr + result.stderr
+        assert f"{name.removesuffix('.json')}: MA 0." in said
 
     summary = tmp_path / "summary.json"
     every_script.done(
@@ -239,6 +248,41 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     assert summary.with_suffix(".png").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("jobs", [(), ("--jobs", 2)], ids=["one", "two"])
+def test_a_rate_that_diverges_is_taken_out_as_the_message_says(
+    caffe, prepared, written, tmp_path, jobs
+):
+    content = json.loads(written.read_text())
+    content |= {"learning_rates": [1e30, 1e-2], "arms": content["arms"][:1]}
+    written.write_text(json.dumps(content))
+    words = (written, "--data", prepared, "--out", tmp_path / "out", *jobs)
+    words += ("--records", tmp_path / "records")
+    result = every_script.start("run_protocol", *words)
+    assert result.returncode == 1
+    told = "cross-entropy: fold 2 waits for cross-entropy-lr1e+30-fold1"
+    assert told in result.stderr
+    assert "remove its rate from learning_rates" in result.stderr
+    written.write_text(json.dumps(content | {"learning_rates": [1e-2]}))
+    every_script.done(every_script.start("run_protocol", *words))
+    names = {path.stem for path in (tmp_path / "records").glob("*.json")}
+    assert names == {f"cross-entropy-lr0.01-fold{k}" for k in (1, 2)}
+
+
+@pytest.mark.parametrize("records", ["file", "file/in", "/proc/none"])
+def test_records_that_cannot_be_kept_are_told_first(
+    caffe, prepared, written, tmp_path, records
+):
+    (tmp_path / "file").write_text("somebody's")
+    result = every_script.start(
+        *("run_protocol", written, "--data", prepared, "--out", tmp_path / "out"),
+        *("--records", tmp_path / records),
+    )
+    assert result.returncode == 2
+    assert f"{tmp_path / records}" in result.stderr
+    assert not list(tmp_path.glob("out/*/*"))
+    assert (tmp_path / "file").read_text() == "somebody's"
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -247,8 +291,8 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
             {"arms": [arm("cross-entropy", training=["--seed", "3"], name="a")]},
             "--seed after --",
         ),
-        ({"curve": [3]}, "no snapshot at 3"),
-        ({"curve": [6]}, "no snapshot at 6"),
+        ({"curve": [3, 4]}, "no snapshot at 3"),
+        ({"curve": [4, 6]}, "the curve ends at 6"),
         ({"types": ["MA", "HE", "EX", "SE"], "lesions": ["MA", "SE"]}, "mask of SE"),
     ],
 )

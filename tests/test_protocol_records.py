@@ -37,6 +37,7 @@ def test_a_record_of_the_protocol_counts(written, tmp_path):
         ({"fold": 2}, r"another protocol \(other fold\)"),
         ({"curve": {}}, "curve"),
         ({"lesions": {}}, "lesions"),
+        ({"curve": {"2": {"MA": 0.5, "HE": 0.5}, "4": {"MA": 7.5, "HE": 0.5}}}, "7.5"),
         ({"lesions": {"MA": {"average_precision": 1}}}, "missing"),
         ({"origin": None}, "origin"),
         ({"curve": {"2": {"MA": 0.5}, "4": {"MA": 0.5}}}, r"other lesions\)"),

@@ -121,6 +121,7 @@ def test_every_script_of_ours_begins_so(script):
         ("--slurm --seed 7", "--seed needs --faults, --fuzz or --nightly"),
         ("--nightly --seconds 4", "--seconds needs --faults"),
         ("--compute-sanitizer", "--compute-sanitizer needs --gpu"),
+        ("--compute-sanitizer --slurm", "--slurm replaces the tests"),
     ],
 )
 def test_options_of_the_tests_that_exclude_each_other(tmp_path, words, told):

@@ -93,6 +93,25 @@ def make_folder(folder: Path, wanted: Path | None = None) -> None:
         ) from error
 
 
+def check_writable(folder: Path) -> None:
+    """Create a folder if it is missing, and try to write in it.
+
+    Raises
+    ------
+    UserError
+        If the system refuses; the message names it.
+    """
+    make_folder(folder)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write in the folder {folder} ({error.strerror or error}): make it "
+            "writable, or choose another one"
+        ) from error
+
+
 @contextlib.contextmanager
 def output(
     folder: Path, maker: str, names: Iterable[str], *, streams: Iterable[str] = ()

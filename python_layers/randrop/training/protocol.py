@@ -5,6 +5,7 @@ record is not repeated, so that the work can be spread over days and machines.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def read(path: Path) -> Protocol:
                 f"{len(found.folds)}: list more folds, or ask for fewer"
             )
     _check_file_names(path, found)
+    _check_curve(path, found)
     if not set(found.lesions) <= set(found.types):
         raise UserError(f"{path}: types lacks some of lesions, which are among them")
     for k, fold in enumerate(found.folds, 1):
@@ -109,6 +111,20 @@ def read(path: Path) -> Protocol:
             "each in one fold, once"
         )
     return found
+
+
+def _check_curve(path: Path, protocol: Protocol) -> None:
+    """Refuse a curve that does not end where the trainings end."""
+    curve, training = protocol.curve, protocol.training
+    if any(a >= b for a, b in itertools.pairwise(curve)):
+        raise UserError(f"{path}: the iterations of the curve must increase: {curve}")
+    at = [k for k, word in enumerate(training[:-1]) if word == "--iterations"]
+    length = training[at[-1] + 1] if at else str(curve[-1])
+    if length != str(curve[-1]):
+        raise UserError(
+            f"{path}: the curve ends at {curve[-1]}, where the rate is chosen, but "
+            f"trainings have {length} iterations: end it with {length}"
+        )
 
 
 def _check_file_names(path: Path, protocol: Protocol) -> None:
@@ -229,6 +245,23 @@ def open_runs(place: Place) -> Iterator[Run]:
             run = Run(arm.called, rate, fold)
             if record_of(place, run) is None:
                 yield run
+
+
+def waiting(place: Place) -> list[str]:
+    """Return why folds of an arm cannot begin: a line for each arm."""
+    lines = []
+    for arm in place.arms:
+        runs = [Run(arm.called, rate, 1) for rate in place.protocol.learning_rates]
+        missing = [run.name for run in runs if record_of(place, run) is None]
+        if missing and arm.folds > 1:
+            rest = "fold 2 waits" if arm.folds == 2 else f"folds 2 to {arm.folds} wait"
+            lines.append(
+                f"{arm.called}: {rest} for {', '.join(missing)}, "
+                "since all learning rates must have been tried on fold 1. Where a "
+                "training diverges each time, remove its rate from learning_rates in "
+                "the protocol: the records of the others stay valid"
+            )
+    return lines
 
 
 def state_of(place: Place) -> Mapping[str, tuple[int, int]]:

@@ -78,10 +78,13 @@ Numbers = Annotated[str, Field(pattern=r"^[0-9]+( [0-9]+)*$")]
 """Whole numbers on one line, as `run_record` writes them."""
 
 
+Precision = Annotated[float, Field(ge=0, le=1)]
+
+
 class MeasuredLesion(OpenModel):
     """The part of one lesion type's figures that summaries read."""
 
-    average_precision: float | None
+    average_precision: Precision | None
     froc_score: float | None
     confusion: dict[str, Any] | None
     edges: Numbers
@@ -96,5 +99,5 @@ class RunRecord(OpenModel):
     fold: Number
     data: str
     origin: Origin
-    curve: Annotated[dict[str, dict[str, float | None]], Field(min_length=1)]
+    curve: Annotated[dict[str, dict[str, Precision | None]], Field(min_length=1)]
     lesions: Annotated[dict[str, MeasuredLesion], Field(min_length=1)]

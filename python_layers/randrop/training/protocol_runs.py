@@ -8,7 +8,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from randrop.data import Case, read_dataset
 from randrop.errors import UserError
 from randrop.evaluation import photographs, run_record
 from randrop.files import schema, write_json
+from randrop.files.writing import check_writable
 from randrop.pycaffe import processes
 from randrop.training import comparing, protocol, running, snapshots
 from randrop.training.protocol import Place, Run, open_runs, record_path
@@ -163,6 +164,7 @@ def begin(place: Place) -> None:
         If a training could fail later, or records are of something else.
     """
     splits = splits_of(place)
+    check_writable(place.records)
     _check_records(place)
     for _ in open_runs(dataclasses.replace(place, only=())):
         # Reads every record that counts.
@@ -191,12 +193,17 @@ def run_all(
             tqdm.write(f"error: {run.name}: {error}", file=sys.stderr)
             errors.append(f"{run.name}: {error}")
             continue
-        figures = {
-            name: own["average_precision"] for name, own in found["lesions"].items()
-        }
-        shown = ", ".join(f"{name} {value:.3f}" for name, value in figures.items())
-        log.info("%s: %s in %.0f s", run.name, shown, found["seconds"])
+        log.info("%s", _figures(run, found))
     return errors
+
+
+def _figures(run: Run, record: Mapping[str, Any]) -> str:
+    """Return a line with what a training has reached."""
+    measured = record["lesions"].items()
+    shown = ", ".join(
+        f"{name} {own['average_precision']:.3f}" for name, own in measured
+    )
+    return f"{run.name}: {shown} in {record['seconds']:.0f} s"
 
 
 def run_queued(
@@ -208,14 +215,12 @@ def run_queued(
     ones. With `minutes`, which is for executors of this process, none begins later.
     Call `begin` first.
     """
-    call = perform
-    if minutes is not None:
-        until = time.monotonic() + 60 * minutes
-        call = functools.partial(_perform_in_time, until)
+    until = None if minutes is None else time.monotonic() + 60 * minutes
+    call = functools.partial(_perform_in_time, until)
     errors: list[str] = []
     tried: set[str] = set()
     while runs := [run for run in open_runs(place) if run.name not in tried]:
-        if minutes is not None and time.monotonic() > until:
+        if until is not None and time.monotonic() > until:
             log.info("%g minutes are over: run this again to continue", minutes)
             break
         tried |= {run.name for run in runs}
@@ -233,9 +238,14 @@ def run_queued(
 
 
 def _perform_in_time(
-    until: float, place: Place, run: Run, children: processes.Children
+    until: float | None, place: Place, run: Run, children: processes.Children
 ) -> dict[str, Any] | None:
-    return perform(place, run, children) if time.monotonic() <= until else None
+    if until is not None and time.monotonic() > until:
+        return None
+    found = perform(place, run, children)
+    # Above the progress bar.
+    tqdm.write(_figures(run, found), file=sys.stderr)
+    return found
 
 
 def progress(place: Place, run: Run) -> list[Any]:
