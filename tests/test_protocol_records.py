@@ -1,13 +1,16 @@
 """The records of a protocol: which ones count."""
 
+import dataclasses
 import json
+import pickle
 
 import pytest
 import small_protocol
 from small_protocol import CONTENT, arm, record
 
+from randrop.cluster import slurm
 from randrop.errors import UserError
-from randrop.training import protocol
+from randrop.training import protocol, protocol_runs
 
 
 @pytest.fixture
@@ -28,6 +31,20 @@ def placed(written, tmp_path, **change):
 def test_a_record_of_the_protocol_counts(written, tmp_path):
     place = placed(written, tmp_path)
     assert protocol.scores_of(place, "cross-entropy") == {0.001: 0.5}
+
+
+def test_each_training_can_be_a_job(written, tmp_path):
+    """Slurm knows a job by what it calls, and gets it pickled."""
+    place = dataclasses.replace(placed(written, tmp_path), out=tmp_path / "out")
+    given = []
+
+    def execute(works):
+        given.extend(works)
+        return [None] * len(works), ["not run"] * len(works)
+
+    assert len(protocol_runs.run_queued(place, execute)) == 3
+    assert len({slurm.name_of(work) for work in given}) == 3
+    assert pickle.loads(pickle.dumps(given[0])).arguments == given[0].arguments
 
 
 @pytest.mark.parametrize(

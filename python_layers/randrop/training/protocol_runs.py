@@ -215,8 +215,11 @@ def run_queued(
     ones. With `minutes`, which is for executors of this process, none begins later.
     Call `begin` first.
     """
-    until = None if minutes is None else time.monotonic() + 60 * minutes
-    call = functools.partial(_perform_in_time, until)
+    # A job of Slurm is known by the function's name.
+    call, until = _perform_and_tell, None
+    if minutes is not None:
+        until = time.monotonic() + 60 * minutes
+        call = functools.partial(_perform_in_time, until)
     errors: list[str] = []
     tried: set[str] = set()
     while runs := [run for run in open_runs(place) if run.name not in tried]:
@@ -237,15 +240,21 @@ def run_queued(
     return errors
 
 
-def _perform_in_time(
-    until: float | None, place: Place, run: Run, children: processes.Children
-) -> dict[str, Any] | None:
-    if until is not None and time.monotonic() > until:
-        return None
+def _perform_and_tell(
+    place: Place, run: Run, children: processes.Children
+) -> dict[str, Any]:
     found = perform(place, run, children)
     # Above the progress bar.
     tqdm.write(_figures(run, found), file=sys.stderr)
     return found
+
+
+def _perform_in_time(
+    until: float, place: Place, run: Run, children: processes.Children
+) -> dict[str, Any] | None:
+    if time.monotonic() > until:
+        return None
+    return _perform_and_tell(place, run, children)
 
 
 def progress(place: Place, run: Run) -> list[Any]:
