@@ -200,7 +200,8 @@ def _check_arms(place: protocol.Place) -> None:
     Raises
     ------
     UserError
-        As in scripts/train.py; or if the curve asks for a snapshot that is not written.
+        As in scripts/train.py; or if the curve asks for a snapshot that is not written,
+        or does not end where the training ends.
     """
     wanted = place.protocol
     for arm in wanted.arms:
@@ -224,6 +225,12 @@ def _check_arms(place: protocol.Place) -> None:
                     f"--iterations {settings['iterations']} and --snapshot "
                     f"{settings['snapshot']}"
                 )
+        if wanted.curve[-1] != settings["iterations"]:
+            raise UserError(
+                f"arm {arm.called} of the protocol: the curve ends at "
+                f"{wanted.curve[-1]}, where the rate is chosen, but its training has "
+                f"--iterations {settings['iterations']}: end both at the same"
+            )
 
 
 if __name__ == "__main__":

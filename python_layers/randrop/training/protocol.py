@@ -93,7 +93,10 @@ def read(path: Path) -> Protocol:
                 f"{len(found.folds)}: list more folds, or ask for fewer"
             )
     _check_file_names(path, found)
-    _check_curve(path, found)
+    if any(a >= b for a, b in itertools.pairwise(found.curve)):
+        raise UserError(
+            f"{path}: the iterations of the curve must increase: {found.curve}"
+        )
     if not set(found.lesions) <= set(found.types):
         raise UserError(f"{path}: types lacks some of lesions, which are among them")
     for k, fold in enumerate(found.folds, 1):
@@ -111,20 +114,6 @@ def read(path: Path) -> Protocol:
             "each in one fold, once"
         )
     return found
-
-
-def _check_curve(path: Path, protocol: Protocol) -> None:
-    """Refuse a curve that does not end where the trainings end."""
-    curve, training = protocol.curve, protocol.training
-    if any(a >= b for a, b in itertools.pairwise(curve)):
-        raise UserError(f"{path}: the iterations of the curve must increase: {curve}")
-    at = [k for k, word in enumerate(training[:-1]) if word == "--iterations"]
-    length = training[at[-1] + 1] if at else str(curve[-1])
-    if length != str(curve[-1]):
-        raise UserError(
-            f"{path}: the curve ends at {curve[-1]}, where the rate is chosen, but "
-            f"trainings have {length} iterations: end it with {length}"
-        )
 
 
 def _check_file_names(path: Path, protocol: Protocol) -> None:

@@ -44,14 +44,11 @@ def paths(root: Path) -> list[str]:
     found = []
     home = root.resolve()
     for top in ("", *_TOPS):
-        if (
-            top
-            and (root / top).is_symlink()
-            and (root / top).resolve().is_relative_to(home)
-        ):
-            # os.walk follows the link that it begins with.
+        start = root / top
+        # os.walk would follow a link that it begins with.
+        if top and start.is_symlink() and start.resolve().is_relative_to(home):
             continue
-        for folder, names, files in os.walk(root / top):
+        for folder, names, files in os.walk(start):
             if not top:
                 names.clear()
             names[:] = sorted(n for n in names if not n.startswith((".", "build")))
