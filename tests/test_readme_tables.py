@@ -51,6 +51,47 @@ def test_another_measurement_changes_the_table(tmp_path):
     assert "better: none." in made
 
 
+def test_other_trainings_change_what_a_protocol_shows():
+    """Groups follow the intervals and the number of folds, not the means."""
+
+    def cell(difference, interval, better=0, common=3):
+        return {
+            **{"mean": 0.9, "interval": None, "difference": difference},
+            **{"difference_interval": interval, "better": better, "common": common},
+            "calibration": {"sum_ratio": 10 * difference},
+        }
+
+    losses = {
+        "plain": {
+            "MA": {
+                **{"mean": 0.25, "interval": [0.1, 0.4]},
+                "calibration": {"sum_ratio": 1},
+            }
+        },
+        "a": {"MA": cell(0.1, [0.05, 0.2], 3)},
+        "b": {"MA": cell(0.3, [-0.1, 0.5], 2)},
+        "c": {"MA": cell(-0.1, [-0.2, -0.05])},
+        "d": {"MA": cell(0.5, [0.4, 0.6], 2, 2)},
+        "e": {"MA": cell(0.2, [0.1, 0.3], 4, 5)},
+    }
+    content = {
+        "protocol": {"reference": "plain", "lesions": ["MA"]},
+        "losses": losses,
+        "done": {"plain": [5, 5], "d": [2, 3]},
+    }
+    make = readme_tables.TABLES["protocol-verdict"][1]
+    assert make(content).splitlines() == [
+        "- MA: `plain` has 0.250 [0.100, 0.400]. Better: `e` by +0.200 [+0.100, "
+        "+0.300], on 4 of 5 folds; by less, `a`. No difference shown: `b`. Worse: "
+        "`c`. Fewer than 3 folds, too few to judge: `d`. The probabilities of `e` add "
+        "up to 2.0 times the pixels of MA, those of `plain` to 1.0 times.",
+        "- 7 of 8 trainings are done; other losses have no figure yet.",
+    ]
+    content["losses"] = {"plain": losses["plain"], "c": losses["c"]}
+    content["done"]["d"] = [3, 3]
+    assert make(content) == "- MA: `plain` has 0.250 [0.100, 0.400]. Worse: `c`."
+
+
 def test_other_recordings_change_what_is_said_of_confidence():
     content = json.loads((REPOSITORY / "results/discs.json").read_text())
     make = readme_tables.TABLES["discs-agreement"][1]

@@ -1,6 +1,6 @@
 """The comparison of losses by a protocol, as far as it is run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from figures.words import bullets, listed
@@ -13,41 +13,7 @@ FEWEST = 3
 
 def verdict(content: Mapping[str, Any]) -> str:
     """Return what is shown of each type, judged by the intervals, and what is open."""
-    reference = content["protocol"]["reference"]
-    lines = []
-    for lesion in content["protocol"]["lesions"]:
-        groups: dict[str, list[str]] = {
-            "worse": [], "undecided": [], "better": [], "few": []
-        }  # fmt: skip
-        for loss, own in content["losses"].items():
-            cell = own[lesion]
-            if "difference" not in cell:
-                continue
-            low, high = cell["difference_interval"] or (-1, 1)
-            kind = "worse" if high < 0 else "better" if low > 0 else "undecided"
-            if cell["common"] < FEWEST:
-                kind = "few"
-            interval = bounds(cell["difference_interval"], "+")
-            groups[kind].append(
-                f"`{loss}` {cell['difference']:+.3f}{interval} on {cell['common']} "
-                f"fold{'s' * (cell['common'] != 1)}, above it on {cell['better']}"
-            )
-        own = content["losses"][reference][lesion]
-        said = [
-            f"{words}: {listed(groups[kind])}"
-            for kind, words in (
-                ("worse", f"worse than `{reference}`"),
-                ("undecided", "no difference shown"),
-                ("better", "better"),
-                ("few", f"fewer than {FEWEST} folds, too few to judge"),
-            )
-            if groups[kind]
-        ]
-        lines.append(
-            f"{lesion}: `{reference}` has {own['mean']:.3f}{bounds(own['interval'])}; "
-            + "; ".join(said or ["nothing else is measured yet"])
-            + "."
-        )
+    lines = [_of_type(content, lesion) for lesion in content["protocol"]["lesions"]]
     done = sum(count for count, _ in content["done"].values())
     total = sum(count for _, count in content["done"].values())
     if done < total:
@@ -55,6 +21,59 @@ def verdict(content: Mapping[str, Any]) -> str:
             f"{done} of {total} trainings are done; other losses have no figure yet."
         )
     return bullets(lines)
+
+
+def _of_type(content: Mapping[str, Any], lesion: str) -> str:
+    """Return the losses by what their differences to the reference show."""
+    reference = content["protocol"]["reference"]
+    cells = {loss: own[lesion] for loss, own in content["losses"].items()}
+    own = cells.pop(reference)
+    groups: dict[str, list[str]] = {
+        kind: [loss for loss in cells if _kind(cells[loss]) == kind]
+        for kind in ("better", "undecided", "worse", "few")
+    }
+    said = [f"`{reference}` has {own['mean']:.3f}{bounds(own['interval'])}"]
+    if groups["better"]:
+        # By difference: the means of losses on other folds do not compare.
+        groups["better"].sort(key=lambda loss: -cells[loss]["difference"])
+        first, *rest = groups["better"]
+        cell = cells[first]
+        interval = bounds(cell["difference_interval"], "+")
+        said.append(
+            f"Better: `{first}` by {cell['difference']:+.3f}{interval}, on "
+            f"{cell['better']} of {cell['common']} folds"
+            + (f"; by less, {_names(rest)}" if rest else "")
+        )
+    for kind, words in (
+        ("undecided", "No difference shown"),
+        ("worse", "Worse"),
+        ("few", f"Fewer than {FEWEST} folds, too few to judge"),
+    ):
+        if groups[kind]:
+            said.append(f"{words}: {_names(groups[kind])}")
+    if groups["better"]:
+        cell = cells[groups["better"][0]]
+        said.append(
+            f"The probabilities of `{groups['better'][0]}` add up to {_excess(cell)} "
+            f"times the pixels of {lesion}, those of `{reference}` to {_excess(own)} "
+            "times"
+        )
+    return f"{lesion}: {'. '.join(said)}."
+
+
+def _kind(cell: Mapping[str, Any]) -> str:
+    if cell["common"] < FEWEST:
+        return "few"
+    low, high = cell["difference_interval"] or (-1, 1)
+    return "worse" if high < 0 else "better" if low > 0 else "undecided"
+
+
+def _excess(cell: Mapping[str, Any]) -> str:
+    return f"{cell['calibration']['sum_ratio']:.1f}"
+
+
+def _names(losses: Sequence[str]) -> str:
+    return listed([f"`{loss}`" for loss in losses])
 
 
 def rates(content: Mapping[str, Any]) -> str:
