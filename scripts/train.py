@@ -18,6 +18,7 @@ from randrop.errors import UserError
 from randrop.files.locks import locked
 from randrop.losses.registry import ACTIVATIONS, NAMES
 from randrop.nets.losses import GRAMMAR
+from randrop.pycaffe import precision
 from randrop.training import (
     caffe_train,
     continuing,
@@ -146,6 +147,13 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--gpu", action="store_true", help="train on the first visible GPU")
     add(
+        "--bf16",
+        action="store_true",
+        help="round numbers to bfloat16 before they are multiplied, which processors "
+        "with instructions for it do faster (Intel from 2020, AMD from 2022): for 16 "
+        "base channels and more; results differ in the third digit",
+    )
+    add(
         "--mpi",
         action="store_true",
         help="train on all ranks that mpiexec started: each takes its share of --batch",
@@ -161,7 +169,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     start.add_argument(
         "--resume",
         action="store_true",
-        help="continue from the newest snapshot; --workers, --gpu, --snapshot, "
+        help="continue from the newest snapshot; --workers, --gpu, --bf16, --snapshot, "
         "--test-interval, --validate-every and --validate-photographs may change",
     )
     start.add_argument(
@@ -176,6 +184,8 @@ def main() -> int:
     """Write the run folder, train, and draw the curves."""
     try:
         options = arguments()
+        if options.bf16:
+            precision.use_bfloat16(options.gpu)
         place = started.check(options.mpi)
     except (SystemExit, UserError) as error:
         started.tell(error)

@@ -8,7 +8,7 @@ from randrop.files.documents import read_run
 from randrop.training.settings import OF_PHOTOGRAPHS
 
 FREE = (
-    *("workers", "gpu", "ranks", "snapshot", "test_interval"),
+    *("workers", "gpu", "bf16", "ranks", "snapshot", "test_interval"),
     *("validate_every", "validate_photographs"),
 )
 """Settings that do not change what is learnt: a training may go on with others."""

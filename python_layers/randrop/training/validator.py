@@ -11,6 +11,7 @@ from randrop.errors import UserError
 from randrop.prediction.inference import last_words
 from randrop.pycaffe import processes
 from randrop.pycaffe.build import environment
+from randrop.pycaffe.precision import in_float
 from randrop.training import snapshots, validation
 
 _CHILD = "from randrop.training import validation\nvalidation.main()\n"
@@ -106,7 +107,8 @@ class Validator:
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         self._child = subprocess.Popen(
             processes.bound(command),
-            env={**environment(), **threads, "GLOG_minloglevel": "2"},
+            # In the precision of predict.py.
+            env={**in_float(environment()), **threads, "GLOG_minloglevel": "2"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

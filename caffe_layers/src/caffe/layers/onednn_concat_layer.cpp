@@ -4,12 +4,14 @@
 #include <vector>
 
 #include "caffe/layers/onednn_concat_layer.hpp"
+#include "caffe/randrop/loops/parallel.hpp"
 #include "caffe/randrop/loops/pieces.hpp"
 
 namespace caffe {
 
 namespace onednn = randrop::onednn;
 using randrop::ChannelRows;
+using randrop::ParallelFor;
 using randrop::Pieces;
 
 using onednn::AsFloat;
@@ -38,7 +40,8 @@ bool OnednnConcatLayer<Dtype>::WholeBlocks(
     if (!onednn::RowsOf(onednn::Read(*AsFloat(bottom[i]), DATA).get_desc(),
             bottom[i]->shape(), &mine) ||
         mine.channels % mine.block != 0 ||
-        (i > 0 && mine.block != rows->block)) {
+        (i > 0 && (mine.block != rows->block ||
+         mine.channels_last != rows->channels_last))) {
       return false;
     }
     *rows = mine;
@@ -48,9 +51,32 @@ bool OnednnConcatLayer<Dtype>::WholeBlocks(
 
 namespace {
 
+/// Least number of elements that a thread takes at a time.
+const int kGrain = 1 << 15;
+
+/// The layout of these rows for another number of channels.
+onednn::Layout LayoutOf(const ChannelRows& rows, const vector<int>& shape) {
+  return rows.channels_last ? onednn::ChannelsLast(shape) :
+      onednn::InBlocks(shape, rows.block);
+}
+
 /// Copies to or from the part of each image that starts at channel `offset`.
 void CopyChannels(const ChannelRows& rows, int channels, int offset,
     int all_channels, float* part, float* whole, bool to_whole) {
+  if (rows.channels_last) {
+    const int pixels = rows.images * rows.area;
+    const int together = std::max(1, kGrain / channels);
+    ParallelFor((pixels + together - 1) / together, [&](int task) {
+      const int end = std::min(pixels, (task + 1) * together);
+      for (int pixel = task * together; pixel < end; ++pixel) {
+        float* mine = part + static_cast<size_t>(pixel) * channels;
+        float* its = whole + static_cast<size_t>(pixel) * all_channels + offset;
+        std::copy(to_whole ? mine : its, (to_whole ? mine : its) + channels,
+            to_whole ? its : mine);
+      }
+    });
+    return;
+  }
   const int count = channels * rows.area;
   const Pieces pieces(rows.images, count);
   pieces.ForParts([&](int piece, int first, int last) {
@@ -77,7 +103,7 @@ void OnednnConcatLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
   ChannelRows rows;
   if (WholeBlocks(bottom, &rows)) {
     onednn::Output out(AsFloat(top[0]), DATA,
-        onednn::InBlocks(top[0]->shape(), rows.block));
+        LayoutOf(rows, top[0]->shape()));
     int offset = 0;
     for (int i = 0; i < bottom.size(); ++i) {
       CopyChannels(rows, bottom[i]->shape(1), offset, top[0]->shape(1),
@@ -128,7 +154,7 @@ void OnednnConcatLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
         CopyChannels(rows, dims[1], offset[1], top[0]->shape(1),
             onednn::Values(out.memory()),
             onednn::Values(onednn::ReadAs(*AsFloat(top[0]), DIFF,
-                onednn::InBlocks(top[0]->shape(), rows.block))), false);
+                LayoutOf(rows, top[0]->shape()))), false);
       } else {
         onednn::Reorder(onednn::SliceOf(*AsFloat(top[0]), DIFF, dims, offset),
             out.memory());

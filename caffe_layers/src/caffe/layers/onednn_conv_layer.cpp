@@ -61,13 +61,8 @@ void OnednnBaseConvolutionLayer<Dtype, Base, Primitives>::Backward_cpu(
   Blob<float>* bias = this->bias_term_ && this->param_propagate_down_[1] ?
       AsFloat(this->blobs_[1].get()) : NULL;
   for (int i = 0; i < top.size(); ++i) {
-    if (learnt || bias) {
-      convolver_.BackwardWeights(*AsFloat(bottom[i]), *AsFloat(top[i]), learnt,
-          bias);
-    }
-    if (propagate_down[i]) {
-      convolver_.BackwardData(*AsFloat(top[i]), *weights, AsFloat(bottom[i]));
-    }
+    convolver_.Backward(*AsFloat(bottom[i]), *AsFloat(top[i]), *weights, learnt,
+        bias, propagate_down[i] ? AsFloat(bottom[i]) : NULL);
   }
 }
 

@@ -16,6 +16,9 @@ namespace randrop {
 struct ChannelRows {
   int images, channels, area;
   int block;  // 1, 8 or 16
+  /// All rows of an image are interleaved, too: a pixel has all its channels,
+  /// a multiple of 16, side by side. The block is 16.
+  bool channels_last;
 
   int RowsAnImage() const { return (channels + block - 1) / block; }
   int Length() const { return area * block; }

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "caffe/randrop/engine/bfloat16.hpp"
 #include "caffe/randrop/engine/onednn.hpp"
 
 namespace caffe {
@@ -32,18 +33,28 @@ class Convolver {
   bool Prepare(const ConvolutionShape& shape);
   void Forward(const Blob<float>& bottom, const Blob<float>& weights,
       const Blob<float>* bias, Blob<float>* top);
-  void BackwardData(const Blob<float>& top, const Blob<float>& weights,
-      Blob<float>* bottom);
-  /// @brief Adds to the diffs of weights and bias; NULL: not wanted.
-  void BackwardWeights(const Blob<float>& bottom, const Blob<float>& top,
-      Blob<float>* weights, Blob<float>* bias);
+  /// @brief Writes the bottom's diff, and adds to those of weights and bias;
+  ///        NULL: not wanted.
+  void Backward(const Blob<float>& bottom, const Blob<float>& top,
+      const Blob<float>& weights, Blob<float>* learnt, Blob<float>* bias,
+      Blob<float>* bottom_diff);
 
  private:
   typedef typename Primitives::Forward ForwardPrimitive;
   typedef typename Primitives::BackwardData BackwardDataPrimitive;
   typedef typename Primitives::BackwardWeights BackwardWeightsPrimitive;
 
-  void Describe();
+  /// @brief Describes the primitives; returns false if oneDNN has none.
+  /// @param rounds whether they multiply in bfloat16
+  bool CanDescribe(bool rounds);
+  void Describe(bool rounds);
+  /// @brief Data or diff as a primitive reads them.
+  dnnl::memory Input(const Blob<float>& blob, Part part, const Layout& layout,
+      Slot slot) const;
+  void BackwardData(const dnnl::memory& top_diff, const Blob<float>& weights,
+      Blob<float>* bottom);
+  void BackwardWeights(const Blob<float>& bottom, const Blob<float>& top,
+      const dnnl::memory& top_diff, Blob<float>* weights, Blob<float>* bias);
   dnnl::memory WeightsAs(const Blob<float>& weights, const Layout& layout);
   Layout PlainWeights() const;
   bool BiasApart() const {
@@ -52,6 +63,8 @@ class Convolver {
 
   ConvolutionShape shape_;
   bool prepared_ = false, possible_ = false;
+  /// Whether data, diffs and weights are rounded to bfloat16.
+  bool rounds_ = false;
   typename ForwardPrimitive::primitive_desc forward_;
   typename BackwardDataPrimitive::primitive_desc backward_data_;
   typename BackwardWeightsPrimitive::primitive_desc backward_weights_;

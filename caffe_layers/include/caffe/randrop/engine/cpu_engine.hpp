@@ -26,6 +26,11 @@ Layer<float>* NewCpuEngineLayer<float>(const LayerParameter& param);
 template <>
 Layer<double>* NewCpuEngineLayer<double>(const LayerParameter& param);
 
+#ifdef USE_ONEDNN
+/// @brief Whether RANDROP_ENGINE asks for convolutions in bfloat16.
+bool Bfloat16Wanted();
+#endif  // USE_ONEDNN
+
 }  // namespace randrop
 }  // namespace caffe
 

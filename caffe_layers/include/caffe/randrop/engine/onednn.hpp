@@ -26,6 +26,7 @@ namespace onednn {
 
 typedef dnnl::memory::desc Layout;
 typedef dnnl::memory::dims Dims;
+typedef dnnl::memory::data_type Type;
 typedef std::unordered_map<int, dnnl::memory> Arguments;
 
 enum Part { DATA, DIFF };
@@ -42,7 +43,7 @@ Dims DimsOf(const vector<int>& shape);
 /// @brief Caffe's layout: row-major.
 Layout Plain(const Dims& dims);
 /// @brief Lets oneDNN choose the fastest layout, in a primitive's description.
-Layout AnyLayout(const Dims& dims);
+Layout AnyLayout(const Dims& dims, Type type = Type::f32);
 /// @brief A view of memory in Caffe's layout.
 dnnl::memory View(const Layout& layout, const float* data);
 
@@ -56,6 +57,8 @@ bool RowsOf(const Layout& layout, const vector<int>& shape, ChannelRows* rows);
 ChannelRows RowsIn(const dnnl::memory& memory, const vector<int>& shape);
 /// @brief The layout of rows with blocks of 1 (Caffe's), 8 or 16 channels.
 Layout InBlocks(const vector<int>& shape, int block);
+/// @brief The layout in which a pixel has its channels side by side.
+Layout ChannelsLast(const vector<int>& shape);
 
 /// @brief A blob's data in another layout.
 class OtherData : public SyncedMemory::OtherLayout {

@@ -3,15 +3,14 @@
 #include <algorithm>
 #include <vector>
 
+#include "caffe/randrop/engine/channel_chunks.hpp"
 #include "caffe/randrop/loops/parallel.hpp"
-#include "caffe/randrop/simd/clones.hpp"
 
 namespace caffe {
 namespace randrop {
 
 namespace {
 
-const int kLanes = 16;
 /// Elements summed in float before the sum is added up in double, and taken
 /// through all consecutive steps before the next chunk: few enough for the
 /// cache; a multiple of the lanes.
@@ -23,8 +22,15 @@ const int kGrain = 1 << 15;
 struct Part {
   int number;
   size_t at;
-  int count;
+  int count, step;
   int row;  // within its image
+
+  ChunkIn In(const float* data) const {
+    return ChunkIn(data + at, step);
+  }
+  ChunkOut In(float* data) const {
+    return ChunkOut(data + at, step);
+  }
 };
 
 int Chunks(const ChannelRows& rows) {
@@ -38,8 +44,14 @@ int AllParts(const ChannelRows& rows) {
 Part PartOf(const ChannelRows& rows, int number) {
   const int chunks = Chunks(rows);
   const int row = number / chunks, begin = number % chunks * kChunk;
-  const Part part = {number, static_cast<size_t>(row) * rows.Length() + begin,
-      std::min(kChunk, rows.Length() - begin), row % rows.RowsAnImage()};
+  const int own = row % rows.RowsAnImage();
+  size_t at = static_cast<size_t>(row) * rows.Length() + begin;
+  if (rows.channels_last) {
+    const size_t image = row / rows.RowsAnImage();
+    at = (image * rows.area + begin / kLanes) * rows.channels + own * kLanes;
+  }
+  const Part part = {number, at, std::min(kChunk, rows.Length() - begin),
+      rows.channels_last ? rows.channels : kLanes, own};
   return part;
 }
 
@@ -78,11 +90,6 @@ class Spread {
  private:
   std::vector<float> lanes_;
 };
-
-/// How many elements of a part lie in the lane.
-inline int CountOf(int lane, int count) {
-  return (count - lane + kLanes - 1) / kLanes;
-}
 
 /// Two sums for each lane of each part, and from them for each channel.
 class LaneSums {
@@ -124,136 +131,21 @@ class LaneSums {
   std::vector<float> sums_;
 };
 
-/// A vector that fits a register; several cover all lanes. Compilers spill
-/// vectors longer than a register to memory.
-typedef float Vector __attribute__((vector_size(32), aligned(4), may_alias));
-const int kWidth = sizeof(Vector) / sizeof(float);
-
-inline const Vector& At(const float* data) {
-  return *reinterpret_cast<const Vector*>(data);
-}
-inline Vector& At(float* data) { return *reinterpret_cast<Vector*>(data); }
-
-RANDROP_VECTOR_CLONES
-void ScaleChunk(int count, const float* x, const float* mean,
-    const float* factor, const float* offset, float* y) {
-  const Vector m0 = At(mean), m1 = At(mean + kWidth);
-  const Vector f0 = At(factor), f1 = At(factor + kWidth);
-  const Vector o0 = At(offset), o1 = At(offset + kWidth);
-  int i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    At(y + i) = (At(x + i) - m0) * f0 + o0;
-    At(y + i + kWidth) = (At(x + i + kWidth) - m1) * f1 + o1;
-  }
-  for (int lane = 0; i < count; ++i, ++lane) {
-    y[i] = (x[i] - mean[lane]) * factor[lane] + offset[lane];
-  }
-}
-
-/// Sums of dy (x - mean) and of dy.
-RANDROP_VECTOR_CLONES
-void SumChunk(int count, const float* x, const float* dy, const float* mean,
-    float* sums) {
-  const Vector m0 = At(mean), m1 = At(mean + kWidth);
-  Vector products0 = {0}, products1 = {0}, plain0 = {0}, plain1 = {0};
-  int i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const Vector d0 = At(dy + i), d1 = At(dy + i + kWidth);
-    products0 += d0 * (At(x + i) - m0);
-    products1 += d1 * (At(x + i + kWidth) - m1);
-    plain0 += d0;
-    plain1 += d1;
-  }
-  At(sums) = products0;
-  At(sums + kWidth) = products1;
-  At(sums + kLanes) = plain0;
-  At(sums + kLanes + kWidth) = plain1;
-  for (int lane = 0; i < count; ++i, ++lane) {
-    sums[lane] += dy[i] * (x[i] - mean[lane]);
-    sums[kLanes + lane] += dy[i];
-  }
-}
-
-/// Mean of each lane and sum of squares about it.
-RANDROP_VECTOR_CLONES
-void MomentsOfChunk(int count, const float* x, float* moments) {
-  const int whole = count / kLanes * kLanes;
-  float* mean = moments;
-  float* squares = moments + kLanes;
-  Vector sum0 = {0}, sum1 = {0};
-  for (int i = 0; i < whole; i += kLanes) {
-    sum0 += At(x + i);
-    sum1 += At(x + i + kWidth);
-  }
-  At(mean) = sum0;
-  At(mean + kWidth) = sum1;
-  for (int i = whole; i < count; ++i) {
-    mean[i - whole] += x[i];
-  }
-  for (int lane = 0; lane < kLanes; ++lane) {
-    mean[lane] /= std::max(1, CountOf(lane, count));
-  }
-  const Vector m0 = At(mean), m1 = At(mean + kWidth);
-  sum0 = sum1 = Vector();
-  for (int i = 0; i < whole; i += kLanes) {
-    const Vector off0 = At(x + i) - m0, off1 = At(x + i + kWidth) - m1;
-    sum0 += off0 * off0;
-    sum1 += off1 * off1;
-  }
-  At(squares) = sum0;
-  At(squares + kWidth) = sum1;
-  for (int i = whole; i < count; ++i) {
-    const float off = x[i] - mean[i - whole];
-    squares[i - whole] += off * off;
-  }
-}
-
-RANDROP_VECTOR_CLONES
-void CombineChunk(int count, const float* x, const float* y, const float* mean,
-    const float* a, const float* b, const float* c, float* z) {
-  const Vector m0 = At(mean), m1 = At(mean + kWidth);
-  const Vector a0 = At(a), a1 = At(a + kWidth);
-  const Vector b0 = At(b), b1 = At(b + kWidth);
-  const Vector c0 = At(c), c1 = At(c + kWidth);
-  int i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const int j = i + kWidth;
-    At(z + i) = a0 * At(y + i) + (b0 * (At(x + i) - m0) + c0);
-    At(z + j) = a1 * At(y + j) + (b1 * (At(x + j) - m1) + c1);
-  }
-  for (int lane = 0; i < count; ++i, ++lane) {
-    z[i] = a[lane] * y[i] + (b[lane] * (x[i] - mean[lane]) + c[lane]);
-  }
-}
-
-/// dy where y is positive, else slope dy; a ReLU if y = dy.
-RANDROP_VECTOR_CLONES
-void MaskChunk(int count, const float* dy, const float* y, float slope,
-    float* dv) {
-  int i = 0;
-  for (; i + kWidth <= count; i += kWidth) {
-    const Vector d = At(dy + i);
-    At(dv + i) = At(y + i) > 0 ? d : d * slope;
-  }
-  for (; i < count; ++i) {
-    dv[i] = y[i] > 0 ? dy[i] : dy[i] * slope;
-  }
-}
-
 /// The diffs of a part (NormDiff), written to `room` or where they already are.
 class DiffParts {
  public:
   DiffParts(const ChannelRows& rows, const NormDiff& diff)
       : diff_(diff), none_(rows, NULL, 0), scales_(rows, diff.scale, 1) {}
-  const float* Dv(const Part& part, float* room) const {
-    const float* dy = diff_.dy + part.at;
+  ChunkIn Dv(const Part& part, ChunkOut room) const {
+    const ChunkIn dy = part.In(diff_.dy);
     if (!diff_.y) {
       return dy;
     }
-    MaskChunk(part.count, dy, diff_.y + part.at, diff_.slope, room);
+    MaskChunk(part.count, dy, part.In(diff_.y), diff_.slope, room);
     return room;
   }
-  const float* Du(const Part& part, const float* dv, float* room) const {
+  ChunkIn Du(const Part& part, ChunkIn dv,
+      ChunkOut room) const {
     if (!diff_.scale) {
       return dv;
     }
@@ -274,8 +166,8 @@ void ScaleChannels(const ChannelRows& rows, const float* x, const float* mean,
   const Spread means(rows, mean, 0), factors(rows, factor, 1),
       offsets(rows, offset, 0);
   OverParts(rows, [&](const Part& part) {
-    ScaleChunk(part.count, x + part.at, means.Of(part), factors.Of(part),
-        offsets.Of(part), y + part.at);
+    ScaleChunk(part.count, part.In(x), means.Of(part), factors.Of(part),
+        offsets.Of(part), part.In(y));
   });
 }
 
@@ -284,7 +176,7 @@ void SumChannels(const ChannelRows& rows, const float* x, const float* dy,
   LaneSums lanes(rows);
   const Spread none(rows, NULL, 0);
   OverParts(rows, [&](const Part& part) {
-    SumChunk(part.count, x + part.at, dy + part.at, none.Of(part),
+    SumChunk(part.count, part.In(x), part.In(dy), none.Of(part),
         lanes.Of(part));
   });
   std::vector<double> products, sums;
@@ -303,7 +195,7 @@ void ChannelMoments(const ChannelRows& rows, const float* x, float* mean,
     float* variance) {
   LaneSums moments(rows);
   OverParts(rows, [&](const Part& part) {
-    MomentsOfChunk(part.count, x + part.at, moments.Of(part));
+    MomentsOfChunk(part.count, part.In(x), moments.Of(part));
   });
   // Chan, Golub and LeVeque, Updating formulae and a pairwise algorithm for
   // computing sample variances, 1979.
@@ -330,8 +222,8 @@ void NormaliseChannels(const ChannelRows& rows, const float* x,
       none(rows, NULL, 0), scales(rows, after.scale, 1),
       offsets(rows, after.offset, 0);
   OverParts(rows, [&](const Part& part) {
-    float* mine = y + part.at;
-    ScaleChunk(part.count, x + part.at, means.Of(part), factors.Of(part),
+    const ChunkOut mine = part.In(y);
+    ScaleChunk(part.count, part.In(x), means.Of(part), factors.Of(part),
         none.Of(part), mine);
     if (after.scale) {
       ScaleChunk(part.count, mine, none.Of(part), scales.Of(part),
@@ -346,10 +238,11 @@ void NormaliseChannels(const ChannelRows& rows, const float* x,
 void WriteNormDiff(const ChannelRows& rows, const NormDiff& diff, float* du) {
   const DiffParts parts(rows, diff);
   OverParts(rows, [&](const Part& part) {
-    float* mine = du + part.at;
-    const float* found = parts.Du(part, parts.Dv(part, mine), mine);
-    if (found != mine) {
-      std::copy(found, found + part.count, mine);
+    const ChunkOut mine = part.In(du);
+    const ChunkIn found =
+        parts.Du(part, parts.Dv(part, mine), mine);
+    if (found.data != mine.data) {
+      CopyChunk(part.count, found, mine);
     }
   });
 }
@@ -361,12 +254,13 @@ void SumNormDiff(const ChannelRows& rows, const float* x, const float* mean,
   const Spread means(rows, mean, 0), factors(rows, factor, 1),
       none(rows, NULL, 0);
   OverParts(rows, [&](const Part& part) {
-    float room[kChunk], u[kChunk];
-    const float* dv = parts.Dv(part, room);
-    ScaleChunk(part.count, x + part.at, means.Of(part), factors.Of(part),
+    float place[kChunk], its_u[kChunk];
+    const ChunkOut room(place, kLanes), u(its_u, kLanes);
+    const ChunkIn dv = parts.Dv(part, room);
+    ScaleChunk(part.count, part.In(x), means.Of(part), factors.Of(part),
         none.Of(part), u);
     SumChunk(part.count, u, dv, none.Of(part), of_dv.Of(part));
-    SumChunk(part.count, x + part.at, parts.Du(part, dv, room), means.Of(part),
+    SumChunk(part.count, part.In(x), parts.Du(part, dv, room), means.Of(part),
         of_du.Of(part));
   });
   of_dv.AddUp(&sums->dv_u, &sums->dv);
@@ -380,10 +274,12 @@ void CombineChannels(const ChannelRows& rows, const float* x,
   const Spread means(rows, mean, 0), as(rows, a, 0), bs(rows, b, 0),
       cs(rows, c, 0);
   OverParts(rows, [&](const Part& part) {
-    float room[kChunk];
-    const float* du = parts.Du(part, parts.Dv(part, room), room);
-    CombineChunk(part.count, x + part.at, du, means.Of(part), as.Of(part),
-        bs.Of(part), cs.Of(part), z + part.at);
+    float place[kChunk];
+    const ChunkOut room(place, kLanes);
+    const ChunkIn du =
+        parts.Du(part, parts.Dv(part, room), room);
+    CombineChunk(part.count, part.In(x), du, means.Of(part), as.Of(part),
+        bs.Of(part), cs.Of(part), part.In(z));
   });
 }
 
@@ -392,8 +288,10 @@ void Rectify(size_t count, const float* dy, const float* x, float slope,
   const size_t grain = kGrain;
   ParallelFor((count + grain - 1) / grain, [&](int task) {
     const size_t begin = task * grain;
-    MaskChunk(std::min(grain, count - begin), dy + begin, x + begin, slope,
-        dx + begin);
+    MaskChunk(std::min(grain, count - begin),
+        ChunkIn(dy + begin, kLanes),
+        ChunkIn(x + begin, kLanes), slope,
+        ChunkOut(dx + begin, kLanes));
   });
 }
 

@@ -57,20 +57,34 @@ bool Convolver<Primitives>::Prepare(const ConvolutionShape& shape) {
       *std::min_element(shape.bottom.begin(), shape.bottom.end()) < 1) {
     return false;
   }
-  try {
-    Describe();
-    possible_ = true;
-  } catch (const dnnl::error& error) {
-    LOG(INFO) << "oneDNN does not support this convolution: " << error.what();
-  }
+  // Our loops take channels last in multiples of 16, and fewer gain little.
+  rounds_ = InBfloat16() && shape.group == 1 && shape.bottom[1] % 16 == 0 &&
+      shape.top[1] % 16 == 0 && CanDescribe(true) && !IsSlow(forward_) &&
+      !IsSlow(backward_data_) && !IsSlow(backward_weights_);
+  possible_ = rounds_ || CanDescribe(false);
   return possible_;
 }
 
 template <typename Primitives>
-void Convolver<Primitives>::Describe() {
-  const Layout bottom = AnyLayout(DimsOf(shape_.bottom));
-  const Layout top = AnyLayout(DimsOf(shape_.top));
-  const Layout weights = AnyLayout(WeightDims(shape_, Primitives::kTurned));
+bool Convolver<Primitives>::CanDescribe(bool rounds) {
+  try {
+    Describe(rounds);
+  } catch (const dnnl::error& error) {
+    LOG(INFO) << "oneDNN does not support this convolution"
+        << (rounds ? " in bfloat16: " : ": ") << error.what();
+    return false;
+  }
+  return true;
+}
+
+template <typename Primitives>
+void Convolver<Primitives>::Describe(bool rounds) {
+  const Dims bottom_dims = DimsOf(shape_.bottom), top_dims = DimsOf(shape_.top);
+  const Dims weight_dims = WeightDims(shape_, Primitives::kTurned);
+  const Type type = rounds ? Type::bf16 : Type::f32;
+  const Layout bottom = AnyLayout(bottom_dims, type);
+  const Layout top = AnyLayout(top_dims, type);
+  const Layout weights = AnyLayout(weight_dims, type);
   const Dims stride = DimsOf(shape_.stride), pad = DimsOf(shape_.pad);
   Dims dilation = DimsOf(shape_.dilation);
   for (int i = 0; i < dilation.size(); ++i) {
@@ -81,7 +95,7 @@ void Convolver<Primitives>::Describe() {
     bias = shape_.has_bias && !apart ? Plain(Dims(1, shape_.top[1])) : Layout();
     forward_ = onednn::Describe<ForwardPrimitive>(
         dnnl::prop_kind::forward_training, Primitives::Algorithm(), bottom,
-        weights, bias, top, stride, dilation, pad, pad);
+        weights, bias, AnyLayout(top_dims), stride, dilation, pad, pad);
     ChannelRows rows;
     top_is_rows_ = RowsOf(forward_.dst_desc(), shape_.top, &rows);
     if (!shape_.has_bias || (apart && BiasApart())) {
@@ -89,18 +103,20 @@ void Convolver<Primitives>::Describe() {
     }
   }
   // Both keep the layouts of the forward pass, unless they are slow in them.
+  // What is rounded is copied for each of them.
   for (bool as_forward : {true, false}) {
-    const Layout from = as_forward ? Layout(forward_.src_desc()) : bottom;
-    const Layout to = as_forward ? Layout(forward_.dst_desc()) : top;
+    const bool same = as_forward && !rounds;
+    const Layout from = same ? Layout(forward_.src_desc()) : bottom;
+    const Layout to = same ? Layout(forward_.dst_desc()) : top;
     if (as_forward || IsSlow(backward_data_)) {
       backward_data_ = DescribeBackward<BackwardDataPrimitive>(forward_,
-          Primitives::Algorithm(), from, weights, to, stride, dilation, pad,
-          pad);
+          Primitives::Algorithm(), rounds ? AnyLayout(bottom_dims) : from,
+          weights, to, stride, dilation, pad, pad);
     }
     if (as_forward || IsSlow(backward_weights_)) {
       backward_weights_ = DescribeBackward<BackwardWeightsPrimitive>(forward_,
-          Primitives::Algorithm(), from, weights, bias, to, stride, dilation,
-          pad, pad);
+          Primitives::Algorithm(), from, AnyLayout(weight_dims), bias, to,
+          stride, dilation, pad, pad);
     }
   }
 }
@@ -118,7 +134,7 @@ Layout Convolver<Primitives>::PlainWeights() const {
       strides[axis] = strides[axis + 1] * stored[axis + 1];
     }
     std::swap(strides[out], strides[out + 1]);
-    plain = Layout(dims, dnnl::memory::data_type::f32, strides);
+    plain = Layout(dims, Type::f32, strides);
   }
   return plain;
 }
@@ -138,11 +154,22 @@ dnnl::memory Convolver<Primitives>::WeightsAs(const Blob<float>& weights,
 }
 
 template <typename Primitives>
+dnnl::memory Convolver<Primitives>::Input(const Blob<float>& blob, Part part,
+    const Layout& layout, Slot slot) const {
+  if (!rounds_) {
+    return ReadAs(blob, part, layout);
+  }
+  const dnnl::memory rounded = Scratch(slot, layout);
+  Reorder(Read(blob, part), rounded);
+  return rounded;
+}
+
+template <typename Primitives>
 void Convolver<Primitives>::Forward(const Blob<float>& bottom,
     const Blob<float>& weights, const Blob<float>* bias, Blob<float>* top) {
   Output out(top, DATA, forward_.dst_desc());
   Arguments arguments;
-  arguments[DNNL_ARG_SRC] = ReadAs(bottom, DATA, forward_.src_desc());
+  arguments[DNNL_ARG_SRC] = Input(bottom, DATA, forward_.src_desc(), SOURCE);
   arguments[DNNL_ARG_WEIGHTS] = WeightsAs(weights, forward_.weights_desc());
   if (bias && !BiasApart()) {
     arguments[DNNL_ARG_BIAS] =
@@ -158,12 +185,30 @@ void Convolver<Primitives>::Forward(const Blob<float>& bottom,
 }
 
 template <typename Primitives>
-void Convolver<Primitives>::BackwardData(const Blob<float>& top,
+void Convolver<Primitives>::Backward(const Blob<float>& bottom,
+    const Blob<float>& top, const Blob<float>& weights, Blob<float>* learnt,
+    Blob<float>* bias, Blob<float>* bottom_diff) {
+  dnnl::memory diff;
+  if (learnt || bias) {
+    diff = Input(top, DIFF, backward_weights_.diff_dst_desc(), SOURCE_DIFF);
+    BackwardWeights(bottom, top, diff, learnt, bias);
+  }
+  if (bottom_diff) {
+    const Layout layout = backward_data_.diff_dst_desc();
+    // Only the scratch memory is certain to be as it was.
+    if (!rounds_ || !diff || diff.get_desc() != layout) {
+      diff = Input(top, DIFF, layout, SOURCE_DIFF);
+    }
+    BackwardData(diff, weights, bottom_diff);
+  }
+}
+
+template <typename Primitives>
+void Convolver<Primitives>::BackwardData(const dnnl::memory& top_diff,
     const Blob<float>& weights, Blob<float>* bottom) {
   Output out(bottom, DIFF, backward_data_.diff_src_desc());
   Arguments arguments;
-  arguments[DNNL_ARG_DIFF_DST] =
-      ReadAs(top, DIFF, backward_data_.diff_dst_desc());
+  arguments[DNNL_ARG_DIFF_DST] = top_diff;
   arguments[DNNL_ARG_WEIGHTS] =
       WeightsAs(weights, backward_data_.weights_desc());
   arguments[DNNL_ARG_DIFF_SRC] = out.memory();
@@ -173,16 +218,17 @@ void Convolver<Primitives>::BackwardData(const Blob<float>& top,
 
 template <typename Primitives>
 void Convolver<Primitives>::BackwardWeights(const Blob<float>& bottom,
-    const Blob<float>& top, Blob<float>* weights, Blob<float>* bias) {
+    const Blob<float>& top, const dnnl::memory& top_diff, Blob<float>* weights,
+    Blob<float>* bias) {
   const Layout layout = backward_weights_.diff_weights_desc();
   if (!weights_diff_ || weights_diff_.get_desc() != layout) {
     weights_diff_ = dnnl::memory(layout, Engine());
     plain_diff_ = dnnl::memory(PlainWeights(), Engine());
   }
   Arguments arguments;
-  arguments[DNNL_ARG_SRC] = ReadAs(bottom, DATA, backward_weights_.src_desc());
-  arguments[DNNL_ARG_DIFF_DST] =
-      ReadAs(top, DIFF, backward_weights_.diff_dst_desc());
+  arguments[DNNL_ARG_SRC] =
+      Input(bottom, DATA, backward_weights_.src_desc(), SOURCE);
+  arguments[DNNL_ARG_DIFF_DST] = top_diff;
   arguments[DNNL_ARG_DIFF_WEIGHTS] = weights_diff_;
   if (shape_.has_bias && !BiasApart()) {
     if (!bias_diff_) {

@@ -1,5 +1,8 @@
 #include "caffe/randrop/engine/cpu_engine.hpp"
 
+#include <cstdlib>
+#include <string>
+
 #include "caffe/layer.hpp"
 #include "caffe/proto/caffe.pb.h"
 
@@ -11,9 +14,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <map>
-#include <string>
 #include <system_error>
 #include <thread>
 
@@ -32,14 +33,15 @@ namespace randrop {
 
 namespace {
 
-bool EnvironmentAsksForCaffe() {
-  const char* engine = std::getenv("RANDROP_ENGINE");
-  if (!engine || !*engine || string(engine) == "ONEDNN") {
-    return false;
-  }
-  CHECK_EQ(string(engine), "CAFFE")
-      << "RANDROP_ENGINE must be CAFFE or ONEDNN (the default).";
-  return true;
+const char* const kCaffe = "CAFFE";
+const char* const kBfloat16 = "ONEDNN_BF16";
+
+string EngineOfEnvironment() {
+  const char* set = std::getenv("RANDROP_ENGINE");
+  const string engine = set && *set ? set : "ONEDNN";
+  CHECK(engine == "ONEDNN" || engine == kCaffe || engine == kBfloat16)
+      << "RANDROP_ENGINE must be CAFFE, ONEDNN (the default) or ONEDNN_BF16.";
+  return engine;
 }
 
 /**
@@ -108,9 +110,11 @@ Layer<float>* Make(const LayerParameter& param) {
 
 }  // namespace
 
+bool Bfloat16Wanted() { return EngineOfEnvironment() == kBfloat16; }
+
 template <>
 Layer<float>* NewCpuEngineLayer<float>(const LayerParameter& param) {
-  static const bool never = EnvironmentAsksForCaffe();
+  static const bool never = EngineOfEnvironment() == kCaffe;
   if (never || Caffe::mode() != Caffe::CPU || !IsForUs(param)) {
     return NULL;
   }
@@ -153,6 +157,11 @@ namespace randrop {
 
 template <>
 Layer<float>* NewCpuEngineLayer<float>(const LayerParameter& param) {
+  const char* engine = std::getenv("RANDROP_ENGINE");
+  if (engine && string(engine) == "ONEDNN_BF16") {
+    LOG_FIRST_N(WARNING, 1) << "RANDROP_ENGINE=ONEDNN_BF16 has no effect: this "
+        << "Caffe was built without oneDNN.";
+  }
   return NULL;
 }
 

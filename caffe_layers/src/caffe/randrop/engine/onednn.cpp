@@ -33,12 +33,11 @@ Layout Plain(const Dims& dims) {
   for (int axis = static_cast<int>(dims.size()) - 2; axis >= 0; --axis) {
     strides[axis] = strides[axis + 1] * dims[axis + 1];
   }
-  return Layout(dims, dnnl::memory::data_type::f32, strides);
+  return Layout(dims, Type::f32, strides);
 }
 
-Layout AnyLayout(const Dims& dims) {
-  return Layout(dims, dnnl::memory::data_type::f32,
-      dnnl::memory::format_tag::any);
+Layout AnyLayout(const Dims& dims, Type type) {
+  return Layout(dims, type, dnnl::memory::format_tag::any);
 }
 
 dnnl::memory View(const Layout& layout, const float* data) {
@@ -52,25 +51,36 @@ Layout InBlocks(const vector<int>& shape, int block) {
   }
   const Tag by_8[] = {Tag::aBc8b, Tag::aBcd8b, Tag::aBcde8b};
   const Tag by_16[] = {Tag::aBc16b, Tag::aBcd16b, Tag::aBcde16b};
-  return Layout(DimsOf(shape), dnnl::memory::data_type::f32,
+  return Layout(DimsOf(shape), Type::f32,
       (block == 16 ? by_16 : by_8)[shape.size() - 3]);
 }
 
+Layout ChannelsLast(const vector<int>& shape) {
+  typedef dnnl::memory::format_tag Tag;
+  const Tag tags[] = {Tag::acb, Tag::acdb, Tag::acdeb};
+  return Layout(DimsOf(shape), Type::f32, tags[shape.size() - 3]);
+}
+
 bool RowsOf(const Layout& layout, const vector<int>& shape, ChannelRows* rows) {
+  rows->channels_last = false;
   rows->images = shape[0];
   rows->channels = shape[1];
   rows->area = 1;
   for (int axis = 2; axis < shape.size(); ++axis) {
     rows->area *= shape[axis];
   }
+  const bool other_layouts = shape.size() >= 3 && shape.size() <= 5;
   const int blocks[] = {1, 16, 8};
-  for (int i = 0; i < (shape.size() < 3 || shape.size() > 5 ? 1 : 3); ++i) {
+  for (int i = 0; i < (other_layouts ? 3 : 1); ++i) {
     rows->block = blocks[i];
     if (layout == InBlocks(shape, rows->block)) {
       return true;
     }
   }
-  return false;
+  rows->block = 16;
+  rows->channels_last = other_layouts && rows->channels % rows->block == 0 &&
+      layout == ChannelsLast(shape);
+  return rows->channels_last;
 }
 
 ChannelRows RowsIn(const dnnl::memory& memory, const vector<int>& shape) {

@@ -1,0 +1,163 @@
+"""Convolutions that multiply in bfloat16 (RANDROP_ENGINE=ONEDNN_BF16)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_training import command
+from test_engine import HERE, NO_ENGINE, has_engine
+
+from randrop.pycaffe import precision
+
+NETS = 60
+
+
+def has_bfloat16():
+    """Tell whether this processor multiplies numbers in bfloat16."""
+    return "avx512_bf16" in Path("/proc/cpuinfo").read_text().split()
+
+
+def run(script, out, engine, *words, **variables):
+    """Return what a script writes, and its log."""
+    done = subprocess.run(
+        [sys.executable, HERE / script, *words],
+        env={
+            **os.environ,
+            "RANDROP_ENGINE": engine,
+            "PYTHONPATH": str(HERE.parent / "python_layers"),
+            "GLOG_minloglevel": "1",
+            **variables,
+        },
+        check=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    return dict(np.load(out)), done.stderr
+
+
+def whole_numbers(out, engine, **variables):
+    return run("rounded_child.py", out, engine, out, "0", str(NETS), **variables)[0]
+
+
+@pytest.fixture(scope="module")
+def by_caffe(caffe, tmp_path_factory):
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    return whole_numbers(tmp_path_factory.mktemp("caffe") / "out.npz", "CAFFE")
+
+
+@pytest.mark.parametrize("isa", ["ALL", "AVX512_CORE_BF16", "AVX2"])
+def test_whole_numbers_are_the_same_in_bfloat16(by_caffe, tmp_path, isa):
+    """In every layout that convolutions have with these instructions."""
+    found = whole_numbers(tmp_path / "out.npz", "ONEDNN_BF16", ONEDNN_MAX_CPU_ISA=isa)
+    assert set(found) == set(by_caffe)
+    large = {
+        key.split()[0]
+        for key, values in by_caffe.items()
+        if key.split()[1] in ("blob", "diff")
+        and int(key.split()[0]) % 2 == 0
+        and np.abs(values).max() > 256
+    }
+    assert len(large) < NETS / 10
+    for key, values in found.items():
+        net, what, *_ = key.split()
+        bias = " param " in key and "conv" in key and key.endswith(" 1")
+        if net in large or (int(net) % 2 and bias):
+            # A normalisation takes constants away: the diff is nothing but rounding.
+            continue
+        if int(net) % 2 == 0:
+            np.testing.assert_array_equal(values, by_caffe[key], key)
+        else:
+            # Fractions below the normalisation, in diffs alone, are rounded.
+            far = np.linalg.norm(values - by_caffe[key])
+            share = 1e-5 if what == "blob" else 1e-2
+            assert far <= share * np.linalg.norm(by_caffe[key]) + 1e-5, key
+
+
+def test_other_numbers_are_rounded(caffe, tmp_path):
+    """Or the other tests would not see whether bfloat16 is used."""
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    nets = {}
+    for engine in ("ONEDNN", "ONEDNN_BF16"):
+        out = tmp_path / f"{engine}.npz"
+        nets[engine], _ = run("engine_child.py", out, engine, "unet16", out)
+    exact, rounded = nets.values()
+    off = {
+        name: np.linalg.norm(rounded[name] - exact[name]) / np.linalg.norm(exact[name])
+        for name in exact
+        if name.startswith("blob ") and "diff" not in name and exact[name].any()
+    }
+    if not has_bfloat16():
+        assert max(off.values()) == 0
+        pytest.skip("this processor has no instructions for bfloat16")
+    assert 1e-3 < off["blob up0_conv2"] < 5e-2
+    assert off["blob down0_conv1"] < 1e-6, "three channels are not rounded"
+
+
+def test_a_processor_without_bfloat16_is_told_of(caffe, tmp_path):
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    words = "engine_child.py", tmp_path / "out.npz"
+    same, silent = run(*words, "ONEDNN", "unet16", words[1], ONEDNN_MAX_CPU_ISA="AVX2")
+    found, said = run(
+        *words, "ONEDNN_BF16", "unet16", words[1], ONEDNN_MAX_CPU_ISA="AVX2"
+    )
+    assert "this processor has no instructions for bfloat16" in said
+    assert said.count("for bfloat16") == 1
+    assert "bfloat16" not in silent
+    for name, values in same.items():
+        np.testing.assert_array_equal(found[name], values, name)
+
+
+def test_train_says_that_it_multiplies_in_bfloat16(caffe, phantom, tmp_path):
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    words = command(phantom, tmp_path, "--bf16", "--snapshot", 6)
+    old = {**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(words, env=old, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "this processor has no instructions for bfloat16" in done.stdout
+    assert json.loads((tmp_path / "run.json").read_text())["bf16"] is True
+    # It may go on without.
+    (tmp_path / "snapshots" / "net_iter_12.solverstate").unlink()
+    (tmp_path / "final.caffemodel").unlink()
+    done = subprocess.run(
+        command(phantom, tmp_path, "--snapshot", 6, "--resume"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "bfloat16" not in done.stdout
+    assert json.loads((tmp_path / "run.json").read_text())["bf16"] is False
+
+
+@pytest.mark.parametrize(
+    ("more", "engine", "said"),
+    [
+        (["--gpu"], "", "--bf16 is for the CPU: omit it, or omit --gpu"),
+        ([], "CAFFE", "RANDROP_ENGINE is CAFFE: unset it, or omit --bf16"),
+    ],
+)
+def test_bfloat16_where_it_has_no_meaning(phantom, tmp_path, more, engine, said):
+    done = subprocess.run(
+        command(phantom, tmp_path, "--bf16", *more),
+        env={**os.environ, "RANDROP_ENGINE": engine},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_has_the_precision_of_predict():
+    assert precision.in_float({"A": "b"}) == {"A": "b"}
+    for engine, then in (("ONEDNN_BF16", "ONEDNN"), ("CAFFE", "CAFFE")):
+        assert precision.in_float({"RANDROP_ENGINE": engine}) == {
+            "RANDROP_ENGINE": then
+        }
