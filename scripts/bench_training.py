@@ -24,6 +24,8 @@ from randrop.pycaffe.build import import_caffe
 from time_layers import layer_seconds
 
 CONTENDERS = ("oneDNN", "caffe", "pytorch")
+ROUNDED = ("oneDNN-bf16", "pytorch-bf16")
+ENGINES = {"caffe": "CAFFE", "oneDNN-bf16": "ONEDNN_BF16"}
 SETTINGS = {
     f"unet{base}-batch{batch}": {"base": base, "shape": [batch, 3, 256, 256]}
     for base in (16, 32)
@@ -65,7 +67,7 @@ def caffe_step(setting: dict[str, Any], folder: Path) -> tuple[Any, Any]:
     return lambda: made.step(1), made.net
 
 
-def torch_step(setting: dict[str, Any], threads: int) -> Any:
+def torch_step(setting: dict[str, Any], threads: int, rounded: bool) -> Any:
     """Return a function that runs one iteration with PyTorch."""
     use_judges()
     import torch
@@ -84,7 +86,9 @@ def torch_step(setting: dict[str, Any], threads: int) -> Any:
 
     def step() -> None:
         optimizer.zero_grad()
-        value = loss(net(data), label)
+        with torch.autocast("cpu", torch.bfloat16, enabled=rounded):
+            scores = net(data)
+        value = loss(scores.float(), label)
         value.backward()
         optimizer.step()
         value.item()
@@ -126,8 +130,8 @@ def child(task: dict[str, Any]) -> dict[str, float]:
     setting, threads = SETTINGS[task["setting"]], task["threads"]
     with tempfile.TemporaryDirectory() as folder:
         net = None
-        if task["contender"] == "pytorch":
-            step = torch_step(setting, threads)
+        if task["contender"].startswith("pytorch"):
+            step = torch_step(setting, threads, task["contender"] in ROUNDED)
         else:
             step, net = caffe_step(setting, Path(folder))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -157,11 +161,20 @@ def arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = cli.parser(
         f"{__doc__} PyTorch comes from build/judges (scripts/build_caffe.py --judges).",
-        "  scripts/bench_training.py --out results/bench_training.json",
+        "  scripts/bench_training.py --out results/bench_training.json\n"
+        "  scripts/bench_training.py --settings unet16-batch2 unet32-batch2 \\\n"
+        "      --contenders oneDNN oneDNN-bf16 pytorch pytorch-bf16 \\\n"
+        "      --out results/bench_bf16.json",
     )
     add = parser.add_argument
     add("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    add("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
+    add(
+        "--contenders",
+        nargs="+",
+        choices=CONTENDERS + ROUNDED,
+        default=list(CONTENDERS),
+        help="those with bf16 multiply in bfloat16 (PyTorch: autocast)",
+    )
     add("--threads", type=int, nargs="+", default=[1, 2])
     add("--repeats", type=int, default=7, help="iterations timed per round")
     add("--rounds", type=int, default=3, help="processes per contender")
@@ -180,7 +193,7 @@ def main() -> None:
         return
     if options.out:
         ownership.check_kind(options.out, ".json", '"setting"')
-    if "pytorch" in options.contenders:
+    if {"pytorch", "pytorch-bf16"} & {*options.contenders}:
         check_judges("torch", "exclude PyTorch with --contenders oneDNN caffe")
     runs = [
         (name, threads, contender)
@@ -206,7 +219,7 @@ def main() -> None:
                 __file__,
                 task,
                 threads,
-                RANDROP_ENGINE="CAFFE" if contender == "caffe" else "ONEDNN",
+                RANDROP_ENGINE=ENGINES.get(contender, "ONEDNN"),
             )
             found.setdefault(run, []).append(figures)
     content = []
@@ -220,7 +233,7 @@ def main() -> None:
             )
         content.append(entry)
         print(
-            f"{name:16} {threads} threads  {contender:8} {entry['ms']:8.1f} ms  "
+            f"{name:16} {threads} threads  {contender:12} {entry['ms']:8.1f} ms  "
             f"{entry.get('ratio_to_pytorch', '-')!s:>5} of PyTorch  "
             f"{entry['peak_MB']:6.0f} MB"
         )

@@ -40,6 +40,7 @@ def cuda_faults(content: Mapping[str, Any]) -> str:
 
 _IDRID = "results/idrid_losses.json"
 _TRAINING = "results/bench_training.json"
+_ROUNDED = "results/bench_bf16.json"
 _PROTOCOL = "results/lesion_losses.json"
 _WHY = "results/lesion_why.json"
 _INFERENCE = "results/bench_inference.json"
@@ -80,6 +81,7 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "cuda-faults": ("results/cuda_mutants.json", cuda_faults),
     "gpu-build": ("results/gpu_build.json", gpu_build.gpu_build),
     "training": (_TRAINING, network_speed.training),
+    "training-bf16": (_ROUNDED, network_speed.rounded),
     "training-notes": (_TRAINING, network_speed.training_notes),
     "training-brief": (_TRAINING, network_speed.training_brief),
     "inference": (_INFERENCE, network_speed.inference),

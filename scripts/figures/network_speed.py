@@ -7,6 +7,7 @@ from figures.words import bullets, listed, span
 from randrop.report.markdown import table
 
 OURS, CAFFE, TORCH = "oneDNN", "caffe", "pytorch"
+OURS_16, TORCH_16 = "oneDNN-bf16", "pytorch-bf16"
 NAMES = {
     OURS: "ours",
     CAFFE: "Caffe's own layers",
@@ -36,6 +37,24 @@ def training(content: Sequence[Mapping[str, Any]]) -> str:
                 ", ".join(f"{runs[w]['peak_MB']:.0f}" for w in (OURS, CAFFE, TORCH)),
                 f"{ours['loss ms']:.1f}",
                 f"{ours['data ms']:.0f}" if ours.get("data ms") is not None else "",
+            ]
+        )
+    return table(heads, rows)
+
+
+def rounded(content: Sequence[Mapping[str, Any]]) -> str:
+    """Return the times of a training iteration in float and in bfloat16."""
+    heads = ["", "threads", "ours, ms", "ours, bfloat16", "PyTorch"]
+    heads += ["PyTorch, bfloat16", "bfloat16 / float", "ours / PyTorch, bfloat16"]
+    rows = []
+    for (setting, threads), runs in _by_setting(content).items():
+        four = [runs[who]["ms"] for who in (OURS, OURS_16, TORCH, TORCH_16)]
+        ratios = four[1] / four[0], four[1] / four[3]
+        rows.append(
+            [
+                *(_setting(setting), f"{threads}"),
+                *(f"{ms:.0f}" for ms in four),
+                *(f"{ratio:.2f}" for ratio in ratios),
             ]
         )
     return table(heads, rows)

@@ -25,7 +25,8 @@ REMEDY = "give the deploy file and the weights of the same training"
 SETTINGS = (
     *("net", "loss", "lesions", "labels", "iterations", "batch", "patch", "seed"),
     *("base_channels", "depth", "prior", "lr", "activation", "lesion_share"),
-    *("lesion_weights", "stride", "field_of_view", "thresholds", "frequency"),
+    *("lesion_weights", "bf16", "stride", "field_of_view", "thresholds"),
+    "frequency",
     *("calibration", "randrop_version", "caffe_version"),
     *(name for name in MORE_DEFAULTS if name != "false_alarms"),
 )

@@ -11,7 +11,7 @@ from randrop.report.markdown import bounds, table
 SETTINGS = (
     *("net", "loss", "lesions", "iterations", "batch", "patch", "base_channels"),
     *("depth", "prior", "lr", "activation", "lesion_share", "lesion_weights", "seed"),
-    *("stride", "randrop_version"),
+    *("bf16", "stride", "randrop_version"),
     *(name for name in MORE_DEFAULTS if name != "false_alarms"),
 )
 """What of a training's run.json goes along."""
@@ -213,6 +213,8 @@ def _command(run: Mapping[str, Any], folds: int, started: bool) -> str:
     if run.get("lesion_weights"):
         weights = (f"{k}={v:g}" for k, v in run["lesion_weights"].items())
         command += f" --lesion-weights {' '.join(weights)}"
+    if run.get("bf16"):
+        command += " --bf16"
     more = more_of(run)
     if "false_alarm_share" in more:
         more["false_alarms"] = "FILE"
