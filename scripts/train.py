@@ -151,7 +151,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="round numbers to bfloat16 before they are multiplied, which processors "
         "with instructions for it do faster (Intel from 2020, AMD from 2022): for 16 "
-        "base channels and more; results differ in the third digit",
+        "base channels and more",
     )
     add(
         "--mpi",
