@@ -72,7 +72,7 @@ def test_tables_and_pictures_are_shown(site):
     home, speed = Page(site / "index.html"), Page(site / "docs/explanation/speed.html")
     assert "results/quickstart.jpg" in home.loaded
     assert home.tables == 1
-    assert speed.tables == 7
+    assert speed.tables == 8
     text = (site / "docs/explanation/speed.html").read_text()
     assert "<p>|" not in text
 
