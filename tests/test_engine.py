@@ -18,19 +18,26 @@ def has_engine():
     return (caffe_root() / "build" / "test" / "test_engine.testbin").exists()
 
 
-def run(net, out, engine):
-    subprocess.run(
-        [sys.executable, HERE / "engine_child.py", net, out],
+def child(script, out, engine, *words, **variables):
+    """Return what a script writes in a process with this engine, and its log."""
+    done = subprocess.run(
+        [sys.executable, HERE / script, *words],
         env={
             **os.environ,
             "RANDROP_ENGINE": engine,
             "PYTHONPATH": str(HERE.parent / "python_layers"),
-            "GLOG_minloglevel": "2",
+            "GLOG_minloglevel": "1",
+            **variables,
         },
         check=True,
         stderr=subprocess.PIPE,
+        text=True,
     )
-    return np.load(out)
+    return np.load(out), done.stderr
+
+
+def run(net, out, engine):
+    return child("engine_child.py", out, engine, net, out)[0]
 
 
 @pytest.mark.parametrize("net", ["unet16", "unet5", "explog3d"])
@@ -59,7 +66,7 @@ def test_an_engine_that_is_none_is_named(caffe, tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as failed:
         run("unet5", tmp_path / "none.npz", "CUDNN")
     assert (
-        b"RANDROP_ENGINE must be CAFFE, ONEDNN (the default) or" in failed.value.stderr
+        "RANDROP_ENGINE must be CAFFE, ONEDNN (the default) or" in failed.value.stderr
     )
 
 

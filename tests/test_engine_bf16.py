@@ -3,13 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from small_training import command
-from test_engine import HERE, NO_ENGINE, has_engine
+from test_engine import NO_ENGINE, child, has_engine
 
 from randrop.pycaffe import precision
 
@@ -21,26 +20,9 @@ def has_bfloat16():
     return "avx512_bf16" in Path("/proc/cpuinfo").read_text().split()
 
 
-def run(script, out, engine, *words, **variables):
-    """Return what a script writes, and its log."""
-    done = subprocess.run(
-        [sys.executable, HERE / script, *words],
-        env={
-            **os.environ,
-            "RANDROP_ENGINE": engine,
-            "PYTHONPATH": str(HERE.parent / "python_layers"),
-            "GLOG_minloglevel": "1",
-            **variables,
-        },
-        check=True,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    return dict(np.load(out)), done.stderr
-
-
 def whole_numbers(out, engine, **variables):
-    return run("rounded_child.py", out, engine, out, "0", str(NETS), **variables)[0]
+    found, _ = child("rounded_child.py", out, engine, out, "0", str(NETS), **variables)
+    return dict(found)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +67,7 @@ def test_other_numbers_are_rounded(caffe, tmp_path):
     nets = {}
     for engine in ("ONEDNN", "ONEDNN_BF16"):
         out = tmp_path / f"{engine}.npz"
-        nets[engine], _ = run("engine_child.py", out, engine, "unet16", out)
+        nets[engine], _ = child("engine_child.py", out, engine, "unet16", out)
     exact, rounded = nets.values()
     off = {
         name: np.linalg.norm(rounded[name] - exact[name]) / np.linalg.norm(exact[name])
@@ -103,8 +85,10 @@ def test_a_processor_without_bfloat16_is_told_of(caffe, tmp_path):
     if not has_engine():
         pytest.skip(NO_ENGINE)
     words = "engine_child.py", tmp_path / "out.npz"
-    same, silent = run(*words, "ONEDNN", "unet16", words[1], ONEDNN_MAX_CPU_ISA="AVX2")
-    found, said = run(
+    same, silent = child(
+        *words, "ONEDNN", "unet16", words[1], ONEDNN_MAX_CPU_ISA="AVX2"
+    )
+    found, said = child(
         *words, "ONEDNN_BF16", "unet16", words[1], ONEDNN_MAX_CPU_ISA="AVX2"
     )
     assert "this processor has no instructions for bfloat16" in said
