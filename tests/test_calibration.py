@@ -114,6 +114,11 @@ def test_a_scaling_is_undone_and_keeps_ends_order_and_type(scaling):
     np.testing.assert_allclose(scaling.undo(found), p, atol=1e-9)
     assert scaling.apply(p.astype(np.float32)).dtype == np.float32
     assert scaling.apply(0.5) == pytest.approx(expit(scaling.intercept))
+    own = p.astype(np.float32)
+    calibrated = scaling.apply(own)
+    np.testing.assert_array_equal(own, p.astype(np.float32))
+    scaling.apply(own, own)
+    np.testing.assert_array_equal(own, calibrated)
 
 
 def test_a_run_without_calibration_has_none():

@@ -23,12 +23,21 @@ class Platt(NamedTuple):
     slope: float
     intercept: float
 
-    def apply(self, p: NDArray[np.floating] | float) -> NDArray[np.floating]:
-        """Return calibrated probabilities, of the shape and type of `p`."""
+    def apply(
+        self, p: NDArray[np.floating] | float, out: NDArray[np.floating] | None = None
+    ) -> NDArray[np.floating]:
+        """Return calibrated probabilities, of the shape and type of `p`.
+
+        They are written to `out`, which may be `p` itself, if it is given.
+        """
         p = np.asarray(p)
         kind = p.dtype.type if p.dtype.kind == "f" else np.float64
-        logit = scipy.special.logit(p)
-        return scipy.special.expit(kind(self.slope) * logit + kind(self.intercept))
+        found = np.empty(p.shape, kind) if out is None else out
+        scipy.special.logit(p, out=found)
+        found *= kind(self.slope)
+        found += kind(self.intercept)
+        scipy.special.expit(found, out=found)
+        return found[()]
 
     def undo(self, p: NDArray[np.floating] | float) -> NDArray[np.floating]:
         """Return the probabilities that `apply` takes to `p`."""

@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from randrop.errors import UserError
 from randrop.files.reading import read_text
 from randrop.prediction import without_caffe
-from randrop.prediction.folding import fold
+from randrop.prediction.folding import Folded, fold
 from randrop.pycaffe import processes
 from randrop.pycaffe.build import caffe_root, import_caffe
 from randrop.training.snapshots import check_weights
@@ -150,14 +151,18 @@ def _load_onnx(path: Path, weights: Path | None, backend: str) -> Network:
 
 def _load_caffe(deploy: Path, weights: Path, gpu: bool) -> Network:
     """Load with pycaffe, after a child process has shown that it works."""
-    facts = _probe_caffe(deploy, weights, gpu)
+    with ThreadPoolExecutor() as pool:
+        folding = pool.submit(fold, deploy, weights)
+        # Before anything else: its message names the cause of whatever fails here.
+        facts = _probe_caffe(deploy, weights, gpu)
+        folded = folding.result()
     caffe = import_caffe()
     if gpu:
         caffe.set_mode_gpu()
         caffe.set_device(0)
     else:
         caffe.set_mode_cpu()
-    net = _folded_net(caffe, deploy, weights)
+    net = _net(caffe, deploy, weights, folded)
 
     def forward(batch: NDArray[np.float32]) -> NDArray[np.float32]:
         blob = net.blobs[facts["input"]]
@@ -170,9 +175,8 @@ def _load_caffe(deploy: Path, weights: Path, gpu: bool) -> Network:
     return Network("caffe", facts["channels"], _stride(facts["sides"]), forward)
 
 
-def _folded_net(caffe: Any, deploy: Path, weights: Path) -> Any:
-    """Return the network with batch normalisation folded, as OpenCV does itself."""
-    folded = fold(deploy, weights)
+def _net(caffe: Any, deploy: Path, weights: Path, folded: Folded | None) -> Any:
+    """Return the network, with batch normalisation folded where it can be."""
     if folded is None:
         return caffe.Net(str(deploy), str(weights), caffe.TEST)
     with tempfile.TemporaryDirectory() as folder:

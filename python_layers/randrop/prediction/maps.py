@@ -20,7 +20,8 @@ def path_of(root: Path, lesion: str, name: str) -> Path:
 
 def levels_of(probability: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Return probabilities, (H, W) in [0, 1], as levels: 65535 is 1."""
-    return np.rint(probability * np.float32(LEVELS - 1)).astype(np.uint16)
+    scaled = probability * np.float32(LEVELS - 1)
+    return np.rint(scaled, out=scaled).astype(np.uint16)
 
 
 def encoded(probability: NDArray[np.float32]) -> bytes:

@@ -318,8 +318,9 @@ def _predicted(
     scaled = [lesion for lesion in of_type if lesion in scaling]
     # NumPy and OpenCV leave the interpreter to other threads while they work.
     with ThreadPoolExecutor() as pool:
-        jobs = [pool.submit(scaling[x].apply, of_type[x]) for x in scaled]
-        of_type |= {x: job.result() for x, job in zip(scaled, jobs, strict=True)}
+        jobs = [pool.submit(scaling[x].apply, of_type[x], of_type[x]) for x in scaled]
+        for job in jobs:
+            job.result()
     return scale, of_type, image
 
 
@@ -382,4 +383,8 @@ def probability_of(
     )
     if probability.shape[1:] == size:
         return probability
-    return np.stack([cv2.resize(channel, size[::-1]) for channel in probability])
+    # Written where they stay: a copy of a dozen million pixels a type takes seconds.
+    full = np.empty((len(probability), *size), np.float32)
+    for channel, place in zip(probability, full, strict=True):
+        cv2.resize(channel, size[::-1], dst=place)
+    return full
