@@ -80,6 +80,13 @@ def main(arguments: list[str] | None = None) -> int:
         )
     if options.split and network.members:
         raise UserError("--split is about one training: a cross-validation has folds")
+    members = len(network.members)
+    if options.networks is not None and not 2 <= options.networks <= members:
+        has = f"{members} networks" if members else "one network"
+        raise UserError(
+            f"--networks is {options.networks}, and {options.run} has {has}: "
+            + (f"give a number from 2 to {members}" if members else "omit it")
+        )
     if options.probabilities and not network.members:
         raise UserError(
             "--probabilities is about out-of-fold maps, but "
@@ -92,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
     if stages:
         settings["started_from"] = stages
     with building(options.out, "export_model") as folder:
-        _write_network(network, folder)
+        _write_network(network, options.networks, folder)
         weights = folder / "final.caffemodel"
         digest = ownership.sha256(weights)
         snapshots.seal(weights)
@@ -197,7 +204,8 @@ def _cross_validated(
             found = cross_validated.measure(folds, run["lesions"], Path(work))
     settings = {key: run[key] for key in model_card.SETTINGS if key in run}
     settings |= {
-        "members": len(network.members),
+        "members": options.networks or len(network.members),
+        "folds": len(network.members),
         "field_of_view": network.facts["field_of_view"],
         "thresholds": {
             lesion: float(found.scalings.get(lesion, Platt(1, 0)).apply(threshold))
@@ -231,11 +239,11 @@ def _with(lesions: dict[str, dict], **more: dict[str, dict]) -> dict[str, dict]:
     }
 
 
-def _write_network(network: networks.Trained, folder: Path) -> None:
+def _write_network(network: networks.Trained, most: int | None, folder: Path) -> None:
     caffe = build.import_caffe()
     deploy, weights = folder / "deploy.prototxt", folder / "final.caffemodel"
     if network.members:
-        one = merging.merge([(m.deploy, m.weights) for m in network.members])
+        one = merging.merge([(m.deploy, m.weights) for m in network.members[:most]])
         write_text(deploy, merging.text_of(one.net))
         write_bytes(weights, one.weights.SerializeToString())
         return
@@ -277,6 +285,13 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="MAPS",
         help="of a cross-validation: its out-of-fold maps, if they exist already "
         "(predict.py --out-of-fold)",
+    )
+    add(
+        "--networks",
+        type=int,
+        metavar="N",
+        help="of a cross-validation: only the first N networks become one, a smaller "
+        "and faster model; its figures are still those of all folds",
     )
     add(
         "--about",

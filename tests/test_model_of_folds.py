@@ -10,9 +10,12 @@ import pytest
 import small_unet
 
 from randrop.data import read_dataset
+from randrop.errors import UserError
 from randrop.evaluation import calibration, metrics
+from randrop.exchange import merging, reading
 from randrop.prediction import ensemble, maps
 from randrop.prediction.calibration import Platt
+from randrop.training import starting
 
 ABOUT = {"title": "Discs", "data": "Drawn.", "licence": "None.", "limits": ["Few."]}
 
@@ -203,3 +206,44 @@ def test_a_network_that_hardly_trained_is_not_calibrated(caffe, folds, tmp_path)
     card = (out / "README.md").read_text()
     assert "not calibrated" in card
     assert "in calibrated probabilities (but for MA)" in card
+
+
+def test_fewer_networks_than_folds(caffe, folds, tmp_path):
+    """A smaller model, with the figures of all folds."""
+    settings = (folds.runs[0] / "run.json").read_text()
+    runs = [
+        small_unet.write_run(caffe, tmp_path / f"r{k}", seed=k) for k in (19, 49, 19)
+    ]
+    for run in runs:
+        (run / "run.json").write_text(settings)
+    names = sorted(name for part in folds.parts for name in part)
+    parts = [names[:3], names[3:6], names[6:]]
+    ensemble.write(tmp_path, runs, parts, 60)
+    about, out = folds.folder / "about.json", tmp_path / "model"
+    words = ("--run", tmp_path, "--about", about, "--out", out)
+    for number in (1, 4):
+        result = every_script.start("export_model", *words, "--networks", number)
+        assert result.returncode == 2
+        assert "has 3 networks: give a number from 2 to 3" in result.stderr
+        assert not out.exists()
+    single = every_script.start(
+        *("export_model", "--run", runs[0], "--about", about),
+        *("--out", out, "--networks", 2),
+    )
+    assert single.returncode == 2
+    assert "has one network: omit it" in single.stderr
+    every_script.done(every_script.start("export_model", *words, "--networks", 2))
+    weights = reading.read_weights(out / "final.caffemodel", "")
+    assert len(merging.parts(weights)) == 2
+    run = json.loads((out / "run.json").read_text())
+    assert (run["members"], run["folds"]) == (2, 3)
+    content = json.loads((out / "metrics.json").read_text())
+    assert content["folds"] == parts
+    assert len(content["subsets"]["out-of-fold"]["photographs"]) == 8
+    card = (out / "README.md").read_text()
+    assert "--folds 3 --out RUN --" in card
+    assert "The first 2 of the 3 networks are branches of one" in card
+    assert "What you get is the mean of the first 2, which" in card
+    # Its networks are no start of three folds.
+    with pytest.raises(UserError, match="exported without --networks"):
+        starting.write(out, [tmp_path / f"start/fold{k}.caffemodel" for k in (1, 2, 3)])

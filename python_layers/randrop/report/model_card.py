@@ -47,7 +47,7 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
         The model's run.json and metrics.json, as scripts/export_model.py writes them.
     """
     about, lesions = measured["about"], run["lesions"]
-    merged = run.get("members", 1) > 1
+    merged = "folds" in measured
     words = " and ".join(f"{NAMES[lesion]} ({lesion})" for lesion in lesions)
     parts = [
         f"# {about['title']}",
@@ -115,9 +115,9 @@ def _out_of_fold(run: Mapping[str, Any], measured: Mapping[str, Any]) -> list[st
     return [
         "## Measured by cross-validation",
         f"At the size of the photographs measured, {width} x {height} pixels. Each "
-        f"photograph was predicted by the one of the {run['members']} networks that "
-        "was not trained on it. What you get is their mean, which has seen them all: "
-        "only other photographs can measure it.",
+        f"photograph was predicted by the one of the {len(measured['folds'])} networks "
+        f"that was not trained on it. What you get is {_mean_of(run)}, which has seen "
+        "them all: only other photographs can measure it.",
         measured_table(measured["lesions"]),
         "Intervals are 95 % bootstrap intervals over photographs. Each fold has the "
         "thresholds with the largest F1 on the other folds. Those of the model are of "
@@ -129,6 +129,11 @@ def _out_of_fold(run: Mapping[str, Any], measured: Mapping[str, Any]) -> list[st
         "mends. Each fold was scaled by what fits the others.",
         _calibration_table(measured["lesions"]),
     ]
+
+
+def _mean_of(run: Mapping[str, Any]) -> str:
+    members, folds = run["members"], run.get("folds", run["members"])
+    return f"the mean of the first {members}" if members < folds else "their mean"
 
 
 def _calibration_table(lesions: Mapping[str, Any]) -> str:
@@ -161,7 +166,9 @@ def _fact(facts: Mapping[str, Any], row: str) -> str:
 
 
 def _training(run: Mapping[str, Any]) -> list[str]:
-    stages, folds = run.get("started_from", []), run.get("members", 1)
+    stages, members = run.get("started_from", []), run.get("members", 1)
+    # A model of earlier versions has the networks of all folds.
+    folds = run.get("folds", members)
     said = []
     for k, stage in enumerate([*stages, run]):
         if "weights" in stage:
@@ -178,8 +185,9 @@ def _training(run: Mapping[str, Any]) -> list[str]:
             said.append("From the weights of the training above:")
         said.append(f"```\n{_command(stage, folds, started=k > 0)}\n```")
     if folds > 1:
+        which = f"first {members} of the {folds}" if members < folds else str(folds)
         said.append(
-            f"The {folds} networks are branches of one, whose output is the mean of "
+            f"The {which} networks are branches of one, whose output is the mean of "
             "their probabilities."
         )
         if stages:

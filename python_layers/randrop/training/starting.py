@@ -92,7 +92,8 @@ def write(start: Path, paths: Sequence[Path]) -> None:
     if len(networks) != len(paths):
         raise UserError(
             f"--start {start}: final.caffemodel has {len(networks)} networks, but "
-            f"metrics.json {len(paths)} folds: get the model again"
+            f"metrics.json {len(paths)} folds: give a model that was exported without "
+            "--networks, or its cross-validation"
         )
     for path, network in zip(paths, networks, strict=True):
         content = network.SerializeToString()
