@@ -19,11 +19,11 @@ CHANNELS = (16, 16, 32, 48, 8, 5)
 class Builder:
     """A net under construction: its text, and the shape of each top."""
 
-    def __init__(self, rng, axes):
+    def __init__(self, rng, axes, sides=None):
         """Begin with an input."""
         self.rng, self.axes = rng, axes
-        side = 8 if axes == 2 else 4
-        shape = [2, int(rng.choice(CHANNELS)), *[side] * axes]
+        sides = sides or [8 if axes == 2 else 4] * axes
+        shape = [2, int(rng.choice(CHANNELS)), *sides]
         dims = " ".join(f"dim: {n}" for n in shape)
         self.text = "force_backward: true\n"
         self.text += 'layer { name: "data" type: "Input" top: "data" '
@@ -88,6 +88,37 @@ class Builder:
                 if kind == "sum":
                     self.tops[top] = shape
 
+    def odd(self):
+        """Add a convolution of any kernel, and return whether there is one.
+
+        Some elements of it may never meet the image, but only its border.
+        """
+        name, shape = list(self.tops.items())[-1]
+        kind = str(self.rng.choice(["Convolution", "Deconvolution"]))
+        words, sides = f"num_output: {self.rng.choice([16, 32, 48])}", []
+        # oneDNN has fast code for few other steps and pads.
+        kernel, stride = (int(self.rng.integers(1, most)) for most in (6, 4))
+        step = int(self.rng.choice([1, 1, 1, 2])) if kernel > 1 else 1
+        reach = step * (kernel - 1)
+        pad = int(self.rng.integers(0, reach + 1))
+        for side in shape[2:]:
+            for key, value in zip(
+                ("kernel_size", "stride", "dilation", "pad"),
+                (kernel, stride, step, pad),
+                strict=True,
+            ):
+                words += f" {key}: {value}"
+            room = side + 2 * pad - reach - 1
+            up = kind == "Deconvolution"
+            sides.append(
+                (side - 1) * stride + reach + 1 - 2 * pad if up else room // stride + 1
+            )
+        if min(sides) < 1:
+            return False
+        self.add(kind, [name], f"convolution_param {{ {words} }}", top="odd")
+        self.tops["odd"] = [shape[0], 0, *sides]
+        return True
+
     def normalise(self):
         """End with a convolution, BatchNorm and what may follow it in place."""
         name, shape = list(self.tops.items())[-1]
@@ -108,21 +139,38 @@ def whole(rng, shape, most=1, share=1.0):
     return values * (rng.random(shape) < share)
 
 
-def passes(caffe, seed, found):
-    """Run one random net twice, and keep all of its content."""
-    rng = np.random.default_rng(seed)
+def network(rng, seed):
+    """Return a random net, which every second seed ends with a normalisation."""
     build = Builder(rng, 3 if seed % 4 == 3 else 2)
     for _ in range(int(rng.integers(3, 9))):
         build.grow()
     if seed % 2:
         build.normalise()
+    return build
+
+
+def odd_layer(rng):
+    """Return one convolution of a small image, with any kernel, stride and pad."""
+    while True:
+        axes = int(rng.choice([1, 2, 2, 2, 3]))
+        build = Builder(rng, axes, [int(rng.integers(1, 7)) for _ in range(axes)])
+        if build.tops["data"][1] % 16 == 0 and build.odd():
+            return build
+
+
+def passes(caffe, kind, seed, found):
+    """Run one random net twice, and keep all of its content."""
+    rng = np.random.default_rng(seed)
+    build = network(rng, seed) if kind == "nets" else odd_layer(rng)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "net.prototxt")
         path.write_text(build.text)
         net = caffe.Net(str(path), caffe.TRAIN)
     for name, blobs in net.params.items():
         for blob in blobs:
-            if name.startswith(("conv", "deconv")):
+            if kind == "layers":
+                blob.data[...] = whole(rng, blob.data.shape)
+            elif name.startswith(("conv", "deconv")):
                 blob.data[...] = whole(rng, blob.data.shape, share=0.04)
             elif name.startswith("scale"):
                 blob.data[...] = rng.normal(0, 1, blob.data.shape)
@@ -146,12 +194,12 @@ def passes(caffe, seed, found):
 
 
 def main():
-    """Run the nets of all seeds and write what they contain."""
-    out, first, count = sys.argv[1:]
+    """Run the "nets", or the odd "layers", of all seeds and write what they contain."""
+    out, kind, first, count = sys.argv[1:]
     caffe = import_caffe()
     found = {}
     for seed in range(int(first), int(first) + int(count)):
-        passes(caffe, seed, found)
+        passes(caffe, kind, seed, found)
     np.savez(out, **found)
 
 

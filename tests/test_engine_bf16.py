@@ -13,6 +13,7 @@ from test_engine import NO_ENGINE, child, has_engine
 from randrop.pycaffe import precision
 
 NETS = 60
+ODD_LAYERS = 200
 
 
 def has_bfloat16():
@@ -21,7 +22,8 @@ def has_bfloat16():
 
 
 def whole_numbers(out, engine, **variables):
-    found, _ = child("rounded_child.py", out, engine, out, "0", str(NETS), **variables)
+    words = "nets", "0", str(NETS)
+    found, _ = child("rounded_child.py", out, engine, out, *words, **variables)
     return dict(found)
 
 
@@ -58,6 +60,28 @@ def test_whole_numbers_are_the_same_in_bfloat16(by_caffe, tmp_path, isa):
             far = np.linalg.norm(values - by_caffe[key])
             share = 1e-5 if what == "blob" else 1e-2
             assert far <= share * np.linalg.norm(by_caffe[key]) + 1e-5, key
+
+
+@pytest.mark.parametrize(
+    ("isa", "threads"), [("ALL", 1), ("ALL", 2), ("AVX512_CORE_BF16", 1)]
+)
+def test_any_kernel_is_the_same_in_bfloat16(caffe, tmp_path, isa, threads):
+    """Also where elements of it meet nothing but the border of the image."""
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    # What malloc returns is no zeros, which would hide what is left as it was.
+    variables = {"ONEDNN_MAX_CPU_ISA": isa, "MALLOC_PERTURB_": "165"}
+    # Threads that add up their shares overwrite what one would leave.
+    variables["OMP_NUM_THREADS"] = str(threads)
+    nets = []
+    for engine in ("CAFFE", "ONEDNN_BF16"):
+        out = tmp_path / f"{engine}.npz"
+        words = "layers", "0", str(ODD_LAYERS)
+        found, _ = child("rounded_child.py", out, engine, out, *words, **variables)
+        nets.append(dict(found))
+    assert set(nets[0]) == set(nets[1])
+    for key, values in nets[0].items():
+        np.testing.assert_array_equal(nets[1][key], values, key)
 
 
 def test_other_numbers_are_rounded(caffe, tmp_path):
