@@ -169,7 +169,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     start.add_argument(
         "--resume",
         action="store_true",
-        help="continue from the newest snapshot; --workers, --gpu, --bf16, --snapshot, "
+        help="continue from the newest snapshot; --workers, --gpu, --snapshot, "
         "--test-interval, --validate-every and --validate-photographs may change",
     )
     start.add_argument(
@@ -184,8 +184,7 @@ def main() -> int:
     """Write the run folder, train, and draw the curves."""
     try:
         options = arguments()
-        if options.bf16:
-            precision.use_bfloat16(options.gpu)
+        precision.choose(options.bf16, options.gpu)
         place = started.check(options.mpi)
     except (SystemExit, UserError) as error:
         started.tell(error)

@@ -131,29 +131,53 @@ def test_train_says_that_it_multiplies_in_bfloat16(caffe, phantom, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "this processor has no instructions for bfloat16" in done.stdout
     assert json.loads((tmp_path / "run.json").read_text())["bf16"] is True
-    # It may go on without.
-    (tmp_path / "snapshots" / "net_iter_12.solverstate").unlink()
-    (tmp_path / "final.caffemodel").unlink()
-    done = subprocess.run(
-        command(phantom, tmp_path, "--snapshot", 6, "--resume"),
-        capture_output=True,
-        text=True,
-    )
+
+
+def test_a_training_goes_on_as_it_began(caffe, phantom, tmp_path):
+    """And the variable in the environment is the option."""
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    rounded = {**os.environ, precision.ENGINE: precision.BFLOAT16}
+
+    def start(*more, env=None):
+        words = command(phantom, tmp_path / "run", "--snapshot", 6, *more)
+        return subprocess.run(words, env=env, capture_output=True, text=True)
+
+    done = start(env=rounded)
     assert done.returncode == 0, done.stderr
-    assert "bfloat16" not in done.stdout
-    assert json.loads((tmp_path / "run.json").read_text())["bf16"] is False
+    run = tmp_path / "run/run.json"
+    assert json.loads(run.read_text())["bf16"] is True
+    whole = (tmp_path / "run/final.caffemodel").read_bytes()
+    (tmp_path / "run/snapshots/net_iter_12.solverstate").unlink()
+    (tmp_path / "run/final.caffemodel").unlink()
+    refused = start("--resume")
+    assert refused.returncode == 2
+    assert "other settings (bf16 True -> False): repeat its argum" in refused.stderr
+    done = start("--resume", "--bf16")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run/final.caffemodel").read_bytes() == whole
+    # Versions without the option multiplied in float.
+    settings = json.loads(run.read_text())
+    del settings["bf16"]
+    run.write_text(json.dumps(settings))
+    assert "bf16 False -> True" in start("--resume", "--bf16").stderr
+    done = start("--resume")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
     ("more", "engine", "said"),
     [
-        (["--gpu"], "", "--bf16 is for the CPU: omit it, or omit --gpu"),
-        ([], "CAFFE", "RANDROP_ENGINE is CAFFE: unset it, or omit --bf16"),
+        (["--bf16", "--gpu"], "", "--bf16 is for the CPU: omit it, or omit --gpu"),
+        (["--bf16"], "CAFFE", "RANDROP_ENGINE is CAFFE: unset it, or omit --bf16"),
+        (["--bf16"], "ONEDNN", "RANDROP_ENGINE is ONEDNN: unset it, or omit --bf16"),
+        (["--bf16"], "onednn", "RANDROP_ENGINE is 'onednn': set it to one of ONEDNN, "),
+        ([], "ONEDNN_BF6", "ONEDNN_BF16, CAFFE, or unset it"),
     ],
 )
 def test_bfloat16_where_it_has_no_meaning(phantom, tmp_path, more, engine, said):
     done = subprocess.run(
-        command(phantom, tmp_path, "--bf16", *more),
+        command(phantom, tmp_path, *more),
         env={**os.environ, "RANDROP_ENGINE": engine},
         stderr=subprocess.PIPE,
         text=True,

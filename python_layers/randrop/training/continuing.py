@@ -8,7 +8,7 @@ from randrop.files.documents import read_run
 from randrop.training.settings import OF_PHOTOGRAPHS
 
 FREE = (
-    *("workers", "gpu", "bf16", "ranks", "snapshot", "test_interval"),
+    *("workers", "gpu", "ranks", "snapshot", "test_interval"),
     *("validate_every", "validate_photographs"),
 )
 """Settings that do not change what is learnt: a training may go on with others."""
@@ -39,7 +39,8 @@ def same_settings(
         return False
     old = read_run(run, "move it away, and train from scratch with --force")
     # A run of an older version lacks what it could not choose.
-    old = {**OF_PHOTOGRAPHS, **old} if "labels" not in old else old
+    missing = OF_PHOTOGRAPHS if "labels" not in old else {}
+    old = {"bf16": False, **missing, **old}
     changed = sorted(k for k in settings if k not in FREE and old.get(k) != settings[k])
     if changed == ["iterations"] and not remedy:
         _check_length(run, old["iterations"], settings["iterations"], resume)
@@ -47,7 +48,11 @@ def same_settings(
         shown = ", ".join(f"{k} {old.get(k)!r} -> {settings[k]!r}" for k in changed)
         raise UserError(
             f"{run} contains a run with other settings ({shown}): "
-            + (remedy or "choose another --out, or --force to train from scratch there")
+            + (
+                remedy
+                or "repeat its arguments, or choose another --out, or --force to train "
+                "from scratch there"
+            )
         )
     return True
 

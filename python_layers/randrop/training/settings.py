@@ -14,6 +14,7 @@ from randrop.data.set_statistics import frequency
 from randrop.errors import UserError
 from randrop.files import ownership
 from randrop.nets.losses import activation_of
+from randrop.pycaffe import precision
 from randrop.training import prototxts, snapshots, validation
 from randrop.training.patch_arguments import weights_of
 
@@ -50,6 +51,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     """
     labelled = is_labelled(options.data)
     settings = dict(vars(options))
+    settings["bf16"] = precision.in_bfloat16(options.bf16, options.gpu)
     for name in ("out", "resume", "force", "threads", "mpi", "mpi_patience"):
         settings.pop(name, None)
     for name in ("data", "split", "weights", "false_alarms"):

@@ -17,8 +17,8 @@ bool ProcessorMultiplies() {
   if ((has & needs) == needs) {
     return true;
   }
-  LOG(WARNING) << "RANDROP_ENGINE=ONEDNN_BF16 has no effect: this processor "
-      << "has no instructions for bfloat16.";
+  LOG(WARNING) << "--bf16 and RANDROP_ENGINE=ONEDNN_BF16 have no effect: this "
+      << "processor has no instructions for bfloat16.";
   return false;
 }
 
