@@ -69,7 +69,7 @@ def test_a_training_goes_on_with_other_workers_and_snapshots(caffe, phantom, tmp
     np.testing.assert_array_equal(weights(caffe, tmp_path / "final.caffemodel"), whole)
     known = json.loads((tmp_path / "run.json").read_text())
     assert (known["workers"], known["snapshot"], known["test_interval"]) == (1, 4, 3)
-    assert continuing.same_settings(tmp_path, known | {"gpu": True, "bf16": True})
+    assert continuing.same_settings(tmp_path, known | {"gpu": True})
     with pytest.raises(UserError, match=r"other settings \(batch 2 -> 3\)"):
         continuing.same_settings(tmp_path, known | {"gpu": True, "batch": 3})
 
