@@ -81,11 +81,11 @@ def main(arguments: list[str] | None = None) -> int:
     if options.split and network.members:
         raise UserError("--split is about one training: a cross-validation has folds")
     members = len(network.members)
-    if options.networks is not None and not 2 <= options.networks <= members:
+    if options.networks is not None and not 1 <= options.networks <= members:
         has = f"{members} networks" if members else "one network"
         raise UserError(
             f"--networks is {options.networks}, and {options.run} has {has}: "
-            + (f"give a number from 2 to {members}" if members else "omit it")
+            + (f"give a number from 1 to {members}" if members else "omit it")
         )
     if options.probabilities and not network.members:
         raise UserError(
@@ -242,11 +242,13 @@ def _with(lesions: dict[str, dict], **more: dict[str, dict]) -> dict[str, dict]:
 def _write_network(network: networks.Trained, most: int | None, folder: Path) -> None:
     caffe = build.import_caffe()
     deploy, weights = folder / "deploy.prototxt", folder / "final.caffemodel"
-    if network.members:
+    if network.members and most != 1:
         one = merging.merge([(m.deploy, m.weights) for m in network.members[:most]])
         write_text(deploy, merging.text_of(one.net))
         write_bytes(weights, one.weights.SerializeToString())
         return
+    if network.members:
+        network = network.members[0]
     write_text(deploy, reading.read_text(network.deploy))
     # The training's own file has the paths of its data, in the data layer.
     net = caffe.Net(str(deploy), str(network.weights), caffe.TEST)
@@ -290,8 +292,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         "--networks",
         type=int,
         metavar="N",
-        help="of a cross-validation: only the first N networks become one, a smaller "
-        "and faster model; its figures are still those of all folds",
+        help="of a cross-validation: take the first N networks, for a smaller and "
+        "faster model; its figures are still those of all folds",
     )
     add(
         "--about",

@@ -221,10 +221,10 @@ def test_fewer_networks_than_folds(caffe, folds, tmp_path):
     ensemble.write(tmp_path, runs, parts, 60)
     about, out = folds.folder / "about.json", tmp_path / "model"
     words = ("--run", tmp_path, "--about", about, "--out", out)
-    for number in (1, 4):
+    for number in (0, 4):
         result = every_script.start("export_model", *words, "--networks", number)
         assert result.returncode == 2
-        assert "has 3 networks: give a number from 2 to 3" in result.stderr
+        assert "has 3 networks: give a number from 1 to 3" in result.stderr
         assert not out.exists()
     single = every_script.start(
         *("export_model", "--run", runs[0], "--about", about),
@@ -244,6 +244,23 @@ def test_fewer_networks_than_folds(caffe, folds, tmp_path):
     assert "--folds 3 --out RUN --" in card
     assert "The first 2 of the 3 networks are branches of one" in card
     assert "What you get is the mean of the first 2, which" in card
+    one = tmp_path / "one"
+    words = ("--run", tmp_path, "--about", about, "--out", one, "--networks", 1)
+    every_script.done(every_script.start("export_model", *words))
+    first, second = (
+        reading.read_weights(p / "final.caffemodel", "") for p in (one, out)
+    )
+    own = {x.name: x.blobs for x in reading.layers_with_weights(first)}
+    assert own == {
+        x.name: x.blobs for x in reading.layers_with_weights(merging.parts(second)[0])
+    }
+    assert json.loads((one / "metrics.json").read_text()) == content
+    card = (one / "README.md").read_text()
+    assert "The model is the first of the 3 networks." in card
+    assert "What you get is the first of them, to which" in card
+    photo = next((folds.data / "images").iterdir())
+    words = ("--run", one, "--out", tmp_path / "maps", photo)
+    every_script.done(every_script.start("predict", *words))
     # Its networks are no start of three folds.
     with pytest.raises(UserError, match="exported without --networks"):
         starting.write(out, [tmp_path / f"start/fold{k}.caffemodel" for k in (1, 2, 3)])

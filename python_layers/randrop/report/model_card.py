@@ -116,8 +116,7 @@ def _out_of_fold(run: Mapping[str, Any], measured: Mapping[str, Any]) -> list[st
         "## Measured by cross-validation",
         f"At the size of the photographs measured, {width} x {height} pixels. Each "
         f"photograph was predicted by the one of the {len(measured['folds'])} networks "
-        f"that was not trained on it. What you get is {_mean_of(run)}, which has seen "
-        "them all: only other photographs can measure it.",
+        f"that was not trained on it. What you get is {_what_of_it(run)}",
         measured_table(measured["lesions"]),
         "Intervals are 95 % bootstrap intervals over photographs. Each fold has the "
         "thresholds with the largest F1 on the other folds. Those of the model are of "
@@ -131,9 +130,14 @@ def _out_of_fold(run: Mapping[str, Any], measured: Mapping[str, Any]) -> list[st
     ]
 
 
-def _mean_of(run: Mapping[str, Any]) -> str:
+def _what_of_it(run: Mapping[str, Any]) -> str:
+    """Return what of the networks of a cross-validation the model is."""
     members, folds = run["members"], run.get("folds", run["members"])
-    return f"the mean of the first {members}" if members < folds else "their mean"
+    if members == 1:
+        return "the first of them, to which the photographs of its fold alone are new."
+    mean = f"the mean of the first {members}" if members < folds else "their mean"
+    seen = "which has seen them all: only other photographs can measure it."
+    return f"{mean}, {seen}"
 
 
 def _calibration_table(lesions: Mapping[str, Any]) -> str:
@@ -189,6 +193,8 @@ def _training(run: Mapping[str, Any]) -> list[str]:
         said.append(
             f"The {which} networks are branches of one, whose output is the mean of "
             "their probabilities."
+            if members > 1
+            else f"The model is the first of the {folds} networks."
         )
         if stages:
             said.append(
