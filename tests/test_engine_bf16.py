@@ -62,26 +62,32 @@ def test_whole_numbers_are_the_same_in_bfloat16(by_caffe, tmp_path, isa):
             assert far <= share * np.linalg.norm(by_caffe[key]) + 1e-5, key
 
 
+def odd_layers(out, engine, **variables):
+    words = "layers", "0", str(ODD_LAYERS)
+    found, _ = child("rounded_child.py", out, engine, out, *words, **variables)
+    return dict(found)
+
+
+@pytest.fixture(scope="module")
+def odd_by_caffe(caffe, tmp_path_factory):
+    if not has_engine():
+        pytest.skip(NO_ENGINE)
+    return odd_layers(tmp_path_factory.mktemp("odd") / "out.npz", "CAFFE")
+
+
 @pytest.mark.parametrize(
     ("isa", "threads"), [("ALL", 1), ("ALL", 2), ("AVX512_CORE_BF16", 1)]
 )
-def test_any_kernel_is_the_same_in_bfloat16(caffe, tmp_path, isa, threads):
+def test_any_kernel_is_the_same_in_bfloat16(odd_by_caffe, tmp_path, isa, threads):
     """Also where elements of it meet nothing but the border of the image."""
-    if not has_engine():
-        pytest.skip(NO_ENGINE)
     # What malloc returns is no zeros, which would hide what is left as it was.
     variables = {"ONEDNN_MAX_CPU_ISA": isa, "MALLOC_PERTURB_": "165"}
     # Threads that add up their shares overwrite what one would leave.
     variables["OMP_NUM_THREADS"] = str(threads)
-    nets = []
-    for engine in ("CAFFE", "ONEDNN_BF16"):
-        out = tmp_path / f"{engine}.npz"
-        words = "layers", "0", str(ODD_LAYERS)
-        found, _ = child("rounded_child.py", out, engine, out, *words, **variables)
-        nets.append(dict(found))
-    assert set(nets[0]) == set(nets[1])
-    for key, values in nets[0].items():
-        np.testing.assert_array_equal(nets[1][key], values, key)
+    found = odd_layers(tmp_path / "out.npz", "ONEDNN_BF16", **variables)
+    assert set(found) == set(odd_by_caffe)
+    for key, values in odd_by_caffe.items():
+        np.testing.assert_array_equal(found[key], values, key)
 
 
 def test_other_numbers_are_rounded(caffe, tmp_path):

@@ -36,24 +36,6 @@ Dims WeightDims(const ConvolutionShape& shape, bool turned) {
   return dims;
 }
 
-/// Whether the kernel lies inside the image somewhere. Where it never does,
-/// oneDNN 2.6 leaves gradients in bfloat16 of elements that meet the border
-/// alone as it finds them, or writes outside of its memory.
-bool LiesInside(const ConvolutionShape& shape, bool turned) {
-  const vector<int>& image = turned ? shape.top : shape.bottom;
-  const vector<int>& places = turned ? shape.bottom : shape.top;
-  for (int axis = 0; axis < shape.pad.size(); ++axis) {
-    const int stride = shape.stride[axis], pad = shape.pad[axis];
-    const int reach = shape.dilation[axis] * (shape.weights[axis + 2] - 1);
-    const int first = (pad + stride - 1) / stride;
-    if (first >= places[axis + 2] ||
-        first * stride - pad + reach >= image[axis + 2]) {
-      return false;
-    }
-  }
-  return true;
-}
-
 /// Whether oneDNN has only its reference loops for this.
 template <typename Description>
 bool IsSlow(const Description& description) {
@@ -75,13 +57,14 @@ bool Convolver<Primitives>::Prepare(const ConvolutionShape& shape) {
       *std::min_element(shape.bottom.begin(), shape.bottom.end()) < 1) {
     return false;
   }
-  // Our loops take channels last in multiples of 16, and fewer gain little. Of
-  // other than two axes, oneDNN 2.6 writes outside of its memory (3-D, stride
-  // above the kernel).
+  // Our loops take channels last in multiples of 16, and fewer gain little.
+  // With strides, oneDNN 2.6 leaves gradients of elements that meet the border
+  // alone as it finds them, errs on several threads and, in 3-D, writes outside
+  // of its memory.
   rounds_ = InBfloat16() && axes == 2 && shape.group == 1 &&
+      *std::max_element(shape.stride.begin(), shape.stride.end()) == 1 &&
       shape.bottom[1] % 16 == 0 && shape.top[1] % 16 == 0 &&
-      LiesInside(shape, Primitives::kTurned) && CanDescribe(true) &&
-      !IsSlow(forward_) && !IsSlow(backward_data_) &&
+      CanDescribe(true) && !IsSlow(forward_) && !IsSlow(backward_data_) &&
       !IsSlow(backward_weights_);
   possible_ = rounds_ || CanDescribe(false);
   return possible_;
