@@ -26,7 +26,8 @@ Prepare a data set of fundus photographs with lesion masks.
 
 Reads the layout as distributed and writes into OUT:
   images/<name>.png            cropped to the field of view and scaled by areas
-  masks/<LESION>/<name>.png    a pixel is lesion if it covers any lesion pixel
+  masks/<LESION>/<name>.png    a pixel is lesion if lesions touch it, or with --cover if
+                               they cover a share of it; no lesion vanishes
   split.json                   train, validation and, if there is one, test
   manifest.json                of each photograph its source, SHA-256, crop and scale,
                                and how many lesions and pixels of each type it has
@@ -39,6 +40,7 @@ Layouts:
 
 EXAMPLES = """\
   prepare.py idrid ~/IDRiD/"A. Segmentation" build/idrid --width 1440
+  prepare.py idrid ~/IDRiD/"A. Segmentation" build/exact --width 1440 --cover 0.5
   prepare.py eophtha ~/e-ophtha build/eophtha
   prepare.py ddr ~/DDR build/ddr --width 1024
   prepare.py idrid ~/IDRiD/"A. Segmentation" build/full --width 4288 --arrays
@@ -65,7 +67,8 @@ def main(arguments: list[str] | None = None) -> int:
         log.info("%s: %d photographs", subset, len(cases))
         _tell_of_missing_masks(cases)
     settings = Settings(
-        options.layout, options.width, options.validation_share, options.seed
+        *(options.layout, options.width, options.validation_share, options.seed),
+        cover=options.cover,
     )
     own = source / "split.json"
     chosen = options.split or (own if own.is_file() else None)
@@ -133,6 +136,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         default=1440,
         metavar="PIXELS",
         help="width of the field of view; narrower photographs keep their size",
+    )
+    add(
+        "--cover",
+        type=cli.finite,
+        default=0.0,
+        metavar="SHARE",
+        help="least share of a reduced pixel that lesions cover, for the pixel to be "
+        "lesion: 0.5 keeps the area of lesions, 0 takes every pixel that they touch, "
+        "so small ones grow. A lesion that would vanish keeps one pixel",
     )
     add(
         "--split",

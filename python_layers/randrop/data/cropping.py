@@ -16,8 +16,12 @@ MARGIN = 0.01
 """Of the field's width, left around it."""
 
 
-def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
+def prepare_case(
+    case: Case, folder: Path, width: int, cover: float = 0.0
+) -> dict[str, Any]:
     """Write one photograph and its masks below `folder`, and return its facts.
+
+    For `cover` see `rescale_masks`.
 
     Raises
     ------
@@ -41,7 +45,7 @@ def prepare_case(case: Case, folder: Path, width: int) -> dict[str, Any]:
     size = (max(1, round(height * scale)), max(1, round(wide * scale)))
     if scale < 1:
         image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-    before, masks = masks, rescale_masks(masks, size)
+    before, masks = masks, rescale_masks(masks, size, cover)
     # Read everything before writing: when a set is rebuilt and a source is damaged now,
     # the existing files of that photograph stay.
     old = [folder / "masks" / name / f"{case.name}.png" for name in STRUCTURES]

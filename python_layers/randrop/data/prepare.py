@@ -45,6 +45,7 @@ class Settings(NamedTuple):
     width: int  # of the field of view with its margin, in pixels
     validation_share: float
     seed: int
+    cover: float = 0.0  # least share of a mask's pixel that lesions cover; 0: any
 
 
 def prepare(
@@ -60,9 +61,10 @@ def prepare(
 
     `out` receives images/ and masks/<type>/ (lossless PNG), split.json and
     manifest.json: a set for `read_dataset`. Photographs are reduced by area averaging.
-    A mask pixel is lesion if any pixel that it covers is, so that no lesion vanishes.
-    Photographs narrower than the width keep their size. Empty masks are not written: if
-    a type was looked for, no file means no lesion.
+    A mask pixel is lesion if lesions cover the share of it that the settings have, by
+    default any; no lesion vanishes. Photographs narrower than the width keep their
+    size. Empty masks are not written: if a type was looked for, no file means no
+    lesion.
 
     The set is built in a folder beside `out`, which is renamed at the end. After an
     interruption, a new run continues with the missing photographs.
@@ -167,7 +169,7 @@ def _check_out(out: Path, wanted: Mapping[str, Any]) -> bool:
 def _begin(half: Path, out: Path, wanted: dict[str, Any]) -> None:
     """Create the folders of a set; remove a partial set with other settings."""
     path = half / "settings.json"
-    if path.exists() and _read_record(path) != wanted:
+    if path.exists() and _with_defaults(_read_record(path)) != wanted:
         ownership.check_replaceable(half, "prepare")
         for old in [*half.iterdir()]:
             if old.is_dir():
@@ -260,6 +262,8 @@ def _check(settings: Settings) -> None:
         )
     if settings.seed < 0:
         raise UserError(f"seed is {settings.seed}: give a number of at least 0")
+    if not 0 <= settings.cover <= 1:
+        raise UserError(f"cover is {settings.cover:g}: give a share from 0 to 1")
 
 
 def _settings_of(folder: Path) -> dict[str, Any] | None:
@@ -267,14 +271,20 @@ def _settings_of(folder: Path) -> dict[str, Any] | None:
     manifest = schema.generated(folder / "manifest.json", "randrop prepare")
     if manifest is None:
         return None
-    return {key: manifest.get(key) for key in ("version", *Settings._fields)}
+    found = {key: manifest.get(key) for key in ("version", *Settings._fields)}
+    return _with_defaults(found)
+
+
+def _with_defaults(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with those that an older version did not know."""
+    return {**found, "cover": found.get("cover") or 0.0}
 
 
 def _all_prepared(
     cases: Sequence[Case], half: Path, settings: Settings, workers: int
 ) -> dict[str, Any]:
     facts, errors = {}, []
-    arguments = [(case, half, settings.width) for case in cases]
+    arguments = [(case, half, settings.width, settings.cover) for case in cases]
     with processes.pool(workers) as pool:
         done = pool.map(_prepared, arguments)
         for case, (found, error) in zip(
@@ -301,9 +311,9 @@ def _all_prepared(
     return facts
 
 
-def _prepared(arguments: tuple[Case, Path, int]) -> tuple[dict, str]:
+def _prepared(arguments: tuple[Case, Path, int, float]) -> tuple[dict, str]:
     """Prepare one case; return its facts, or the error."""
-    case, half, width = arguments
+    case, half, width, cover = arguments
     record = half / "cases" / f"{case.name}.json"
     try:
         sources = {
@@ -314,7 +324,7 @@ def _prepared(arguments: tuple[Case, Path, int]) -> tuple[dict, str]:
         if known and known["sources"] == sources:
             facts = known["facts"]
         else:
-            facts = prepare_case(case, half, width)
+            facts = prepare_case(case, half, width, cover)
             facts["sha256"] = sources[str(case.image_path)]
             write_json(record, {"sources": sources, "facts": facts})
         if (half / FOLDER).is_dir():

@@ -120,7 +120,9 @@ def rescale_image(image: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
-def rescale_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def rescale_masks(
+    masks: np.ndarray, size: tuple[int, int], cover: float = 0.0
+) -> np.ndarray:
     """Return reduced masks in which no lesion vanishes.
 
     Parameters
@@ -129,21 +131,43 @@ def rescale_masks(masks: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         0 and 1.
     size : (int, int)
         New height and width, not larger than the old.
+    cover : float
+        In [0, 1]: the least share of a new pixel that lesions cover. With 0 it is
+        enough that they touch it, so that small lesions grow: one of 9 pixels reduced
+        to a third covers 1 to 4 pixels. With 0.5 they keep their area.
 
     Returns
     -------
     uint8 (C, height, width)
-        1 if any pixel that the new one covers, even partly, is 1.
+        1 where lesions cover that share. A lesion (8-connected region) for which no
+        pixel is left keeps the one that it covers most.
     """
     if tuple(size) == masks.shape[1:]:
         return masks
-    shrunk = [
-        cv2.resize(mask * np.float32(1), size[::-1], interpolation=cv2.INTER_AREA)
-        for mask in masks
-    ]
-    if not shrunk:
-        return np.zeros((0, *size), np.uint8)
-    return (np.stack(shrunk) > 1e-6).astype(np.uint8)
+    reduced = np.zeros((len(masks), *size), np.uint8)
+    for mask, kept in zip(masks, reduced, strict=True):
+        share = cv2.resize(
+            mask * np.float32(1), size[::-1], interpolation=cv2.INTER_AREA
+        )
+        # Sums of weights are off by rounding.
+        kept[...] = share > max(cover - 1e-6, 1e-6)
+        if cover:
+            _keep_every_lesion(mask, kept)
+    return reduced
+
+
+def _keep_every_lesion(mask: np.ndarray, kept: np.ndarray) -> None:
+    """Set a pixel of the reduced mask `kept` for each region that has none."""
+    labels, count = regions(mask)
+    y, x = np.nonzero(mask)
+    region = labels[y, x]
+    place = (y * 2 + 1) * kept.shape[0] // (2 * mask.shape[0]) * kept.shape[1]
+    place += (x * 2 + 1) * kept.shape[1] // (2 * mask.shape[1])
+    is_left = np.zeros(count + 1, bool)
+    is_left[region[kept.flat[place] > 0]] = True
+    for lost in np.flatnonzero(~is_left[1:]) + 1:
+        places, pixels = np.unique(place[region == lost], return_counts=True)
+        kept.flat[places[pixels.argmax()]] = 1
 
 
 def _local_mean(image: np.ndarray, inside: np.ndarray) -> np.ndarray:

@@ -35,7 +35,8 @@ def digest_of(place: Place) -> str:
     Raises
     ------
     UserError
-        If the set was not prepared by scripts/prepare.py at the protocol's width.
+        If the set was not prepared by scripts/prepare.py at the protocol's width, with
+        masks of every pixel that lesions touch.
     """
     manifest = schema.read_json(
         place.data / "manifest.json", dict[str, Any], "prepare the photographs again"
@@ -45,6 +46,11 @@ def digest_of(place: Place) -> str:
         raise UserError(
             f"{place.data} was prepared with --width {width}, the protocol asks for "
             f"{place.protocol.width}: {place.protocol.data}"
+        )
+    if manifest.get("cover"):
+        raise UserError(
+            f"{place.data} was prepared with --cover {manifest['cover']:g}, the "
+            f"protocol asks for none: {place.protocol.data}"
         )
     cases = manifest["cases"]
     text = [f"{name} {cases[name].get('sha256', '')}" for name in sorted(cases)]
