@@ -203,6 +203,8 @@ def _cross_validated(
             predicting.predict(cases, network, how, Path(work))
             found = cross_validated.measure(folds, run["lesions"], Path(work))
     settings = {key: run[key] for key in model_card.SETTINGS if key in run}
+    if run.get("scales"):
+        settings["scales"] = run["scales"]
     settings |= {
         "members": options.networks or len(network.members),
         "folds": len(network.members),

@@ -13,6 +13,7 @@ import surface_files
 from conftest import REPOSITORY
 
 from randrop.exchange import reading
+from randrop.prediction import ensemble
 
 ABOUT = {"title": "Discs", "data": "Drawn.", "licence": "None.", "limits": ["Small."]}
 SHORT = ("--iterations", 4, "--base-channels", 2, "--depth", 2, "--snapshot", 2)
@@ -100,6 +101,15 @@ def PREDICT(world, out):  # noqa: N802
     return ("--run", world.run, "--data", world.phantom, "--list", "--out", out)
 
 
+def cross_validated(world, width):
+    """Return an ensemble of the run, as if trained with a field of that width."""
+    folder = world.run.parent / f"folds-{width}"
+    if not folder.exists():
+        folder.mkdir()
+        ensemble.write(folder, [world.run] * 2, [["eye1"], ["eye2"]], width)
+    return folder
+
+
 def _train(world, out):
     return small_training.command(world.phantom, out, "--snapshot", 6)[2:]
 
@@ -134,6 +144,9 @@ FOLDERS = {
     "cross_validate": lambda w, out: (
         *("--data", w.phantom, "--folds", 2, "--out", out, "--", *SHORT),
         *("--patch", 32, "--test-iterations", 1, "--validate-every", 0),
+    ),
+    "combine_scales": lambda w, out: (
+        *("--runs", cross_validated(w, 64), cross_validated(w, 32), "--out", out),
     ),
     "average_snapshots": lambda w, out: (
         *("--run", w.run, "--last", 2, "--batches", 1, "--no-measure", "--out", out),

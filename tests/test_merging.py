@@ -1,5 +1,6 @@
 """Merged networks against the mean of their members, in Caffe and as ONNX."""
 
+import cv2
 import numpy as np
 import pytest
 import small_unet
@@ -89,3 +90,43 @@ def test_what_does_not_fit_is_named(members, change, words):
     with pytest.raises(UserError, match=words) as error:
         merging.merge(members)
     assert str(deploy) in str(error.value)
+
+
+@pytest.mark.parametrize("backend", ["caffe", "onnxruntime"])
+@pytest.mark.parametrize("factor", [2, 4, 8])
+def test_a_member_may_see_a_smaller_picture(members, tmp_path, backend, factor):
+    merged = merging.merge(members[:2], [1, factor], [1, 3])
+    files = stored(merged, tmp_path / "merged")
+    batch = np.random.default_rng(0).normal(0, 1, (2, 3, 128, 64)).astype(np.float32)
+    loaded = inference.load(*files, backend, False)
+    assert loaded.stride == 4 * factor
+    fine, coarse = (inference.load(*one, "caffe", False) for one in members[:2])
+    blocks = batch.reshape(2, 3, 128 // factor, factor, 64 // factor, factor)
+    small = coarse.forward(np.ascontiguousarray(blocks.mean((3, 5))))
+    large = np.stack(
+        [
+            [cv2.resize(one, (64, 128), interpolation=cv2.INTER_LINEAR) for one in of]
+            for of in small
+        ]
+    )
+    expected = fine.forward(batch) / 4 + large * 3 / 4
+    # At the border, Caffe's filter sees zeros and OpenCV repeats the edge.
+    inside = (..., slice(factor, -factor), slice(factor, -factor))
+    found = loaded.forward(batch)
+    np.testing.assert_allclose(found[inside], expected[inside], atol=5e-6)
+    assert found.max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("factors", "shares", "words"),
+    [
+        ([1, 3], [], "reduce its input by 3: 1, 2, 4, 8"),
+        ([1, 0], [], "reduce its input by 0"),
+        ([1], [], "1 factors are given for 2"),
+        ([], [1, 0], "a weight is 0"),
+        ([], [1, float("nan")], "a weight is nan"),
+    ],
+)
+def test_factors_and_weights_out_of_range_are_named(members, factors, shares, words):
+    with pytest.raises(UserError, match=words):
+        merging.merge(members[:2], factors, shares)

@@ -83,6 +83,7 @@ class Run(OpenModel):
     split: str | None = None
     weights: str | None = None
     started_from: list[dict[str, Any]] = Field(default=[])
+    scales: list[dict[str, Any]] = Field(default=[])
     python_layer: bool = False
     watch_mask: bool = False
     gpu: bool = False

@@ -170,9 +170,48 @@ def _fact(facts: Mapping[str, Any], row: str) -> str:
 
 
 def _training(run: Mapping[str, Any]) -> list[str]:
-    stages, members = run.get("started_from", []), run.get("members", 1)
+    members = run.get("members", 1)
     # A model of earlier versions has the networks of all folds.
     folds = run.get("folds", members)
+    scales = run.get("scales", [])
+    said = []
+    for k, one in enumerate(scales, 1):
+        said += [
+            f"Network {k} of {len(scales)} of each fold, for a field of view of "
+            f"{one['field_of_view']} pixels:",
+            *_stages(one, folds),
+        ]
+    if scales:
+        runs = " ".join(f"RUN{k}" for k in range(1, len(scales) + 1))
+        weights = " ".join(f"{one['share']:.4g}" for one in scales)
+        said += [
+            "These networks of a fold are one, the mean of what they see at their "
+            "resolutions:",
+            f"```\nscripts/combine_scales.py --runs {runs} --weights {weights} "
+            "--out RUN\n```",
+        ]
+    else:
+        said += _stages(run, folds)
+    stages = [*run.get("started_from", []), *(x["started_from"] for x in scales)]
+    if folds > 1:
+        which = f"first {members} of the {folds}" if members < folds else str(folds)
+        said.append(
+            f"The {which} networks are branches of one, whose output is the mean of "
+            "their probabilities."
+            if members > 1
+            else f"The model is the first of the {folds} networks."
+        )
+        if any(stages):
+            said.append(
+                "Each started from the one that was trained without the same "
+                "photographs."
+            )
+    return said
+
+
+def _stages(run: Mapping[str, Any], folds: int) -> list[str]:
+    """Return the commands of a training, and of those that it started from."""
+    stages = run.get("started_from", [])
     said = []
     for k, stage in enumerate([*stages, run]):
         if "weights" in stage:
@@ -188,19 +227,6 @@ def _training(run: Mapping[str, Any]) -> list[str]:
         elif k:
             said.append("From the weights of the training above:")
         said.append(f"```\n{_command(stage, folds, started=k > 0)}\n```")
-    if folds > 1:
-        which = f"first {members} of the {folds}" if members < folds else str(folds)
-        said.append(
-            f"The {which} networks are branches of one, whose output is the mean of "
-            "their probabilities."
-            if members > 1
-            else f"The model is the first of the {folds} networks."
-        )
-        if stages:
-            said.append(
-                "Each started from the one that was trained without the same "
-                "photographs."
-            )
     return said
 
 

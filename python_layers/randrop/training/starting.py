@@ -11,7 +11,7 @@ from pathlib import Path
 from randrop.errors import UserError
 from randrop.exchange import merging, reading
 from randrop.files import schema, write_bytes
-from randrop.files.documents import ModelFolds, Split
+from randrop.files.documents import ModelFolds, Split, read_run
 from randrop.files.reading import read_bytes
 from randrop.training import snapshots
 
@@ -86,6 +86,11 @@ def write(start: Path, paths: Sequence[Path]) -> None:
     """
     if (start / "folds.json").is_file():
         return
+    if read_run(start, _REMEDY).get("scales"):
+        raise UserError(
+            f"--start {start}: its networks work at several resolutions: give one of "
+            "the cross-validations that it was combined of"
+        )
     write_bytes(paths[0].parent / "run.json", read_bytes(start / "run.json", _REMEDY))
     weights = reading.read_weights(start / "final.caffemodel", _REMEDY)
     networks = merging.parts(weights)
