@@ -83,6 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
                 *(lesion, subset, line["with"], line["photographs"]),
                 *(line["lesions"], line["share"]),
             )
+    if not options.cover:
+        _tell_of_growth(manifest)
     log.info("Look at %s", out / "contact.png")
     if set(found) & set(LESIONS):
         log.info(
@@ -102,6 +104,23 @@ def main(arguments: list[str] | None = None) -> int:
 def _complete(folder: Path, manifest: dict) -> None:
     contact_sheet(folder, manifest, folder / "contact.png")
     write_json(folder / "statistics.json", statistics(manifest))
+
+
+def _tell_of_growth(manifest: dict) -> None:
+    """Report types whose masks are larger than their lesions."""
+    areas: dict[str, list[float]] = {}
+    for case in manifest["cases"].values():
+        for lesion, line in case["lesions"].items():
+            area = areas.setdefault(lesion, [0, 0])
+            area[0] += line["pixels"]
+            area[1] += line["source_pixels"] * case["scale"] ** 2
+    for lesion, (pixels, exact) in areas.items():
+        if pixels > 1.1 * exact > 0:
+            log.info(
+                "%s: the reduced masks have %.2f times the area of the lesions; with "
+                "--cover 0.5 they keep it",
+                *(lesion, pixels / exact),
+            )
 
 
 def _tell_of_missing_masks(cases: list) -> None:

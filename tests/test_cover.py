@@ -1,8 +1,10 @@
 """prepare.py --cover: masks that keep the area of lesions."""
 
 import json
+import re
 
 import cv2
+import every_script
 import numpy as np
 import pytest
 from distributed_sets import mask, photograph
@@ -104,3 +106,13 @@ def test_a_set_of_an_older_version_goes_on(tmp_path):
 def test_a_share_is_from_0_to_1(tmp_path, cover):
     with pytest.raises(UserError, match=r"cover is .*from 0 to 1"):
         made(folder(tmp_path / "in"), tmp_path / "out", cover)
+
+
+def test_growth_is_said_with_its_remedy(tmp_path):
+    source = folder(tmp_path / "in")
+    given = ("folder", source, tmp_path / "touched", "--width", 66, "--workers", 1)
+    result = every_script.done(every_script.start("prepare", *given))
+    assert re.search(r"MA: .* have \d\.\d\d times the area", result.stderr)
+    given = ("folder", source, tmp_path / "half", "--width", 66, "--workers", 1)
+    result = every_script.done(every_script.start("prepare", *given, "--cover", 0.5))
+    assert "times the area" not in result.stderr
