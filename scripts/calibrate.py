@@ -188,8 +188,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--backend", choices=("auto", "caffe", "onnxruntime", "opencv"),
         default="auto", help="as in predict.py")  # fmt: skip
     add("--flips", action="store_true", help="as in predict.py")
-    add("--tile", type=int, default=512, help="side of a tile in pixels")
-    add("--overlap", type=int, default=64, help="overlap of tiles in pixels")
+    add("--tile", type=int, help="as in predict.py")
+    add("--overlap", type=int, help="as in predict.py")
     return parser.parse_args(arguments)
 
 

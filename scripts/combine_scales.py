@@ -9,9 +9,9 @@ from pathlib import Path
 import _start  # noqa: F401
 
 from randrop import cli
+from randrop.errors import UserError
 from randrop.exchange import merging
 from randrop.files import output
-from randrop.prediction import networks
 from randrop.training import scales
 
 log = logging.getLogger("randrop")
@@ -26,7 +26,9 @@ the photograph, the others on it reduced to 1/2, 1/4 or 1/8, and takes the mean 
 probabilities.
 
 Writes into OUT:
-  fold1/run/, ...   deploy.prototxt, final.caffemodel, final.sha256, run.json
+  fold1/, ...       split.json, and in run/: deploy.prototxt, final.caffemodel,
+                    final.sha256, run.json
+  out-of-fold.json  all photographs, as a subset for evaluate.py --split
   ensemble.json     the networks as one, as of cross_validate.py: for predict.py
                     (--out-of-fold) and export_model.py
 """
@@ -45,12 +47,20 @@ EXAMPLES = """\
 def main(arguments: list[str] | None = None) -> int:
     """Combine and write; return 0."""
     options = _parse(arguments)
-    found = [networks.trained(run) for run in options.runs]
+    runs, weights = options.runs, options.weights or []
+    if len(runs) < 2:
+        raise UserError(f"--runs names {len(runs)} cross-validation: give at least 2")
+    if weights and len(weights) != len(runs):
+        raise UserError(
+            f"--weights has {len(weights)} numbers, and --runs {len(runs)} folders: "
+            "give one number for each"
+        )
+    found = scales.opened(runs)
     factors = scales.factors_of(found)
-    merging.checked(len(found), factors, options.weights or ())
+    merging.checked(len(found), factors, weights)
     names = scales.names_of(len(found[0].members))
     with output(options.out, "combine_scales", names):
-        path = scales.combine(found, options.weights or (), options.out)
+        path = scales.combine(found, weights, options.out)
     for one, factor in zip(found, factors, strict=True):
         log.info("%s: the photograph reduced to 1/%d", one.run, factor)
     log.info("%d networks: %s", len(found[0].members), path)
@@ -69,7 +79,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     add(
         "--weights",
-        type=cli.finite,
+        type=cli.above_zero,
         nargs="+",
         help="weight of each in the mean (default: all alike)",
     )

@@ -78,6 +78,12 @@ def main(arguments: list[str] | None = None) -> int:
             f"{options.run} is an exported model, which does not tell what it was "
             "trained on: give the folder of its training"
         )
+    if "scales" in network.facts and not network.members:
+        whole = options.run.resolve().parents[1]
+        raise UserError(
+            f"{options.run} is the network of one fold, made of several: give {whole}; "
+            "--networks 1 exports the first fold's"
+        )
     if options.split and network.members:
         raise UserError("--split is about one training: a cross-validation has folds")
     members = len(network.members)

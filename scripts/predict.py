@@ -282,10 +282,14 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--gpu", action="store_true", help="compute on the GPU (Caffe)")
     parser.add_argument(
-        "--tile", type=int, default=512, help="side of a tile in pixels"
+        "--tile",
+        type=int,
+        help="side of a tile in pixels (default: 512, or what the network needs)",
     )
     parser.add_argument(
-        "--overlap", type=int, default=64, help="overlap of tiles in pixels"
+        "--overlap",
+        type=int,
+        help="overlap of tiles in pixels (default: 64, or what the network needs)",
     )
     parser.add_argument(
         "--scale",

@@ -83,8 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
                 *(lesion, subset, line["with"], line["photographs"]),
                 *(line["lesions"], line["share"]),
             )
-    if not options.cover:
-        _tell_of_growth(manifest)
+    _tell_of_growth(manifest, options.cover)
     log.info("Look at %s", out / "contact.png")
     if set(found) & set(LESIONS):
         log.info(
@@ -106,8 +105,13 @@ def _complete(folder: Path, manifest: dict) -> None:
     write_json(folder / "statistics.json", statistics(manifest))
 
 
-def _tell_of_growth(manifest: dict) -> None:
+def _tell_of_growth(manifest: dict, cover: float) -> None:
     """Report types whose masks are larger than their lesions."""
+    remedy = (
+        "; --cover 0.5 keeps it, but for lesions of less than half a pixel"
+        if cover < 0.5
+        else ": lesions of less than half a pixel keep one; a larger --width keeps more"
+    )
     areas: dict[str, list[float]] = {}
     for case in manifest["cases"].values():
         for lesion, line in case["lesions"].items():
@@ -117,9 +121,8 @@ def _tell_of_growth(manifest: dict) -> None:
     for lesion, (pixels, exact) in areas.items():
         if pixels > 1.1 * exact > 0:
             log.info(
-                "%s: the reduced masks have %.2f times the area of the lesions; with "
-                "--cover 0.5 they keep it",
-                *(lesion, pixels / exact),
+                "%s: the reduced masks have %.2f times the area of the lesions%s",
+                *(lesion, pixels / exact, remedy),
             )
 
 

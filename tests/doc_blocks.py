@@ -67,7 +67,7 @@ SMALL = (
         r"\1 --patches 4 --validation-patches 2 --patch 32 --base-channels 2 "
         "--iterations 3",
     ),
-    (r"(scripts/predict\.py .*)", r"\1 --tile 128 --overlap 32"),
+    (r"(scripts/predict\.py .*)", r"\1 --tile 128 --overlap 64"),
     (r"(scripts/time_layers\.py .*)", r"\1 --passes 1"),
     (
         r"(scripts/surface\.py landscape .*)",

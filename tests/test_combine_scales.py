@@ -1,5 +1,6 @@
 """combine_scales.py: cross-validations at two resolutions as one."""
 
+import dataclasses
 import json
 import shutil
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import small_unet
 
 from randrop.data import read_dataset
 from randrop.errors import UserError
+from randrop.files import write_bytes
 from randrop.prediction import ensemble, inference, networks
 from randrop.training import scales, starting
 
@@ -79,7 +81,12 @@ def test_each_fold_is_the_mean_of_what_its_networks_see(world, tmp_path):
     facts = json.loads((tmp_path / "out/fold2/run/run.json").read_text())
     assert facts["stride"] == loaded[0].stride == 8
     assert [one["share"] for one in facts["scales"]] == [0.25, 0.75]
-    assert "weights" not in facts and "split" not in facts
+    assert "weights" not in facts
+    split = json.loads((tmp_path / "out/fold2/split.json").read_text())
+    assert facts["split"] == str((tmp_path / "out/fold2/split.json").resolve())
+    assert split == {"train": world.parts[0], "validation": world.parts[1]}
+    pooled = json.loads((tmp_path / "out/out-of-fold.json").read_text())
+    assert pooled == {"out-of-fold": sorted([*world.parts[0], *world.parts[1]])}
 
 
 def test_the_model_says_how_each_resolution_was_trained(world, tmp_path):
@@ -100,7 +107,7 @@ def test_the_model_says_how_each_resolution_was_trained(world, tmp_path):
     words = ("--run", out, "--out", tmp_path / "one", photo)
     every_script.done(every_script.start("predict", *words))
     with pytest.raises(UserError, match="one of the cross-validations"):
-        starting.write(out, [tmp_path / f"start/fold{k}.caffemodel" for k in (1, 2)])
+        starting.files(out, tmp_path, dict(enumerate(world.parts)))
     every_script.done(every_script.start("export_onnx", out, tmp_path / "a.onnx"))
     words = ("--run", tmp_path / "a.onnx", "--out", tmp_path / "two", photo)
     every_script.done(every_script.start("predict", *words))
@@ -149,18 +156,86 @@ def test_the_remedy_for_a_width_fits(world, tmp_path):
 
 def test_a_training_and_a_single_cross_validation_are_refused(world, tmp_path):
     run = world.runs[0] / "run19"
-    result = every_script.start(
-        "combine_scales", "--runs", run, world.runs[1], "--out", tmp_path / "out"
-    )
-    assert result.returncode == 2 and "is no cross-validation" in result.stderr
-    result = every_script.start(
-        "combine_scales", "--runs", world.runs[1], "--out", tmp_path / "out"
-    )
-    assert result.returncode == 2 and "give at least 2" in result.stderr
+    for runs, words in (
+        ((run, world.runs[1]), "run19/ensemble.json is missing"),
+        ((tmp_path / "nowhere", world.runs[1]), "nowhere/ensemble.json is missing"),
+        ((world.runs[1],), "give at least 2"),
+        ((world.runs[1], world.folder / "x/../coarse"), "is given twice"),
+    ):
+        (world.folder / "x").mkdir(exist_ok=True)
+        result = every_script.start(
+            "combine_scales", "--runs", *runs, "--out", tmp_path / "out"
+        )
+        assert result.returncode == 2 and words in result.stderr
     for weights, words in (
-        ((1,), "1 weights are given for 2"),
-        ((1, -1), "a weight is -1"),
+        ((1,), "--weights has 1 numbers, and --runs 2 folders"),
+        ((1, -1), "'-1' must be above 0"),
+        ((1e-45, 1), "the smallest weight is"),
     ):
         result = combined(world, tmp_path / "out", "--weights", *weights)
         assert result.returncode == 2 and words in result.stderr
     assert not (tmp_path / "out").exists()
+    every_script.done(combined(world, tmp_path / "out", "--weights", 1e308, 1e308))
+    facts = json.loads((tmp_path / "out/fold1/run/run.json").read_text())
+    assert [one["share"] for one in facts["scales"]] == [0.5, 0.5]
+
+
+def test_what_is_combined_already_is_refused(world, tmp_path):
+    every_script.done(combined(world, tmp_path / "both"))
+    runs = [networks.trained(run) for run in (tmp_path / "both", world.runs[1])]
+    with pytest.raises(UserError, match="all in one command"):
+        scales.factors_of(runs)
+
+
+def test_another_activation_is_refused(world):
+    fine, coarse = (networks.trained(run) for run in world.runs)
+    other = dataclasses.replace(coarse, facts=coarse.facts | {"activation": "SOFTMAX"})
+    with pytest.raises(UserError, match="train both with the same"):
+        scales.factors_of([fine, other])
+
+
+def test_maps_of_other_weights_are_refused(world, tmp_path):
+    every_script.done(combined(world, tmp_path / "both", "--weights", 1, 99))
+    maps = ("--data", world.data, "--out-of-fold", "--out", tmp_path / "maps")
+    every_script.done(every_script.start("predict", "--run", tmp_path / "both", *maps))
+    every_script.done(combined(world, tmp_path / "both", "--weights", 99, 1))
+    words = ("--run", tmp_path / "both", "--about", world.folder / "about.json")
+    result = every_script.start(
+        "export_model",
+        *(*words, "--probabilities", tmp_path / "maps", "--out", tmp_path / "model"),
+    )
+    assert result.returncode == 2 and "of another cross-validation" in result.stderr
+
+
+@pytest.mark.parametrize("written", ["final.caffemodel", "deploy.prototxt"])
+def test_a_state_between_two_is_no_ensemble(world, tmp_path, written, monkeypatch):
+    """A run that ends after its first file leaves none that passes for whole."""
+    every_script.done(combined(world, tmp_path / "both", "--weights", 1, 1))
+    real = {"final.caffemodel": "write_bytes", "deploy.prototxt": "write_text"}
+
+    def last(path, content):
+        write_bytes(path, content if isinstance(content, bytes) else content.encode())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scales, real[written], last)
+    with pytest.raises(KeyboardInterrupt):
+        scales.combine(scales.opened(world.runs), [1, 9], tmp_path / "both")
+    with pytest.raises(UserError, match="its SHA-256 differs"):
+        networks.trained(tmp_path / "both")
+    monkeypatch.undo()
+    every_script.done(combined(world, tmp_path / "both", "--weights", 1, 9))
+    assert len(networks.trained(tmp_path / "both").members) == 2
+
+
+def test_the_network_of_a_fold_knows_what_it_was_trained_on(world, tmp_path):
+    every_script.done(combined(world, tmp_path / "both"))
+    run = tmp_path / "both/fold1/run"
+    every_script.done(
+        every_script.start("predict", "--run", run, "--out", tmp_path / "maps")
+    )
+    found = sorted(path.stem for path in (tmp_path / "maps/MA").iterdir())
+    assert found == sorted(world.parts[0])
+    words = ("--run", run, "--about", world.folder / "about.json")
+    result = every_script.start("export_model", *words, "--out", tmp_path / "model")
+    assert result.returncode == 2
+    assert f"give {(tmp_path / 'both').resolve()}; --networks 1" in result.stderr

@@ -112,7 +112,12 @@ def test_growth_is_said_with_its_remedy(tmp_path):
     source = folder(tmp_path / "in")
     given = ("folder", source, tmp_path / "touched", "--width", 66, "--workers", 1)
     result = every_script.done(every_script.start("prepare", *given))
-    assert re.search(r"MA: .* have \d\.\d\d times the area", result.stderr)
+    said = r"MA: .* have \d\.\d\d times the area of the lesions"
+    assert re.search(said + "; --cover 0.5 keeps it, but for", result.stderr)
     given = ("folder", source, tmp_path / "half", "--width", 66, "--workers", 1)
+    result = every_script.done(every_script.start("prepare", *given, "--cover", 0.5))
+    # The photographs have a lesion of one pixel, of which a third is left.
+    assert re.search(said + ": .* a larger --width keeps more", result.stderr)
+    given = ("folder", source, tmp_path / "whole", "--width", 200, "--workers", 1)
     result = every_script.done(every_script.start("prepare", *given, "--cover", 0.5))
     assert "times the area" not in result.stderr

@@ -262,5 +262,6 @@ def test_fewer_networks_than_folds(caffe, folds, tmp_path):
     words = ("--run", one, "--out", tmp_path / "maps", photo)
     every_script.done(every_script.start("predict", *words))
     # Its networks are no start of three folds.
-    with pytest.raises(UserError, match="exported without --networks"):
-        starting.write(out, [tmp_path / f"start/fold{k}.caffemodel" for k in (1, 2, 3)])
+    for model, count in ((one, 1), (out, 2)):
+        with pytest.raises(UserError, match=f"was exported with --networks {count}"):
+            starting.files(model, tmp_path, dict(enumerate(parts)))

@@ -196,3 +196,18 @@ def test_answers_that_are_no_probabilities_are_refused(answer, words):
 def test_tiles_that_do_not_fit_the_network_are_refused(tile, overlap, words):
     with pytest.raises(UserError, match=words):
         tiles.check(tile, overlap, 16)
+
+
+def test_tiles_that_nobody_chose_fit_any_network():
+    assert tiles.chosen(None, None, 16) == (512, 64)
+    assert tiles.chosen(None, None, 64) == (512, 128)
+    assert tiles.chosen(256, None, 32) == (256, 64)
+    for stride in (1, 2, 3, 8, 24, 128, 256):
+        tiles.chosen(None, None, stride)  # checks
+
+
+@pytest.mark.parametrize(("stride", "remedy"), [(16, 64), (32, 64), (64, 128)])
+def test_the_remedy_for_an_overlap_is_no_seam(stride, remedy):
+    with pytest.raises(UserError, match=f"network: use {remedy}$"):
+        tiles.check(512, 50, stride)
+    tiles.check(512, remedy, stride)

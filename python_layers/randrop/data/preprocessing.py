@@ -134,13 +134,14 @@ def rescale_masks(
     cover : float
         In [0, 1]: the least share of a new pixel that lesions cover. With 0 it is
         enough that they touch it, so that small lesions grow: one of 9 pixels reduced
-        to a third covers 1 to 4 pixels. With 0.5 they keep their area.
+        to a third covers 1 to 4 pixels. With 0.5 those that are larger than half a new
+        pixel keep their area.
 
     Returns
     -------
     uint8 (C, height, width)
         1 where lesions cover that share. A lesion (8-connected region) for which no
-        pixel is left keeps the one that it covers most.
+        pixel is left keeps the one that has the centres of most of its pixels.
     """
     if tuple(size) == masks.shape[1:]:
         return masks

@@ -57,10 +57,12 @@ def merge(
     if len(members) < 2:
         raise UserError(f"there are {len(members)} networks: merge at least two")
     factors, coefficients = checked(len(members), factors, shares)
+    weighed = list(zip(factors, coefficients, strict=True))
     whole, weights = NetParameter(), NetParameter()
     outputs: list[str] = []
     first: list[Any] = []
     name = ""
+    terms = []
     for k, (deploy, caffemodel) in enumerate(members, 1):
         if unknown := reading.unknown_field(deploy):
             raise UserError(f"{deploy} cannot be merged: {unknown}")
@@ -78,6 +80,7 @@ def merge(
             )
         shared = {top for layer in inputs for top in layer.top}
         own = _output(one.net, shared, deploy)
+        terms.append(_term(one.net.name or f"net{k}", *weighed[k - 1]))
         name = name or own
         names = {top: top for top in shared}
         if factors[k - 1] > 1:
@@ -103,6 +106,8 @@ def merge(
     mean = whole.layer.add(name=name, type="Eltwise", bottom=outputs, top=[name])
     mean.eltwise_param.operation = 1  # SUM
     mean.eltwise_param.coeff.extend(coefficients)
+    # Programs know a network by its caffemodel, which has neither factors nor weights.
+    whole.name = weights.name = f"({' + '.join(terms)})"
     return reading.Network(whole, weights)
 
 
@@ -144,11 +149,25 @@ def checked(
         )
     if bad := [share for share in shares if not 0 < share < np.inf]:
         raise UserError(f"a weight is {bad[0]:g}: give numbers above 0")
+    # A sum of large ones would be infinite.
+    shares = [share / max(shares) for share in shares]
+    total = sum(shares)
     # Rounded down: the mean of ones must not be above 1.
-    return factors, [
-        float(np.nextafter(np.float32(share / sum(shares)), np.float32(0)))
+    coefficients = [
+        float(np.nextafter(np.float32(share / total), np.float32(0)))
         for share in shares
     ]
+    if min(coefficients) < np.finfo(np.float32).tiny:
+        raise UserError(
+            f"the smallest weight is {min(shares):g} of the largest: give weights that "
+            "differ less, or omit that network"
+        )
+    return factors, coefficients
+
+
+def _term(name: str, factor: int, coefficient: float) -> str:
+    reduced = f" at 1/{factor}" if factor > 1 else ""
+    return f"{coefficient:.9g} {name}{reduced}"
 
 
 def _reduction(blob: str, top: str, factor: int) -> Any:

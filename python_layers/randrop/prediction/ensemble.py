@@ -61,7 +61,10 @@ def read(folder: Path) -> dict[str, Any]:
         If the file is damaged, or weights are missing or differ from those that it
         names.
     """
-    remedy = "run scripts/cross_validate.py again to rebuild it"
+    remedy = (
+        "run scripts/cross_validate.py again to rebuild it, or write it into a new "
+        "folder with combine_scales.py if it is of that"
+    )
     found = schema.read_json(folder / FILE, Ensemble, remedy)
     for member in found["members"]:
         weights = folder / member["run"] / "final.caffemodel"

@@ -50,8 +50,8 @@ class Options:
     backend : str
         As in `inference.load`.
     gpu : bool
-    tile, overlap : int
-        As in `tiles.predict`, in pixels.
+    tile, overlap : int or None
+        As in `tiles.predict`, in pixels; None takes those of `tiles.chosen`.
     scale : float or None
         Scale of photographs, in (0, 1]; None derives it from the network's training.
     flips: bool
@@ -69,8 +69,8 @@ class Options:
     thresholds: Mapping[str, float]
     backend: str = "auto"
     gpu: bool = False
-    tile: int = 512
-    overlap: int = 64
+    tile: int | None = None
+    overlap: int | None = None
     scale: float | None = None
     flips: bool = False
     calibrated: bool = True
@@ -120,7 +120,7 @@ def predict(
     else:
         loaded = networks.opened(network, options.backend, options.gpu)
         of_case = dict.fromkeys((case.name for case in cases), loaded)
-    tiles.check(options.tile, options.overlap, loaded.stride)
+    options = tiled(options, loaded)
     if options.scale is not None and not 0 < options.scale <= 1:
         raise UserError(
             f"--scale is {options.scale:g}: give a number above 0, at most 1"
@@ -150,6 +150,18 @@ def predict(
     streams = (f"{SUFFIX}/{name}" for name in queue.STREAMS)
     with output(out, "predict", files, streams=streams):
         _write(cases, of_case, network, options, out, divide)
+
+
+def tiled(options: Options, network: inference.Network) -> Options:
+    """Return the options with the tiles that the network is to have.
+
+    Raises
+    ------
+    UserError
+        As of `tiles.check`.
+    """
+    tile, overlap = tiles.chosen(options.tile, options.overlap, network.stride)
+    return dataclasses.replace(options, tile=tile, overlap=overlap)
 
 
 def _write(

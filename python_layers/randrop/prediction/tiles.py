@@ -27,13 +27,31 @@ def check(tile: int, overlap: int, stride: int) -> None:
     if overlap % (2 * stride) or overlap < 0:
         raise UserError(
             f"--overlap {overlap} is not a multiple of {2 * stride}, twice the stride "
-            f"of the network: use {max(0, round(overlap / stride / 2)) * stride * 2}"
+            f"of the network: use {max(1, round(overlap / stride / 2)) * stride * 2}"
         )
     if 2 * overlap > tile:
         raise UserError(
             f"--overlap {overlap} is more than half of --tile {tile}: enlarge the "
             "tile, or reduce the overlap"
         )
+
+
+def chosen(tile: int | None, overlap: int | None, stride: int) -> tuple[int, int]:
+    """Return the tile and overlap, in pixels, with what nobody chose filled in.
+
+    That is 512 and 64, or the next that the stride of the network allows.
+
+    Raises
+    ------
+    UserError
+        As of `check`.
+    """
+    if overlap is None:
+        overlap = -(-64 // (2 * stride)) * 2 * stride
+    if tile is None:
+        tile = max(-(-512 // stride) * stride, 2 * overlap)
+    check(tile, overlap, stride)
+    return tile, overlap
 
 
 def spans(length: int, tile: int, overlap: int, stride: int) -> tuple[int, list[int]]:

@@ -55,7 +55,8 @@ def card(run: Mapping[str, Any], measured: Mapping[str, Any]) -> str:
         "`final.caffemodel` run in any Caffe 1.0; `export_onnx.py` makes an ONNX file "
         "of them; `run.json` contains the settings and thresholds, `metrics.json` "
         "every figure below.",
-        "```\nscripts/predict.py photo.jpg\n```",
+        "With FOLDER as the one of these files:",
+        "```\nscripts/predict.py --run FOLDER photo.jpg\n```",
         "The network's input is local contrast (`randrop.data.network_input`), not "
         "the photograph. `predict.py` computes it. It also scales the photograph "
         f"down until its field of view is {run['field_of_view']} pixels wide, as in "
@@ -189,6 +190,9 @@ def _training(run: Mapping[str, Any]) -> list[str]:
             "resolutions:",
             f"```\nscripts/combine_scales.py --runs {runs} --weights {weights} "
             "--out RUN\n```",
+            "Beyond the borders of its input, what the reduced networks see counts as "
+            "0: the outermost pixels of the output are too low. `predict.py` predicts "
+            "a wider margin, and cuts it off.",
         ]
     else:
         said += _stages(run, folds)
@@ -253,6 +257,11 @@ def _command(run: Mapping[str, Any], folds: int, started: bool) -> str:
     if run.get("lesion_weights"):
         weights = (f"{k}={v:g}" for k, v in run["lesion_weights"].items())
         command += f" --lesion-weights {' '.join(weights)}"
+    if run.get("activation") == "SOFTMAX":
+        command += " --activation SOFTMAX"
+    # The default of train.py.
+    if run["prior"] != 0.01:
+        command += f" --prior {run['prior']:g}"
     if run.get("bf16"):
         command += " --bf16"
     more = more_of(run)

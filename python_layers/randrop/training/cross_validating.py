@@ -155,8 +155,8 @@ def cross_validate(
     """
     splits = splits_of(plan)
     wanted = check_folds(plan, splits)
-    write_json(plan.out / FOLDS, wanted)
     starts = starts_of(plan, wanted)
+    write_json(plan.out / FOLDS, wanted)
     if plan.start:
         starting.write(plan.start, starts)
     numbers = range(1, len(splits) + 1)

@@ -12,9 +12,10 @@ from randrop.errors import UserError
 from randrop.exchange import merging
 from randrop.files import write_bytes, write_json, write_text
 from randrop.prediction import ensemble
-from randrop.prediction.networks import Trained
+from randrop.prediction.networks import Trained, trained
 from randrop.report.model_card import NEEDED, SETTINGS
 from randrop.training import snapshots
+from randrop.training.cross_validating import POOLED
 from randrop.training.stages import earlier
 
 NEAR = 0.01
@@ -38,11 +39,24 @@ def factors_of(networks: Sequence[Trained]) -> list[int]:
     if len(networks) < 2:
         raise UserError(f"there are {len(networks)} cross-validations: give at least 2")
     first = networks[0]
-    for one in networks:
+    for k, one in enumerate(networks):
+        if any(_same(one, other) for other in networks[:k]):
+            raise UserError(f"{one.run} is given twice: give each once")
         if not one.members or not all(member.held_out for member in one.members):
             raise UserError(
                 f"{one.run} is no cross-validation with photographs that each network "
                 "was not trained on: give the output folder of cross_validate.py"
+            )
+        if "scales" in one.facts:
+            raise UserError(
+                f"{one.run} is of combine_scales.py itself: give the "
+                "cross-validations that it was made of, all in one command"
+            )
+        if one.facts.get("activation") != first.facts.get("activation"):
+            raise UserError(
+                f"{one.run} was trained with --activation "
+                f"{one.facts.get('activation')}, and {first.run} with "
+                f"{first.facts.get('activation')}: train both with the same"
             )
         if one.channels != first.channels:
             raise UserError(
@@ -94,19 +108,32 @@ def combine(networks: Sequence[Trained], shares: Sequence[float], out: Path) -> 
     """
     factors = factors_of(networks)
     widest = networks[factors.index(1)]
+    shares = [share / max(shares) for share in shares]
     total = sum(shares) or 1
     runs = []
+    every = sorted(name for one in widest.members for name in one.held_out)
+    write_json(out / f"{POOLED}.json", {POOLED: every})
     for k, fold in enumerate(zip(*(one.members for one in networks), strict=True)):
         merged = merging.merge(
             [(one.deploy, one.weights) for one in fold], factors, shares
         )
         run = out / f"fold{k + 1}/run"
-        write_text(run / "deploy.prototxt", merging.text_of(merged.net))
+        # First the file that ensemble.json of an earlier state does not fit.
         write_bytes(run / "final.caffemodel", merged.weights.SerializeToString())
+        write_text(run / "deploy.prototxt", merging.text_of(merged.net))
         snapshots.seal(run / "final.caffemodel")
+        split = out / f"fold{k + 1}/split.json"
+        write_json(
+            split,
+            {
+                "train": sorted({*every} - {*widest.members[k].held_out}),
+                "validation": sorted(widest.members[k].held_out),
+            },
+        )
         main = fold[factors.index(1)].facts
         kept = {*SETTINGS, *NEEDED, "data"}
         facts: dict[str, Any] = {key: main[key] for key in main if key in kept}
+        facts["split"] = str(split.resolve())
         if all("stride" in one.facts for one in fold):
             facts["stride"] = max(
                 one.facts["stride"] * factor
@@ -132,8 +159,31 @@ def names_of(folds: int) -> list[str]:
     own = ("deploy.prototxt", "final.caffemodel", "final.sha256", "run.json")
     return [
         ensemble.FILE,
+        f"{POOLED}.json",
+        *(f"fold{k}/split.json" for k in range(1, folds + 1)),
         *(f"fold{k}/run/{name}" for k in range(1, folds + 1) for name in own),
     ]
+
+
+def opened(runs: Sequence[Path]) -> list[Trained]:
+    """Return the networks of cross-validations.
+
+    Raises
+    ------
+    UserError
+        If a folder holds none.
+    """
+    for run in runs:
+        if not (run / ensemble.FILE).is_file():
+            raise UserError(
+                f"{run / ensemble.FILE} is missing: give the output folder of a "
+                "finished cross_validate.py with --runs"
+            )
+    return [trained(run) for run in runs]
+
+
+def _same(one: Trained, other: Trained) -> bool:
+    return bool(one.run and other.run and one.run.resolve() == other.run.resolve())
 
 
 def _folds(network: Trained) -> list[list[str]]:

@@ -62,6 +62,7 @@ def files(start: Path, out: Path, folds: Mapping[str, Sequence[str]]) -> list[Pa
         known = schema.read_json(
             start / "metrics.json", ModelFolds, _REMEDY, ("folds",)
         )["folds"]
+        _check_model(start, len(known))
         paths = [out / f"start/fold{k}.caffemodel" for k in range(1, len(known) + 1)]
     else:
         raise UserError(f"--start {start} is no cross-validation: {_REMEDY}")
@@ -82,25 +83,40 @@ def write(start: Path, paths: Sequence[Path]) -> None:
     Raises
     ------
     UserError
-        If the model has another number of networks.
+        If the model is damaged.
     """
     if (start / "folds.json").is_file():
         return
-    if read_run(start, _REMEDY).get("scales"):
-        raise UserError(
-            f"--start {start}: its networks work at several resolutions: give one of "
-            "the cross-validations that it was combined of"
-        )
     write_bytes(paths[0].parent / "run.json", read_bytes(start / "run.json", _REMEDY))
     weights = reading.read_weights(start / "final.caffemodel", _REMEDY)
     networks = merging.parts(weights)
     if len(networks) != len(paths):
         raise UserError(
             f"--start {start}: final.caffemodel has {len(networks)} networks, but "
-            f"metrics.json {len(paths)} folds: give a model that was exported without "
-            "--networks, or its cross-validation"
+            f"metrics.json {len(paths)} folds: give its cross-validation"
         )
     for path, network in zip(paths, networks, strict=True):
         content = network.SerializeToString()
         if not path.is_file() or path.read_bytes() != content:
             write_bytes(path, content)
+
+
+def _check_model(start: Path, folds: int) -> None:
+    """Refuse a model that does not hold a network of each fold.
+
+    Raises
+    ------
+    UserError
+    """
+    facts = read_run(start, _REMEDY)
+    if facts.get("scales"):
+        raise UserError(
+            f"--start {start}: its networks work at several resolutions: give one of "
+            "the cross-validations that it was combined of"
+        )
+    members = facts.get("members", folds)
+    if members != folds:
+        raise UserError(
+            f"--start {start} was exported with --networks {members}, and has {folds} "
+            "folds: give its cross-validation"
+        )

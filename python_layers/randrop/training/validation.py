@@ -149,10 +149,7 @@ def measure(
     wanted = set(names)
     cases = [case for case in dataset.subset("validation") if case.name in wanted]
     loaded = networks.opened(network, "caffe", gpu)
-    # The defaults of predict.py, or the next that a deeper network takes.
-    overlap = -(-64 // (2 * loaded.stride)) * 2 * loaded.stride
-    tile = max(-(-512 // loaded.stride) * loaded.stride, 2 * overlap)
-    options = predicting.Options({}, gpu=gpu, tile=tile, overlap=overlap)
+    options = predicting.tiled(predicting.Options({}, gpu=gpu), loaded)
     pooled = {name: np.zeros((2, maps.LEVELS), np.int64) for name in network.channels}
     found: dict[str, list] = {name: [] for name in network.channels}
     for case in cases:
