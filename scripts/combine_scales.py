@@ -22,8 +22,8 @@ Combine cross-validations of the same folds at several resolutions.
 A network sees a limited surrounding of each pixel. At a high resolution it finds the
 smallest lesions, at half of it those that need more surroundings to be told apart. For
 each fold this writes one network, which runs the network of the widest field of view on
-the photograph, the others on it reduced to 1/2, 1/4 or 1/8, and takes the mean of their
-probabilities.
+its input, the others on the means of it over 2 x 2, 4 x 4 or 8 x 8 pixels, and takes the
+mean of their probabilities.
 
 Writes into OUT:
   fold1/, ...       split.json, and in run/: deploy.prototxt, final.caffemodel,
@@ -35,7 +35,7 @@ Writes into OUT:
 
 EXAMPLES = """\
   prepare.py idrid SOURCE build/idrid-1440 --width 1440
-  prepare.py idrid SOURCE build/idrid-720 --width 720
+  prepare.py idrid SOURCE build/idrid-720 --width 720 --cover 0.5
   cross_validate.py --data build/idrid-1440 --out build/fine -- --iterations 8000
   cross_validate.py --data build/idrid-720 --out build/coarse --start build/fine \\
       -- --iterations 4000 --lr 2e-3
