@@ -22,8 +22,8 @@ Combine cross-validations of the same folds at several resolutions.
 A network sees a limited surrounding of each pixel. At a high resolution it finds the
 smallest lesions, at half of it those that need more surroundings to be told apart. For
 each fold this writes one network, which runs the network of the widest field of view on
-its input, the others on the means of it over 2 x 2, 4 x 4 or 8 x 8 pixels, and takes the
-mean of their probabilities.
+its input, the others on the means of it over 2 x 2, 4 x 4 or 8 x 8 pixels, and takes
+the mean of their probabilities.
 
 Writes into OUT:
   fold1/, ...       split.json, and in run/: deploy.prototxt, final.caffemodel,

@@ -27,8 +27,8 @@ log = logging.getLogger("randrop")
 DESCRIPTION = """\
 Predict lesions in photographs of the fundus, with your own network or with one of the
 models that come with the project:
-  idrid         microaneurysms, haemorrhages, hard and soft exudates: the mean of five
-                networks (the default)
+  idrid         microaneurysms, haemorrhages, hard and soft exudates: the mean of three
+                networks at each of two resolutions (the default)
   idrid-small   microaneurysms and haemorrhages, and faster
 
 Photographs of any size are processed in overlapping tiles. For each lesion type and

@@ -112,13 +112,14 @@ def combine(networks: Sequence[Trained], shares: Sequence[float], out: Path) -> 
     total = sum(shares) or 1
     runs = []
     every = sorted(name for one in widest.members for name in one.held_out)
+    # It would pass a mixture of two states off as whole if this is killed.
+    (out / ensemble.FILE).unlink(missing_ok=True)
     write_json(out / f"{POOLED}.json", {POOLED: every})
     for k, fold in enumerate(zip(*(one.members for one in networks), strict=True)):
         merged = merging.merge(
             [(one.deploy, one.weights) for one in fold], factors, shares
         )
         run = out / f"fold{k + 1}/run"
-        # First the file that ensemble.json of an earlier state does not fit.
         write_bytes(run / "final.caffemodel", merged.weights.SerializeToString())
         write_text(run / "deploy.prototxt", merging.text_of(merged.net))
         snapshots.seal(run / "final.caffemodel")
