@@ -19,15 +19,16 @@ def check(tile: int, overlap: int, stride: int) -> None:
         If `tile` or `overlap` is not a multiple of `stride` (`overlap`: of twice
         `stride`, because half of it pads the photograph), or the tile has no middle.
     """
-    if tile % stride or tile <= 0:
-        raise UserError(
-            f"--tile {tile} is not a positive multiple of {stride}, the stride of the "
-            f"network: use {max(1, round(tile / stride)) * stride}"
-        )
+    # First the overlap, which may have chosen the tile.
     if overlap % (2 * stride) or overlap < 0:
         raise UserError(
             f"--overlap {overlap} is not a multiple of {2 * stride}, twice the stride "
             f"of the network: use {max(1, round(overlap / stride / 2)) * stride * 2}"
+        )
+    if tile % stride or tile <= 0:
+        raise UserError(
+            f"--tile {tile} is not a positive multiple of {stride}, the stride of the "
+            f"network: use {max(1, round(tile / stride)) * stride}"
         )
     if 2 * overlap > tile:
         raise UserError(
