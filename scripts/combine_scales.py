@@ -48,8 +48,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Combine and write; return 0."""
     options = _parse(arguments)
     runs, weights = options.runs, options.weights or []
-    if len(runs) < 2:
-        raise UserError(f"--runs names {len(runs)} cross-validation: give at least 2")
     if weights and len(weights) != len(runs):
         raise UserError(
             f"--weights has {len(weights)} numbers, and --runs {len(runs)} folders: "

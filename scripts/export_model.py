@@ -24,7 +24,7 @@ from randrop.files import (
     write_text,
 )
 from randrop.files.documents import About
-from randrop.prediction import model, networks, predicting
+from randrop.prediction import ensemble, model, networks, predicting
 from randrop.prediction.calibration import Platt
 from randrop.pycaffe import build
 from randrop.report import model_card
@@ -80,8 +80,10 @@ def main(arguments: list[str] | None = None) -> int:
         )
     if "scales" in network.facts and not network.members:
         whole = options.run.resolve().parents[1]
+        known = (whole / ensemble.FILE).is_file()
         raise UserError(
-            f"{options.run} is the network of one fold, made of several: give {whole}; "
+            f"{options.run} is the network of one fold, made of several: give "
+            f"{whole if known else 'the output folder of combine_scales.py'}; "
             "--networks 1 exports the first fold's"
         )
     if options.split and network.members:

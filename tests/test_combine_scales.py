@@ -192,6 +192,9 @@ def test_another_activation_is_refused(world):
     other = dataclasses.replace(coarse, facts=coarse.facts | {"activation": "SOFTMAX"})
     with pytest.raises(UserError, match="train both with the same"):
         scales.factors_of([fine, other])
+    # Runs of earlier versions do not name theirs.
+    named = dataclasses.replace(coarse, facts=coarse.facts | {"activation": "SIGMOID"})
+    assert scales.factors_of([fine, named]) == [1, 2]
 
 
 def test_maps_of_other_weights_are_refused(world, tmp_path):
@@ -244,3 +247,7 @@ def test_the_network_of_a_fold_knows_what_it_was_trained_on(world, tmp_path):
     result = every_script.start("export_model", *words, "--out", tmp_path / "model")
     assert result.returncode == 2
     assert f"give {(tmp_path / 'both').resolve()}; --networks 1" in result.stderr
+    words = ("--about", world.folder / "about.json", "--out", tmp_path / "model")
+    shutil.copytree(run, tmp_path / "moved")
+    result = every_script.start("export_model", "--run", tmp_path / "moved", *words)
+    assert "give the output folder of combine_scales.py; --networks" in result.stderr

@@ -211,6 +211,9 @@ def test_the_remedy_for_an_overlap_is_no_seam(stride, remedy):
     with pytest.raises(UserError, match=f"network: use {remedy}$"):
         tiles.check(512, 50, stride)
     tiles.check(512, remedy, stride)
+
+
+def test_a_wrong_overlap_is_named_before_the_tile_that_it_would_choose():
     with pytest.raises(UserError, match="--overlap 300 is not"):
         tiles.chosen(None, 300, 32)
     assert tiles.chosen(None, 320, 32) == (640, 320)

@@ -153,13 +153,7 @@ def predict(
 
 
 def tiled(options: Options, network: inference.Network) -> Options:
-    """Return the options with the tiles that the network is to have.
-
-    Raises
-    ------
-    UserError
-        As of `tiles.check`.
-    """
+    """Return the options with tiles for the network, or raise as `tiles.chosen`."""
     tile, overlap = tiles.chosen(options.tile, options.overlap, network.stride)
     return dataclasses.replace(options, tile=tile, overlap=overlap)
 

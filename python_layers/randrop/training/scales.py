@@ -37,7 +37,7 @@ def factors_of(networks: Sequence[Trained]) -> list[int]:
         are not 1, 2, 4 or 8 times as wide as each other.
     """
     if len(networks) < 2:
-        raise UserError(f"there are {len(networks)} cross-validations: give at least 2")
+        raise UserError(f"--runs names {len(networks)}: give at least 2")
     first = networks[0]
     for k, one in enumerate(networks):
         if any(_same(one, other) for other in networks[:k]):
@@ -52,11 +52,10 @@ def factors_of(networks: Sequence[Trained]) -> list[int]:
                 f"{one.run} is of combine_scales.py itself: give the "
                 "cross-validations that it was made of, all in one command"
             )
-        if one.facts.get("activation") != first.facts.get("activation"):
+        if _activation(one) != _activation(first):
             raise UserError(
-                f"{one.run} was trained with --activation "
-                f"{one.facts.get('activation')}, and {first.run} with "
-                f"{first.facts.get('activation')}: train both with the same"
+                f"{one.run} was trained with --activation {_activation(one)}, and "
+                f"{first.run} with {_activation(first)}: train both with the same"
             )
         if one.channels != first.channels:
             raise UserError(
@@ -108,8 +107,8 @@ def combine(networks: Sequence[Trained], shares: Sequence[float], out: Path) -> 
     """
     factors = factors_of(networks)
     widest = networks[factors.index(1)]
-    shares = [share / max(shares) for share in shares]
-    total = sum(shares) or 1
+    # A sum of large ones would be infinite.
+    shares = [share / max(shares) for share in shares] or [1.0] * len(networks)
     runs = []
     every = sorted(name for one in widest.members for name in one.held_out)
     # It would pass a mixture of two states off as whole if this is killed.
@@ -145,7 +144,7 @@ def combine(networks: Sequence[Trained], shares: Sequence[float], out: Path) -> 
                 **{key: one.facts[key] for key in SETTINGS if key in one.facts},
                 "started_from": earlier(one.facts, SETTINGS),
                 "field_of_view": whole.facts["field_of_view"],
-                "share": shares[i] / total if shares else 1 / len(networks),
+                "share": shares[i] / sum(shares),
             }
             for i, (one, whole) in enumerate(zip(fold, networks, strict=True))
         ]
@@ -181,6 +180,11 @@ def opened(runs: Sequence[Path]) -> list[Trained]:
                 "finished cross_validate.py with --runs"
             )
     return [trained(run) for run in runs]
+
+
+def _activation(network: Trained) -> str:
+    # Earlier versions wrote none.
+    return network.facts.get("activation") or "SIGMOID"
 
 
 def _same(one: Trained, other: Trained) -> bool:
