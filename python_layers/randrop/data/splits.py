@@ -103,6 +103,11 @@ def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
         unknown name.
     """
     form = '{"train": [names], "validation": [names], "test": [names]}'
+    if not Path(path).exists():
+        raise UserError(
+            f"the split {path} is missing: give its file with --split, or one of "
+            f"the form {form}"
+        )
     content = schema.read_json(path, Split, f"use the form {form}")
     if "validation" in content:
         # A file of other subsets alone is one for an evaluation.

@@ -308,6 +308,11 @@ def read_run(folder: Path, remedy: str, need: tuple[str, ...] = ()) -> dict[str,
     UserError
         If it is missing or damaged, has a wrong value or lacks a key; or if the folder
         is of several trainings.
+
+    Notes
+    -----
+    The split of a fold is that of `foldK/split.json` beside the run, wherever the
+    folder was moved since.
     """
     if (folder / ENSEMBLE).is_file() and not (folder / "run.json").exists():
         raise UserError(
@@ -319,7 +324,14 @@ def read_run(folder: Path, remedy: str, need: tuple[str, ...] = ()) -> dict[str,
             f"{folder} is a cross-validation that is not finished: run "
             "scripts/cross_validate.py again, or give the folder of one training"
         )
-    return schema.read_json(folder / "run.json", Run, remedy, need)
+    run = schema.read_json(folder / "run.json", Run, remedy, need)
+    if run.get("split"):
+        recorded, fold = Path(run["split"]), folder.resolve().parent
+        beside = fold / recorded.name
+        if recorded.parent.name == fold.name and beside.is_file():
+            # Another cross-validation may be where this one was.
+            run["split"] = str(beside)
+    return run
 
 
 def read_photograph_run(

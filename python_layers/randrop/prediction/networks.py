@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from randrop.data import check_lesions
+from randrop.data.layouts import read_groups
 from randrop.errors import UserError
-from randrop.files import ownership, reading
-from randrop.files.documents import read_photograph_run
+from randrop.files import ownership, reading, schema
+from randrop.files.documents import Split, read_photograph_run
 from randrop.prediction import ensemble, inference, listing
 from randrop.prediction.calibration import Platt, of_facts
 from randrop.prediction.inference import Network
@@ -233,17 +234,49 @@ def calibration_of(network: Trained) -> dict[str, Platt]:
 def split_of(facts: Mapping[str, Any], data: Path | str) -> str | None:
     """Return the split of a network's training if `data` are its photographs.
 
-    With another one, photographs of the training would pass for held-out ones.
+    With another one, photographs of the training would pass for held-out ones. Data
+    elsewhere, moved or of another size, are its photographs if they have all names of
+    the split. Says what it took there.
 
     Parameters
     ----------
     facts : mapping
-        Content of its run.json.
+        Content of its run.json, from `read_run`.
     data : path
+
+    Raises
+    ------
+    UserError
+        If the split or the data cannot be read.
     """
-    own = facts.get("data")
-    same = own and Path(own).resolve() == Path(data).resolve()
-    return facts.get("split") if same else None
+    own, split = facts.get("data"), facts.get("split")
+    if not split or (own and Path(own).resolve() == Path(data).resolve()):
+        return split
+    if not Path(split).is_file():
+        log.warning(
+            "%s, the split of the training, is missing: if %s has photographs that "
+            "the network was trained on, name those that it was not with --split",
+            *(split, data),
+        )
+        return None
+    known = {case.name for group in read_groups(Path(data)).values() for case in group}
+    wanted = schema.read_json(split, Split, "name another one with --split")
+    if set().union(*wanted.values()) <= known:
+        log.info(
+            "%s has the photographs of the training: their split is %s; another one "
+            "can be given with --split",
+            *(data, split),
+        )
+        return split
+    seen = known & set(wanted.get("train", ()))
+    if seen:
+        log.warning(
+            "%d of the photographs of %s have names of photographs that the network "
+            "was trained on, for example %s: if they are the same, name others with "
+            "--split",
+            *(len(seen), data, min(seen)),
+        )
+    return None
 
 
 def thresholds_of(

@@ -23,6 +23,7 @@ from randrop.data.hdf5 import check_values, opened
 from randrop.data.labelled import is_labelled, read_labelled
 from randrop.data.patches import class_map
 from randrop.errors import UserError
+from randrop.prediction import networks
 
 SUBSETS = {"training": "train", "validation": "validation"}
 """The subsets of a recording, and what the data set calls them."""
@@ -141,8 +142,8 @@ def _photographs(folder: Path, settings: dict[str, Any], choice: Choice) -> list
             f"--size {choice.size} is not a positive multiple of {stride}, which the "
             f"network needs: use {max(1, round(choice.size / stride)) * stride}"
         )
-    own = settings.get("split") if _is_own(folder, settings) else None
-    dataset = read_dataset(folder, choice.split or own)
+    split = choice.split or networks.split_of(settings, folder)
+    dataset = read_dataset(folder, split)
     scenes = []
     for subset, theirs in SUBSETS.items():
         cases = dataset.subset(theirs)
@@ -160,11 +161,6 @@ def _photographs(folder: Path, settings: dict[str, Any], choice: Choice) -> list
                 _crop(case, corners[case], settings, choice, subset, case in shown)
             )
     return scenes
-
-
-def _is_own(folder: Path, settings: dict[str, Any]) -> bool:
-    own = settings.get("data")
-    return own is not None and Path(own).resolve() == folder.resolve()
 
 
 def _densest(

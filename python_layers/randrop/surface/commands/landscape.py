@@ -202,6 +202,7 @@ def _plan(options: argparse.Namespace) -> "Plan":
     """Read everything that the landscape depends on."""
     from randrop import nets
     from randrop.files.documents import read_run
+    from randrop.prediction import networks
     from randrop.surface.compared import activation_of, channels_of
     from randrop.surface.landscape import network, planning, scene
     from randrop.surface.landscape.hessian import check_number
@@ -229,7 +230,7 @@ def _plan(options: argparse.Namespace) -> "Plan":
     if options.data is None and not settings.get("data"):
         raise UserError(f"{options.run / 'run.json'} names no data set: add --data")
     data = options.data or Path(settings["data"])
-    split = options.split or (settings.get("split") if options.data is None else None)
+    split = options.split or networks.split_of(settings, data)
     images = scene.read(
         settings,
         data,

@@ -1,0 +1,155 @@
+"""The photographs that a training held out, after its folder or its data moved."""
+
+import itertools
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import every_script
+import pytest
+import small_unet
+
+from randrop.data import read_dataset
+from randrop.errors import UserError
+from randrop.prediction import networks
+
+SETTINGS = {
+    **{"lesions": ["MA", "HE"], "net": "unet", "loss": "random-drop:LOG"},
+    **{"iterations": 9, "batch": 2, "patch": 64, "base_channels": 4, "depth": 3},
+    **{"lr": 0.001, "lesion_share": 0.5, "seed": 1, "prior": 0.01},
+}
+
+
+@pytest.fixture(scope="module")
+def made(caffe, tmp_path_factory):
+    """A data set whose own split is not the one of the trainings."""
+    folder = tmp_path_factory.mktemp("own_split")
+    data = small_unet.write_data(folder / "data", count=6)
+    names = sorted(case.name for case in read_dataset(data).subset("all"))
+    write(data / "split.json", names[2:], names[:2])
+    run = small_unet.write_run(caffe, folder / "run")
+    return SimpleNamespace(data=data, names=names, run=run)
+
+
+@pytest.fixture
+def world(made, tmp_path):
+    """The first of the trainings of `OUT/fold1` and `OUT/fold2`, and its data."""
+    data = shutil.copytree(made.data, tmp_path / "data")
+    for fold, held_out in (("fold1", made.names[2:4]), ("fold2", made.names[4:])):
+        run = shutil.copytree(made.run, tmp_path / f"out/{fold}/run")
+        split = run.parent / "split.json"
+        write(split, sorted({*made.names} - {*held_out}), held_out)
+        own = SETTINGS | {"data": str(data), "split": str(split)}
+        (run / "run.json").write_text(json.dumps(own))
+    return SimpleNamespace(
+        folder=tmp_path,
+        data=data,
+        run=tmp_path / "out/fold1/run",
+        held_out=made.names[2:4],
+    )
+
+
+def write(path, train, validation):
+    path.write_text(json.dumps({"train": train, "validation": validation}))
+
+
+def held_out(run, data):
+    """Return the photographs that commands take for those that a run held out."""
+    split = networks.split_of(networks.read_run(run), data)
+    return sorted(case.name for case in read_dataset(data, split).subset("validation"))
+
+
+def predicted(run, *words):
+    out = run.parent / "maps"
+    every_script.done(every_script.start("predict", "--run", run, *words, "--out", out))
+    record = json.loads((out / "prediction.json").read_text())
+    return sorted(record["seconds"])
+
+
+MOVES = ("data", "run", "another")
+
+
+@pytest.mark.parametrize(
+    "moves", [m for k in range(4) for m in itertools.combinations(MOVES, k)]
+)
+def test_what_moved_is_still_measured_on_held_out_photographs(world, moves):
+    """Data, trainings, and another cross-validation where they were."""
+    run, data = world.run, world.data
+    if "data" in moves:
+        data = world.data.rename(world.folder / "elsewhere")
+    if "run" in moves:
+        run = world.run.parents[1].rename(world.folder / "kept") / "fold1/run"
+    if "another" in moves and "run" in moves:
+        other = world.folder / "out/fold1"
+        other.mkdir(parents=True)
+        content = json.loads((run.parent / "split.json").read_text())
+        write(other / "split.json", content["validation"], content["train"])
+    assert held_out(run, data) == world.held_out
+
+
+@pytest.mark.parametrize("moves", [("data",), ("data", "run")])
+def test_predict_and_evaluate_after_a_move(world, moves):
+    data = world.data.rename(world.folder / "elsewhere")
+    run = world.run
+    if "run" in moves:
+        run = world.run.parents[1].rename(world.folder / "kept") / "fold1/run"
+    assert predicted(run, "--data", data) == world.held_out
+    maps, out = run.parent / "maps", run.parent / "evaluation"
+    words = ("--probabilities", maps, "--data", data, "--run", run, "--out", out)
+    result = every_script.done(every_script.start("evaluate", *words))
+    assert str(run.parent / "split.json") in result.stderr
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert sorted(metrics["images"]) == world.held_out
+
+
+def test_other_photographs_have_their_own_split(made, world, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(made.data, other)
+    for path in sorted(other.rglob("eye*")):
+        path.rename(path.with_name(path.name.replace("eye", "patient")))
+    names = [name.replace("eye", "patient") for name in made.names]
+    write(other / "split.json", names[1:], names[:1])
+    assert held_out(world.run, other) == names[:1]
+
+
+def test_a_training_without_a_split_takes_that_of_the_data(made, world):
+    facts = networks.read_run(world.run) | {"split": None}
+    assert networks.split_of(facts, world.data) is None
+    assert networks.split_of(facts, made.data) is None
+
+
+def test_some_photographs_of_the_training_are_told(world, caplog):
+    """A part of the data holds other photographs of the training, too."""
+    part = shutil.copytree(world.data, world.folder / "part")
+    for path in part.rglob("eye5*"):
+        path.unlink()
+    write(part / "split.json", ["eye2", "eye3", "eye4"], ["eye0", "eye1"])
+    assert held_out(world.run, part) == ["eye0", "eye1"]
+    (said,) = [r.getMessage() for r in caplog.records if "trained on" in r.getMessage()]
+    assert "3 of the photographs" in said
+    assert "--split" in said
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_split_that_is_gone_is_named_with_what_helps(world, moved, caplog):
+    split = world.run.parent / "split.json"
+    away = split.rename(world.folder / "away.json")
+    data = world.data.rename(world.folder / "there") if moved else world.data
+    if moved:
+        held_out(world.run, data)
+        assert str(split) in caplog.text
+        assert "--split" in caplog.text
+    else:
+        with pytest.raises(UserError, match=r"split\.json is missing.*--split"):
+            held_out(world.run, data)
+    words = ("--data", data, "--split", away)
+    assert predicted(world.run, *words) == world.held_out
+
+
+def test_a_split_beside_a_run_is_not_its_own_for_its_name_alone(world):
+    """`train.py --split here/split.json --out there/run`."""
+    split = world.run.parent / "split.json"
+    other = shutil.copytree(world.run, world.folder / "mine/run")
+    write(world.folder / "mine/split.json", ["eye0"], ["eye1"])
+    assert Path(networks.read_run(other)["split"]) == split
