@@ -8,6 +8,7 @@ The argument is a list of plans, which are trained one after the other.
 """
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -40,7 +41,12 @@ def _bare_layer(text):
 def _texts(run, settings, *more, _made=prototxts.texts):
     # Of the other ranks, too, the mask is compared.
     settings = settings | {"watch_mask": _PLAN["settings"]["watch_mask"]}
-    return {name: bare(text) for name, text in _made(run, settings, *more).items()}
+    # The folder of these ranks is removed as soon as the networks are read.
+    own = f"{_PLAN['run']}/kept-{os.getpid()}.jsonl"
+    return {
+        name: bare(text).replace(str(run / "kept.jsonl"), own)
+        for name, text in _made(run, settings, *more).items()
+    }
 
 
 def weights_of(net, which="data"):

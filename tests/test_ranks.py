@@ -43,10 +43,12 @@ def running(phantom, tmp_path):
     """A training on two ranks that goes on for long, with its first snapshot."""
     run = tmp_path / "run"
     more = ("--snapshot", 20, "--mpi-patience", 5)
+    (tmp_path / "tmp").mkdir()
     child = subprocess.Popen(
         command(2, phantom, run, *more, iterations=100_000, interval=50_000),
         stderr=subprocess.PIPE,
         text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
     )
     wait(lambda: states(run) or child.poll() is not None)
     yield child, run
@@ -91,6 +93,7 @@ def test_a_killed_rank_ends_them_all(which, running):
     assert child.returncode != 0
     wait(lambda: not ranks_of(run), 20)
     assert states(run)
+    assert not list((run.parent / "tmp").glob("randrop-*"))
 
 
 def test_a_rank_that_hangs_ends_the_others(running):

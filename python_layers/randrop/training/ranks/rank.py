@@ -186,8 +186,7 @@ def _main(plan: dict[str, Any], comm: Any) -> int:
     plan["start"] = watch("at the start", comm.bcast, plan.get("start"))
     if comm.rank:
         _log_into(plan, comm.rank)
-    with tempfile.TemporaryDirectory(prefix="randrop-rank-") as folder:
-        return _train(comm, plan, Path(folder), watch)
+    return _train(comm, plan, watch)
 
 
 def _log_into(plan: dict[str, Any], rank: int) -> None:
@@ -202,7 +201,7 @@ def _log_into(plan: dict[str, Any], rank: int) -> None:
     os.close(handle)
 
 
-def _train(comm: Any, plan: dict[str, Any], folder: Path, watch: Watch) -> int:
+def _train(comm: Any, plan: dict[str, Any], watch: Watch) -> int:
     caffe = import_caffe()
     settings, share = plan["settings"], Share(comm.rank, comm.size)
     start = plan["start"]
@@ -213,19 +212,23 @@ def _train(comm: Any, plan: dict[str, Any], folder: Path, watch: Watch) -> int:
     # Python layers refuse Caffe's own threads, not processes.
     caffe.set_multiprocess(True)
     caffe.init_log(0, True)
-    path = Path(plan["run"]) / "solver.prototxt"
-    if comm.rank:
-        path = _written(caffe, plan, share, folder)
-    # As rank 0, so that all draw the same numbers at the start.
-    solver = caffe.get_solver(str(path))
-    if not hasattr(solver, "add_callback") or not hasattr(solver.net, "after_forward"):
-        raise SharedError(
-            "--mpi needs Caffe 1.0 or newer: this one's pycaffe has no callbacks, "
-            "which average the gradients"
-        )
-    caffe.set_solver_count(comm.size)
-    caffe.set_solver_rank(comm.rank)
-    _load(comm, solver, start, folder, watch)
+    # Only for the start: a rank that is killed later leaves nothing.
+    with tempfile.TemporaryDirectory(prefix="randrop-rank-") as folder:
+        path = Path(plan["run"]) / "solver.prototxt"
+        if comm.rank:
+            path = _written(caffe, plan, share, Path(folder))
+        # As rank 0, so that all draw the same numbers at the start.
+        solver = caffe.get_solver(str(path))
+        if not hasattr(solver, "add_callback") or not hasattr(
+            solver.net, "after_forward"
+        ):
+            raise SharedError(
+                "--mpi needs Caffe 1.0 or newer: this one's pycaffe has no callbacks, "
+                "which average the gradients"
+            )
+        caffe.set_solver_count(comm.size)
+        caffe.set_solver_rank(comm.rank)
+        _load(comm, solver, start, Path(folder), watch)
     nccl = settings["gpu"] and caffe.has_nccl()
     if nccl:
         uid = comm.bcast(caffe.NCCL.new_uid() if comm.rank == 0 else None)
