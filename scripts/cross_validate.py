@@ -16,7 +16,13 @@ from randrop.data.labelled import is_labelled
 from randrop.errors import UserError
 from randrop.files import output, ownership
 from randrop.pycaffe import processes
-from randrop.training import continuing, cross_validating, running
+from randrop.training import (
+    continuing,
+    cross_validating,
+    prototxts,
+    running,
+    starting,
+)
 from randrop.training.settings import settings_of
 
 EXAMPLES = """\
@@ -75,6 +81,10 @@ def check(plan: cross_validating.Plan) -> None:
             )["train"]
         if known or fold == 1:
             settings = settings_of(train.arguments(words))
+        if starts and fold == 1 and not known:
+            # A training would find it, in a folder that is begun.
+            texts = prototxts.texts(folder / "run", settings, 0)
+            starting.check(plan.start, starts, texts["deploy.prototxt"])
         if known:
             continuing.same_settings((folder / "run").resolve(), settings, True, REMEDY)
 

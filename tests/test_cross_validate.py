@@ -337,6 +337,15 @@ def test_folds_start_from_the_networks_without_their_photographs(
         assert result.returncode == 2
         assert message in result.stderr
         assert not (tmp_path / "other").exists()
+    for start in (validated.out, tmp_path / "model"):
+        for more in (("--activation", "SOFTMAX"), ("--base-channels", 6)):
+            given = ("--data", phantom, "--folds", 2, "--out", tmp_path / "other")
+            command = (*given, "--start", start, *SHORT, "--loss", "focal", *more)
+            result = every_script.start("cross_validate", *command)
+            assert result.returncode == 2
+            assert f"--start {start} belongs to another network" in result.stderr
+            assert more[0] in result.stderr
+            assert not (tmp_path / "other").exists()
     given = ("--data", phantom, "--folds", 2, "--out", tmp_path / "other")
     given += ("--start", validated.out, *SHORT, "--weights", "a.caffemodel")
     result = every_script.start("cross_validate", *given)

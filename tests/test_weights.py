@@ -123,7 +123,7 @@ def test_hdf5_files_of_something_else(tmp_path, deploy, name, value, words):
 def test_another_size_is_named_before_caffe_dies(caffe, tmp_path, deploy):
     path = saved(caffe, tmp_path, nets.unet(2, base_channels=4, depth=2))
     with pytest.raises(
-        UserError, match=r"belong to another network: in .* layer '.*' has "
+        UserError, match=r"belongs to another network: its layer '.*' has "
     ):
         weights.check(path, deploy)
 

@@ -47,8 +47,8 @@ _REMEDIES = {
         "--gpu, or omit --gpu"
     ),
     "Cannot copy param": (
-        "the --weights belong to another network: use the --lesions, --base-channels "
-        "and --depth of their training"
+        "the --weights belong to another network: use the --lesions, --activation, "
+        "--base-channels and --depth of their training"
     ),
     "out of memory": "use smaller --patch, --batch or --base-channels",
 }

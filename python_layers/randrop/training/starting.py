@@ -13,7 +13,7 @@ from randrop.exchange import merging, reading
 from randrop.files import schema, write_bytes
 from randrop.files.documents import ModelFolds, Split, read_run
 from randrop.files.reading import read_bytes
-from randrop.training import snapshots
+from randrop.training import snapshots, weights
 
 _REMEDY = "give the output folder of cross_validate.py, or a model that is made of one"
 
@@ -75,6 +75,35 @@ def files(start: Path, out: Path, folds: Mapping[str, Sequence[str]]) -> list[Pa
     return paths
 
 
+def check(start: Path, paths: Sequence[Path], deploy: str) -> None:
+    """Refuse networks of another shape than the one that is to be trained.
+
+    Parameters
+    ----------
+    start : Path
+        As of `files`.
+    paths : sequence of Path
+        What `files` returned.
+    deploy : str
+        Prototxt of the network that is to be trained.
+
+    Raises
+    ------
+    UserError
+        If a layer has another shape, or the weights cannot be read.
+    """
+    if (start / "folds.json").is_file():
+        net = reading.read_weights(paths[0], _REMEDY)
+    else:
+        whole = reading.read_weights(start / "final.caffemodel", _REMEDY)
+        net = merging.parts(whole)[0]
+    stored = {
+        layer.name: [reading.shape_of(blob) for blob in layer.blobs]
+        for layer in reading.layers_with_weights(net)
+    }
+    weights.check_shapes(stored, weights.shapes_of(deploy), f"--start {start}")
+
+
 def write(start: Path, paths: Sequence[Path]) -> None:
     """Write the networks of a model to the `paths` that `files` returned.
 
@@ -88,8 +117,7 @@ def write(start: Path, paths: Sequence[Path]) -> None:
     if (start / "folds.json").is_file():
         return
     write_bytes(paths[0].parent / "run.json", read_bytes(start / "run.json", _REMEDY))
-    weights = reading.read_weights(start / "final.caffemodel", _REMEDY)
-    networks = merging.parts(weights)
+    networks = merging.parts(reading.read_weights(start / "final.caffemodel", _REMEDY))
     if len(networks) != len(paths):
         raise UserError(
             f"--start {start}: final.caffemodel has {len(networks)} networks, but "

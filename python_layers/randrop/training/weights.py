@@ -60,15 +60,8 @@ def check(path: Path, deploy: str) -> Fit:
     stored = _stored_hdf5(path) if path.suffix == ".h5" else _stored(path)
     if not stored:
         raise UserError(f"--weights {path} contains no layers: {_REMEDY}")
-    wanted = _wanted(deploy)
-    for name in wanted.keys() & stored.keys():
-        if not same_shapes(stored[name], wanted[name]):
-            raise UserError(
-                f"the --weights belong to another network: in {path} layer '{name}' "
-                f"has blobs of {shapes_text(stored[name])}, but this network's has "
-                f"{shapes_text(wanted[name])}: use the --lesions, --base-channels and "
-                "--depth of their training"
-            )
+    wanted = shapes_of(deploy)
+    check_shapes(stored, wanted, f"--weights {path}")
     taken = tuple(name for name in wanted if name in stored)
     if not taken:
         raise UserError(
@@ -96,6 +89,30 @@ def check(path: Path, deploy: str) -> Fit:
             *(len(taken), path, fit.of),
         )
     return fit
+
+
+def check_shapes(stored: Shapes, wanted: Shapes, named: str) -> None:
+    """Refuse weights of which a layer has another shape than the network's.
+
+    Parameters
+    ----------
+    stored, wanted : dict of str to list of tuple of int
+        Of the weights, and of the network.
+    named : str
+        The option that names the weights, for the message.
+
+    Raises
+    ------
+    UserError
+    """
+    for name in wanted.keys() & stored.keys():
+        if not same_shapes(stored[name], wanted[name]):
+            raise UserError(
+                f"{named} belongs to another network: its layer '{name}' "
+                f"has blobs of {shapes_text(stored[name])}, but this network's has "
+                f"{shapes_text(wanted[name])}: use the --lesions, --activation, "
+                "--base-channels and --depth of its training"
+            )
 
 
 def _stored(path: Path) -> Shapes:
@@ -143,7 +160,8 @@ def _stored_hdf5(path: Path) -> Shapes:
     return found
 
 
-def _wanted(deploy: str) -> Shapes:
+def shapes_of(deploy: str) -> Shapes:
+    """Return the shapes of a network, given as prototxt."""
     caffe = import_caffe()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "deploy.prototxt")
