@@ -156,11 +156,13 @@ def test_the_remedy_for_a_width_fits(world, tmp_path):
 
 def test_a_training_and_a_single_cross_validation_are_refused(world, tmp_path):
     run = world.runs[0] / "run19"
+    copy = shutil.copytree(world.runs[1], tmp_path / "copy")
     for runs, words in (
         ((run, world.runs[1]), "run19/ensemble.json is missing"),
         ((tmp_path / "nowhere", world.runs[1]), "nowhere/ensemble.json is missing"),
         ((world.runs[1],), "give at least 2"),
         ((world.runs[1], world.folder / "x/../coarse"), "is given twice"),
+        ((world.runs[1], copy), "is a copy of another"),
     ):
         (world.folder / "x").mkdir(exist_ok=True)
         result = every_script.start(

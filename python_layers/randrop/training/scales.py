@@ -11,6 +11,7 @@ from typing import Any
 from randrop.errors import UserError
 from randrop.exchange import merging
 from randrop.files import write_bytes, write_json, write_text
+from randrop.files.ownership import sha256
 from randrop.prediction import ensemble
 from randrop.prediction.networks import Trained, trained
 from randrop.report.model_card import NEEDED, SETTINGS
@@ -41,7 +42,9 @@ def factors_of(networks: Sequence[Trained]) -> list[int]:
     first = networks[0]
     for k, one in enumerate(networks):
         if any(_same(one, other) for other in networks[:k]):
-            raise UserError(f"{one.run} is given twice: give each once")
+            raise UserError(
+                f"{one.run} is given twice, or is a copy of another: give each once"
+            )
         if not one.members or not all(member.held_out for member in one.members):
             raise UserError(
                 f"{one.run} is no cross-validation with photographs that each network "
@@ -188,7 +191,13 @@ def _activation(network: Trained) -> str:
 
 
 def _same(one: Trained, other: Trained) -> bool:
-    return bool(one.run and other.run and one.run.resolve() == other.run.resolve())
+    """Return whether these are the same networks at the same width, or copies."""
+    if one.run and other.run and one.run.resolve() == other.run.resolve():
+        return True
+    if one.facts.get("field_of_view") != other.facts.get("field_of_view"):
+        return False
+    first, second = ([m.weights for m in each.members] for each in (one, other))
+    return bool(first) and [*map(sha256, first)] == [*map(sha256, second)]
 
 
 def _folds(network: Trained) -> list[list[str]]:
