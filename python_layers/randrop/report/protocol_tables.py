@@ -178,8 +178,9 @@ def draw(path: Path, content: Mapping[str, Any]) -> None:
         axes.set_yticks(range(len(losses)), losses if k == 0 else [""] * len(losses))
         axes.set_ylim(len(losses) - 0.5, -0.5)
         axes.set_xlim(left=0)
-        axes.set_title(f"{name}: average precision, each fold and 95 % interval")
+        axes.set_title(f"{name}: average precision")
         axes.grid(axis="x", color="0.9")
         axes.set_axisbelow(True)
+    figure.supxlabel("each fold, mean and 95 % interval", fontsize="medium")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
