@@ -19,6 +19,7 @@ from randrop.files import (
     ownership,
     reading,
     schema,
+    split_file,
     write_bytes,
     write_json,
     write_text,
@@ -134,7 +135,7 @@ def _trained_once(
     if not data:
         raise UserError(f"{options.run} has no path of its data: give --data")
     # Also of data that moved: another split would measure on trained photographs.
-    dataset = read_dataset(data, options.split or run.get("split"))
+    dataset = read_dataset(data, options.split or split_file.checked(run))
     subsets = {name: dataset.subset(name) for name in ("train", "validation")}
     how = predicting.Options(
         networks.thresholds_of(network, network.channels), scale=1.0

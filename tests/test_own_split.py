@@ -1,6 +1,5 @@
 """The photographs that a training held out, after its folder or its data moved."""
 
-import itertools
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +11,9 @@ import small_unet
 
 from randrop.data import read_dataset
 from randrop.errors import UserError
+from randrop.files import split_file
 from randrop.prediction import networks
+from randrop.training import continuing
 
 SETTINGS = {
     **{"lesions": ["MA", "HE"], "net": "unet", "loss": "random-drop:LOG"},
@@ -41,6 +42,7 @@ def world(made, tmp_path):
         split = run.parent / "split.json"
         write(split, sorted({*made.names} - {*held_out}), held_out)
         own = SETTINGS | {"data": str(data), "split": str(split)}
+        own["split_sha256"] = split_file.digest(split)
         (run / "run.json").write_text(json.dumps(own))
     return SimpleNamespace(
         folder=tmp_path,
@@ -67,25 +69,89 @@ def predicted(run, *words):
     return sorted(record["seconds"])
 
 
-MOVES = ("data", "run", "another")
+def of_earlier(run):
+    """Make a run one of an earlier version, which wrote no SHA-256 of its split."""
+    facts = json.loads((run / "run.json").read_text())
+    del facts["split_sha256"]
+    (run / "run.json").write_text(json.dumps(facts))
 
 
-@pytest.mark.parametrize(
-    "moves", [m for k in range(4) for m in itertools.combinations(MOVES, k)]
-)
-def test_what_moved_is_still_measured_on_held_out_photographs(world, moves):
+def another(fold, run):
+    """Write a cross-validation whose fold holds out what this one was trained on."""
+    fold.mkdir(parents=True)
+    content = json.loads((run.parent / "split.json").read_text())
+    write(fold / "split.json", content["validation"], content["train"])
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize("move_data", [False, True])
+@pytest.mark.parametrize("moved", ["", "run", "replaced"])
+def test_what_moved_is_still_measured_on_held_out_photographs(
+    world, moved, move_data, earlier
+):
     """Data, trainings, and another cross-validation where they were."""
     run, data = world.run, world.data
-    if "data" in moves:
+    if earlier:
+        of_earlier(run)
+    if move_data:
         data = world.data.rename(world.folder / "elsewhere")
-    if "run" in moves:
+    if moved:
         run = world.run.parents[1].rename(world.folder / "kept") / "fold1/run"
-    if "another" in moves and "run" in moves:
-        other = world.folder / "out/fold1"
-        other.mkdir(parents=True)
-        content = json.loads((run.parent / "split.json").read_text())
-        write(other / "split.json", content["validation"], content["train"])
+    if moved == "replaced":
+        another(world.folder / "out/fold1", run)
     assert held_out(run, data) == world.held_out
+
+
+def test_folds_that_change_their_names(world):
+    out = world.folder / "out"
+    (out / "fold1").rename(out / "fold3")
+    (out / "fold2").rename(out / "fold1")
+    (out / "fold3").rename(out / "fold2")
+    assert held_out(out / "fold2/run", world.data) == world.held_out
+    other = sorted({"eye4", "eye5"})
+    assert held_out(out / "fold1/run", world.data) == other
+    (out / "fold1").rename(world.folder / "first")
+    assert held_out(world.folder / "first/run", world.data) == other
+
+
+def test_a_run_that_is_a_link_to_another_disk(world):
+    (world.folder / "disk").mkdir()
+    world.run.rename(world.folder / "disk/run")
+    kept = world.run.parents[1].rename(world.folder / "kept") / "fold1/run"
+    kept.symlink_to(world.folder / "disk/run")
+    another(world.folder / "out/fold1", kept)
+    assert held_out(kept, world.data) == world.held_out
+
+
+@pytest.mark.parametrize("change", ["copied alone", "in another fold", "edited"])
+def test_a_split_of_something_else_is_refused(world, change):
+    run, split = world.run, world.run.parent / "split.json"
+    if change == "copied alone":
+        run = shutil.copytree(run, world.folder / "alone/run")
+    if change == "in another fold":
+        run = world.folder / "out/fold2/run"
+        shutil.rmtree(run)
+        shutil.move(world.run, run)
+    write(split, ["eye1", "eye2"], ["eye0"])
+    with pytest.raises(UserError, match=r"has other names than the split.*--split"):
+        held_out(run, world.data)
+    assert predicted(run, "--split", split) == ["eye0"]
+    # Nor does a training go on there as if it were its own.
+    own = world.folder / "out/fold2/split.json"
+    settings = networks.read_run(run) | {
+        "split": str(own),
+        "split_sha256": split_file.digest(own),
+    }
+    with pytest.raises(UserError, match="split_sha256"):
+        continuing.same_settings(run, settings)
+
+
+def test_the_names_of_a_split_count_and_not_its_layout(world):
+    split = world.run.parent / "split.json"
+    content = json.loads(split.read_text())
+    content["train"].reverse()
+    split.write_text(json.dumps(content, indent=7))
+    assert held_out(world.run, world.data) == world.held_out
 
 
 @pytest.mark.parametrize("moves", [("data",), ("data", "run")])
@@ -119,30 +185,26 @@ def test_a_training_without_a_split_takes_that_of_the_data(made, world):
     assert networks.split_of(facts, made.data) is None
 
 
-def test_some_photographs_of_the_training_are_told(world, caplog):
-    """A part of the data holds other photographs of the training, too."""
+def test_a_part_of_the_photographs_needs_a_word(world):
     part = shutil.copytree(world.data, world.folder / "part")
     for path in part.rglob("eye5*"):
         path.unlink()
     write(part / "split.json", ["eye2", "eye3", "eye4"], ["eye0", "eye1"])
-    assert held_out(world.run, part) == ["eye0", "eye1"]
-    (said,) = [r.getMessage() for r in caplog.records if "trained on" in r.getMessage()]
-    assert "3 of the photographs" in said
-    assert "--split" in said
+    with pytest.raises(UserError, match=r"has 3 photographs .* --subset unseen"):
+        held_out(world.run, part)
+    split = world.folder / "unseen.json"
+    split.write_text('{"unseen": ["eye2", "eye3"]}')
+    words = ("--data", part, "--split", split, "--subset", "unseen")
+    assert predicted(world.run, *words) == ["eye2", "eye3"]
 
 
 @pytest.mark.parametrize("moved", [False, True])
-def test_a_split_that_is_gone_is_named_with_what_helps(world, moved, caplog):
+def test_a_split_that_is_gone_is_named_with_what_helps(world, moved):
     split = world.run.parent / "split.json"
     away = split.rename(world.folder / "away.json")
     data = world.data.rename(world.folder / "there") if moved else world.data
-    if moved:
+    with pytest.raises(UserError, match=r"split\.json.* is missing.*--split"):
         held_out(world.run, data)
-        assert str(split) in caplog.text
-        assert "--split" in caplog.text
-    else:
-        with pytest.raises(UserError, match=r"split\.json is missing.*--split"):
-            held_out(world.run, data)
     words = ("--data", data, "--split", away)
     assert predicted(world.run, *words) == world.held_out
 

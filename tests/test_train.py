@@ -144,7 +144,7 @@ def test_weights_of_another_network_are_named(caffe, phantom, tmp_path):
     assert result.returncode == 0, result.stderr
     result = run(phantom, tmp_path / "c", *weights, "--lesions", "MA", iterations=1)
     assert result.returncode == 2
-    assert "belongs to another network" in result.stderr
+    assert f"--weights {weights[1]} belongs to another network" in result.stderr
 
 
 def test_weights_that_fit_in_part_are_told(caffe, phantom, tmp_path):

@@ -10,7 +10,7 @@ from randrop.data.cases import Case
 from randrop.data.folders import Groups
 from randrop.errors import UserError
 from randrop.files import schema
-from randrop.files.documents import Split
+from randrop.files.split_file import Split
 
 log = logging.getLogger("randrop")
 
@@ -103,11 +103,6 @@ def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
         unknown name.
     """
     form = '{"train": [names], "validation": [names], "test": [names]}'
-    if not Path(path).exists():
-        raise UserError(
-            f"the split {path} is missing: give its file with --split, or one of "
-            f"the form {form}"
-        )
     content = schema.read_json(path, Split, f"use the form {form}")
     if "validation" in content:
         # A file of other subsets alone is one for an evaluation.

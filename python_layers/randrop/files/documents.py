@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from randrop.errors import UserError
-from randrop.files import schema
+from randrop.files import schema, split_file
 from randrop.files.schema import (
     Count,
     Model,
@@ -22,8 +22,6 @@ Lesions = Annotated[list[Structure], Field(min_length=1, max_length=5)]
 Axes = Annotated[list[Number], Field(min_length=3, max_length=4)]
 Labels = Annotated[list[str], Field(min_length=2, max_length=256)]
 Inside = Annotated[float, Field(gt=0, lt=1)]
-Split = dict[str, list[str]]
-"""split.json: subset to names of photographs."""
 
 
 class Scaling(OpenModel):
@@ -81,6 +79,7 @@ class Run(OpenModel):
     workers: Count = 0
     data: str | None = None
     split: str | None = None
+    split_sha256: str | None = None
     weights: str | None = None
     started_from: list[dict[str, Any]] = Field(default=[])
     scales: list[dict[str, Any]] = Field(default=[])
@@ -311,8 +310,7 @@ def read_run(folder: Path, remedy: str, need: tuple[str, ...] = ()) -> dict[str,
 
     Notes
     -----
-    The split of a fold is that of `foldK/split.json` beside the run, wherever the
-    folder was moved since.
+    `split` is the file as `split_file.found` finds it, not as it was recorded.
     """
     if (folder / ENSEMBLE).is_file() and not (folder / "run.json").exists():
         raise UserError(
@@ -326,11 +324,7 @@ def read_run(folder: Path, remedy: str, need: tuple[str, ...] = ()) -> dict[str,
         )
     run = schema.read_json(folder / "run.json", Run, remedy, need)
     if run.get("split"):
-        recorded, fold = Path(run["split"]), folder.resolve().parent
-        beside = fold / recorded.name
-        if recorded.parent.name == fold.name and beside.is_file():
-            # Another cross-validation may be where this one was.
-            run["split"] = str(beside)
+        run["split"] = split_file.found(folder, run)
     return run
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from randrop.data import check_lesions
 from randrop.data.layouts import read_groups
 from randrop.errors import UserError
-from randrop.files import ownership, reading, schema
-from randrop.files.documents import Split, read_photograph_run
+from randrop.files import ownership, reading, schema, split_file
+from randrop.files.documents import read_photograph_run
 from randrop.prediction import ensemble, inference, listing
 from randrop.prediction.calibration import Platt, of_facts
 from randrop.prediction.inference import Network
@@ -236,7 +236,7 @@ def split_of(facts: Mapping[str, Any], data: Path | str) -> str | None:
 
     With another one, photographs of the training would pass for held-out ones. Data
     elsewhere, moved or of another size, are its photographs if they have all names of
-    the split. Says what it took there.
+    the split. Says so.
 
     Parameters
     ----------
@@ -247,34 +247,29 @@ def split_of(facts: Mapping[str, Any], data: Path | str) -> str | None:
     Raises
     ------
     UserError
-        If the split or the data cannot be read.
+        If the split or the data cannot be read, the split is not the one of the
+        training any more, or the data have only a part of its photographs.
     """
-    own, split = facts.get("data"), facts.get("split")
+    own, split = facts.get("data"), split_file.checked(facts)
     if not split or (own and Path(own).resolve() == Path(data).resolve()):
         return split
-    if not Path(split).is_file():
-        log.warning(
-            "%s, the split of the training, is missing: if %s has photographs that "
-            "the network was trained on, name those that it was not with --split",
-            *(split, data),
-        )
-        return None
     known = {case.name for group in read_groups(Path(data)).values() for case in group}
-    wanted = schema.read_json(split, Split, "name another one with --split")
-    if set().union(*wanted.values()) <= known:
+    names = schema.read_json(split, split_file.Split, split_file.REMEDY)
+    if set().union(*names.values()) <= known:
         log.info(
-            "%s has the photographs of the training: their split is %s; another one "
-            "can be given with --split",
+            "%s has photographs of all names of the training, and is taken for its "
+            "data: the split is %s. Give another one with --split",
             *(data, split),
         )
         return split
-    seen = known & set(wanted.get("train", ()))
+    seen = known & set(names.get("train", ()))
     if seen:
-        log.warning(
-            "%d of the photographs of %s have names of photographs that the network "
-            "was trained on, for example %s: if they are the same, name others with "
-            "--split",
-            *(len(seen), data, min(seen)),
+        raise UserError(
+            f"{data} has {len(seen)} photographs with names of those that the network "
+            f"was trained on, {min(seen)} for one, but not all of {split}: give the "
+            "names of photographs that it was not trained on in a file of the form "
+            '{"unseen": [names]}, with --split FILE --subset unseen, or if all are '
+            "others, their split with --split"
         )
     return None
 

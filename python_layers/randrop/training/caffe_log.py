@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+SAME_NETWORK = (
+    "use the --lesions, --activation, --base-channels and --depth of that training"
+)
+"""What helps where weights have other shapes than the network."""
+
 _NUMBER = r"([-+0-9.einfa]+)"
 _TRAIN = re.compile(rf"\] Iteration (\d+) .*loss = {_NUMBER}")
 _RATE = re.compile(rf"\] Iteration (\d+), lr = {_NUMBER}")
@@ -46,10 +51,7 @@ _REMEDIES = {
         "this Caffe was built without CUDA: build it with scripts/build_caffe.py "
         "--gpu, or omit --gpu"
     ),
-    "Cannot copy param": (
-        "the --weights belong to another network: use the --lesions, --activation, "
-        "--base-channels and --depth of their training"
-    ),
+    "Cannot copy param": (f"the --weights belong to another network: {SAME_NETWORK}"),
     "out of memory": "use smaller --patch, --batch or --base-channels",
 }
 

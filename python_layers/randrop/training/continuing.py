@@ -40,7 +40,8 @@ def same_settings(
     old = read_run(run, "move it away, and train from scratch with --force")
     # A run of an older version lacks what it could not choose.
     missing = OF_PHOTOGRAPHS if "labels" not in old else {}
-    old = {"bf16": False, **missing, **old}
+    missing = {"bf16": False, "split_sha256": settings.get("split_sha256")} | missing
+    old = missing | old
     changed = sorted(k for k in settings if k not in FREE and old.get(k) != settings[k])
     if changed == ["iterations"] and not remedy:
         _check_length(run, old["iterations"], settings["iterations"], resume)

@@ -12,7 +12,8 @@ from randrop.data import Case, read_dataset
 from randrop.data.splits import folds
 from randrop.errors import UserError
 from randrop.files import ownership, schema, write_json, write_text
-from randrop.files.documents import Prediction, Split, read_metrics
+from randrop.files.documents import Prediction, read_metrics
+from randrop.files.split_file import Split
 from randrop.prediction import ensemble, maps, model, sharing
 from randrop.pycaffe import processes
 from randrop.training import running, starting

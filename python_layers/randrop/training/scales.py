@@ -4,14 +4,15 @@ What a network sees around a pixel is limited: at full resolution it finds the s
 lesions, at half of it the larger ones. Their mean has both.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from randrop.errors import UserError
 from randrop.exchange import merging
-from randrop.files import write_bytes, write_json, write_text
+from randrop.files import schema, split_file, write_bytes, write_json, write_text
 from randrop.files.ownership import sha256
+from randrop.files.split_file import Split
 from randrop.prediction import ensemble
 from randrop.prediction.networks import Trained, trained
 from randrop.report.model_card import NEEDED, SETTINGS
@@ -125,18 +126,20 @@ def combine(networks: Sequence[Trained], shares: Sequence[float], out: Path) -> 
         write_bytes(run / "final.caffemodel", merged.weights.SerializeToString())
         write_text(run / "deploy.prototxt", merging.text_of(merged.net))
         snapshots.seal(run / "final.caffemodel")
+        main = fold[factors.index(1)].facts
         split = out / f"fold{k + 1}/split.json"
         write_json(
             split,
             {
                 "train": sorted({*every} - {*widest.members[k].held_out}),
                 "validation": sorted(widest.members[k].held_out),
+                **_test_set(main),
             },
         )
-        main = fold[factors.index(1)].facts
         kept = {*SETTINGS, *NEEDED, "data"}
         facts: dict[str, Any] = {key: main[key] for key in main if key in kept}
         facts["split"] = str(split.resolve())
+        facts["split_sha256"] = split_file.digest(split)
         if all("stride" in one.facts for one in fold):
             facts["stride"] = max(
                 one.facts["stride"] * factor
@@ -155,6 +158,15 @@ def combine(networks: Sequence[Trained], shares: Sequence[float], out: Path) -> 
         runs.append(run)
     held_out = [member.held_out for member in widest.members]
     return ensemble.write(out, runs, held_out, widest.facts["field_of_view"])
+
+
+def _test_set(facts: Mapping[str, Any]) -> Split:
+    """Return the test set in the split of a fold, if it is there and has one."""
+    path = facts.get("split")
+    if not path or not Path(path).is_file():
+        return {}
+    found = schema.read_json(path, Split, "run cross_validate.py again")
+    return {name: names for name, names in found.items() if name == "test"}
 
 
 def names_of(folds: int) -> list[str]:

@@ -12,7 +12,7 @@ from randrop.data.labelled import SUBSETS, check_values, is_labelled, read_label
 from randrop.data.patch_options import MORE_DEFAULTS, check_more
 from randrop.data.set_statistics import frequency
 from randrop.errors import UserError
-from randrop.files import ownership
+from randrop.files import ownership, split_file
 from randrop.nets.losses import activation_of
 from randrop.pycaffe import precision
 from randrop.training import prototxts, snapshots, validation
@@ -126,6 +126,9 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
     if settings["activation"] == "SOFTMAX":
         settings["frequency"] = frequency(options.data, options.lesions)
     dataset = read_dataset(options.data, options.split)
+    if options.split:
+        # The file may be changed, or another one be found under its name.
+        settings["split_sha256"] = split_file.digest(options.split)
     check_looked_for(dataset, options.lesions, settings["activation"] == "SOFTMAX")
     for subset in SUBSETS:
         for case in dataset.subset(subset):

@@ -11,8 +11,9 @@ from pathlib import Path
 from randrop.errors import UserError
 from randrop.exchange import merging, reading
 from randrop.files import schema, write_bytes
-from randrop.files.documents import ModelFolds, Split, read_run
+from randrop.files.documents import ModelFolds, read_run
 from randrop.files.reading import read_bytes
+from randrop.files.split_file import Split
 from randrop.training import snapshots, weights
 
 _REMEDY = "give the output folder of cross_validate.py, or a model that is made of one"
@@ -95,8 +96,7 @@ def check(start: Path, paths: Sequence[Path], deploy: str) -> None:
     if (start / "folds.json").is_file():
         net = reading.read_weights(paths[0], _REMEDY)
     else:
-        whole = reading.read_weights(start / "final.caffemodel", _REMEDY)
-        net = merging.parts(whole)[0]
+        net = _parts(start)[0]
     stored = {
         layer.name: [reading.shape_of(blob) for blob in layer.blobs]
         for layer in reading.layers_with_weights(net)
@@ -117,7 +117,7 @@ def write(start: Path, paths: Sequence[Path]) -> None:
     if (start / "folds.json").is_file():
         return
     write_bytes(paths[0].parent / "run.json", read_bytes(start / "run.json", _REMEDY))
-    networks = merging.parts(reading.read_weights(start / "final.caffemodel", _REMEDY))
+    networks = _parts(start)
     if len(networks) != len(paths):
         raise UserError(
             f"--start {start}: final.caffemodel has {len(networks)} networks, but "
@@ -127,6 +127,11 @@ def write(start: Path, paths: Sequence[Path]) -> None:
         content = network.SerializeToString()
         if not path.is_file() or path.read_bytes() != content:
             write_bytes(path, content)
+
+
+def _parts(model: Path) -> list:
+    """Return the networks of a model, in the order of its folds."""
+    return merging.parts(reading.read_weights(model / "final.caffemodel", _REMEDY))
 
 
 def _check_model(start: Path, folds: int) -> None:

@@ -12,6 +12,7 @@ from randrop.data.hdf5 import numbers, opened
 from randrop.errors import UserError
 from randrop.exchange import reading
 from randrop.pycaffe.build import import_caffe
+from randrop.training.caffe_log import SAME_NETWORK
 
 log = logging.getLogger("randrop")
 
@@ -110,8 +111,7 @@ def check_shapes(stored: Shapes, wanted: Shapes, named: str) -> None:
             raise UserError(
                 f"{named} belongs to another network: its layer '{name}' "
                 f"has blobs of {shapes_text(stored[name])}, but this network's has "
-                f"{shapes_text(wanted[name])}: use the --lesions, --activation, "
-                "--base-channels and --depth of its training"
+                f"{shapes_text(wanted[name])}: {SAME_NETWORK}"
             )
 
 
