@@ -182,6 +182,22 @@ def test_a_training_and_a_single_cross_validation_are_refused(world, tmp_path):
     assert [one["share"] for one in facts["scales"]] == [0.5, 0.5]
 
 
+def test_the_test_set_of_a_fold_stays_one(world, tmp_path):
+    fine = shutil.copytree(world.runs[0], tmp_path / "fine")
+    held_out, train = world.parts
+    content = {"train": train, "validation": held_out, "test": ["another"]}
+    (tmp_path / "split.json").write_text(json.dumps(content))
+    path = fine / "run19/run.json"
+    facts = json.loads(path.read_text()) | {"split": str(tmp_path / "split.json")}
+    path.write_text(json.dumps(facts))
+    runs = ("--runs", fine, world.runs[1], "--out", tmp_path / "out")
+    every_script.done(every_script.start("combine_scales", *runs))
+    first, second = (
+        json.loads((tmp_path / f"out/fold{k}/split.json").read_text()) for k in (1, 2)
+    )
+    assert first == content and "test" not in second
+
+
 def test_what_is_combined_already_is_refused(world, tmp_path):
     every_script.done(combined(world, tmp_path / "both"))
     runs = [networks.trained(run) for run in (tmp_path / "both", world.runs[1])]
