@@ -24,6 +24,7 @@ from randrop.files import (
     ownership,
     reading,
     schema,
+    temporary,
     write_json,
 )
 from randrop.files.locks import locked
@@ -179,6 +180,8 @@ def _begin(half: Path, out: Path, wanted: dict[str, Any]) -> None:
     ownership.claim(half, "prepare", ("settings.json", "split.json", "manifest.json"))
     for folder in ("images", "cases", *(f"masks/{s}" for s in STRUCTURES)):
         make_folder(half / folder, out)
+        temporary.remove_left(half / folder)
+    temporary.remove_left(half / FOLDER)
     write_json(path, wanted)
 
 

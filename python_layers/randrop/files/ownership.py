@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from randrop.errors import UserError
+from randrop.files.temporary import is_left, remove_left
 from randrop.pycaffe.build import REPOSITORY
 
 log = logging.getLogger(__name__)
@@ -207,6 +208,8 @@ def claim(
 ) -> None:
     """Prepare `folder` and its list for the files that a script is about to write.
 
+    Temporary files that a killed run left beside these files are removed.
+
     Parameters
     ----------
     folder : Path
@@ -224,8 +227,8 @@ def claim(
     UserError
         If somebody else's file has one of these names, or the system refuses.
     """
+    names, streams = list(names), list(streams)
     check(*(folder / name for name in names), maker=maker)
-    streams = list(streams)
     check(*matching(folder, streams), maker=maker)
     lines = [f"# any {pattern}" for pattern in streams]
     if maker not in _words(_read(folder), "by"):
@@ -235,6 +238,8 @@ def claim(
         if lines:
             _append(folder, *lines)
         _claimed.add(folder.absolute())
+        for place in {folder, *((folder / name).parent for name in names)}:
+            remove_left(place)
     except OSError as error:
         raise UserError(
             f"cannot create the folder {folder} ({why_not(folder, error)}): choose "
@@ -299,7 +304,8 @@ def check_replaceable(folder: Path, maker: str) -> None:
 def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         listed = path.name == LIST and _read(path.parent)
-        if path.is_symlink() or not (path.is_dir() or listed or path.name == LOCK):
+        known = path.is_dir() or listed or path.name == LOCK or is_left(path)
+        if path.is_symlink() or not known:
             yield path
 
 

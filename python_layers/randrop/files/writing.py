@@ -14,6 +14,7 @@ from typing import Any
 from randrop.errors import UserError
 from randrop.files import ownership
 from randrop.files.locks import locked
+from randrop.files.temporary import beside
 
 log = logging.getLogger("randrop")
 
@@ -31,9 +32,8 @@ def _remedy(error: OSError) -> str:
 def replacing(path: str | os.PathLike[str], edited: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path` that replaces it on success.
 
-    The temporary name keeps the suffix of `path`, because image and figure writers
-    choose the format by it. If the block raises, the temporary file is removed and the
-    old content of `path` stays.
+    The temporary name keeps the suffix of `path`, see `temporary.beside`. If the block
+    raises, the temporary file is removed and the old content of `path` stays.
 
     Parameters
     ----------
@@ -51,29 +51,21 @@ def replacing(path: str | os.PathLike[str], edited: bool = False) -> Iterator[Pa
     path = Path(path)
     if not edited:
         ownership.check(path)
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        if not edited:
-            ownership.record(path, ownership.sha256(temporary))
-        temporary.replace(path)
+        with beside(path) as temporary:
+            yield temporary
+            umask = os.umask(0)
+            os.umask(umask)
+            temporary.chmod(0o666 & ~umask)
+            if not edited:
+                ownership.record(path, ownership.sha256(temporary))
+            temporary.replace(path)
     except OSError as error:
         raise UserError(
             f"cannot write {path}: {error.strerror or error}. Nothing was changed. "
             f"{_remedy(error)}"
         ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def make_folder(folder: Path, wanted: Path | None = None) -> None:

@@ -1,0 +1,36 @@
+"""A child that prepares a set and is killed before its N-th file gets its name."""
+
+import os
+import signal
+from pathlib import Path
+
+from test_prepare import settings
+
+from randrop.data.layouts import read_groups
+from randrop.data.prepare import prepare
+
+
+def prepared(source, out, width):
+    own = settings(width=width)
+    return prepare(read_groups(source, own.layout), out, own, workers=1, arrays=True)
+
+
+def main(source, out, count, width):
+    """Prepare `source`; die as `count` files are complete, but for the last one's name.
+
+    Workers are children: they count together, through a file.
+    """
+    real = Path.replace
+    tally = Path(out).with_name("tally")
+    tally.parent.mkdir(parents=True, exist_ok=True)
+    tally.write_text("")
+
+    def replace(self, target):
+        with tally.open("a") as stream:
+            stream.write("x")
+        if tally.stat().st_size >= int(count):
+            os.killpg(0, signal.SIGKILL)
+        return real(self, target)
+
+    Path.replace = replace
+    prepared(Path(source), Path(out), int(width))
