@@ -69,7 +69,7 @@ EXAMPLES = """\
 
 def main(arguments: list[str] | None = None) -> int:
     """Predict and write; return 0."""
-    options = _parse(arguments)
+    options = parsed(arguments)
     swallowed = [
         word
         for word in options.lesions or ()
@@ -218,7 +218,8 @@ def _cases(options: argparse.Namespace, network: networks.Trained) -> list[Case]
     return list(read_dataset(root, split).subset(options.subset or "validation"))
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def parsed(words: list[str] | None) -> argparse.Namespace:
+    """Return the options; end with a message if they contradict each other."""
     parser = cli.parser(DESCRIPTION, EXAMPLES)
     network = parser.add_argument_group("network")
     network.add_argument(
@@ -320,7 +321,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "photos", nargs="*", metavar="PHOTO", help="photographs, or folders of them"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     given = [
         f"--{name}"
         for name in ("run", "deploy", "weights")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import _start  # noqa: F401
 
+import predict
 import train
 from randrop import cli
 from randrop.cluster import options as cluster
@@ -25,6 +26,9 @@ log = logging.getLogger("randrop")
 OWN = ("--data", "--split", "--lesions", "--out", "--resume", "--force")
 OWN += ("--loss", "--lr", "--seed", "--validate-every")
 """Options of train.py that come from the protocol's other keys."""
+
+PREDICTION = ("--flips", "--tile", "--overlap", "--scale")
+"""Options of predict.py that an arm can have."""
 
 DESCRIPTION = """\
 Train every loss of a protocol on its folds, with every learning rate, and summarise.
@@ -205,16 +209,13 @@ def _check_arms(place: protocol.Place) -> None:
     """
     wanted = place.protocol
     for arm in wanted.arms:
+        if arm.networks:
+            _check_prediction(place, arm)
+            continue
         own = [*wanted.training, *arm.training]
         running.check_training(own, OWN)
-        run = protocol.Run(arm.called, wanted.learning_rates[0], 1)
-        steps = comparing.steps_of(protocol_runs.plan_of(place, run), arm.loss, 1)
-        words = steps["train"]
-        at = words.index("--split")
-        # Their splits are not written yet, and any will do.
-        del words[at : at + 2]
         try:
-            settings = settings_of(train.arguments(words))
+            settings = settings_of(train.arguments(_train_words(place, arm.called)))
         except UserError as error:
             raise UserError(f"arm {arm.called} of the protocol: {error}") from error
         for iteration in wanted.curve:
@@ -231,6 +232,37 @@ def _check_arms(place: protocol.Place) -> None:
                 f"{wanted.curve[-1]}, where the rate is chosen, but its training has "
                 f"--iterations {settings['iterations']}: end both at the same"
             )
+
+
+def _train_words(place: protocol.Place, arm: str) -> list[str]:
+    """Return the arguments of an arm's first training, without its split."""
+    run = protocol.Run(arm, place.protocol.learning_rates[0], 1)
+    plan = protocol_runs.plan_of(place, run)
+    words = comparing.steps_of(plan, plan.losses[0], 1)["train"]
+    at = words.index("--split")
+    # Their splits are not written yet, and any will do.
+    return [*words[:at], *words[at + 2 :]]
+
+
+def _check_prediction(place: protocol.Place, arm: protocol.Arm) -> None:
+    """Refuse arguments that predict.py would refuse, or that are not the arm's."""
+    known = " ".join(PREDICTION)
+    other = [word for word in arm.prediction if word.startswith("-")]
+    other = [word for word in other if word.partition("=")[0] not in PREDICTION]
+    if other:
+        raise UserError(
+            f"arm {arm.called} of the protocol: prediction has {other[0]}: give "
+            f"options of predict.py that change the maps: {known}"
+        )
+    folder = str(place.out)
+    predict.parsed(["--run", folder, "--data", folder, *arm.prediction])
+    settings = settings_of(train.arguments(_train_words(place, arm.networks)))
+    count = settings["iterations"] // settings["snapshot"]
+    if arm.average and arm.average > count:
+        raise UserError(
+            f"arm {arm.called} of the protocol: average is {arm.average}, but the "
+            f"trainings of {arm.networks} write {count} snapshots"
+        )
 
 
 if __name__ == "__main__":

@@ -62,10 +62,15 @@ def open_runs(content: Mapping[str, Any]) -> str:
     return f"Not finished: {', '.join(left)}." if left else ""
 
 
+def _kind(content: Mapping[str, Any]) -> str:
+    """Return what the rows are; summaries of an earlier version compare losses."""
+    return content.get("kind", "loss")
+
+
 def precisions(content: Mapping[str, Any]) -> str:
     """Return the table of average precision and its difference to the reference."""
     lesions = content["protocol"]["lesions"]
-    heads = ["loss", "learning rate"]
+    heads = [_kind(content), "learning rate"]
     heads += [head for name in lesions for head in (name, f"{name}, difference")]
     rows = []
     for loss, own in content["losses"].items():
@@ -101,13 +106,15 @@ def calibrations(content: Mapping[str, Any]) -> str:
                 "–" if error is None else f"{error:.3f}",
             ]
         rows.append(row)
-    return table(["loss", *(f"{name} {k}" for name in lesions for k in kinds)], rows)
+    return table(
+        [_kind(content), *(f"{name} {k}" for name in lesions for k in kinds)], rows
+    )
 
 
 def confusions(content: Mapping[str, Any]) -> str:
     """Return the table of what false pixels lie on."""
     lesions = content["protocol"]["lesions"]
-    heads, rows = ["loss"], []
+    heads, rows = [_kind(content)], []
     for loss, own in content["losses"].items():
         row = [f"`{loss}`"]
         for name in lesions:
@@ -130,7 +137,7 @@ def growths(content: Mapping[str, Any]) -> str:
     at = content["protocol"]["curve"]
     lesions = content["protocol"]["lesions"]
     return table(
-        ["loss", *(f"{name} at {n}" for name in lesions for n in at)],
+        [_kind(content), *(f"{name} at {n}" for name in lesions for n in at)],
         [
             [
                 f"`{loss}`",
@@ -149,7 +156,7 @@ def rates(content: Mapping[str, Any]) -> str:
     """Return the table of the learning rates."""
     tried = [f"{rate:g}" for rate in content["protocol"]["learning_rates"]]
     return table(
-        ["loss", *tried, "chosen"],
+        [_kind(content), *tried, "chosen"],
         [
             [
                 f"`{loss}`",

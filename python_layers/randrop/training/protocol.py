@@ -85,6 +85,7 @@ def read(path: Path) -> Protocol:
     if twice:
         raise UserError(f"{path}: {min(twice)} occurs twice among the arms")
     for arm in found.arms:
+        _check_networks(path, found, arm)
         if arm.training and not arm.name:
             raise UserError(f"{path}: {arm.loss} with other arguments needs a name")
         if arm.folds > len(found.folds):
@@ -116,6 +117,33 @@ def read(path: Path) -> Protocol:
     return found
 
 
+def _check_networks(path: Path, protocol: Protocol, arm: Arm) -> None:
+    """Refuse an arm that predicts otherwise, but has no networks to do it by."""
+    if not arm.networks:
+        if arm.prediction or arm.average:
+            raise UserError(
+                f"{path}: {arm.called} predicts otherwise: name the arm whose networks "
+                "it predicts by, as networks"
+            )
+        return
+    if not arm.name or arm.training or not (arm.prediction or arm.average):
+        raise UserError(
+            f"{path}: {arm.called} uses the networks of {arm.networks}: give it a "
+            "name, and prediction or average, but not training"
+        )
+    theirs = next((a for a in protocol.arms if a.called == arm.networks), None)
+    if theirs is None or theirs.networks or theirs.loss != arm.loss:
+        raise UserError(
+            f"{path}: {arm.called} uses the networks of {arm.networks}, which is no "
+            f"arm that trains by {arm.loss}"
+        )
+    if arm.folds > theirs.folds:
+        raise UserError(
+            f"{path}: {arm.called} asks for {arm.folds} folds, but {theirs.called}, "
+            f"whose networks it uses, has {theirs.folds}"
+        )
+
+
 def _check_file_names(path: Path, protocol: Protocol) -> None:
     """Refuse arms and rates whose records would have the same file name."""
     known: dict[str, str] = {}
@@ -137,22 +165,32 @@ def arm_of(protocol: Protocol, run: Run) -> Arm:
     return next(arm for arm in protocol.arms if arm.called == run.arm)
 
 
+def trained_by(protocol: Protocol, run: Run) -> Run:
+    """Return the run whose training makes the network that a run measures."""
+    networks = arm_of(protocol, run).networks
+    return dataclasses.replace(run, arm=networks) if networks else run
+
+
 def training_of(protocol: Protocol, run: Run) -> list[str]:
     """Return the arguments of scripts/train.py that a run has from the protocol."""
-    own = arm_of(protocol, run).training
+    own = arm_of(protocol, trained_by(protocol, run)).training
     return [*protocol.training, *own, "--lr", f"{run.rate:g}"]
 
 
 def origin_of(protocol: Protocol, run: Run) -> dict[str, Any]:
     """Return what the record of a run must have been measured by; see `Origin`."""
     fold = protocol.folds[run.fold - 1]
+    arm = arm_of(protocol, run)
     return {
-        "loss": arm_of(protocol, run).loss,
+        "loss": arm.loss,
         "training": training_of(protocol, run),
         "types": list(protocol.types),
         "curve": list(protocol.curve),
         "validation": list(fold.validation),
         "test": list(fold.test),
+        "networks": arm.networks,
+        "prediction": list(arm.prediction),
+        "average": arm.average,
     }
 
 
@@ -177,7 +215,9 @@ def record_of(place: Place, run: Run) -> dict[str, Any] | None:
         **{"arm": run.arm, "rate": run.rate, "fold": run.fold},
         **origin_of(place.protocol, run),
     }
-    known = {**found, **found["origin"]}
+    # Records of an earlier version have no other networks.
+    known = {"networks": "", "prediction": [], "average": None}
+    known |= {**found, **found["origin"]}
     other = [key for key, value in wanted.items() if known[key] != value]
     lesions, test = set(place.protocol.lesions), set(wanted["test"])
     measured = [found["lesions"], *found["curve"].values()]
@@ -197,6 +237,9 @@ def record_of(place: Place, run: Run) -> dict[str, Any] | None:
 
 def chosen_rate(place: Place, arm: str) -> float | None:
     """Return an arm's best learning rate; None before all rates were tried."""
+    by_name = {a.called: a for a in place.protocol.arms}
+    if by_name[arm].networks:
+        return chosen_rate(place, by_name[arm].networks)
     scores = scores_of(place, arm)
     if len(scores) < len(place.protocol.learning_rates):
         return None
@@ -221,17 +264,23 @@ def open_runs(place: Place) -> Iterator[Run]:
 
     The next one is decided when it is asked for: it can depend on the last.
     """
-    for arm in place.arms:
-        for rate in place.protocol.learning_rates:
-            run = Run(arm.called, rate, 1)
-            if record_of(place, run) is None:
-                yield run
-        for fold in range(2, arm.folds + 1):
+    # Those that train what others use come first.
+    for arm in sorted(place.arms, key=lambda arm: bool(arm.networks)):
+        if not arm.networks:
+            for rate in place.protocol.learning_rates:
+                run = Run(arm.called, rate, 1)
+                if record_of(place, run) is None:
+                    yield run
+        for fold in range(1 if arm.networks else 2, arm.folds + 1):
             rate = chosen_rate(place, arm.called)
             if rate is None:
                 # A rate failed; without it, no choice.
                 break
             run = Run(arm.called, rate, fold)
+            theirs = trained_by(place.protocol, run)
+            if theirs != run and record_of(place, theirs) is None:
+                # Its network is not trained yet.
+                continue
             if record_of(place, run) is None:
                 yield run
 
@@ -242,7 +291,7 @@ def waiting(place: Place) -> list[str]:
     for arm in place.arms:
         runs = [Run(arm.called, rate, 1) for rate in place.protocol.learning_rates]
         missing = [run.name for run in runs if record_of(place, run) is None]
-        if missing and arm.folds > 1:
+        if missing and arm.folds > 1 and not arm.networks:
             rest = "fold 2 waits" if arm.folds == 2 else f"folds 2 to {arm.folds} wait"
             lines.append(
                 f"{arm.called}: {rest} for {', '.join(missing)}, "
@@ -255,19 +304,17 @@ def waiting(place: Place) -> list[str]:
 
 def state_of(place: Place) -> Mapping[str, tuple[int, int]]:
     """Return how many runs of each loss are done, and of how many."""
-    rates = len(place.protocol.learning_rates)
     found = {}
     for arm in place.arms:
-        total = rates + arm.folds - 1
-        own = [
-            record_of(place, Run(arm.called, rate, 1))
-            for rate in place.protocol.learning_rates
-        ]
+        rates = [] if arm.networks else place.protocol.learning_rates
+        first = 1 if arm.networks else 2
+        total = len(rates) + arm.folds + 1 - first
+        own = [record_of(place, Run(arm.called, rate, 1)) for rate in rates]
         rate = chosen_rate(place, arm.called)
         if rate is not None:
             own += [
                 record_of(place, Run(arm.called, rate, fold))
-                for fold in range(2, arm.folds + 1)
+                for fold in range(first, arm.folds + 1)
             ]
         found[arm.called] = (sum(record is not None for record in own), total)
     return found
@@ -279,7 +326,7 @@ def summary(place: Place) -> dict[str, Any]:
     Returns
     -------
     dict
-        `generator`, `protocol` (its head), `scores` and `rates` (each rate's score on
+        `generator`, `kind` (of what is compared), `protocol` (its head), `scores` and `rates` (each rate's score on
         the first fold's validation photographs; the chosen one), `done` (runs done and
         planned of each loss), `losses` (see `protocol_summary.of_loss`), `growth` (the
         precision on validation photographs along the training).
@@ -302,6 +349,9 @@ def summary(place: Place) -> dict[str, Any]:
             for fold in range(1, arm.folds + 1)
         ]
         records[arm.called] = [record for record in own if record is not None]
+        if not records[arm.called]:
+            # Its networks are trained, but it is not measured yet.
+            del records[arm.called], rates[arm.called]
     if protocol.reference not in records:
         raise UserError(
             f"{place.records} has too few records of {protocol.reference}, the "
@@ -321,6 +371,7 @@ def summary(place: Place) -> dict[str, Any]:
         )
     return {
         "generator": GENERATOR,
+        "kind": "setting" if any(arm.name for arm in protocol.arms) else "loss",
         "protocol": {
             key: value
             for key, value in protocol.model_dump().items()

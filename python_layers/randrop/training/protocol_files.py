@@ -18,17 +18,22 @@ class Fold(Model):
 
 
 class Arm(Model):
-    """A loss to compare, or an option of the training.
+    """A loss to compare, or an option of the training or the prediction.
 
     `training` are its own arguments of scripts/train.py; with them it needs a `name`,
-    by default that of the loss. `folds` is the number of folds that it is trained on,
-    `about` says what it is there for, and `added` when it was added after the protocol
-    was first written.
+    by default that of the loss. `networks` names another arm: this one predicts by its
+    networks, with the arguments `prediction` of scripts/predict.py, or by the mean of
+    their last `average` snapshots, and has its learning rate. `folds` is the number of
+    folds that it is measured on, `about` says what it is there for, and `added` when it
+    was added after the protocol was first written.
     """
 
     loss: str
     name: str = ""
     training: list[str] = Field(default=[])
+    networks: str = ""
+    prediction: list[str] = Field(default=[])
+    average: Annotated[int, Field(ge=2)] | None = None
     folds: Number
     about: str = ""
     added: str = ""
@@ -72,6 +77,9 @@ class Origin(Model):
     curve: list[int]
     validation: list[str]
     test: list[str]
+    networks: str = ""
+    prediction: list[str] = Field(default=[])
+    average: int | None = None
 
 
 Numbers = Annotated[str, Field(pattern=r"^[0-9]+( [0-9]+)*$")]

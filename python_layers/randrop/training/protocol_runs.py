@@ -22,7 +22,7 @@ from randrop.evaluation import photographs, run_record
 from randrop.files import schema, write_json
 from randrop.files.writing import check_writable
 from randrop.pycaffe import processes
-from randrop.training import comparing, protocol, running, snapshots
+from randrop.training import averaging, comparing, protocol, running, snapshots
 from randrop.training.protocol import Place, Run, open_runs, record_path
 from randrop.training.protocol_files import RunRecord
 
@@ -111,7 +111,8 @@ def split_path(place: Place, fold: int) -> Path:
 
 
 def plan_of(place: Place, run: Run) -> comparing.Plan:
-    """Return the plan of one training, as `comparing.run_one` takes it."""
+    """Return the plan of a run's training, as `comparing.run_one` takes it."""
+    run = protocol.trained_by(place.protocol, run)
     return comparing.Plan(
         data=place.data,
         out=place.out / run.name,
@@ -126,6 +127,8 @@ def plan_of(place: Place, run: Run) -> comparing.Plan:
 def perform(place: Place, run: Run, children: processes.Children) -> dict[str, Any]:
     """Train, predict, measure, and write the record of one run.
 
+    A training that another run has made is not repeated, unless its folder is gone.
+
     Raises
     ------
     UserError
@@ -134,15 +137,26 @@ def perform(place: Place, run: Run, children: processes.Children) -> dict[str, A
     began = time.monotonic()
     plan = plan_of(place, run)
     done = comparing.run_one(comparing.Job(plan, plan.losses[0], run.fold), children)
-    folder = comparing.folder_of(plan.out, plan.losses[0], run.fold)
+    trained = comparing.folder_of(plan.out, plan.losses[0], run.fold) / "run"
+    folder = comparing.folder_of(place.out / run.name, plan.losses[0], run.fold)
+    arm = protocol.arm_of(place.protocol, run)
+    predicting = _Predicting(place, run.fold, trained, folder, children, arm.prediction)
+    mean: list[str] = []
+    if arm.average:
+        out = folder / "averaged"
+        words = ["--run", trained, "--last", arm.average, "--no-measure", "--out", out]
+        work.run_script("average_snapshots", [*map(str, words)], folder, children)
+        mean = ["--weights", str(out / averaging.NAME)]
     dataset = read_dataset(place.data, plan.split)
     curve = {}
     for iteration in place.protocol.curve:
-        curve[str(iteration)] = _precisions(
-            place, run, folder, iteration, dataset.subset("validation"), children
+        # There is one mean, of the last snapshots.
+        own = mean if iteration == place.protocol.curve[-1] else []
+        curve[str(iteration)] = predicting.precisions(
+            iteration, dataset.subset("validation"), own
         )
     test = folder / "test"
-    _predict(place, run, folder, children, ["--subset", "test", "--out", str(test)])
+    predicting.predict(["--subset", "test", "--out", str(test), *mean])
     content = {
         "arm": run.arm,
         "rate": run.rate,
@@ -267,7 +281,8 @@ def progress(place: Place, run: Run) -> list[Any]:
     """Return what changes when a run comes further."""
     plan = plan_of(place, run)
     job = comparing.prepared(comparing.Job(plan, plan.losses[0], run.fold))
-    parts = sorted(path.name for path in job.folder.glob("*/prediction.json"))
+    folder = comparing.folder_of(place.out / run.name, plan.losses[0], run.fold)
+    parts = sorted(path.name for path in folder.glob("*/prediction.json"))
     return [running.progress(job), parts]
 
 
@@ -284,33 +299,34 @@ def _check_records(place: Place) -> None:
             )
 
 
-def _precisions(
-    place: Place,
-    run: Run,
-    folder: Path,
-    iteration: int,
-    cases: Sequence[Any],
-    children: processes.Children,
-) -> dict[str, float | None]:
-    """Return the average precision of a snapshot on the validation photographs."""
-    weights = folder / f"run/snapshots/{snapshots.PREFIX}_iter_{iteration}.caffemodel"
-    out = folder / f"at{iteration}"
-    words = ["--weights", str(weights), "--subset", "validation", "--out", str(out)]
-    _predict(place, run, folder, children, words)
-    measured = photographs.measure(cases, place.protocol.lesions, out)
-    return {name: own["average_precision"] for name, own in measured.lesions.items()}
+@dataclasses.dataclass(frozen=True)
+class _Predicting:
+    """How a run predicts: by the network in `trained`, into folders in `folder`."""
 
+    place: Place
+    fold: int
+    trained: Path
+    folder: Path
+    children: processes.Children
+    options: Sequence[str]
 
-def _predict(
-    place: Place,
-    run: Run,
-    folder: Path,
-    children: processes.Children,
-    words: Sequence[str],
-) -> None:
-    given = ["--run", str(folder / "run"), "--data", str(place.data)]
-    given += ["--split", str(split_path(place, run.fold))]
-    work.run_script("predict", [*given, *words], folder, children)
+    def precisions(
+        self, iteration: int, cases: Sequence[Any], weights: Sequence[str]
+    ) -> dict[str, float | None]:
+        """Return the average precision of a snapshot on the validation photographs."""
+        own = self.trained / "snapshots" / f"{snapshots.PREFIX}_iter_{iteration}"
+        out = self.folder / f"at{iteration}"
+        words = weights or ["--weights", str(own.with_suffix(".caffemodel"))]
+        self.predict([*words, "--subset", "validation", "--out", str(out)])
+        measured = photographs.measure(cases, self.place.protocol.lesions, out)
+        return {
+            name: own["average_precision"] for name, own in measured.lesions.items()
+        }
+
+    def predict(self, words: Sequence[str]) -> None:
+        given = ["--run", str(self.trained), "--data", str(self.place.data)]
+        given += ["--split", str(split_path(self.place, self.fold)), *self.options]
+        work.run_script("predict", [*given, *words], self.folder, self.children)
 
 
 @functools.cache
