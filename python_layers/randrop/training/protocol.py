@@ -326,9 +326,10 @@ def summary(place: Place) -> dict[str, Any]:
     Returns
     -------
     dict
-        `generator`, `kind` (of what is compared), `protocol` (its head), `scores` and `rates` (each rate's score on
-        the first fold's validation photographs; the chosen one), `done` (runs done and
-        planned of each loss), `losses` (see `protocol_summary.of_loss`), `growth` (the
+        `generator`, `kind` (of what is compared), `protocol` (its head), `scores` and
+        `rates` (each rate's score on the first fold's validation photographs; the
+        chosen one), `done` (runs done and planned of each loss), `losses` (see
+        `protocol_summary.of_loss`), `growth` (the
         precision on validation photographs along the training).
 
     Raises
