@@ -34,3 +34,25 @@ def main(source, out, count, width):
 
     Path.replace = replace
     prepared(Path(source), Path(out), int(width))
+
+
+def removing(source, out, count, width, order):
+    """Prepare anew; die before the `count`-th removal in a folder of an `order`."""
+    left = [int(count)]
+    listed = Path.iterdir
+
+    def iterdir(self):
+        return iter(sorted(listed(self), reverse=order == "reversed"))
+
+    def dying(function):
+        def remove(*words, **more):
+            left[0] -= 1
+            if left[0] == 0:
+                os.killpg(0, signal.SIGKILL)
+            return function(*words, **more)
+
+        return remove
+
+    Path.iterdir = iterdir
+    os.unlink, os.rmdir = dying(os.unlink), dying(os.rmdir)
+    prepared(Path(source), Path(out), int(width))

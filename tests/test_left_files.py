@@ -5,25 +5,34 @@ each name in turn, so that every kind of file of a set has been left once.
 """
 
 import fcntl
+import importlib
 import json
+import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 from left_child import prepared
-from test_prepare import folder, run
+from test_prepare import folder, run, settings
 
+from randrop.data.layouts import read_groups
+from randrop.data.prepare import prepare
 from randrop.errors import UserError
-from randrop.files import replacing, write_text
+from randrop.files import ownership, replacing, write_text
 from randrop.files.writing import output
 from randrop.pycaffe import processes
 
 
-def killed(source, out, count, width):
-    """Prepare in a child that is killed before its `count`-th file gets its name."""
-    code = "import sys, left_child; left_child.main(*sys.argv[1:])"
-    words = processes.python(code, *map(str, (source, out, count, width)))
+def killed(source, out, count, width, order=""):
+    """Prepare in a child that is killed before its `count`-th file gets its name.
+
+    With an order of folders, it is killed before its `count`-th removal.
+    """
+    code = f"import left_child; left_child.{'removing' if order else 'main'}"
+    words = map(str, (source, out, count, width, *([order] if order else [])))
+    words = processes.python(f"{code}(*sys.argv[1:])", *words)
     done = subprocess.run(words, start_new_session=True, capture_output=True)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr.decode()
     return done.returncode != 0
@@ -59,6 +68,73 @@ def test_a_killed_prepare_leaves_nothing_in_the_set_of_the_next(source, tmp_path
         count += 1
     assert count > 15
     assert left >= {".png", ".json", ".npy"}
+
+
+def contents(root):
+    """Return every file but those that name times."""
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not path.name.startswith((".randrop", "arrays."))
+        if path.parent.name != "arrays"
+    }
+
+
+@pytest.mark.parametrize("order", ["sorted", "reversed"])
+def test_killed_while_it_clears_a_set_of_other_settings(source, tmp_path, order):
+    """In whatever order: neither a set of two widths nor one that no run completes."""
+    for width in (100, 120):
+        prepared(source, tmp_path / f"whole{width}", width)
+    partial = tmp_path / "partial"
+    assert killed(source, partial / "out", 8, 100)
+    count = {"sorted": 1, "reversed": 2}[order]
+    while True:
+        place = shutil.copytree(partial, tmp_path / f"set{count}")
+        if not killed(source, place / "out", count, 120, order):
+            break
+        width = (100, 120)[count % 2]
+        prepared(source, place / "out", width)
+        assert contents(place / "out") == contents(tmp_path / f"whole{width}")
+        count += 3
+    assert count > 10
+
+
+def test_without_arrays_none_stay_of_a_killed_run(source, tmp_path):
+    assert killed(source, tmp_path / "out", 12, 100)
+    own = settings(width=100)
+    groups = read_groups(source, own.layout)
+    prepare(groups, tmp_path / "out", own, workers=1, arrays=False)
+    assert not [*(tmp_path / "out").glob("arrays*")]
+
+
+def test_a_killed_worker_is_named(source, tmp_path, monkeypatch):
+    def die(*_):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    module = importlib.import_module("randrop.data.prepare")
+    monkeypatch.setattr(module, "prepare_case", die)
+    with pytest.raises(UserError, match=r"worker process was killed.*same command"):
+        prepared(source, tmp_path / "out", 100)
+    monkeypatch.undo()
+    prepared(source, tmp_path / "out", 100)
+
+
+def test_what_another_script_wrote_into_a_set_is_kept(source, tmp_path):
+    """A training in a folder of ours has its own list, and is not ours to remove."""
+    out = tmp_path / "out"
+    assert killed(source, out, 6, 100)
+    run = tmp_path / ".out.unfinished" / "run"
+    with output(run, "train", ["run.json"]):
+        write_text(run / "run.json", "{}")
+    with pytest.raises(UserError, match=r"train \(run\)"):
+        prepared(source, out, 120)
+    with output(tmp_path / "maps", "predict", ["x.json"]):
+        write_text(tmp_path / "maps" / "x.json", "{}")
+    inside = tmp_path / "maps" / "deeper" / "run"
+    with output(inside, "train", ["run.json"]):
+        write_text(inside / "run.json", "{}")
+    with pytest.raises(UserError, match=r"train \(deeper/run\)"):
+        ownership.check_replaceable(tmp_path / "maps", "predict")
 
 
 def test_a_finished_set_that_grows_is_killed(source, tmp_path):

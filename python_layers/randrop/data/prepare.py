@@ -17,7 +17,7 @@ from randrop.data.cases import STRUCTURES, Case
 from randrop.data.cropping import prepare_case
 from randrop.data.folders import Groups
 from randrop.data.splits import split_by_chance, split_of
-from randrop.data.stored import FOLDER, write_index
+from randrop.data.stored import FOLDER, INDEX, NUMBERS, write_index
 from randrop.errors import UserError
 from randrop.files import (
     make_folder,
@@ -122,6 +122,8 @@ def prepare(
             _begin(half, out, wanted)
             if _want_arrays(cases, settings.width, out.parent, arrays):
                 make_folder(half / FOLDER, out)
+            elif half != out:
+                _leave_out_arrays(half)
             facts = _all_prepared(cases, half, settings, workers)
             _tell_of_outside(facts)
             of = {name: subset for subset, names in subsets.items() for name in names}
@@ -172,17 +174,35 @@ def _begin(half: Path, out: Path, wanted: dict[str, Any]) -> None:
     path = half / "settings.json"
     if path.exists() and _with_defaults(_read_record(path)) != wanted:
         ownership.check_replaceable(half, "prepare")
-        for old in [*half.iterdir()]:
-            if old.is_dir():
-                shutil.rmtree(old)
-            elif old.name != ownership.LOCK:
-                old.unlink()
+        _clear(half)
     ownership.claim(half, "prepare", ("settings.json", "split.json", "manifest.json"))
     for folder in ("images", "cases", *(f"masks/{s}" for s in STRUCTURES)):
         make_folder(half / folder, out)
         temporary.remove_left(half / folder)
     temporary.remove_left(half / FOLDER)
     write_json(path, wanted)
+
+
+def _clear(half: Path) -> None:
+    """Remove what a partial set holds, so that a kill in between leaves one."""
+    # First the records, which promise the other files; last what says whose and of
+    # which settings these are.
+    order = ("cases", "", "settings.json", ownership.LIST)
+    places = {name: k for k, name in enumerate(order)}
+    for old in sorted(half.iterdir(), key=lambda old: places.get(old.name, 1)):
+        if old.is_dir():
+            shutil.rmtree(old)
+        elif old.name != ownership.LOCK:
+            old.unlink()
+
+
+def _leave_out_arrays(half: Path) -> None:
+    """Remove the arrays that an earlier run began, and this one does not want."""
+    for path in (*half.glob(f"{FOLDER}/*"), half / INDEX, half / NUMBERS):
+        if ownership.is_ours(path):
+            path.unlink()
+    with contextlib.suppress(OSError):  # somebody's files
+        (half / FOLDER).rmdir()
 
 
 def _want_arrays(
@@ -324,7 +344,7 @@ def _prepared(arguments: tuple[Case, Path, int, float]) -> tuple[dict, str]:
             for path in (case.image_path, *case.mask_paths.values())
         }
         known = _read_record(record)
-        if known and known["sources"] == sources:
+        if known and known["sources"] == sources and _is_whole(case, half, known):
             facts = known["facts"]
         else:
             facts = prepare_case(case, half, width, cover)
@@ -338,6 +358,14 @@ def _prepared(arguments: tuple[Case, Path, int, float]) -> tuple[dict, str]:
             return {}, _NO_SPACE
         return {}, str(error)
     return facts, ""
+
+
+def _is_whole(case: Case, half: Path, known: Mapping[str, Any]) -> bool:
+    """Return whether a prepared photograph and its masks are still there."""
+    found = _as_prepared(case, half)
+    lesions = known["facts"]["lesions"].items()
+    wanted = {name for name, line in lesions if line["pixels"]}
+    return found.image_path.is_file() and wanted <= set(found.mask_paths)
 
 
 def _as_prepared(case: Case, folder: Path) -> Case:

@@ -1,5 +1,6 @@
 """Starting programs that end with us and do not import from the current folder."""
 
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -74,17 +75,34 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def pool(workers: int) -> ProcessPoolExecutor:
-    """Return processes for Python functions that end when we do.
+@contextlib.contextmanager
+def pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield processes for Python functions that end when we do.
 
     They are forked: new interpreters would import from the current folder.
+
+    Raises
+    ------
+    UserError
+        If one of them was killed.
     """
-    return ProcessPoolExecutor(
+    executor = ProcessPoolExecutor(
         workers,
         mp_context=multiprocessing.get_context("fork"),
         initializer=end_with_parent,
         initargs=(os.getpid(),),
     )
+    try:
+        with executor:
+            yield executor
+    except BrokenProcessPool as error:
+        raise UserError(_KILLED) from error
+
+
+_KILLED = (
+    "a worker process was killed, perhaps for lack of memory: run the same command "
+    "again, with fewer --workers if there are several"
+)
 
 
 def _quiet(parent: int) -> None:
@@ -118,9 +136,7 @@ def mapped(
     try:
         yield from executor.map(function, items)
     except BrokenProcessPool as error:
-        raise UserError(
-            "a process ended, perhaps for lack of memory: use fewer --workers"
-        ) from error
+        raise UserError(_KILLED) from error
     finally:
         executor.shutdown(cancel_futures=True)
 
