@@ -135,7 +135,8 @@ def _trained_once(
     if not data:
         raise UserError(f"{options.run} has no path of its data: give --data")
     # Also of data that moved: another split would measure on trained photographs.
-    dataset = read_dataset(data, options.split or split_file.checked(run))
+    split = options.split or split_file.checked(run) or networks.split_of(run, data)
+    dataset = read_dataset(data, split)
     subsets = {name: dataset.subset(name) for name in ("train", "validation")}
     how = predicting.Options(
         networks.thresholds_of(network, network.channels), scale=1.0

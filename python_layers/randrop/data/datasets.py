@@ -9,6 +9,7 @@ from randrop.data.cases import LESIONS, Case
 from randrop.data.layouts import read_groups
 from randrop.data.splits import SHARE, split_by_chance, split_of
 from randrop.errors import UserError
+from randrop.files import schema, split_file
 
 log = logging.getLogger("randrop")
 
@@ -119,6 +120,33 @@ def read_dataset(
     else:
         splits = split_by_chance(groups, validation_share)
     return Dataset(root, cases, splits)
+
+
+def digests(dataset: Dataset) -> tuple[str, str]:
+    """Return what tells whether a training can go on with these photographs.
+
+    Returns
+    -------
+    names, content : str
+        SHA-256 of the names in the subsets of a training, as `split_file.digest` takes
+        it; and of them with what scripts/prepare.py recorded: the SHA-256 of each
+        source, and the settings that decide its size and its masks.
+    """
+    names = {
+        subset: sorted(case.name for case in dataset.subset(subset))
+        for subset in ("train", "validation")
+    }
+    known = schema.generated(dataset.root / "manifest.json", "randrop prepare") or {}
+    cases = known.get("cases", {})
+    sources = {
+        name: cases[name].get("sha256")
+        for own in names.values()
+        for name in own
+        if isinstance(cases.get(name), dict)
+    }
+    how = [known.get(key) for key in ("version", "width")]
+    how.append(known.get("cover") or 0.0)
+    return split_file.digest_of(names), split_file.digest_of([names, sources, how])
 
 
 def check_looked_for(

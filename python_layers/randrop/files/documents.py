@@ -80,6 +80,7 @@ class Run(OpenModel):
     data: str | None = None
     split: str | None = None
     split_sha256: str | None = None
+    photographs_sha256: str | None = None
     weights: str | None = None
     started_from: list[dict[str, Any]] = Field(default=[])
     scales: list[dict[str, Any]] = Field(default=[])

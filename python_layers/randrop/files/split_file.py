@@ -24,7 +24,11 @@ def digest(path: Path) -> str:
         If the file is no split.
     """
     content = schema.read_json(path, Split, REMEDY)
-    names = {subset: sorted(own) for subset, own in content.items()}
+    return digest_of({subset: sorted(own) for subset, own in content.items()})
+
+
+def digest_of(names: Any) -> str:
+    """Return a SHA-256 of plain values."""
     return hashlib.sha256(json.dumps(names, sort_keys=True).encode()).hexdigest()
 
 

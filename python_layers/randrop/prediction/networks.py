@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from randrop.data import check_lesions
+from randrop.data import check_lesions, read_dataset
+from randrop.data.datasets import digests
 from randrop.data.layouts import read_groups
 from randrop.errors import UserError
 from randrop.files import ownership, reading, schema, split_file
@@ -251,7 +252,15 @@ def split_of(facts: Mapping[str, Any], data: Path | str) -> str | None:
         training any more, or the data have only a part of its photographs.
     """
     own, split = facts.get("data"), split_file.checked(facts)
-    if not split or (own and Path(own).resolve() == Path(data).resolve()):
+    same = bool(own) and Path(own).resolve() == Path(data).resolve()
+    if same and not split and (wanted := facts.get("split_sha256")):
+        names, _ = digests(read_dataset(data))
+        if names != wanted:
+            raise UserError(
+                f"{data} has another split than at the training, so photographs of the "
+                f"training may be among those to predict: {split_file.REMEDY}"
+            )
+    if same or not split:
         return split
     known = {case.name for group in read_groups(Path(data)).values() for case in group}
     names = schema.read_json(split, split_file.Split, split_file.REMEDY)

@@ -13,6 +13,9 @@ FREE = (
 )
 """Settings that do not change what is learnt: a training may go on with others."""
 
+_DIGESTS = ("photographs_sha256", "split_sha256")
+_ELSEWHERE = "choose another --out, or --force to train from scratch there"
+
 
 def same_settings(
     run: Path, settings: dict[str, Any], resume: bool = False, remedy: str = ""
@@ -40,20 +43,28 @@ def same_settings(
     old = read_run(run, "move it away, and train from scratch with --force")
     # A run of an older version lacks what it could not choose.
     missing = OF_PHOTOGRAPHS if "labels" not in old else {}
-    missing = {"bf16": False, "split_sha256": settings.get("split_sha256")} | missing
+    missing = {"bf16": False, **{k: settings.get(k) for k in _DIGESTS}} | missing
     old = missing | old
-    changed = sorted(k for k in settings if k not in FREE and old.get(k) != settings[k])
+    changed = {k for k in settings if k not in FREE and old.get(k) != settings[k]}
+    if settings.get("split") and old.get("split") and "split_sha256" not in changed:
+        # A copy of it is as good.
+        changed.discard("split")
+    changed = sorted(changed)
+    digests = [name for name in changed if name in _DIGESTS]
+    # Repeating its arguments would not help.
+    if digests and not {"data", "split"} & set(changed):
+        raise UserError(
+            f"{run} was trained on other photographs than {settings['data']} has now "
+            f"(another split, size or source; {' and '.join(digests)} in run.json): "
+            "restore those, or " + (remedy or _ELSEWHERE)
+        )
     if changed == ["iterations"] and not remedy:
         _check_length(run, old["iterations"], settings["iterations"], resume)
     elif changed:
         shown = ", ".join(f"{k} {old.get(k)!r} -> {settings[k]!r}" for k in changed)
         raise UserError(
             f"{run} contains a run with other settings ({shown}): "
-            + (
-                remedy
-                or "repeat its arguments, or choose another --out, or --force to train "
-                "from scratch there"
-            )
+            + (remedy or f"repeat its arguments, or {_ELSEWHERE}")
         )
     return True
 

@@ -25,7 +25,7 @@ from randrop.data import Case, read_dataset
 from randrop.errors import UserError
 from randrop.evaluation import lesions as by_lesion
 from randrop.evaluation import metrics
-from randrop.files import schema, split_file, write_bytes, write_json
+from randrop.files import schema, write_bytes, write_json
 from randrop.files.documents import Validation, read_run
 from randrop.prediction import maps, networks, predicting
 from randrop.training import snapshots
@@ -145,7 +145,8 @@ def measure(
         If photographs, masks or weights cannot be read.
     """
     network = networks.trained(run, weights=weights)
-    dataset = read_dataset(network.facts["data"], split_file.checked(network.facts))
+    data = network.facts["data"]
+    dataset = read_dataset(data, networks.split_of(network.facts, data))
     wanted = set(names)
     cases = [case for case in dataset.subset("validation") if case.name in wanted]
     loaded = networks.opened(network, "caffe", gpu)
