@@ -19,7 +19,14 @@ from randrop.data.cases import STRUCTURES
 from randrop.data.folders import IMAGE_SUFFIXES, files
 from randrop.errors import UserError
 from randrop.files import ownership
-from randrop.prediction import listing, model, networks, predicting, sharing
+from randrop.prediction import (
+    listing,
+    model,
+    networks,
+    predicting,
+    sharing,
+    trained_on,
+)
 from randrop.pycaffe import processes
 
 log = logging.getLogger("randrop")
@@ -93,6 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
         )
     lists = _lists(options, wanted)
     cases = _cases(options, network)
+    if not options.photos and not options.out_of_fold:
+        trained_on.tell(network, cases)
     calibrated = not options.uncalibrated
     own = predicting.Options(
         networks.thresholds_of(network, wanted, options.threshold, calibrated),

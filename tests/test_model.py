@@ -114,7 +114,7 @@ def test_a_calibration_goes_along_with_the_weights_it_is_of(
 
 
 def test_photographs_of_the_training_never_pass_for_held_out_ones(
-    scripts, run, tmp_path
+    scripts, run, tmp_path, caplog
 ):
     """With --data, too: of the same folder, or of one that moved."""
     own = shutil.copytree(run, tmp_path / "own")
@@ -133,6 +133,19 @@ def test_photographs_of_the_training_never_pass_for_held_out_ones(
     scripts[1]("--run", own, "--data", facts["data"], "--out", tmp_path / "maps")
     record = json.loads((tmp_path / "maps/prediction.json").read_text())
     assert sorted(record["seconds"]) == names[:2]
+    assert "was trained on" not in caplog.text
+    # The model has no split, but names what it was trained on.
+    chosen = read_dataset(facts["data"]).subset("validation")
+    seen = {case.name for case in chosen} & {*names[2:]}
+    assert seen
+    scripts[1]("--run", out, "--data", moved, "--out", tmp_path / "of-model")
+    told = f"was trained on {len(seen)} of these {len(chosen)} photographs"
+    assert told in caplog.text
+    assert f"({min(seen)} for one)" in caplog.text
+    caplog.clear()
+    words = ("--data", moved, "--split", split, "--out", tmp_path / "unseen")
+    scripts[1]("--run", out, *words)
+    assert "was trained on" not in caplog.text
     split.rename(tmp_path / "other.json")
     with pytest.raises(UserError, match=r"split\.json"):
         scripts[0]("--run", own, "--out", tmp_path / "out")

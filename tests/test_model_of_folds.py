@@ -91,6 +91,29 @@ def test_the_model_is_the_mean_of_its_networks(folds, model, tmp_path):
     assert np.ptp(found[0]) > 1000
 
 
+@pytest.mark.parametrize("networks", [1, 2])
+def test_photographs_of_the_training_are_told(folds, tmp_path, networks):
+    """One network has seen what the other fold held out, two have seen all."""
+    out = tmp_path / "model"
+    words = ("--probabilities", folds.maps, "--networks", networks)
+    every_script.done(export(folds, out, *words))
+    seen = len(folds.parts[1]) + (networks == 2) * len(folds.parts[0])
+    given = ("--data", folds.data, "--subset", "all", "--out", tmp_path / "maps")
+    said = every_script.done(every_script.start("predict", "--run", out, *given))
+    assert f"was trained on {seen} of these 8 photographs" in said.stderr
+
+
+def test_a_cross_validation_has_seen_all(folds, tmp_path):
+    given = ("--run", folds.folder, "--data", folds.data, "--out", tmp_path / "maps")
+    said = every_script.done(every_script.start("predict", *given)).stderr
+    assert "was trained on" in said
+    assert "or give --out-of-fold" in said
+    # As it says.
+    other = (*given[:-1], tmp_path / "other", "--out-of-fold")
+    said = every_script.done(every_script.start("predict", *other)).stderr
+    assert "was trained on" not in said
+
+
 def test_what_is_measured_was_chosen_on_the_other_fold(folds, model):
     content = json.loads((model / "metrics.json").read_text())
     for lesion in ("MA", "HE"):

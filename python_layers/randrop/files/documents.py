@@ -202,6 +202,19 @@ class ModelFolds(OpenModel):
     folds: Annotated[list[list[str]], Field(min_length=2)]
 
 
+class ModelSubset(OpenModel):
+    """The photographs of a subset, in metrics.json of a model."""
+
+    photographs: list[str]
+
+
+class ModelPhotographs(OpenModel):
+    """The part of a model's metrics.json that names photographs."""
+
+    folds: list[list[str]] = Field(default=[])
+    subsets: dict[str, ModelSubset] = Field(default={})
+
+
 class About(OpenModel):
     """The texts of a model card."""
 
