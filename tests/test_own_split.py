@@ -10,6 +10,7 @@ import pytest
 import small_unet
 
 from randrop.data import read_dataset
+from randrop.data.datasets import digests
 from randrop.errors import UserError
 from randrop.files import split_file
 from randrop.prediction import networks
@@ -181,8 +182,14 @@ def test_other_photographs_have_their_own_split(made, world, tmp_path):
 
 def test_a_training_without_a_split_takes_that_of_the_data(made, world):
     facts = networks.read_run(world.run) | {"split": None}
-    assert networks.split_of(facts, world.data) is None
-    assert networks.split_of(facts, made.data) is None
+    known, _ = digests(read_dataset(world.data))
+    # Earlier versions wrote no SHA-256 of it.
+    for digest in (known, None):
+        own = facts | {"split_sha256": digest}
+        assert networks.split_of(own, world.data) is None
+        assert networks.split_of(own, made.data) is None
+    with pytest.raises(UserError, match=r"another split than at the training.*--split"):
+        networks.split_of(facts, world.data)
 
 
 def test_a_part_of_the_photographs_needs_a_word(world):
@@ -215,3 +222,14 @@ def test_a_split_beside_a_run_is_not_its_own_for_its_name_alone(world):
     other = shutil.copytree(world.run, world.folder / "mine/run")
     write(world.folder / "mine/split.json", ["eye0"], ["eye1"])
     assert Path(networks.read_run(other)["split"]) == split
+
+
+def test_a_photograph_that_is_gone_is_named_with_what_helps(world):
+    name, *rest = world.held_out
+    for path in world.data.glob(f"**/{name}*"):
+        path.unlink()
+    with pytest.raises(UserError, match=rf"'{name}'.*bring it back.*--split"):
+        held_out(world.run, world.data)
+    unseen = world.folder / "unseen.json"
+    unseen.write_text(json.dumps({"train": ["eye0"], "validation": rest}))
+    assert predicted(world.run, "--data", world.data, "--split", unseen) == rest

@@ -118,9 +118,16 @@ def read_split(path: Path, known: set[str]) -> dict[str, tuple[str, ...]]:
             )
         for name in names:
             if name not in known:
+                given = name.rpartition(".")[0] in known
                 raise UserError(
                     f"the split {path} has {name!r} in '{subset}', but none of the "
-                    f"{len(known)} images has that name: give names without suffix"
+                    f"{len(known)} images has that name: "
+                    + (
+                        "give names without suffix"
+                        if given
+                        else "bring it back if it was removed or renamed, or give "
+                        "another split with --split"
+                    )
                 )
             if name in owner:
                 raise UserError(
