@@ -43,6 +43,7 @@ _TRAINING = "results/bench_training.json"
 _ROUNDED = "results/bench_bf16.json"
 _PROTOCOL = "results/lesion_losses.json"
 _WHY = "results/lesion_why.json"
+_OPTIONS = "results/option_gains.json"
 _INFERENCE = "results/bench_inference.json"
 _LOSSES = "results/bench_losses.json"
 _LOADED = "results/bench_loaded.json"
@@ -63,6 +64,8 @@ TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "protocol-growth": (_PROTOCOL, protocol_tables.growths),
     "protocol-calibration": (_PROTOCOL, protocol_tables.calibrations),
     "protocol-rates": (_PROTOCOL, protocols.rates),
+    "option-precision": (_OPTIONS, protocol_tables.precisions),
+    "option-open": (_OPTIONS, protocols.still_open),
     "why-precision": (_WHY, protocol_tables.precisions),
     "why-false-pixels": (_WHY, protocol_tables.confusions),
     "idrid-model": (

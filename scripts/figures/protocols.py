@@ -23,6 +23,11 @@ def verdict(content: Mapping[str, Any]) -> str:
     return bullets(lines)
 
 
+def still_open(content: Mapping[str, Any]) -> str:
+    """Return what is not measured yet."""
+    return protocol_tables.open_runs(content) or "All trainings are done."
+
+
 def _of_type(content: Mapping[str, Any], lesion: str) -> str:
     """Return the losses by what their differences to the reference show."""
     reference = content["protocol"]["reference"]
