@@ -147,3 +147,19 @@ def surface_recording(surface_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("recorded") / "recording.h5"
     recording_runs.whole(surface_run, out)
     return out
+
+
+@pytest.fixture(scope="session")
+def protocol_data(phantom, tmp_path_factory):
+    """Photographs as the small protocol says."""
+    import small_protocol
+
+    return small_protocol.prepare(phantom, tmp_path_factory.mktemp("protocol") / "data")
+
+
+@pytest.fixture
+def protocol_file(protocol_data, tmp_path):
+    """The small protocol."""
+    import small_protocol
+
+    return small_protocol.write(protocol_data, tmp_path / "protocol.json")

@@ -6,7 +6,6 @@ import shutil
 import every_script
 import numpy as np
 import pytest
-import small_protocol
 from small_protocol import CONTENT, arm, folds, record
 
 from randrop.errors import UserError
@@ -167,20 +166,10 @@ def test_a_protocol_that_contradicts_itself(tmp_path, change, words):
         protocol.read(path)
 
 
-@pytest.fixture(scope="module")
-def prepared(phantom, tmp_path_factory):
-    return small_protocol.prepare(phantom, tmp_path_factory.mktemp("protocol") / "data")
-
-
-@pytest.fixture
-def written(prepared, tmp_path):
-    return small_protocol.write(prepared, tmp_path / "protocol.json")
-
-
-def test_stopped_and_continued(caffe, prepared, written, tmp_path):
+def test_stopped_and_continued(caffe, protocol_data, protocol_file, tmp_path):
     """Every run is made once, whatever stops it; the summary needs records alone."""
     records = tmp_path / "records"
-    words = (written, "--data", prepared, "--out", tmp_path / "out")
+    words = (protocol_file, "--data", protocol_data, "--out", tmp_path / "out")
     words += ("--records", records)
     first = every_script.start("run_protocol", *words, "--minutes", 1e-9)
     assert "minutes are over" in first.stderr, first.stderr
@@ -223,7 +212,7 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     summary = tmp_path / "summary.json"
     every_script.done(
         every_script.start(
-            *("run_protocol", written, "--records", records, "--summary", summary)
+            *("run_protocol", protocol_file, "--records", records, "--summary", summary)
         )
     )
     content = json.loads(summary.read_text())
@@ -235,7 +224,7 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
     assert len(content["losses"]["cross-entropy"]["HE"]["folds"]) == 2
     assert "| `drop more` |" in summary.with_suffix(".md").read_text()
     other = tmp_path / "other.json"
-    words = ("run_protocol", written, "--records", records, "--summary", other)
+    words = ("run_protocol", protocol_file, "--records", records, "--summary", other)
     words += ("--reference", "drop more")
     every_script.done(every_script.start(*words, "--arms", "cross-entropy"))
     turned = json.loads(other.read_text())["losses"]
@@ -249,19 +238,19 @@ def test_stopped_and_continued(caffe, prepared, written, tmp_path):
 
 @pytest.mark.parametrize("jobs", [(), ("--jobs", 2)], ids=["one", "two"])
 def test_a_rate_that_diverges_is_taken_out_as_the_message_says(
-    caffe, prepared, written, tmp_path, jobs
+    caffe, protocol_data, protocol_file, tmp_path, jobs
 ):
-    content = json.loads(written.read_text())
+    content = json.loads(protocol_file.read_text())
     content |= {"learning_rates": [1e30, 1e-2], "arms": content["arms"][:1]}
-    written.write_text(json.dumps(content))
-    words = (written, "--data", prepared, "--out", tmp_path / "out", *jobs)
+    protocol_file.write_text(json.dumps(content))
+    words = (protocol_file, "--data", protocol_data, "--out", tmp_path / "out", *jobs)
     words += ("--records", tmp_path / "records")
     result = every_script.start("run_protocol", *words)
     assert result.returncode == 1
     told = "cross-entropy: fold 2 waits for cross-entropy-lr1e+30-fold1"
     assert told in result.stderr
     assert "remove its rate from learning_rates" in result.stderr
-    written.write_text(json.dumps(content | {"learning_rates": [1e-2]}))
+    protocol_file.write_text(json.dumps(content | {"learning_rates": [1e-2]}))
     every_script.done(every_script.start("run_protocol", *words))
     names = {path.stem for path in (tmp_path / "records").glob("*.json")}
     assert names == {f"cross-entropy-lr0.01-fold{k}" for k in (1, 2)}
@@ -269,11 +258,18 @@ def test_a_rate_that_diverges_is_taken_out_as_the_message_says(
 
 @pytest.mark.parametrize("records", ["file", "file/in", "/proc/none"])
 def test_records_that_cannot_be_kept_are_told_first(
-    caffe, prepared, written, tmp_path, records
+    caffe, protocol_data, protocol_file, tmp_path, records
 ):
     (tmp_path / "file").write_text("somebody's")
     result = every_script.start(
-        *("run_protocol", written, "--data", prepared, "--out", tmp_path / "out"),
+        *(
+            "run_protocol",
+            protocol_file,
+            "--data",
+            protocol_data,
+            "--out",
+            tmp_path / "out",
+        ),
         *("--records", tmp_path / records),
     )
     assert result.returncode == 2
@@ -301,13 +297,20 @@ def test_records_that_cannot_be_kept_are_told_first(
     ],
 )
 def test_what_could_fail_later_fails_first(
-    caffe, prepared, written, tmp_path, change, words
+    caffe, protocol_data, protocol_file, tmp_path, change, words
 ):
-    content = json.loads(written.read_text()) | change
+    content = json.loads(protocol_file.read_text()) | change
     content["reference"] = content["arms"][0].get("name") or content["arms"][0]["loss"]
-    written.write_text(json.dumps(content))
+    protocol_file.write_text(json.dumps(content))
     result = every_script.start(
-        *("run_protocol", written, "--data", prepared, "--out", tmp_path / "out"),
+        *(
+            "run_protocol",
+            protocol_file,
+            "--data",
+            protocol_data,
+            "--out",
+            tmp_path / "out",
+        ),
         *("--records", tmp_path / "records"),
     )
     assert result.returncode == 2
@@ -324,21 +327,21 @@ def test_what_could_fail_later_fails_first(
         {"--summary": "records/summary.json"},
     ],
 )
-def test_a_folder_has_one_purpose(prepared, written, tmp_path, given):
-    (tmp_path / "data").symlink_to(prepared)
+def test_a_folder_has_one_purpose(protocol_data, protocol_file, tmp_path, given):
+    (tmp_path / "data").symlink_to(protocol_data)
     paths = {"--data": "data", "--out": "out", "--records": "records", **given}
     words = [str(tmp_path / w) if w[0] != "-" else w for p in paths.items() for w in p]
-    result = every_script.start("run_protocol", written, *words)
+    result = every_script.start("run_protocol", protocol_file, *words)
     assert result.returncode == 2
     assert "together: choose another folder for one of them" in result.stderr
     assert not (tmp_path / "records").exists()
 
 
-def test_a_summary_does_not_replace_a_manifest(prepared, written, tmp_path):
-    data = shutil.copytree(prepared, tmp_path / "data")
+def test_a_summary_does_not_replace_a_manifest(protocol_data, protocol_file, tmp_path):
+    data = shutil.copytree(protocol_data, tmp_path / "data")
     before = (data / "manifest.json").read_bytes()
     result = every_script.start(
-        *("run_protocol", written, "--records", tmp_path / "records"),
+        *("run_protocol", protocol_file, "--records", tmp_path / "records"),
         *("--summary", data / "manifest.json"),
     )
     assert result.returncode == 2
@@ -346,22 +349,29 @@ def test_a_summary_does_not_replace_a_manifest(prepared, written, tmp_path):
     assert (data / "manifest.json").read_bytes() == before
 
 
-def test_other_photographs_are_not_mixed(prepared, written, tmp_path):
+def test_other_photographs_are_not_mixed(protocol_data, protocol_file, tmp_path):
     records = tmp_path / "records"
     records.mkdir()
-    content = record(protocol.read(written))
+    content = record(protocol.read(protocol_file))
     (records / "a-lr1-fold1.json").write_text(json.dumps(content))
     result = every_script.start(
-        *("run_protocol", written, "--data", prepared, "--out", tmp_path / "out"),
+        *(
+            "run_protocol",
+            protocol_file,
+            "--data",
+            protocol_data,
+            "--out",
+            tmp_path / "out",
+        ),
         *("--records", records),
     )
     assert result.returncode == 2
     assert "measured on other photographs" in result.stderr
 
 
-def test_another_width_is_refused(phantom, written, tmp_path):
+def test_another_width_is_refused(phantom, protocol_file, tmp_path):
     result = every_script.start(
-        *("run_protocol", written, "--data", phantom, "--out", tmp_path / "out"),
+        *("run_protocol", protocol_file, "--data", phantom, "--out", tmp_path / "out"),
         *("--records", tmp_path / "records"),
     )
     assert result.returncode == 2

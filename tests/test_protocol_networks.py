@@ -11,16 +11,6 @@ from randrop.errors import UserError
 from randrop.training import protocol
 
 
-@pytest.fixture(scope="module")
-def prepared(phantom, tmp_path_factory):
-    return small_protocol.prepare(phantom, tmp_path_factory.mktemp("protocol") / "data")
-
-
-@pytest.fixture
-def written(prepared, tmp_path):
-    return small_protocol.write(prepared, tmp_path / "protocol.json")
-
-
 def other(loss="cross-entropy", **more):
     """Return arms of which the second predicts by the networks of the first."""
     return {"arms": [arm("cross-entropy"), arm(loss, **more)]}
@@ -64,11 +54,18 @@ def test_an_arm_without_networks_is_refused(tmp_path, change, words):
     ],
 )
 def test_what_could_fail_later_fails_first(
-    caffe, prepared, written, tmp_path, change, words
+    caffe, protocol_data, protocol_file, tmp_path, change, words
 ):
-    written.write_text(json.dumps(json.loads(written.read_text()) | change))
+    protocol_file.write_text(json.dumps(json.loads(protocol_file.read_text()) | change))
     result = every_script.start(
-        *("run_protocol", written, "--data", prepared, "--out", tmp_path / "out"),
+        *(
+            "run_protocol",
+            protocol_file,
+            "--data",
+            protocol_data,
+            "--out",
+            tmp_path / "out",
+        ),
         *("--records", tmp_path / "records"),
     )
     assert result.returncode == 2
@@ -99,19 +96,19 @@ def run(*words):
     return every_script.done(every_script.start(*words))
 
 
-def test_they_train_nothing(caffe, prepared, written, tmp_path):
+def test_they_train_nothing(caffe, protocol_data, protocol_file, tmp_path):
     """They have the training's rate, and measure what predict.py measures."""
     more = {"loss": "cross-entropy", "networks": "cross-entropy"}
-    content = json.loads(written.read_text())
+    content = json.loads(protocol_file.read_text())
     # First, although they need the other.
     content["arms"] = [
         {**more, "name": "flips", "prediction": ["--flips"], "folds": 2},
         {**more, "name": "mean", "average": 2, "folds": 1},
         content["arms"][0],
     ]
-    written.write_text(json.dumps(content))
+    protocol_file.write_text(json.dumps(content))
     records, out = tmp_path / "records", tmp_path / "out"
-    words = (written, "--data", prepared, "--out", out, "--records", records)
+    words = (protocol_file, "--data", protocol_data, "--out", out, "--records", records)
     run("run_protocol", *words, "--jobs", 2)
     found = records_of(records)
     [end] = [n[14:-6] for n in found if n[:5] == "cross" and n.endswith("fold2")]
@@ -126,7 +123,14 @@ def test_they_train_nothing(caffe, prepared, written, tmp_path):
     run("average_snapshots", "--run", folder, "--last", 2, "--out", tmp_path)
     by_hand = {"flips": ["--flips"]}
     by_hand["mean"] = ["--weights", tmp_path / "averaged.caffemodel"]
-    subset = ("--data", prepared, "--split", out / "fold1.json", "--subset", "test")
+    subset = (
+        "--data",
+        protocol_data,
+        "--split",
+        out / "fold1.json",
+        "--subset",
+        "test",
+    )
     for name, rest in by_hand.items():
         maps = tmp_path / f"maps-{name}"
         run("predict", "--run", folder, *rest, *subset, "--out", maps)
@@ -137,7 +141,7 @@ def test_they_train_nothing(caffe, prepared, written, tmp_path):
             assert (kept / file).read_bytes() == (maps / file).read_bytes()
 
     summary = tmp_path / "summary.json"
-    words = ("run_protocol", written, "--records", records, "--summary", summary)
+    words = ("run_protocol", protocol_file, "--records", records, "--summary", summary)
     run(*words)
     content = json.loads(summary.read_text())
     done = {"flips": [2, 2], "mean": [1, 1], "cross-entropy": [3, 3]}

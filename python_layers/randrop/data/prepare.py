@@ -17,7 +17,7 @@ from randrop.data.cases import STRUCTURES, Case
 from randrop.data.cropping import prepare_case
 from randrop.data.folders import Groups
 from randrop.data.splits import split_by_chance, split_of
-from randrop.data.stored import FOLDER, INDEX, NUMBERS, write_index
+from randrop.data.stored import FOLDER, remove_stored, write_index
 from randrop.errors import UserError
 from randrop.files import (
     make_folder,
@@ -123,7 +123,7 @@ def prepare(
             if _want_arrays(cases, settings.width, out.parent, arrays):
                 make_folder(half / FOLDER, out)
             elif half != out:
-                _leave_out_arrays(half)
+                remove_stored(half)
             facts = _all_prepared(cases, half, settings, workers)
             _tell_of_outside(facts)
             of = {name: subset for subset, names in subsets.items() for name in names}
@@ -194,15 +194,6 @@ def _clear(half: Path) -> None:
             shutil.rmtree(old)
         elif old.name != ownership.LOCK:
             old.unlink()
-
-
-def _leave_out_arrays(half: Path) -> None:
-    """Remove the arrays that an earlier run began, and this one does not want."""
-    for path in (*half.glob(f"{FOLDER}/*"), half / INDEX, half / NUMBERS):
-        if ownership.is_ours(path):
-            path.unlink()
-    with contextlib.suppress(OSError):  # somebody's files
-        (half / FOLDER).rmdir()
 
 
 def _want_arrays(

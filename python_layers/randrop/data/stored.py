@@ -6,6 +6,7 @@ another, and arrays.json where the numbers of each photograph are: a process map
 into its memory, in place of reading thousands of files when it starts.
 """
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -228,6 +229,15 @@ def read_index(folder: Path) -> Index:
             *(folder / INDEX, error, NUMBERS),
         )
         return NO_INDEX
+
+
+def remove_stored(folder: Path) -> None:
+    """Remove the arrays of a set, but no file of somebody else."""
+    for path in (*folder.glob(f"{FOLDER}/*"), folder / INDEX, folder / NUMBERS):
+        if ownership.is_ours(path):
+            path.unlink()
+    with contextlib.suppress(OSError):  # somebody's files are in it
+        (folder / FOLDER).rmdir()
 
 
 def write_index(folder: Path, cases: Sequence[Case]) -> None:

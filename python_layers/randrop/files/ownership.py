@@ -277,8 +277,7 @@ def check_replaceable(folder: Path, maker: str) -> None:
     if not folder.is_dir():
         raise UserError(f"{folder} is a file: choose another output folder")
     others = [by for by in _words(_read(folder), "by") if by != maker]
-    # Some of our folders hold others, as a cross-validation does; a folder that
-    # another script made by itself is none of them.
+    # A training in a data set, for instance, has its own list.
     for path in sorted(folder.rglob(f"*/{LIST}")):
         makers = [by for by in _words(_read(path.parent), "by") if by != maker]
         others += [f"{by} ({path.parent.relative_to(folder)})" for by in makers]

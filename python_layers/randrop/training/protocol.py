@@ -14,7 +14,7 @@ from randrop.errors import UserError
 from randrop.evaluation import comparison, protocol_summary
 from randrop.files import schema
 from randrop.training import comparing
-from randrop.training.protocol_files import Arm, Protocol, RunRecord
+from randrop.training.protocol_files import Arm, Protocol, RunRecord, check_networks
 
 GENERATOR = "randrop run_protocol"
 """What marks a summary as one."""
@@ -85,7 +85,7 @@ def read(path: Path) -> Protocol:
     if twice:
         raise UserError(f"{path}: {min(twice)} occurs twice among the arms")
     for arm in found.arms:
-        _check_networks(path, found, arm)
+        check_networks(path, found, arm)
         if arm.training and not arm.name:
             raise UserError(f"{path}: {arm.loss} with other arguments needs a name")
         if arm.folds > len(found.folds):
@@ -115,33 +115,6 @@ def read(path: Path) -> Protocol:
             "each in one fold, once"
         )
     return found
-
-
-def _check_networks(path: Path, protocol: Protocol, arm: Arm) -> None:
-    """Refuse an arm that predicts otherwise, but has no networks to do it by."""
-    if not arm.networks:
-        if arm.prediction or arm.average:
-            raise UserError(
-                f"{path}: {arm.called} predicts otherwise: name the arm whose networks "
-                "it predicts by, as networks"
-            )
-        return
-    if not arm.name or arm.training or not (arm.prediction or arm.average):
-        raise UserError(
-            f"{path}: {arm.called} uses the networks of {arm.networks}: give it a "
-            "name, and prediction or average, but not training"
-        )
-    theirs = next((a for a in protocol.arms if a.called == arm.networks), None)
-    if theirs is None or theirs.networks or theirs.loss != arm.loss:
-        raise UserError(
-            f"{path}: {arm.called} uses the networks of {arm.networks}, which is no "
-            f"arm that trains by {arm.loss}"
-        )
-    if arm.folds > theirs.folds:
-        raise UserError(
-            f"{path}: {arm.called} asks for {arm.folds} folds, but {theirs.called}, "
-            f"whose networks it uses, has {theirs.folds}"
-        )
 
 
 def _check_file_names(path: Path, protocol: Protocol) -> None:

@@ -1,9 +1,11 @@
 """What a protocol and the record of a training contain."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from randrop.errors import UserError
 from randrop.files.documents import Lesions
 from randrop.files.schema import Model, Number, OpenModel, Positive
 
@@ -66,6 +68,33 @@ class Protocol(Model):
     reference: str
     folds: Annotated[list[Fold], Field(min_length=1)]
     arms: Annotated[list[Arm], Field(min_length=1)]
+
+
+def check_networks(path: Path, protocol: Protocol, arm: Arm) -> None:
+    """Refuse an arm that predicts otherwise, but has no networks to do it by."""
+    if not arm.networks:
+        if arm.prediction or arm.average:
+            raise UserError(
+                f"{path}: {arm.called} predicts otherwise: name the arm whose networks "
+                "it predicts by, as networks"
+            )
+        return
+    if not arm.name or arm.training or not (arm.prediction or arm.average):
+        raise UserError(
+            f"{path}: {arm.called} uses the networks of {arm.networks}: give it a "
+            "name, and prediction or average, but not training"
+        )
+    theirs = next((a for a in protocol.arms if a.called == arm.networks), None)
+    if theirs is None or theirs.networks or theirs.loss != arm.loss:
+        raise UserError(
+            f"{path}: {arm.called} uses the networks of {arm.networks}, which is no "
+            f"arm that trains by {arm.loss}"
+        )
+    if arm.folds > theirs.folds:
+        raise UserError(
+            f"{path}: {arm.called} asks for {arm.folds} folds, but {theirs.called}, "
+            f"whose networks it uses, has {theirs.folds}"
+        )
 
 
 class Origin(Model):
