@@ -68,7 +68,7 @@ def masked_net(caffe: Any, settings: dict[str, Any], size: int) -> str:
     channels = len(settings["lesions"])
     feed = nets.InputFeed((1, 3, size, size), (1, channels, size, size))
     make = nets.OF_PHOTOGRAPHS[settings.get("net", "unet")]
-    shape = {key: settings[key] for key in ("base_channels", "depth", "prior")}
+    shape = prototxts.size_of(settings) | {"prior": settings["prior"]}
     net = caffe.proto.caffe_pb2.NetParameter()
     text_format.Merge(make(channels, feed, losses, **shape), net)
     for layer in net.layer:

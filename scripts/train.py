@@ -92,6 +92,11 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
         help="channels of the first level; default: 16, explog3d 8",
     )
     add("--depth", type=int, help="levels; default: unet 4, lseg 5, explog3d 3")
+    add(
+        "--max-channels",
+        type=int,
+        help="unet: no level has more; channels double with each level without it",
+    )
     add("--prior", type=cli.finite, help="initial probability of every pixel")
     add(
         "--lr",

@@ -7,6 +7,8 @@ import every_script
 import pytest
 from test_prepare import folder, run
 
+from randrop.data import read_dataset
+from randrop.data.datasets import digests
 from randrop.files import write_json
 
 TRAINING = (
@@ -112,6 +114,31 @@ def test_a_copy_of_its_split_is_as_good(source, caffe, tmp_path):
     copy = split.rename(tmp_path / "renamed.json")
     words = ("--iterations", 4, "--resume", "--split", copy)
     every_script.done(train(data, out, *words))
+
+
+def test_photographs_that_were_moved_are_the_same(trained, tmp_path):
+    """And run.json tells where they are now, for prediction."""
+    data, out = trained
+    moved = data.rename(tmp_path / "moved")
+    refused = train(moved, out, "--iterations", 4, "--resume", "--lr", 0.5)
+    assert refused.returncode == 2
+    assert "settings (iterations 2 -> 4, lr 0.001 -> 0.5)" in refused.stderr
+    every_script.done(train(moved, out, "--iterations", 4, "--resume"))
+    assert json.loads((out / "run.json").read_text())["data"] == str(moved)
+    words = ("--run", out, "--data", moved, "--out", tmp_path / "maps")
+    every_script.done(every_script.start("predict", *words))
+
+
+def test_without_their_sources_moved_photographs_may_be_others(trained, tmp_path):
+    data, out = trained
+    (data / "manifest.json").unlink()
+    facts = json.loads((out / "run.json").read_text())
+    facts["photographs_sha256"] = digests(read_dataset(data))[1]
+    write_json(out / "run.json", facts)
+    moved = data.rename(tmp_path / "moved")
+    refused = train(moved, out, "--iterations", 4, "--resume")
+    assert refused.returncode == 2
+    assert f"other settings (data '{data}' -> '{moved}', " in refused.stderr
 
 
 def test_a_training_of_an_earlier_version_goes_on(trained):

@@ -41,6 +41,7 @@ def run(caffe, tmp_path_factory):
         **{"loss": "random-drop:LOG", "iterations": 9, "batch": 2, "patch": 64},
         **{"base_channels": 4, "depth": 3, "lr": 0.001, "lesion_share": 0.5, "seed": 1},
         "prior": 0.01,
+        "max_channels": 8,
         **{"lesion_weights": {"MA": 2}, "bf16": True},
         **{"lesion_draw": "lesion", "paste": 1.5, "blur": 0.0},
         **{"false_alarms": "/home/me/alarms.json", "false_alarm_share": 0.1},
@@ -194,7 +195,7 @@ def test_the_card_says_what_was_measured(exported):
     content = json.loads((exported / "metrics.json").read_text())
     for word in ("# Discs", "Drawn discs.", "Public domain.", "- Two colours."):
         assert word in card
-    assert "--lesion-weights MA=2 --bf16" in card
+    assert "--max-channels 8 --lesion-weights MA=2 --bf16" in card
     assert "--lesion-draw lesion --false-alarm-share 0.1 --paste 1.5" in card
     assert "--false-alarms FILE" in card
     assert "--blur" not in card

@@ -55,6 +55,28 @@ def test_parameters_make_the_net(caffe, tmp_path, lesions, base, depth):
     assert net.forward()["prob"] == pytest.approx(0.02, rel=1e-3)
 
 
+def test_no_level_has_more_channels(caffe, tmp_path):
+    """As if channels stopped to double; without effect where they never get there."""
+    path = tmp_path / "deploy.prototxt"
+    path.write_text(
+        nets.unet(2, base_channels=3, depth=4, max_channels=7, shape=(3, 24, 32))
+    )
+    net = caffe.Net(str(path), caffe.TEST)
+    widths = [3, 6, 7, 7]
+    for level, width in enumerate(widths):
+        below = widths[level - 1] if level else 3
+        assert net.params[f"down{level}_conv1"][0].data.shape == (width, below, 3, 3)
+        assert net.params[f"down{level}_conv2"][0].data.shape == (width, width, 3, 3)
+    for level, width in enumerate(widths[:-1]):
+        up, joined = widths[level + 1], 2 * width
+        assert net.params[f"up{level}_deconv"][0].data.shape == (up, width, 2, 2)
+        assert net.params[f"up{level}_conv1"][0].data.shape == (width, joined, 3, 3)
+    assert net.blobs["prob"].data.shape == (1, 2, 24, 32)
+    assert nets.unet(1, base_channels=4, max_channels=32) == nets.unet(
+        1, base_channels=4
+    )
+
+
 def small(caffe, *losses, cells=False, **more):
     feed = nets.PatchFeed({"root": "x", "lesions": ["MA"], "cells": cells})
     return parse(caffe, nets.unet(1, feed, losses, depth=1, **more)).layer
@@ -224,7 +246,14 @@ def test_an_unknown_field_names_the_remedy(caffe):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"base_channels": 0}, {"depth": 0}, {"prior": 1.0}, {"channels": 0}]
+    "wrong",
+    [
+        {"base_channels": 0},
+        {"depth": 0},
+        {"prior": 1.0},
+        {"channels": 0},
+        {"max_channels": 15},
+    ],
 )
 def test_parameters_out_of_range(caffe, wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):

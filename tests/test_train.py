@@ -56,13 +56,18 @@ def test_native_and_python_layer_train_alike(caffe, phantom, tmp_path):
 
 
 def test_cross_entropy_trains_and_has_no_mask_to_watch(caffe, phantom, tmp_path):
-    result = run(phantom, tmp_path, "--loss", "cross-entropy", "--watch-mask")
+    """And no level of the network is wider than allowed."""
+    more = ["--loss", "cross-entropy", "--watch-mask", "--max-channels", 3]
+    result = run(phantom, tmp_path, *more)
     assert result.returncode == 0, result.stderr
     assert (
         "cross-entropy drops nothing, so there is no share to record" in result.stderr
     )
     assert len(losses(tmp_path)) == 2
     assert not (tmp_path / "kept.jsonl").exists()
+    deploy = (tmp_path / "deploy.prototxt").read_text()
+    assert "num_output: 3" in deploy
+    assert "num_output: 4" not in deploy
 
 
 def test_class_balanced_trains_and_keeps_all(caffe, phantom, tmp_path):
@@ -224,6 +229,8 @@ def test_bad_images_stop_caffe_with_their_names(caffe, phantom, tmp_path):
         (["--lr", "nan"], "'nan' is not a finite number"),
         (["--lr", "0"], "'0' must be above 0"),
         (["--lesion-share", "inf"], "'inf' is not a finite number"),
+        (["--max-channels", "1"], "1 must be at least the 2 of --base-channels"),
+        (["--max-channels", "8", "--net", "lseg"], "is for --net unet, not lseg"),
     ],
 )
 def test_settings_that_cannot_be(phantom, tmp_path, more, message):

@@ -268,6 +268,7 @@ RESUMABLE = "snapshots/*.sha256"
 def test_a_run_of_an_older_version_has_the_defaults_of_newer_options(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"lesions": ["MA"], "lr": 0.001}))
     settings = {"lesions": ["MA"], "lr": 0.001, "lesion_draw": "pixel"}
+    settings |= {"bf16": False, "max_channels": None}
     assert continuing.same_settings(tmp_path, settings)
     with pytest.raises(UserError, match="lesion_draw 'pixel' -> 'lesion'"):
         continuing.same_settings(tmp_path, settings | {"lesion_draw": "lesion"})

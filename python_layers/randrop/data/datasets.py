@@ -149,6 +149,12 @@ def digests(dataset: Dataset) -> tuple[str, str]:
     return split_file.digest_of(names), split_file.digest_of([names, sources, how])
 
 
+def tells_sources(root: Path) -> bool:
+    """Return whether a data set tells which files its photographs were made of."""
+    known = schema.generated(root / "manifest.json", "randrop prepare") or {}
+    return bool(known.get("cases"))
+
+
 def check_looked_for(
     dataset: Dataset, lesions: Sequence[str], softmax: bool
 ) -> dict[str, float]:

@@ -24,9 +24,9 @@ REMEDY = "give the deploy file and the weights of the same training"
 
 SETTINGS = (
     *("net", "loss", "lesions", "labels", "iterations", "batch", "patch", "seed"),
-    *("base_channels", "depth", "prior", "lr", "activation", "lesion_share"),
-    *("lesion_weights", "bf16", "stride", "field_of_view", "thresholds"),
-    "frequency",
+    *("base_channels", "depth", "max_channels", "prior", "lr", "activation"),
+    *("lesion_share", "lesion_weights", "bf16", "stride", "field_of_view"),
+    *("thresholds", "frequency"),
     *("calibration", "randrop_version", "caffe_version"),
     *(name for name in MORE_DEFAULTS if name != "false_alarms"),
 )

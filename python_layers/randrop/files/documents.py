@@ -57,6 +57,7 @@ class Run(OpenModel):
     patch: Number = 1
     base_channels: Number = 1
     depth: Number = 1
+    max_channels: Number | None = None
     stride: Number = 1
     test_iterations: Number = 1
     test_interval: Number = 1

@@ -23,6 +23,7 @@ def unet(
     activation: str = "SIGMOID",
     base_channels: int = 16,
     depth: int = 4,
+    max_channels: int | None = None,
     prior: float = 0.01,
     memory: float = CAFFES_MEMORY,
     ignore_label: int | None = 255,
@@ -49,6 +50,9 @@ def unet(
         The activation of the logits.
     base_channels, depth : int
         Channels of the first level; number of levels.
+    max_channels : int, optional
+        No level has more. The deep levels have most of the weights, but little of the
+        arithmetic: a limit makes a wide network's file small.
     prior : float
         SIGMOID: the untrained network's probability for every pixel. Rare objects need
         a low one, or the first iterations only learn that they are rare. It also
@@ -82,11 +86,17 @@ def unet(
     """
     check(base_channels >= 1, "base_channels", base_channels, "at least 1")
     check(1 <= depth <= 8, "depth", depth, "from 1 to 8")
+    if max_channels is not None:
+        wanted = f"at least the {base_channels} of the first level"
+        check(max_channels >= base_channels, "max_channels", max_channels, wanted)
     check(0 < prior < 1, "prior", prior, "between 0 and 1")
     check(channels >= 1, "channels", channels, "at least 1")
     caffe = import_caffe()
     net, head = begin(caffe, feed, shape)
-    top = _body(caffe, net, base_channels, depth, memory)
+    widths = [base_channels * 2**level for level in range(depth)]
+    if max_channels is not None:
+        widths = [min(width, max_channels) for width in widths]
+    top = _body(caffe, net, widths, memory)
     net.score = score(caffe, top, channels, prior if activation == "SIGMOID" else None)
     if feed is None:
         net.prob = output(caffe, net.score, activation)
@@ -95,22 +105,22 @@ def unet(
     return with_feed(head, net)
 
 
-def _body(caffe: Any, net: Any, base: int, depth: int, memory: float) -> Any:
+def _body(caffe: Any, net: Any, widths: Sequence[int], memory: float) -> Any:
     layers, params = caffe.layers, caffe.params
     skips = []
     top = net.data
-    for level in range(depth):
+    for level, width in enumerate(widths):
         if level:
             top = net[f"pool{level}"] = layers.Pooling(
                 top, pool=params.Pooling.MAX, kernel_size=2, stride=2
             )
-        top = _block(caffe, net, f"down{level}", top, base * 2**level, memory)
+        top = _block(caffe, net, f"down{level}", top, width, memory)
         skips.append(top)
-    for level in reversed(range(depth - 1)):
+    for level in reversed(range(len(widths) - 1)):
         up = net[f"up{level}_deconv"] = layers.Deconvolution(
             top,
             convolution_param={
-                "num_output": base * 2**level,
+                "num_output": widths[level],
                 "kernel_size": 2,
                 "stride": 2,
                 "weight_filler": {"type": "msra"},
@@ -118,7 +128,7 @@ def _body(caffe: Any, net: Any, base: int, depth: int, memory: float) -> Any:
             param=BIAS_DECAYS_NOT,
         )
         top = net[f"up{level}_concat"] = layers.Concat(skips[level], up)
-        top = _block(caffe, net, f"up{level}", top, base * 2**level, memory)
+        top = _block(caffe, net, f"up{level}", top, widths[level], memory)
     return top
 
 

@@ -11,7 +11,7 @@ from randrop.report.markdown import bounds, table
 SETTINGS = (
     *("net", "loss", "lesions", "iterations", "batch", "patch", "base_channels"),
     *("depth", "prior", "lr", "activation", "lesion_share", "lesion_weights", "seed"),
-    *("bf16", "stride", "randrop_version"),
+    *("max_channels", "bf16", "stride", "randrop_version"),
     *(name for name in MORE_DEFAULTS if name != "false_alarms"),
 )
 """What of a training's run.json goes along."""
@@ -254,6 +254,8 @@ def _command(run: Mapping[str, Any], folds: int, started: bool) -> str:
         f"    --lr {run['lr']:g} --lesion-share {run['lesion_share']:g} "
         f"--seed {run['seed']}{end}"
     )
+    if run.get("max_channels"):
+        command += f" --max-channels {run['max_channels']}"
     if run.get("lesion_weights"):
         weights = (f"{k}={v:g}" for k, v in run["lesion_weights"].items())
         command += f" --lesion-weights {' '.join(weights)}"

@@ -24,7 +24,7 @@ from randrop.report.pictures import LEGEND, Picture, Views, columns
 # The settings in run.json that explain a result to a reader.
 TRAINING = (
     *("loss", "iterations", "batch", "patch", "lesion_share", "lr", "seed"),
-    *("base_channels", "depth", "prior", "data"),
+    *("base_channels", "depth", "max_channels", "prior", "data"),
 )
 FIGURES = {
     "pr_curves.png": (
@@ -241,7 +241,7 @@ def _training(run: Path | None) -> list[tuple[str, Any]]:
     return [
         (name.replace("_", " "), settings[name])
         for name in TRAINING
-        if name in settings
+        if settings.get(name) is not None
     ]
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from randrop.data.datasets import tells_sources
 from randrop.errors import UserError
 from randrop.files.documents import read_run
 from randrop.training.settings import OF_PHOTOGRAPHS
@@ -22,7 +23,8 @@ def same_settings(
 ) -> bool:
     """Return whether the run folder holds a run with these settings.
 
-    Settings in `FREE` may differ; a training that resumes may have more iterations.
+    Settings in `FREE` may differ, and so may the place of the same photographs; a
+    training that resumes may have more iterations.
 
     Parameters
     ----------
@@ -43,12 +45,17 @@ def same_settings(
     old = read_run(run, "move it away, and train from scratch with --force")
     # A run of an older version lacks what it could not choose.
     missing = OF_PHOTOGRAPHS if "labels" not in old else {}
-    missing = {"bf16": False, **{k: settings.get(k) for k in _DIGESTS}} | missing
+    missing = {"bf16": False, "max_channels": None} | missing
+    missing = {k: settings.get(k) for k in _DIGESTS} | missing
+    told = "photographs_sha256" in old
     old = missing | old
     changed = {k for k in settings if k not in FREE and old.get(k) != settings[k]}
     if settings.get("split") and old.get("split") and "split_sha256" not in changed:
         # A copy of it is as good.
         changed.discard("split")
+    if told and not changed & set(_DIGESTS) and tells_sources(Path(settings["data"])):
+        # The same photographs in another place.
+        changed.discard("data")
     changed = sorted(changed)
     digests = [name for name in changed if name in _DIGESTS]
     # Repeating its arguments would not help.

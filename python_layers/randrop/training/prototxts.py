@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,8 +142,7 @@ def _fundus(
         "channels": len(settings["lesions"]) + (activation == "SOFTMAX"),
         "activation": activation,
         "memory": MEMORY,
-        "base_channels": settings["base_channels"],
-        "depth": settings["depth"],
+        **size_of(settings),
     }
     make = nets.OF_PHOTOGRAPHS[settings.get("net", "unet")]
     return {
@@ -152,6 +151,15 @@ def _fundus(
         ),
         "deploy.prototxt": make(**shape),
     }
+
+
+def size_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how wide and deep the network is: arguments of its generator."""
+    size = {name: settings[name] for name in ("base_channels", "depth")}
+    # Runs of earlier versions do not have it, nor do other networks.
+    if settings.get("max_channels"):
+        size["max_channels"] = settings["max_channels"]
+    return size
 
 
 def _watch(
@@ -195,19 +203,22 @@ def _labelled(
 
 def _net(settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     depth, shape = settings["depth"], tuple(settings["shape"])
-    options: dict[str, Any] = {"base_channels": settings["base_channels"]}
     if settings["net"] == "explog3d":
         convolutions = (1, *[2] * (depth - 1))
-        return nets.explog3d, options | {"shape": shape, "convolutions": convolutions}
+        return nets.explog3d, {
+            "base_channels": settings["base_channels"],
+            "shape": shape,
+            "convolutions": convolutions,
+        }
     stride = 2 ** (depth - 1)
     if any(n % stride for n in shape[1:]):
         raise UserError(
             f"images of {' x '.join(map(str, shape[1:]))}: --depth {depth} needs "
             f"multiples of {stride}"
         )
-    return nets.unet, options | {
+    return nets.unet, {
+        **size_of(settings),
         "shape": shape,
-        "depth": depth,
         "activation": "SOFTMAX",
         "memory": 0.95,
     }

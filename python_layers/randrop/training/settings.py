@@ -72,6 +72,7 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     for name, value in zip(("base_channels", "depth"), defaults, strict=True):
         if settings[name] is None:
             settings[name] = value
+    _check_width(settings)
     for name in ("iterations", "batch", "test_interval", "test_iterations", "snapshot"):
         if settings[name] < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1")
@@ -88,6 +89,18 @@ def settings_of(options: argparse.Namespace) -> dict[str, Any]:
             )
         settings["validate_every"] = _validate_every(options)
     return settings
+
+
+def _check_width(settings: dict[str, Any]) -> None:
+    if settings["max_channels"] is None:
+        return
+    if settings["net"] != "unet":
+        raise UserError(f"--max-channels is for --net unet, not {settings['net']}")
+    if settings["max_channels"] < settings["base_channels"]:
+        raise UserError(
+            f"--max-channels {settings['max_channels']} must be at least the "
+            f"{settings['base_channels']} of --base-channels"
+        )
 
 
 def check_loss(options: argparse.Namespace, settings: dict[str, Any]) -> None:
