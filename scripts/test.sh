@@ -9,7 +9,7 @@ export RANDROP_BUILD="${RANDROP_BUILD:-$PWD/build}"
 
 usage() {
   cat <<'EOF'
-usage: bash scripts/test.sh [--fast] [--gpu [--compute-sanitizer]] [--help]
+usage: bash scripts/test.sh [--fast | --thorough] [--gpu [--compute-sanitizer]] [--help]
        bash scripts/test.sh --sanitize
        bash scripts/test.sh --gpu-build
        bash scripts/test.sh --slurm
@@ -19,6 +19,9 @@ usage: bash scripts/test.sh [--fast] [--gpu [--compute-sanitizer]] [--help]
 
   --fast   skip the slow tests (end-to-end trainings, second builds of Caffe) and the
            comparison with PyTorch, MONAI, nnU-Net and PyMIC, which needs a download
+  --thorough
+           more cases of what takes long: the vector kernels by other compilers and on ARM,
+           more random nets, kills and files to overwrite (10 minutes more)
   --gpu    test the CUDA build, on a GPU; not yet run on one
   --compute-sanitizer
            with --gpu: also run our layers' tests under NVIDIA's compute-sanitizer
@@ -58,6 +61,7 @@ EOF
 }
 
 marks=
+thorough=
 gpu=()
 sanitize=""
 sanitizer=
@@ -79,6 +83,7 @@ replace_tests() {
 while [ $# != 0 ]; do
   case "$1" in
     --fast) marks="and not slow" ;;
+    --thorough) thorough=1 ;;
     --gpu) gpu=(--gpu) ;;
     --sanitize) replace_tests "$1"; sanitize=yes ;;
     --compute-sanitizer) sanitizer=1 ;;
@@ -103,9 +108,13 @@ while [ $# != 0 ]; do
   shift
 done
 
-if [ -n "$mode" ] && [ -n "$marks${gpu[*]}$sanitizer" ]; then
-  echo "error: $mode replaces the tests that --fast, --gpu and --compute-sanitizer" \
-    "are about" >&2
+if [ -n "$mode" ] && [ -n "$marks$thorough${gpu[*]}$sanitizer" ]; then
+  echo "error: $mode replaces the tests that --fast, --thorough, --gpu and" \
+    "--compute-sanitizer are about" >&2
+  exit 2
+fi
+if [ -n "$marks" ] && [ -n "$thorough" ]; then
+  echo "error: --fast and --thorough exclude each other: give one of them" >&2
   exit 2
 fi
 if [ -n "$seed" ] && [ -z "$try" ]; then
@@ -233,7 +242,10 @@ fi
 echo "==> Python tests"
 # Two at a time, because most of them wait for one thread of another program. The tests of
 # a file stay together: they share what they prepare.
-"$python" -m pytest -m "not builds and not cluster $marks" -n 2 --dist loadfile
+if [ -z "$thorough" ]; then
+  more="and not thorough"
+fi
+"$python" -m pytest -m "not builds and not cluster $marks ${more:-}" -n 2 --dist loadfile
 "$python" -m pytest -m "builds and not cluster $marks"
 if [ ${#gpu[@]} != 0 ]; then
   "$python" -m pytest --gpu tests/test_layers.py tests/test_layers_random_drop.py \

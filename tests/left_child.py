@@ -1,4 +1,4 @@
-"""A child that prepares a set and is killed before its N-th file gets its name."""
+"""For a child: it prepares a set, and dies before its N-th file gets its name."""
 
 import os
 import signal
@@ -21,24 +21,24 @@ def main(source, out, count, width):
     Workers are children: they count together, through a file.
     """
     real = Path.replace
-    tally = Path(out).with_name("tally")
+    tally = out.with_name("tally")
     tally.parent.mkdir(parents=True, exist_ok=True)
     tally.write_text("")
 
     def replace(self, target):
         with tally.open("a") as stream:
             stream.write("x")
-        if tally.stat().st_size >= int(count):
+        if tally.stat().st_size >= count:
             os.killpg(0, signal.SIGKILL)
         return real(self, target)
 
     Path.replace = replace
-    prepared(Path(source), Path(out), int(width))
+    prepared(source, out, width)
 
 
 def removing(source, out, count, width, order):
     """Prepare anew; die before the `count`-th removal in a folder of an `order`."""
-    left = [int(count)]
+    left = [count]
     listed = Path.iterdir
 
     def iterdir(self):
@@ -55,4 +55,4 @@ def removing(source, out, count, width, order):
 
     Path.iterdir = iterdir
     os.unlink, os.rmdir = dying(os.unlink), dying(os.rmdir)
-    prepared(Path(source), Path(out), int(width))
+    prepared(source, out, width)

@@ -16,6 +16,7 @@ from engine_property.named import NAMED
 from engine_property.shapes import net_shapes
 from test_engine import NO_ENGINE, has_engine
 
+THOROUGH = pytest.mark.thorough
 PROGRAM = Path(__file__).with_name("engine_nets.py")
 
 
@@ -42,8 +43,11 @@ def test_random_nets(caffe):
 
 
 @pytest.mark.slow
-def test_many_random_nets(caffe):
-    assert run("--seed", 1000, "--count", 500, "--jobs", 2) > 350
+@pytest.mark.parametrize(
+    ("seed", "count"), [(1000, 150), pytest.param(2000, 600, marks=THOROUGH)]
+)
+def test_many_random_nets(caffe, seed, count):
+    assert run("--seed", seed, "--count", count, "--jobs", 2) > 0.7 * count
 
 
 def test_a_seed_is_a_net_that_caffe_takes():

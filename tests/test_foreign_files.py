@@ -124,14 +124,25 @@ def test_benchmarks_refuse_before_they_begin(world, tmp_path, name):
         assert taken in result.stderr
 
 
+TAKEN = ("run.json", "final.caffemodel", "other.h5")
 # Scripts that write one file, and what makes them replace one.
 ONE_FILE = {n: () for n in (*FILES, *LONG)} | dict.fromkeys(
     ("surface record", "surface landscape"), ("--force",)
 )
 
 
-@pytest.mark.parametrize("taken", ["run.json", "final.caffemodel", "other.h5"])
-@pytest.mark.parametrize("name", ONE_FILE)
+# Each script once, and with --thorough with each file.
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        pytest.param(
+            *(name, taken),
+            marks=[pytest.mark.thorough] * (k % len(TAKEN) != number),
+        )
+        for k, name in enumerate(ONE_FILE)
+        for number, taken in enumerate(TAKEN)
+    ],
+)
 def test_another_file_of_ours_is_no_file_to_write(world, tmp_path, name, taken):
     """A slip of the hand must not cost the weights of a training."""
     run = shutil.copytree(world.run, tmp_path / "run", symlinks=True)

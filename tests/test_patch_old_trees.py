@@ -101,12 +101,17 @@ def test_all_our_sources_compile_in_the_old_layout(bvlc, tmp_path, kind):
     subprocess.run(command, check=True)
     folders = (tmp_path / "messages", tree / "include", tree / "src")
     flags = [f"-I{folder}" for folder in (*folders, "/usr/include/hdf5/serial")]
+    # What most files begin with is parsed once.
+    common = tmp_path / "common.hpp"
+    common.write_text('#include "caffe/layer.hpp"\n')
+    compiler = ["g++", "-w", "-DCPU_ONLY", *flags]
+    subprocess.run([*compiler, "-x", "c++-header", common], check=True)
     files = sorted(planning.LAYERS.rglob("*.cpp"))
     assert len(files) > 40
     failed = {}
     for file in files:
         path = tree / file.relative_to(planning.LAYERS)
-        command = ["g++", "-fsyntax-only", "-w", "-DCPU_ONLY", *flags, path]
+        command = [*compiler, "-fsyntax-only", "-include", common, path]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             failed[path.name] = done.stderr[:500]

@@ -117,6 +117,8 @@ def test_every_script_of_ours_begins_so(script):
         ("--slurm --fast", "--slurm replaces the tests"),
         ("--gpu-build --slurm", "--gpu-build and --slurm exclude each other"),
         ("--fast --nightly", "--nightly replaces the tests"),
+        ("--thorough --faults", "--faults replaces the tests"),
+        ("--fast --thorough", "--fast and --thorough exclude each other"),
         ("--seed 7", "--seed needs --faults, --fuzz or --nightly"),
         ("--slurm --seed 7", "--seed needs --faults, --fuzz or --nightly"),
         ("--nightly --seconds 4", "--seconds needs --faults"),
