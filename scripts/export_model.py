@@ -10,7 +10,8 @@ from pathlib import Path
 import _start  # noqa: F401
 
 from randrop import cli
-from randrop.data import read_dataset
+from randrop.data import Dataset, read_dataset
+from randrop.data.datasets import names_digest
 from randrop.errors import UserError
 from randrop.evaluation import cross_validated, operating, photographs
 from randrop.exchange import merging
@@ -126,6 +127,23 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def _check_split(run: dict, dataset: Dataset, split: Path | str | None) -> None:
+    """Refuse subsets that are not those of the training, as far as they are known."""
+    wanted, kept = run.get("split_sha256"), run.get("kept_split")
+    if not wanted or wanted == names_digest(dataset):
+        return
+    if split and split_file.digest(Path(split)) == wanted:
+        return
+    used = split_file.of_training(dataset.splits)
+    if kept and used == split_file.of_training(split_file.read(Path(kept))):
+        return
+    raise UserError(
+        f"{split or dataset.root} has other photographs in train and validation than "
+        "the training had, so what is measured would be of photographs that it was "
+        "trained on: give its own with --split" + (f" {kept}" if kept else "")
+    )
+
+
 def _trained_once(
     network: networks.Trained, options: argparse.Namespace
 ) -> tuple[dict, dict]:
@@ -137,6 +155,7 @@ def _trained_once(
     # Also of data that moved: another split would measure on trained photographs.
     split = options.split or split_file.checked(run) or networks.split_of(run, data)
     dataset = read_dataset(data, split)
+    _check_split(run, dataset, split)
     subsets = {name: dataset.subset(name) for name in ("train", "validation")}
     how = predicting.Options(
         networks.thresholds_of(network, network.channels), scale=1.0

@@ -21,7 +21,7 @@ usage: bash scripts/test.sh [--fast | --thorough] [--gpu [--compute-sanitizer]] 
            comparison with PyTorch, MONAI, nnU-Net and PyMIC, which needs a download
   --thorough
            more cases of what takes long: the vector kernels by other compilers and on ARM,
-           more random nets, kills and files to overwrite (10 minutes more)
+           more random nets, kills and files to overwrite
   --gpu    test the CUDA build, on a GPU; not yet run on one
   --compute-sanitizer
            with --gpu: also run our layers' tests under NVIDIA's compute-sanitizer
@@ -83,7 +83,7 @@ replace_tests() {
 while [ $# != 0 ]; do
   case "$1" in
     --fast) marks="and not slow" ;;
-    --thorough) thorough=1 ;;
+    --thorough) thorough=yes ;;
     --gpu) gpu=(--gpu) ;;
     --sanitize) replace_tests "$1"; sanitize=yes ;;
     --compute-sanitizer) sanitizer=1 ;;
@@ -243,9 +243,9 @@ echo "==> Python tests"
 # Two at a time, because most of them wait for one thread of another program. The tests of
 # a file stay together: they share what they prepare.
 if [ -z "$thorough" ]; then
-  more="and not thorough"
+  marks+=" and not thorough"
 fi
-"$python" -m pytest -m "not builds and not cluster $marks ${more:-}" -n 2 --dist loadfile
+"$python" -m pytest -m "not builds and not cluster $marks" -n 2 --dist loadfile
 "$python" -m pytest -m "builds and not cluster $marks"
 if [ ${#gpu[@]} != 0 ]; then
   "$python" -m pytest --gpu tests/test_layers.py tests/test_layers_random_drop.py \

@@ -15,6 +15,7 @@ from randrop.data import read_dataset
 from randrop.data.arrays import files_of
 from randrop.data.labelled import SUBSETS
 from randrop.errors import UserError
+from randrop.files import split_file
 from randrop.files.locks import locked
 from randrop.losses.registry import ACTIVATIONS, NAMES
 from randrop.nets.losses import GRAMMAR
@@ -263,11 +264,16 @@ def _train(
     if others:
         share = Share(0, others.started.ranks)
         mpi = others, others.plan(run, settings, photographs=files(settings))
-    caffe_train.write_run(run, settings, snapshot, share)
-    log.info("Training in %s; the log is log.txt in that folder", run)
+    dataset = split = None
     if "labels" not in settings:
-        # The data workers' words are in the log alone.
         dataset = read_dataset(settings["data"], settings["split"])
+        split = split_file.of_training(dataset.splits)
+        if settings["split"]:
+            split = split_file.read(Path(settings["split"]))
+    caffe_train.write_run(run, settings, snapshot, share, split)
+    log.info("Training in %s; the log is log.txt in that folder", run)
+    if dataset is not None:
+        # The data workers' words are in the log alone.
         files_of([case for subset in SUBSETS for case in dataset.subset(subset)])
     complete = caffe_train.train(
         *(run, options.iterations, snapshot, options.weights, options.threads, lock),

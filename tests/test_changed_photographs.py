@@ -3,12 +3,11 @@
 import json
 import shutil
 
+import cv2
 import every_script
 import pytest
 from test_prepare import folder, run
 
-from randrop.data import read_dataset
-from randrop.data.datasets import digests
 from randrop.files import write_json
 
 TRAINING = (
@@ -129,11 +128,11 @@ def test_photographs_that_were_moved_are_the_same(trained, tmp_path):
     every_script.done(every_script.start("predict", *words))
 
 
-def test_without_their_sources_moved_photographs_may_be_others(trained, tmp_path):
+def test_moved_photographs_may_be_others_for_an_earlier_version(trained, tmp_path):
+    """It did not know their masks."""
     data, out = trained
-    (data / "manifest.json").unlink()
     facts = json.loads((out / "run.json").read_text())
-    facts["photographs_sha256"] = digests(read_dataset(data))[1]
+    facts["files_sha256"] = None
     write_json(out / "run.json", facts)
     moved = data.rename(tmp_path / "moved")
     refused = train(moved, out, "--iterations", 4, "--resume")
@@ -141,10 +140,94 @@ def test_without_their_sources_moved_photographs_may_be_others(trained, tmp_path
     assert f"other settings (data '{data}' -> '{moved}', " in refused.stderr
 
 
+@pytest.fixture
+def unprepared(source, tmp_path):
+    """The photographs as they are, and a training on them."""
+    data, out = shutil.copytree(source, tmp_path / "raw"), tmp_path / "run"
+    every_script.done(train(data, out, "--iterations", 2))
+    return data, out
+
+
+def test_photographs_that_were_not_prepared_are_known_by_their_content(
+    caffe, unprepared, tmp_path
+):
+    data, out = unprepared
+    moved = data.rename(tmp_path / "moved")
+    every_script.done(train(moved, out, "--iterations", 4, "--resume"))
+    one, two = (moved / f"images/eye{k}.jpg" for k in (0, 1))
+    one.write_bytes(two.read_bytes())
+    refused = train(moved, out, "--iterations", 6, "--resume")
+    assert refused.returncode == 2
+    assert "was trained on other photographs" in refused.stderr
+    assert "files_sha256" in refused.stderr
+
+
+@pytest.mark.parametrize("how", ["gone", "other"])
+def test_masks_that_were_changed_are_noticed(source, caffe, tmp_path, how):
+    """In the same place and elsewhere, also where the set is prepared anew."""
+    own = shutil.copytree(source, tmp_path / "own")
+    data, out = tmp_path / "data", tmp_path / "run"
+    prepare(own, data, "--width", 100)
+    every_script.done(train(data, out, "--iterations", 2))
+    name = split_of(data)["train"][0]
+    (mask,) = (own / "masks/MA").glob(f"{name}*")
+    if how == "gone":
+        mask.unlink()
+    else:
+        pixels = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
+        cv2.rectangle(pixels, (90, 90), (110, 110), 255, -1)
+        cv2.imwrite(str(mask), pixels)
+    prepare(own, data, "--width", 100)
+    prepare(own, tmp_path / "elsewhere", "--width", 100)
+    for place in (data, tmp_path / "elsewhere"):
+        refused = train(place, out, "--iterations", 4, "--resume")
+        assert refused.returncode == 2
+        assert "files_sha256" in refused.stderr
+
+
+def test_a_set_that_is_being_changed_is_no_set_to_train_on(source, trained):
+    data, out = trained
+    path = data / "manifest.json"
+    whole = path.read_bytes()
+    write_json(path, json.loads(whole) | {"unfinished": True})
+    refused = train(data, out, "--iterations", 4, "--resume")
+    assert refused.returncode == 2
+    assert "before it had finished: run it again" in refused.stderr
+    prepare(source, data, "--width", 100)
+    assert json.loads(path.read_bytes()) == json.loads(whole)
+    every_script.done(train(data, out, "--iterations", 4, "--resume"))
+
+
+def test_photographs_elsewhere_keep_the_split_of_the_training(
+    source, trained, tmp_path
+):
+    """Or those that it was trained on would pass for held-out ones."""
+    data, out = trained
+    held_out = split_of(data)["validation"]
+    moved = shutil.copytree(data, tmp_path / "moved")
+    other_split(data, moved / "split.json")
+    for name, more in (("own", ()), ("given", ("--split", data / "split.json"))):
+        words = ("predict", "--run", out, "--data", moved, "--out", tmp_path / name)
+        done = every_script.start(*words, *more)
+        every_script.done(done)
+        assert ("is taken for its data" in done.stderr) == (name == "own")
+        found = json.loads((tmp_path / name / "prediction.json").read_text())
+        assert sorted(found["seconds"]) == sorted(held_out)
+    # A part of them, which no split fits.
+    for path in moved.rglob(f"{held_out[0]}*"):
+        path.unlink()
+    names = [n for n in split_of(data)["train"] if n != held_out[0]]
+    part = {"train": names[1:], "validation": names[:1]}
+    (moved / "split.json").write_text(json.dumps(part))
+    refused = every_script.start(*words[:5], "--out", tmp_path / "part")
+    assert refused.returncode == 2
+    assert "photographs with names of those that the network was" in refused.stderr
+
+
 def test_a_training_of_an_earlier_version_goes_on(trained):
     data, out = trained
     facts = json.loads((out / "run.json").read_text())
-    for key in ("photographs_sha256", "split_sha256"):
+    for key in ("photographs_sha256", "files_sha256", "split_sha256"):
         del facts[key]
     write_json(out / "run.json", facts)
     every_script.done(train(data, out, "--iterations", 4, "--resume"))

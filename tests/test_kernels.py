@@ -25,6 +25,7 @@ def check(*options):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_kernels_hold(caffe):
     said = check("--plain")
     assert "[  PASSED  ]" in said

@@ -17,6 +17,7 @@ from randrop.data import read_dataset
 from randrop.errors import UserError
 from randrop.evaluation import calibrating, metrics
 from randrop.files import ownership
+from randrop.files.split_file import digest
 from randrop.prediction import maps, model
 from randrop.prediction.calibration import Platt
 from randrop.report import model_card
@@ -152,6 +153,38 @@ def test_photographs_of_the_training_never_pass_for_held_out_ones(
         scripts[0]("--run", own, "--out", tmp_path / "out")
     given = ("--split", tmp_path / "other.json", "--out", tmp_path / "out")
     assert scripts[0]("--run", own, *given) == 0
+
+
+def test_it_is_measured_on_the_split_of_its_training(scripts, run, tmp_path):
+    """Of a file, or of the data; and a copy of the names beside the network tells."""
+    data = json.loads((run / "run.json").read_text())["data"]
+    names = sorted(case.name for case in read_dataset(data).subset("all"))
+    splits = {
+        name: {"train": names[k:] + names[: k - 2], "validation": names[k - 2 : k]}
+        for name, k in (("own", 2), ("other", 4))
+    }
+    files = {name: tmp_path / f"{name}.json" for name in splits}
+    for name, path in files.items():
+        path.write_text(json.dumps(splits[name]))
+    moved = shutil.copytree(data, tmp_path / "moved")
+    shutil.copy(files["other"], moved / "split.json")
+    wanted = {"split": str(files["own"]), "split_sha256": digest(files["own"])}
+    for facts in (wanted, wanted | {"split": None}):
+        own = shutil.copytree(run, tmp_path / f"run-{facts['split'] is None}")
+        old = json.loads((run / "run.json").read_text())
+        (own / "run.json").write_text(json.dumps(old | facts))
+        with pytest.raises(UserError, match="has other photographs in train and"):
+            words = ("--data", moved, "--split", files["other"])
+            scripts[0]("--run", own, *words, "--out", tmp_path / "refused")
+        if facts["split"] is None:
+            with pytest.raises(UserError, match="has other photographs in train and"):
+                scripts[0]("--run", own, "--data", moved, "--out", tmp_path / "refused")
+            shutil.copy(files["own"], own / "split.json")
+        out = tmp_path / f"out-{facts['split'] is None}"
+        scripts[0]("--run", own, "--data", moved, "--out", out)
+        subsets = json.loads((out / "metrics.json").read_text())["subsets"]
+        assert subsets["validation"]["photographs"] == splits["own"]["validation"]
+    assert not (tmp_path / "refused").exists()
 
 
 def test_a_model_is_not_exported_again(scripts, run, exported, tmp_path):

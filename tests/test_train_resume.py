@@ -221,7 +221,10 @@ def test_what_was_trained_is_not_lost_by_extending_it(caffe, phantom, tmp_path):
     assert json.loads((tmp_path / "run.json").read_text())["iterations"] == 12
 
 
-SEEDS = [0, 1, *(pytest.param(k, marks=pytest.mark.thorough) for k in range(2, 7))]
+SEEDS = [
+    *(0, pytest.param(1, marks=pytest.mark.slow)),
+    *(pytest.param(k, marks=pytest.mark.thorough) for k in range(2, 7)),
+]
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from randrop.data.cases import LESIONS, Case
 from randrop.data.layouts import read_groups
 from randrop.data.splits import SHARE, split_by_chance, split_of
 from randrop.errors import UserError
-from randrop.files import schema, split_file
+from randrop.files import reading, schema, split_file
 
 log = logging.getLogger("randrop")
 
@@ -122,37 +123,62 @@ def read_dataset(
     return Dataset(root, cases, splits)
 
 
-def digests(dataset: Dataset) -> tuple[str, str]:
+def names_digest(dataset: Dataset) -> str:
+    """Return a SHA-256 of the names in the subsets of a training.
+
+    It is the one of `split_file.digest` for a file with these subsets.
+    """
+    return split_file.digest_of(split_file.of_training(dataset.splits))
+
+
+def digests(dataset: Dataset) -> dict[str, str | None]:
     """Return what tells whether a training can go on with these photographs.
 
     Returns
     -------
-    names, content : str
-        SHA-256 of the names in the subsets of a training, as `split_file.digest` takes
-        it; and of them with what scripts/prepare.py recorded: the SHA-256 of each
-        source, and the settings that decide its size and its masks.
+    dict
+        `photographs_sha256`: of the names in the subsets of a training, with the
+        SHA-256 of each photograph and the settings that decide its size and its masks,
+        as scripts/prepare.py recorded them. `files_sha256`: of the photographs' and the
+        masks' contents, before they were prepared; None for sets of earlier versions.
+
+    Raises
+    ------
+    UserError
+        If the set is being changed by scripts/prepare.py, or it was stopped meanwhile.
     """
-    names = {
-        subset: sorted(case.name for case in dataset.subset(subset))
-        for subset in ("train", "validation")
-    }
     known = schema.generated(dataset.root / "manifest.json", "randrop prepare") or {}
-    cases = known.get("cases", {})
-    sources = {
-        name: cases[name].get("sha256")
-        for own in names.values()
-        for name in own
-        if isinstance(cases.get(name), dict)
-    }
+    if known.get("unfinished"):
+        raise UserError(
+            f"{dataset.root} is being changed by scripts/prepare.py, or it was stopped "
+            "before it had finished: run it again with the same arguments"
+        )
+    names = split_file.of_training(dataset.splits)
+    recorded = known.get("cases", {})
+    used = sorted({name for own in names.values() for name in own})
+    own = {n: recorded[n] for n in used if isinstance(recorded.get(n), dict)}
+    sources = {name: case.get("sha256") for name, case in own.items()}
     how = [known.get(key) for key in ("version", "width")]
     how.append(known.get("cover") or 0.0)
-    return split_file.digest_of(names), split_file.digest_of([names, sources, how])
+    if known:
+        files = {
+            name: [case.get("sha256"), case["masks_sha256"]]
+            for name, case in own.items()
+            if "masks_sha256" in case
+        }
+    else:
+        files = {case.name: _files(case) for case in dataset.cases if case.name in used}
+    return {
+        "photographs_sha256": split_file.digest_of([names, sources, how]),
+        "files_sha256": (
+            split_file.digest_of(files) if files.keys() == set(used) else None
+        ),
+    }
 
 
-def tells_sources(root: Path) -> bool:
-    """Return whether a data set tells which files its photographs were made of."""
-    known = schema.generated(root / "manifest.json", "randrop prepare") or {}
-    return bool(known.get("cases"))
+def _files(case: Case) -> list[Any]:
+    masks = {kind: reading.sha256(path) for kind, path in case.mask_paths.items()}
+    return [reading.sha256(case.image_path), masks]
 
 
 def check_looked_for(

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -91,8 +90,8 @@ def prepare(
     -------
     dict
         The manifest: the settings, and for each case its source file and SHA-256,
-        subset, patient, unknown types, crop box and scale, and for each type the number
-        of pixels and of lesions (8-connected regions).
+        those of its masks, subset, patient, unknown types, crop box and scale, and for
+        each type the number of pixels and of lesions (8-connected regions).
 
     Raises
     ------
@@ -120,6 +119,8 @@ def prepare(
             )
         try:
             _begin(half, out, wanted)
+            if known:
+                _mark_unfinished(out)
             if _want_arrays(cases, settings.width, out.parent, arrays):
                 make_folder(half / FOLDER, out)
             elif half != out:
@@ -181,6 +182,13 @@ def _begin(half: Path, out: Path, wanted: dict[str, Any]) -> None:
         temporary.remove_left(half / folder)
     temporary.remove_left(half / FOLDER)
     write_json(path, wanted)
+
+
+def _mark_unfinished(out: Path) -> None:
+    """Say in the manifest of a set that it may not describe the files any more."""
+    path = out / "manifest.json"
+    manifest = schema.generated(path, "randrop prepare") or {}
+    write_json(path, manifest | {"unfinished": True})
 
 
 def _clear(half: Path) -> None:
@@ -331,7 +339,7 @@ def _prepared(arguments: tuple[Case, Path, int, float]) -> tuple[dict, str]:
     record = half / "cases" / f"{case.name}.json"
     try:
         sources = {
-            str(path): _sha256(path)
+            str(path): reading.sha256(path)
             for path in (case.image_path, *case.mask_paths.values())
         }
         known = _read_record(record)
@@ -339,8 +347,11 @@ def _prepared(arguments: tuple[Case, Path, int, float]) -> tuple[dict, str]:
             facts = known["facts"]
         else:
             facts = prepare_case(case, half, width, cover)
-            facts["sha256"] = sources[str(case.image_path)]
             write_json(record, {"sources": sources, "facts": facts})
+        facts["sha256"] = sources[str(case.image_path)]
+        facts["masks_sha256"] = {
+            kind: sources[str(path)] for kind, path in case.mask_paths.items()
+        }
         if (half / FOLDER).is_dir():
             write_arrays(_as_prepared(case, half))
     except (UserError, OSError) as error:
@@ -388,7 +399,3 @@ def _tell_of_outside(facts: Mapping[str, Any]) -> None:
                     "are ignored; %d of them are cropped",
                     *(name, line["outside_pixels"], lesion, line["cut_pixels"]),
                 )
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(reading.read_bytes(path)).hexdigest()

@@ -82,6 +82,7 @@ class Run(OpenModel):
     split: str | None = None
     split_sha256: str | None = None
     photographs_sha256: str | None = None
+    files_sha256: str | None = None
     weights: str | None = None
     started_from: list[dict[str, Any]] = Field(default=[])
     scales: list[dict[str, Any]] = Field(default=[])
@@ -325,7 +326,8 @@ def read_run(folder: Path, remedy: str, need: tuple[str, ...] = ()) -> dict[str,
 
     Notes
     -----
-    `split` is the file as `split_file.found` finds it, not as it was recorded.
+    `split` is the file as `split_file.found` finds it, not as it was recorded;
+    `kept_split` the copy that the run has of it, if it has one.
     """
     if (folder / ENSEMBLE).is_file() and not (folder / "run.json").exists():
         raise UserError(
@@ -340,6 +342,8 @@ def read_run(folder: Path, remedy: str, need: tuple[str, ...] = ()) -> dict[str,
     run = schema.read_json(folder / "run.json", Run, remedy, need)
     if run.get("split"):
         run["split"] = split_file.found(folder, run)
+    if copy := split_file.kept(folder, run):
+        run["kept_split"] = copy
     return run
 
 

@@ -1,5 +1,6 @@
 """Reading files that somebody else may have written."""
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -62,6 +63,17 @@ def read_bytes(path: str | os.PathLike[str], remedy: str = "") -> bytes:
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or error
         raise UserError(f"{path} cannot be read ({words}){remedy}") from error
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's content, as a hexadecimal number.
+
+    Raises
+    ------
+    UserError
+        As in `read_bytes`.
+    """
+    return hashlib.sha256(read_bytes(path)).hexdigest()
 
 
 def read_text(path: str | os.PathLike[str], remedy: str = "") -> str:

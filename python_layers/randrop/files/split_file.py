@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from randrop.files import schema
 Split = dict[str, list[str]]
 """split.json: subset to names of photographs."""
 
+KEPT = "split.json"
+"""In the folder of a training: the names that it was trained and validated on."""
+
 REMEDY = "name the split of the training, or of other photographs, with --split"
 
 
-def digest(path: Path) -> str:
-    """Return a SHA-256 of the names in each subset, in any order and layout.
+def read(path: Path) -> Split:
+    """Return the names in each subset of a file, sorted.
 
     Raises
     ------
@@ -24,7 +27,12 @@ def digest(path: Path) -> str:
         If the file is no split.
     """
     content = schema.read_json(path, Split, REMEDY)
-    return digest_of({subset: sorted(own) for subset, own in content.items()})
+    return {subset: sorted(own) for subset, own in content.items()}
+
+
+def digest(path: Path) -> str:
+    """Return a SHA-256 of `read`, whatever the order and layout of the file."""
+    return digest_of(read(path))
 
 
 def digest_of(names: Any) -> str:
@@ -63,6 +71,17 @@ def found(folder: Path, run: Mapping[str, Any]) -> str | None:
         elif _is(path, wanted):
             return str(path)
     return str(recorded)
+
+
+def of_training(splits: Mapping[str, Sequence[str]]) -> Split:
+    """Return the subsets that a training uses."""
+    return {name: sorted(splits.get(name, ())) for name in ("train", "validation")}
+
+
+def kept(folder: Path, run: Mapping[str, Any]) -> str | None:
+    """Return the copy of the training's split in its own folder, if there is one."""
+    path, wanted = folder / KEPT, run.get("split_sha256")
+    return str(path) if wanted and path.is_file() and _is(path, wanted) else None
 
 
 def checked(run: Mapping[str, Any]) -> str | None:

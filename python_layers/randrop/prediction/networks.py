@@ -1,7 +1,6 @@
 """Trained networks for photographs: where their files are, and what they predict."""
 
 import dataclasses
-import hashlib
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from randrop.data import check_lesions, read_dataset
-from randrop.data.datasets import digests
+from randrop.data.datasets import names_digest
 from randrop.data.layouts import read_groups
 from randrop.errors import UserError
 from randrop.files import ownership, reading, schema, split_file
@@ -221,7 +220,7 @@ def calibration_of(network: Trained) -> dict[str, Platt]:
     if network.deploy.suffix.lower() == ".onnx":
         digest = network.facts["weights_sha256"]
     else:
-        digest = hashlib.sha256(reading.read_bytes(network.weights)).hexdigest()
+        digest = reading.sha256(network.weights)
     if digest != stored["weights_sha256"]:
         log.warning(
             "The calibration in %s is of other weights than %s, and is not used: "
@@ -253,15 +252,22 @@ def split_of(facts: Mapping[str, Any], data: Path | str) -> str | None:
     """
     own, split = facts.get("data"), split_file.checked(facts)
     same = bool(own) and Path(own).resolve() == Path(data).resolve()
-    if same and not split and (wanted := facts.get("split_sha256")):
-        names, _ = digests(read_dataset(data))
-        if names != wanted:
-            raise UserError(
-                f"{data} has another split than at the training, so photographs of the "
-                f"training may be among those to predict: {split_file.REMEDY}"
-            )
-    if same or not split:
+    if same and split:
         return split
+    if not split:
+        wanted, split = facts.get("split_sha256"), facts.get("kept_split")
+        if not wanted or names_digest(read_dataset(data)) == wanted:
+            return None
+        other = (
+            f"{data} has another split than at the training, so photographs of the "
+            f"training may be among those to predict: {split_file.REMEDY}"
+        )
+        if same:
+            at = f"; that of the training is {split}" if split else ""
+            raise UserError(other + at)
+        if not split:
+            log.warning("%s", other)
+            return None
     known = {case.name for group in read_groups(Path(data)).values() for case in group}
     names = schema.read_json(split, split_file.Split, split_file.REMEDY)
     if set().union(*names.values()) <= known:

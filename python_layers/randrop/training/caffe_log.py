@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 SAME_NETWORK = (
-    "use the --lesions, --activation, --base-channels and --depth of that training"
+    "use the --lesions, --activation, --base-channels, --max-channels and --depth of "
+    "that training"
 )
 """What helps where weights have other shapes than the network."""
 

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from randrop import __version__
 from randrop.errors import UserError
-from randrop.files import ownership, write_bytes, write_json, write_text
+from randrop.files import ownership, split_file, write_bytes, write_json, write_text
 from randrop.pycaffe import processes
 from randrop.pycaffe.build import caffe_binary, import_caffe
 from randrop.training import continuing, prototxts, snapshots, validation
@@ -49,6 +49,7 @@ def write_run(
     settings: dict[str, Any],
     snapshot: Path | None = None,
     share: Share = WHOLE,
+    split: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write net, solver, deploy and list files and `run.json` into a run folder.
 
@@ -64,6 +65,8 @@ def write_run(
         Solver state to resume from; masks and patches continue from there, too.
     share : Share
         The part of each batch that this process trains on.
+    split : mapping, optional
+        The names in each subset, to be kept beside the network.
 
     Raises
     ------
@@ -75,6 +78,8 @@ def write_run(
     history = continuing.history(run, settings["iterations"], first) if snapshot else {}
     texts = prototxts.texts(run, settings, first, share)
     names = (*texts, "run.json", *(set(_RESULTS) - set(_STREAMS)))
+    if split:
+        names += (split_file.KEPT,)
     if snapshot is not None:
         streams = ownership.matching(run, _STREAMS)
         own = (path.relative_to(run).as_posix() for path in streams)
@@ -99,6 +104,8 @@ def write_run(
         ) from error
     for name, text in texts.items():
         write_text(run / name, text)
+    if split:
+        write_json(run / split_file.KEPT, split)
     versions = {
         "randrop_version": __version__,
         "caffe_version": import_caffe().__version__,

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from randrop.data.datasets import tells_sources
 from randrop.errors import UserError
 from randrop.files.documents import read_run
 from randrop.training.settings import OF_PHOTOGRAPHS
@@ -14,7 +13,7 @@ FREE = (
 )
 """Settings that do not change what is learnt: a training may go on with others."""
 
-_DIGESTS = ("photographs_sha256", "split_sha256")
+_DIGESTS = ("photographs_sha256", "files_sha256", "split_sha256")
 _ELSEWHERE = "choose another --out, or --force to train from scratch there"
 
 
@@ -45,15 +44,14 @@ def same_settings(
     old = read_run(run, "move it away, and train from scratch with --force")
     # A run of an older version lacks what it could not choose.
     missing = OF_PHOTOGRAPHS if "labels" not in old else {}
-    missing = {"bf16": False, "max_channels": None} | missing
-    missing = {k: settings.get(k) for k in _DIGESTS} | missing
-    told = "photographs_sha256" in old
-    old = missing | old
+    told = {k for k in _DIGESTS if old.get(k)}
+    missing |= {"bf16": False, "max_channels": None}
+    old = missing | old | {k: settings.get(k) for k in set(_DIGESTS) - told}
     changed = {k for k in settings if k not in FREE and old.get(k) != settings[k]}
-    if settings.get("split") and old.get("split") and "split_sha256" not in changed:
+    if "split_sha256" in told - changed:
         # A copy of it is as good.
         changed.discard("split")
-    if told and not changed & set(_DIGESTS) and tells_sources(Path(settings["data"])):
+    if told - changed == set(_DIGESTS):
         # The same photographs in another place.
         changed.discard("data")
     changed = sorted(changed)
@@ -62,7 +60,8 @@ def same_settings(
     if digests and not {"data", "split"} & set(changed):
         raise UserError(
             f"{run} was trained on other photographs than {settings['data']} has now "
-            f"(another split, size or source; {' and '.join(digests)} in run.json): "
+            f"(another split, size, source or mask; {' and '.join(digests)} in "
+            "run.json): "
             "restore those, or " + (remedy or _ELSEWHERE)
         )
     if changed == ["iterations"] and not remedy:

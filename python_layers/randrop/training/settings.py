@@ -6,7 +6,7 @@ from typing import Any
 
 from randrop.data import Dataset, check_lesions, memory, read_dataset
 from randrop.data.arrays import LARGE, size_in_memory
-from randrop.data.datasets import check_looked_for, digests
+from randrop.data.datasets import check_looked_for, digests, names_digest
 from randrop.data.false_alarms import centres_of
 from randrop.data.labelled import SUBSETS, check_values, is_labelled, read_labelled
 from randrop.data.patch_options import MORE_DEFAULTS, check_more
@@ -140,9 +140,9 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
         settings["frequency"] = frequency(options.data, options.lesions)
     dataset = read_dataset(options.data, options.split)
     # Files may be changed, or others be found under their names.
-    names, settings["photographs_sha256"] = digests(dataset)
+    settings |= digests(dataset)
     settings["split_sha256"] = (
-        split_file.digest(options.split) if options.split else names
+        split_file.digest(options.split) if options.split else names_digest(dataset)
     )
     check_looked_for(dataset, options.lesions, settings["activation"] == "SOFTMAX")
     for subset in SUBSETS:
