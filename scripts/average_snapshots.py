@@ -10,6 +10,8 @@ from typing import Any
 import _start  # noqa: F401
 
 from randrop import cli
+from randrop.data import read_dataset
+from randrop.data.datasets import digests
 from randrop.errors import UserError
 from randrop.files import output, ownership, write_json
 from randrop.files.documents import read_run
@@ -52,6 +54,30 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_data(run: Path, settings: dict[str, Any]) -> None:
+    """Refuse data that are not those of the training any more.
+
+    Others would decide the statistics of batch normalisation, and those that were held
+    out would be measured on them.
+
+    Raises
+    ------
+    UserError
+    """
+    root, split = Path(settings["data"]), settings.get("split")
+    again = f"that {run} was trained on: put it back, or a link to it"
+    for path in filter(None, (root, split)):
+        if not Path(path).exists():
+            raise UserError(f"{path} is missing, {again}")
+    found = digests(read_dataset(root, split), split)
+    other = [k for k, own in found.items() if settings.get(k) not in (None, own)]
+    if other:
+        raise UserError(
+            f"{root} is not as it was when {run} was trained (another split, size, "
+            f"photograph or mask; {' and '.join(other)} in run.json): restore it"
+        )
+
+
 def main() -> int:
     """Average, write and measure; return 0."""
     options = arguments()
@@ -59,6 +85,8 @@ def main() -> int:
     settings = read_run(run, "give the output folder of scripts/train.py with --run")
     if options.batches < 1:
         raise UserError("--batches must be at least 1")
+    if "labels" not in settings:
+        check_data(run, settings)
     states = averaging.last_states(run, options.last)
     names = (averaging.NAME, "averaged.sha256", "averaged.json")
     out = options.out.resolve() if options.out else run

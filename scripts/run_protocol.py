@@ -16,6 +16,7 @@ from randrop.cluster import options as cluster
 from randrop.cluster import queue
 from randrop.errors import UserError
 from randrop.files import output, ownership
+from randrop.prediction import predicting, tiles
 from randrop.pycaffe import processes
 from randrop.report import protocol_tables
 from randrop.training import comparing, protocol, protocol_runs, running
@@ -116,7 +117,7 @@ def main(arguments: list[str] | None = None) -> int:
             except KeyboardInterrupt:
                 log.info("Stopped: run the same command again to continue")
                 raise
-        for line in protocol.waiting(place) if failed else ():
+        for line in protocol.waiting(place):
             log.warning("%s", line)
     if options.summary:
         beside = [options.summary.with_suffix(end) for end in (".json", ".md", ".png")]
@@ -255,8 +256,15 @@ def _check_prediction(place: protocol.Place, arm: protocol.Arm) -> None:
             f"options of predict.py that change the maps: {known}"
         )
     folder = str(place.out)
-    predict.parsed(["--run", folder, "--data", folder, *arm.prediction])
     settings = settings_of(train.arguments(_train_words(place, arm.networks)))
+    try:
+        given = predict.parsed(["--run", folder, "--data", folder, *arm.prediction])
+        tiles.chosen(given.tile, given.overlap, settings["stride"])
+        predicting.check_scale(given.scale)
+    except UserError as error:
+        raise UserError(
+            f"arm {arm.called} of the protocol: prediction: {error}"
+        ) from error
     count = settings["iterations"] // settings["snapshot"]
     if arm.average and arm.average > count:
         raise UserError(

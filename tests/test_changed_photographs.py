@@ -162,6 +162,29 @@ def test_photographs_that_were_not_prepared_are_known_by_their_content(
     assert "files_sha256" in refused.stderr
 
 
+def test_snapshots_are_averaged_on_the_photographs_of_the_training(
+    source, trained, tmp_path
+):
+    data, out = trained
+    every_script.done(train(data, out, "--iterations", 4, "--resume"))
+    words = ("--run", out, "--last", 2, "--batches", 1, "--no-measure")
+    moved = data.rename(tmp_path / "moved")
+    refused = every_script.start("average_snapshots", *words)
+    assert refused.returncode == 2
+    assert f"{data} is missing, that {out} was trained on: put it back" in (
+        refused.stderr
+    )
+    shutil.copytree(moved, data)
+    other_split(data, data / "split.json")
+    refused = every_script.start("average_snapshots", *words)
+    assert refused.returncode == 2
+    assert "photographs_sha256" in refused.stderr
+    assert not (out / "averaged.caffemodel").exists()
+    shutil.rmtree(data)
+    data.symlink_to(moved)
+    every_script.done(every_script.start("average_snapshots", *words))
+
+
 @pytest.mark.parametrize("how", ["gone", "other"])
 def test_masks_that_were_changed_are_noticed(source, caffe, tmp_path, how):
     """In the same place and elsewhere, also where the set is prepared anew."""

@@ -51,6 +51,9 @@ def test_an_arm_without_networks_is_refused(tmp_path, change, words):
         (ours(average=3), "write 2 snapshots"),
         (ours(prediction=["--out=a"]), "prediction has --out=a"),
         (ours(prediction=["--tile", "x"]), "invalid int value"),
+        (ours(prediction=["--tile", "33"]), "prediction: --tile 33 is not a positive"),
+        (ours(prediction=["--overlap", "9999"]), "prediction: --overlap 9999 is not"),
+        (ours(prediction=["--scale", "0"]), "prediction: --scale is 0"),
     ],
 )
 def test_what_could_fail_later_fails_first(
@@ -86,6 +89,21 @@ def test_one_at_a_time_they_come_after_the_training(phantom, tmp_path):
     content = json.dumps(small_protocol.record(wanted))
     protocol.record_path(place, first).write_text(content)
     assert [*come] == [protocol.Run("x", 1e-3, 1)]
+
+
+def test_without_their_networks_they_say_what_they_wait_for(phantom, tmp_path):
+    change = ours(prediction=["--flips"]) | {"learning_rates": [1e-3]}
+    path = small_protocol.write(phantom, tmp_path / "protocol.json", **change)
+    wanted = protocol.read(path)
+    place = protocol.Place(wanted, None, None, tmp_path, ["x"])
+    assert [*protocol.open_runs(place)] == []
+    (line,) = protocol.waiting(place)
+    assert line.startswith("x: waits for records of cross-entropy, whose networks it")
+    content = json.dumps(small_protocol.record(wanted))
+    theirs = protocol.Run("cross-entropy", 1e-3, 1)
+    protocol.record_path(place, theirs).write_text(content)
+    assert protocol.waiting(place) == []
+    assert [*protocol.open_runs(place)] == [protocol.Run("x", 1e-3, 1)]
 
 
 def records_of(folder):

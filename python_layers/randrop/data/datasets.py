@@ -131,16 +131,23 @@ def names_digest(dataset: Dataset) -> str:
     return split_file.digest_of(split_file.of_training(dataset.splits))
 
 
-def digests(dataset: Dataset) -> dict[str, str | None]:
+def digests(dataset: Dataset, split: str | Path | None = None) -> dict[str, str | None]:
     """Return what tells whether a training can go on with these photographs.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    split : path, optional
+        The file that its split was read from, if it is not its own.
 
     Returns
     -------
     dict
-        `photographs_sha256`: of the names in the subsets of a training, with the
-        SHA-256 of each photograph and the settings that decide its size and its masks,
-        as scripts/prepare.py recorded them. `files_sha256`: of the photographs' and the
-        masks' contents, before they were prepared; None for sets of earlier versions.
+        `split_sha256`: of the names in each subset. `photographs_sha256`: of the names
+        in the subsets of a training, with the SHA-256 of each photograph and the
+        settings that decide its size and its masks, as scripts/prepare.py recorded
+        them. `files_sha256`: of the photographs' and the masks' contents, before they
+        were prepared; None for sets of earlier versions.
 
     Raises
     ------
@@ -169,6 +176,9 @@ def digests(dataset: Dataset) -> dict[str, str | None]:
     else:
         files = {case.name: _files(case) for case in dataset.cases if case.name in used}
     return {
+        "split_sha256": (
+            split_file.digest(Path(split)) if split else names_digest(dataset)
+        ),
         "photographs_sha256": split_file.digest_of([names, sources, how]),
         "files_sha256": (
             split_file.digest_of(files) if files.keys() == set(used) else None

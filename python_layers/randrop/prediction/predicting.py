@@ -121,10 +121,7 @@ def predict(
         loaded = networks.opened(network, options.backend, options.gpu)
         of_case = dict.fromkeys((case.name for case in cases), loaded)
     options = tiled(options, loaded)
-    if options.scale is not None and not 0 < options.scale <= 1:
-        raise UserError(
-            f"--scale is {options.scale:g}: give a number above 0, at most 1"
-        )
+    check_scale(options.scale)
     log.info(
         "%d photograph(s), %s with %s", len(cases), network.weights, loaded.backend
     )
@@ -150,6 +147,12 @@ def predict(
     streams = (f"{SUFFIX}/{name}" for name in queue.STREAMS)
     with output(out, "predict", files, streams=streams):
         _write(cases, of_case, network, options, out, divide)
+
+
+def check_scale(scale: float | None) -> None:
+    """Refuse a scale that would enlarge photographs, or leave nothing of them."""
+    if scale is not None and not 0 < scale <= 1:
+        raise UserError(f"--scale is {scale:g}: give a number above 0, at most 1")
 
 
 def tiled(options: Options, network: inference.Network) -> Options:

@@ -261,10 +261,19 @@ def open_runs(place: Place) -> Iterator[Run]:
 def waiting(place: Place) -> list[str]:
     """Return why folds of an arm cannot begin: a line for each arm."""
     lines = []
+    chosen = {arm.called for arm in place.arms}
     for arm in place.arms:
+        if arm.networks:
+            if arm.networks not in chosen and chosen_rate(place, arm.networks) is None:
+                lines.append(
+                    f"{arm.called}: waits for records of {arm.networks}, whose "
+                    "networks it uses, and which --arms leaves out: run that first, "
+                    "with the same --out and --records"
+                )
+            continue
         runs = [Run(arm.called, rate, 1) for rate in place.protocol.learning_rates]
         missing = [run.name for run in runs if record_of(place, run) is None]
-        if missing and arm.folds > 1 and not arm.networks:
+        if missing and arm.folds > 1:
             rest = "fold 2 waits" if arm.folds == 2 else f"folds 2 to {arm.folds} wait"
             lines.append(
                 f"{arm.called}: {rest} for {', '.join(missing)}, "

@@ -6,13 +6,13 @@ from typing import Any
 
 from randrop.data import Dataset, check_lesions, memory, read_dataset
 from randrop.data.arrays import LARGE, size_in_memory
-from randrop.data.datasets import check_looked_for, digests, names_digest
+from randrop.data.datasets import check_looked_for, digests
 from randrop.data.false_alarms import centres_of
 from randrop.data.labelled import SUBSETS, check_values, is_labelled, read_labelled
 from randrop.data.patch_options import MORE_DEFAULTS, check_more
 from randrop.data.set_statistics import frequency
 from randrop.errors import UserError
-from randrop.files import ownership, split_file
+from randrop.files import ownership
 from randrop.nets.losses import activation_of
 from randrop.pycaffe import precision
 from randrop.training import prototxts, snapshots, validation
@@ -140,10 +140,7 @@ def _photographs(options: argparse.Namespace, settings: dict[str, Any]) -> None:
         settings["frequency"] = frequency(options.data, options.lesions)
     dataset = read_dataset(options.data, options.split)
     # Files may be changed, or others be found under their names.
-    settings |= digests(dataset)
-    settings["split_sha256"] = (
-        split_file.digest(options.split) if options.split else names_digest(dataset)
-    )
+    settings |= digests(dataset, options.split)
     check_looked_for(dataset, options.lesions, settings["activation"] == "SOFTMAX")
     for subset in SUBSETS:
         for case in dataset.subset(subset):
